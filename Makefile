@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Thin: each target is a subcommand of the lab (qemu/), which does the work.
+# Variables reach it through the environment.
+
+.DEFAULT_GOAL := all
+export KSRC KBUILD LLVM CC J V ACCEL
+# make gives CC a default of its own; only a CC that the user chose counts.
+ifeq ($(origin CC),default)
+unexport CC
+endif
+# The lab runs make for the kernel: our own flags are not for it.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+CARGO ?= cargo
+LAB := $(CARGO) run --quiet --package lab --
+
+ifeq ($(shell command -v $(CARGO)),)
+$(error cargo is not installed: get a Rust toolchain with rustup (see README.md), then type make again)
+endif
+
+.PHONY: all test shell run bench kernel doctor lint rust-analyzer clean distclean help
+
+all: ## build kernel and module, boot, load, run the selftests, report
+	@$(LAB) all
+
+test: ## everything: lint, host tests, module, selftests [T=PATTERN] [REPEAT=N] [KTAP=1]
+	@$(LAB) test $(if $(T),'$(T)') $(if $(REPEAT),--repeat $(REPEAT)) $(if $(filter 1,$(KTAP)),--ktap)
+
+shell: ## an interactive shell in the VM, with the module at hand
+	@$(LAB) shell
+
+run: ## one command in the VM: CMD='ip link'; its output and status come through
+	@$(LAB) run -- $(if $(value CMD),"$$CMD",$(error say which command: make run CMD='ip link'))
+run: export CMD := $(value CMD)
+
+bench: ## measure in the VM and print the ratios
+	@$(LAB) bench
+
+kernel: ## only build the base kernel
+	@$(LAB) kernel
+
+doctor: ## each tool: found, needed, how to get it; fails when a build cannot succeed
+	@$(LAB) doctor
+
+lint: ## format and lint checks of host and kernel code
+	@$(LAB) lint
+
+rust-analyzer: ## write rust-project.json for an editor
+	@$(LAB) rust-analyzer
+
+clean: ## remove what was built from this checkout
+	@$(LAB) clean
+
+distclean: ## clean, and remove the cache: kernels, sources, downloads
+	@$(LAB) distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r t d; do printf 'make %-14s %s\n' "$$t" "$$d"; done
+	@echo
+	@echo "KSRC=/tree: another kernel tree. KBUILD=/dir: a finished build. LLVM, CC: the compiler, as for"
+	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe."

@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A kernel that is ready to boot and to build modules against: built here once
+//! and cached, or a finished build of the user's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache;
+use crate::disk;
+use crate::kconfig::{Config, Wanted};
+use crate::lab::Lab;
+use crate::process;
+use crate::progress::{Step, Unit, say};
+use crate::source::{self, Source};
+use crate::toolchain::Toolchain;
+
+/// A finished kernel.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// The build directory, for `make -C`.
+    pub build: PathBuf,
+    /// The source tree.
+    pub source: PathBuf,
+    /// What QEMU boots: vmlinux with a PVH note, without debug information.
+    pub image: PathBuf,
+    /// vmlinux with debug information.
+    pub vmlinux: PathBuf,
+    /// As in `uname -r`.
+    pub release: String,
+    /// A kernel with KASAN or lockdep is slow: time budgets grow.
+    pub debug: bool,
+}
+
+/// Line tables are all that a stack needs for file:line; types would cost a
+/// quarter of the build time. `-g1` means this to clang and gcc alike.
+const KCFLAGS: &str = "KCFLAGS=-g1";
+
+/// Where the merged fragment is kept in a build directory.
+const FRAGMENT: &str = "lab.config";
+/// Where the number of objects that a build made is kept.
+const OBJECTS: &str = "lab.objects";
+
+/// Gets the kernel that the settings ask for.
+pub fn prepare(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
+    match &lab.settings.kbuild {
+        Some(build) => finished(lab, build, tools),
+        None => build(lab, tools),
+    }
+}
+
+/// The fragments that make the guest's configuration.
+pub fn fragments(lab: &Lab) -> Vec<PathBuf> {
+    let mut paths = vec![lab.root.join("qemu/config/vm.config")];
+    let selftests = lab.root.join("selftests/config");
+    if selftests.is_file() {
+        paths.push(selftests);
+    }
+    paths
+}
+
+fn build(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
+    let wanted = Wanted::read(&fragments(lab))?;
+    let source = source::find(lab)?;
+    source::check_tools(&source, tools)?;
+    let entry = entry_name(&source, &wanted, tools);
+    let make = |dir: &Path| -> Result<()> {
+        let tools = tools.clone().with_rust_src(lab)?;
+        Build {
+            lab,
+            source: &source,
+            dir,
+            tools: &tools,
+        }
+        .run(&wanted)
+    };
+    if source.fixed {
+        if !lab.cache.has(&entry) {
+            disk::check(lab.cache.dir(), disk::KERNEL_BUILD)?;
+        }
+        let dir = lab.cache.in_place(&entry, make)?;
+        return describe(dir.clone(), source.dir, dir.join("vmlinux.image"));
+    }
+    // A tree that changes: its own make knows what to do again.
+    let dir = lab.cache.path(&entry);
+    let _lock = lab.cache.lock(&entry)?;
+    cache::make_dir(&dir)?;
+    make(&dir)?;
+    describe(dir.clone(), source.dir, dir.join("vmlinux.image"))
+}
+
+fn entry_name(source: &Source, wanted: &Wanted, tools: &Toolchain) -> String {
+    let mut parts = vec![source.id.clone(), wanted.fragment(), KCFLAGS.to_owned()];
+    parts.extend(tools.key_parts());
+    let folder = if source.fixed { "kernel" } else { "ksrc" };
+    format!("{folder}/{}-{}", source.version, cache::key(parts))
+}
+
+/// The entry of the base kernel, to see whether it is there.
+pub fn is_built(lab: &Lab, tools: &Toolchain) -> Result<bool> {
+    if !lab.cache.has(&source::base_entry(lab)) {
+        return Ok(false);
+    }
+    let source = source::find(lab)?;
+    let wanted = Wanted::read(&fragments(lab))?;
+    Ok(lab.cache.has(&entry_name(&source, &wanted, tools)))
+}
+
+/// One build in one directory.
+struct Build<'a> {
+    lab: &'a Lab,
+    source: &'a Source,
+    dir: &'a Path,
+    tools: &'a Toolchain,
+}
+
+impl Build<'_> {
+    fn run(&self, wanted: &Wanted) -> Result<()> {
+        self.configure(wanted)?;
+        wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
+        self.compile()?;
+        strip(
+            &self.dir.join("vmlinux"),
+            &self.dir.join("vmlinux.image"),
+            self.tools,
+        )?;
+        if self.source.fixed {
+            prune(self.dir)?;
+        }
+        Ok(())
+    }
+
+    fn make(&self) -> Command {
+        let mut make = self.tools.make();
+        make.arg("-C")
+            .arg(&self.source.dir)
+            .arg(format!("O={}", self.dir.display()));
+        // Nothing of this machine or of the time of day in the image.
+        make.env("KBUILD_BUILD_USER", "lab")
+            .env("KBUILD_BUILD_HOST", "lab");
+        make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
+        make
+    }
+
+    fn configure(&self, wanted: &Wanted) -> Result<()> {
+        let path = self.dir.join(FRAGMENT);
+        let text = wanted.fragment();
+        let same = fs::read_to_string(&path).is_ok_and(|have| have == text);
+        if same && self.dir.join(".config").exists() {
+            return Ok(());
+        }
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        let mut make = self.make();
+        make.env("KCONFIG_ALLCONFIG", &path)
+            .args(["-s", "allnoconfig"]);
+        process::logged(make, &self.lab.log("kernel-config"), |_| ())
+            .context("configure the kernel")
+    }
+
+    fn compile(&self) -> Result<()> {
+        let what = format!("building Linux {}", self.source.version);
+        let mut step = Step::start(&what, Unit::Objects, self.expected());
+        let mut make = self.make();
+        make.args([KCFLAGS, "vmlinux", "modules"]);
+        process::logged(make, &self.lab.log("kernel"), |line| {
+            if is_object(line) {
+                step.tick();
+            }
+        })
+        .map_err(|error| disk::explain(error, self.lab.cache.dir()))
+        .with_context(|| format!("build Linux {}", self.source.version))?;
+        let objects = step.done();
+        step.finish();
+        // An incremental build of a user's tree says nothing about a whole one.
+        if self.source.fixed {
+            let path = self.dir.join(OBJECTS);
+            fs::write(&path, objects.to_string())
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// How many objects there will be: as many as the last build made, whose
+    /// configuration differs by a few options at most; before the first, the
+    /// number that came with the pin.
+    fn expected(&self) -> u64 {
+        let built = fs::read_dir(self.lab.cache.path("kernel"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let last = built
+            .filter_map(|entry| {
+                let path = entry.path().join(OBJECTS);
+                let time = path.metadata().ok()?.modified().ok()?;
+                Some((time, fs::read_to_string(path).ok()?.trim().parse().ok()?))
+            })
+            .max();
+        last.map_or(self.lab.base.kernel.objects, |(_, objects)| objects)
+    }
+}
+
+/// Whether a line of kbuild's says that a file was compiled or linked.
+fn is_object(line: &str) -> bool {
+    [
+        "  CC ",
+        "  AS ",
+        "  RUSTC ",
+        "  AR ",
+        "  LD ",
+        "  HOSTCC ",
+        "  HOSTLD ",
+    ]
+    .iter()
+    .any(|word| line.starts_with(word))
+}
+
+/// Removes what neither a boot nor a module build reads: more than half.
+fn prune(dir: &Path) -> Result<()> {
+    for name in ["vmlinux.o", "vmlinux.a", "vmlinux.unstripped", "built-in.a"] {
+        let path = dir.join(name);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    for sub in [
+        "arch", "block", "certs", "crypto", "drivers", "fs", "init", "io_uring", "ipc", "kernel",
+        "lib", "mm", "net", "security", "sound", "virt",
+    ] {
+        prune_objects(&dir.join(sub))?;
+    }
+    Ok(())
+}
+
+fn prune_objects(dir: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_dir {
+            prune_objects(&path)?;
+        } else if path.extension().is_some_and(|ext| ext == "o" || ext == "a") {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The image without debug information: a tenth of the size to load.
+fn strip(vmlinux: &Path, image: &Path, tools: &Toolchain) -> Result<()> {
+    let newer = |a: &Path, b: &Path| {
+        let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+        time(a) > time(b)
+    };
+    if newer(image, vmlinux) {
+        return Ok(());
+    }
+    let objcopy = ["llvm-objcopy", "objcopy"]
+        .iter()
+        .find_map(|name| tools.machine.which(name));
+    let objcopy = objcopy.context("neither llvm-objcopy nor objcopy found")?;
+    let temporary = image.with_extension("tmp");
+    process::read(
+        tools
+            .machine
+            .command(objcopy)
+            .arg("--strip-debug")
+            .arg(vmlinux)
+            .arg(&temporary),
+    )?;
+    fs::rename(&temporary, image).with_context(|| format!("rename to {}", image.display()))
+}
+
+fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
+    let path = build.join("include/config/kernel.release");
+    let release = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let config = Config::read(&build.join("include/config/auto.conf"))?;
+    let debug = ["KASAN", "PROVE_LOCKING", "KCSAN", "UBSAN"]
+        .iter()
+        .any(|o| config.is_set(o));
+    let vmlinux = build.join("vmlinux");
+    Ok(Kernel {
+        release: release.trim().to_owned(),
+        debug,
+        vmlinux,
+        image,
+        source,
+        build,
+    })
+}
+
+/// A finished build of the user's, which is only read.
+fn finished(lab: &Lab, build: &Path, tools: &Toolchain) -> Result<Kernel> {
+    let shown = format!("KBUILD={}", build.display());
+    let build = build.canonicalize().with_context(|| shown.clone())?;
+    check_finished(&build, tools).with_context(|| shown.clone())?;
+    let source = source_of(&build).with_context(|| shown.clone())?;
+    let image = lab
+        .target
+        .join("kbuild")
+        .join(cache::key([build.display().to_string()]));
+    cache::make_dir(&image)?;
+    let image = image.join("vmlinux.image");
+    strip(&build.join("vmlinux"), &image, tools)?;
+    say(&format!("using the kernel in {}", build.display()));
+    describe(build, source, image)
+}
+
+/// Why a build is of no use, in one sentence, before anything is compiled.
+fn check_finished(build: &Path, tools: &Toolchain) -> Result<()> {
+    if !build.is_dir() {
+        bail!("not a directory");
+    }
+    let auto = build.join("include/config/auto.conf");
+    if !auto.exists() {
+        bail!("not a finished kernel build (no include/config/auto.conf): build it first");
+    }
+    let config = Config::read(&auto)?;
+    if !config.is_set("RUST") {
+        bail!("built without Rust (CONFIG_RUST is not set): set it and build again, or use KSRC");
+    }
+    if !config.is_set("MODULES") {
+        bail!("built without CONFIG_MODULES: no module can be loaded");
+    }
+    for file in [
+        "rust/libkernel.rmeta",
+        "rust/libcore.rmeta",
+        "scripts/target.json",
+    ] {
+        if !build.join(file).exists() {
+            bail!(
+                "it has CONFIG_RUST but no Rust metadata ({file} is missing), as distribution \
+                 headers are: use a complete build directory, or KSRC"
+            );
+        }
+    }
+    same_tool(
+        config.text("RUSTC_VERSION_TEXT"),
+        &tools.versions.rustc,
+        "rustc",
+    )?;
+    same_tool(
+        config.text("CC_VERSION_TEXT"),
+        &tools.versions.cc,
+        "compiler",
+    )?;
+    for file in ["Module.symvers", "vmlinux"] {
+        if !build.join(file).exists() {
+            bail!("not a finished kernel build ({file} is missing): build it first");
+        }
+    }
+    if !config.is_set("PVH") {
+        bail!("built without CONFIG_PVH, by which QEMU boots vmlinux: set it and build again");
+    }
+    Ok(())
+}
+
+fn same_tool(built_by: Option<&str>, have: &str, tool: &str) -> Result<()> {
+    match built_by {
+        Some(built_by) if built_by == have => Ok(()),
+        Some(built_by) => bail!(
+            "built by another {tool}: \"{built_by}\", while this is \"{have}\"; Rust metadata \
+             and objects only fit the {tool} that made them, so build it again with this one"
+        ),
+        None => bail!("its configuration does not say which {tool} built it"),
+    }
+}
+
+/// The source of a build directory: itself, or where its link points.
+fn source_of(build: &Path) -> Result<PathBuf> {
+    if build.join("Kconfig").exists() {
+        return Ok(build.to_owned());
+    }
+    let link = build.join("source");
+    link.canonicalize()
+        .with_context(|| format!("follow {}", link.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolchain::Versions;
+    use crate::tools::Machine;
+
+    fn tools() -> Toolchain {
+        Toolchain::for_tests(
+            Machine::this(),
+            Versions {
+                rustc: "rustc 1.95.0 (5 2026)".into(),
+                cc: "clang version 19.1.7".into(),
+                ..Versions::default()
+            },
+        )
+    }
+
+    /// A finished build as far as the check looks, to be spoiled by each case.
+    fn finished_build(dir: &Path) {
+        for sub in ["include/config", "rust", "scripts"] {
+            fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\nCONFIG_PVH=y\n");
+        let files = [
+            "rust/libkernel.rmeta",
+            "rust/libcore.rmeta",
+            "scripts/target.json",
+            "vmlinux",
+            "Module.symvers",
+        ];
+        for file in files {
+            fs::write(dir.join(file), "").unwrap();
+        }
+    }
+
+    fn config(dir: &Path, options: &str) {
+        let text = format!(
+            "{options}CONFIG_RUSTC_VERSION_TEXT=\"rustc 1.95.0 (5 2026)\"\n\
+             CONFIG_CC_VERSION_TEXT=\"clang version 19.1.7\"\n"
+        );
+        fs::write(dir.join("include/config/auto.conf"), text).unwrap();
+    }
+
+    #[test]
+    fn a_complete_build_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        finished_build(dir.path());
+        check_finished(dir.path(), &tools()).unwrap();
+    }
+
+    #[test]
+    fn a_build_of_no_use_says_why_in_a_sentence() {
+        type Spoil = fn(&Path);
+        let all = "CONFIG_RUST=y\nCONFIG_MODULES=y\n";
+        let cases: [(Spoil, &str); 7] = [
+            (
+                |dir| fs::remove_file(dir.join("include/config/auto.conf")).unwrap(),
+                "not a finished kernel build (no include/config/auto.conf)",
+            ),
+            (
+                |dir| config(dir, "CONFIG_MODULES=y\n"),
+                "built without Rust",
+            ),
+            (
+                |dir| config(dir, "CONFIG_RUST=y\n"),
+                "built without CONFIG_MODULES",
+            ),
+            (
+                |dir| config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\n"),
+                "built without CONFIG_PVH",
+            ),
+            (
+                |dir| fs::remove_file(dir.join("rust/libkernel.rmeta")).unwrap(),
+                "no Rust metadata (rust/libkernel.rmeta is missing), as distribution headers",
+            ),
+            (
+                |dir| fs::remove_file(dir.join("vmlinux")).unwrap(),
+                "(vmlinux is missing)",
+            ),
+            (
+                |dir| fs::remove_file(dir.join("Module.symvers")).unwrap(),
+                "(Module.symvers is missing)",
+            ),
+        ];
+        assert!(!all.contains("PVH"));
+        for (spoil, want) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            finished_build(dir.path());
+            spoil(dir.path());
+            let error = check_finished(dir.path(), &tools())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_build_by_another_rustc_or_compiler_names_both() {
+        let dir = tempfile::tempdir().unwrap();
+        finished_build(dir.path());
+        for (rustc, cc, want) in [
+            (
+                "rustc 1.94.0 (4 2026)",
+                "clang version 19.1.7",
+                "another rustc: \"rustc 1.95.0 (5 2026)\", while this is \"rustc 1.94.0",
+            ),
+            (
+                "rustc 1.95.0 (5 2026)",
+                "clang version 18.0.0",
+                "another compiler: \"clang version 19.1.7\"",
+            ),
+        ] {
+            let mut tools = tools();
+            tools.versions.rustc = rustc.into();
+            tools.versions.cc = cc.into();
+            let error = check_finished(dir.path(), &tools).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_lines_about_objects_count() {
+        let cases = [
+            ("  CC      net/core/dev.o", true),
+            ("  RUSTC L rust/kernel.o", true),
+            ("  LD      vmlinux.o", true),
+            ("  UPD     include/config/kernel.release", false),
+            ("make[1]: Entering directory", false),
+        ];
+        for (line, want) in cases {
+            assert_eq!(is_object(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn pruning_keeps_what_modules_are_built_with() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "vmlinux.o",
+            "vmlinux",
+            "net/core/dev.o",
+            "rust/core.o",
+            "scripts/mod/modpost.o",
+            "arch/x86/include/generated/asm/x.h",
+            "Module.symvers",
+        ] {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        prune(dir.path()).unwrap();
+        for (file, kept) in [
+            ("vmlinux.o", false),
+            ("net/core/dev.o", false),
+            ("vmlinux", true),
+            ("rust/core.o", true),
+            ("scripts/mod/modpost.o", true),
+            ("Module.symvers", true),
+            ("arch/x86/include/generated/asm/x.h", true),
+        ] {
+            assert_eq!(dir.path().join(file).exists(), kept, "{file}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How far a long step is: a bar on a terminal, a plain line now and then in a
+//! log file.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a log file hears about a step.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// One line of its own, whatever bars are shown.
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// A step that takes more than two seconds.
+#[derive(Debug)]
+pub struct Step {
+    what: String,
+    unit: Unit,
+    total: u64,
+    done: u64,
+    start: Instant,
+    said: Instant,
+    bar: Option<ProgressBar>,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Compiled or linked files.
+    Objects,
+    /// Bytes, shown as MB.
+    Bytes,
+    /// Nothing: only time passes.
+    None,
+}
+
+impl Step {
+    /// Begins; `total` is 0 when unknown.
+    pub fn start(what: &str, unit: Unit, total: u64) -> Step {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("{what} ...");
+        }
+        let now = Instant::now();
+        let what = what.to_owned();
+        let step = Step {
+            what,
+            unit,
+            total,
+            done: 0,
+            start: now,
+            said: now,
+            bar,
+        };
+        step.draw();
+        step
+    }
+
+    /// One more object.
+    pub fn tick(&mut self) {
+        self.set(self.done + 1);
+    }
+
+    /// So many in all.
+    pub fn set(&mut self, done: u64) {
+        self.done = done;
+        self.draw();
+        if self.bar.is_none() && self.said.elapsed() >= QUIET {
+            self.said = Instant::now();
+            eprintln!("{}", self.line());
+        }
+    }
+
+    /// How many were done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    fn draw(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.line());
+        }
+    }
+
+    fn line(&self) -> String {
+        line(
+            &self.what,
+            self.unit,
+            self.done,
+            self.total,
+            self.start.elapsed(),
+        )
+    }
+
+    /// Ends well, and says how long it took.
+    pub fn finish(mut self) -> Duration {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let took = self.start.elapsed();
+        eprintln!("{}: done in {}", self.what, human(took));
+        took
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> String {
+    let count = |n: u64| match unit {
+        Unit::Bytes => format!("{} MB", n / 1_000_000),
+        Unit::Objects | Unit::None => n.to_string(),
+    };
+    let counted = match (unit, total) {
+        (Unit::None, _) => format!("{what}: {}", human(elapsed)),
+        (Unit::Objects, 0) => format!("{what}: {done} objects, {}", human(elapsed)),
+        (Unit::Bytes, 0) => format!("{what}: {}, {}", count(done), human(elapsed)),
+        // The total of objects is what an earlier build counted.
+        (Unit::Objects, _) => format!("{what}: {done} of about {} objects", total.max(done)),
+        (Unit::Bytes, _) => format!("{what}: {} of {}", count(done), count(total)),
+    };
+    match left(done, total, elapsed) {
+        Some(left) => format!("{counted}, about {} left", human(left)),
+        None => counted,
+    }
+}
+
+/// Time left at the pace so far; nothing before there is a pace.
+fn left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
+    if done == 0 || total <= done || elapsed < Duration::from_secs(5) {
+        return None;
+    }
+    let pace = elapsed.as_secs_f64() / done as f64;
+    Some(Duration::from_secs_f64(pace * (total - done) as f64))
+}
+
+/// `8.2 s`, `2 min 05 s`.
+pub fn human(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} min {:02} s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_done_and_what_is_left() {
+        let cases = [
+            (
+                Unit::Objects,
+                300,
+                1200,
+                60,
+                "k: 300 of about 1200 objects, about 3 min 00 s left",
+            ),
+            (
+                Unit::Objects,
+                1300,
+                1200,
+                60,
+                "k: 1300 of about 1300 objects",
+            ),
+            (Unit::Objects, 0, 1200, 60, "k: 0 of about 1200 objects"),
+            (Unit::Objects, 7, 0, 60, "k: 7 objects, 1 min 00 s"),
+            (
+                Unit::Bytes,
+                80_000_000,
+                160_000_000,
+                10,
+                "k: 80 MB of 160 MB, about 10.0 s left",
+            ),
+            (Unit::None, 0, 0, 3, "k: 3.0 s"),
+        ];
+        for (unit, done, total, seconds, want) in cases {
+            assert_eq!(
+                line("k", unit, done, total, Duration::from_secs(seconds)),
+                want
+            );
+        }
+    }
+
+    #[test]
+    fn no_guess_is_made_from_the_first_seconds() {
+        assert_eq!(left(1, 1000, Duration::from_secs(1)), None);
+    }
+}
