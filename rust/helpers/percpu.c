@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/cpumask.h>
+#include <linux/percpu.h>
+
+__rust_helper unsigned int
+rust_helper_cpumask_next(int n, const struct cpumask *srcp)
+{
+	return cpumask_next(n, srcp);
+}
+
+__rust_helper u64 *rust_helper_per_cpu_ptr_u64(u64 __percpu *ptr, int cpu)
+{
+	return per_cpu_ptr(ptr, cpu);
+}
+
+__rust_helper void rust_helper_this_cpu_add_u64(u64 __percpu *ptr, u64 val)
+{
+	this_cpu_add(*ptr, val);
+}

@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! State that every network namespace has one of.
+//!
+//! A type that implements [`Operations`] says how the state of a namespace is made and unmade.
+//! While it is registered ([`register_pernet_subsys`], [`register_pernet_device`]), each namespace
+//! has a value of it, in the storage that `net_generic()` finds.
+//!
+//! # Life of a value
+//!
+//! | the kernel | here |
+//! |---|---|
+//! | allocates zeroed storage and publishes it (`ops_init()`) | readers find storage that is not *ready*: `None` |
+//! | `init` | [`Operations::init`], then *ready* |
+//! | `pre_exit` | not *ready* any more, [`Operations::pre_exit`] |
+//! | waits for a grace period (`synchronize_rcu()`) | readers that saw it *ready* finish |
+//! | `exit_rtnl` | [`Operations::exit_rtnl`] |
+//! | `exit` | the value is dropped in place |
+//! | frees the storage | |
+//!
+//! So there are two ways to read the value, and no other: under RCU ([`Slot::get`]), and with an
+//! active reference to the namespace while the registration is borrowed ([`Registration::get`]).
+//!
+//! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
+//! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
+
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr, //
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Release, //
+        },
+        barrier, rcu,
+    },
+    types::Opaque, //
+};
+
+use super::{
+    net_device::KillList,
+    rtnl,
+    ActiveNamespace,
+    Namespace, //
+};
+use crate::bindings;
+
+/// Whether the namespaces' devices leave before the state does, or with it.
+///
+/// [`Subsys`] or [`Device`]; see the comment of `register_pernet_device()`.
+pub trait Kind: private::Sealed {}
+
+/// A subsystem: its state is there before any device of the namespace is, and after.
+pub enum Subsys {}
+
+/// A device, or what only lives with devices: made after the subsystems, gone before them.
+pub enum Device {}
+
+impl Kind for Subsys {}
+impl Kind for Device {}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for super::Subsys {}
+    impl Sealed for super::Device {}
+}
+
+/// What a value of the state looks like in the storage of a namespace. Zeroed memory is valid.
+#[repr(C)]
+struct Storage<S> {
+    /// Null until `init` has finished and from `pre_exit` on; `value` in between.
+    ready: *const S,
+    /// Whether `value` holds a value. Only the callbacks use it, which never run at once.
+    constructed: bool,
+    value: MaybeUninit<S>,
+}
+
+/// The place of a type's state in the namespaces: what `net_generic()` calls an id.
+///
+/// Made by [`pernet_slot!`](crate::pernet_slot), one for each type.
+///
+/// # Invariants
+///
+/// - `id` is that of the registered operations while there are any, and the storage behind it in
+///   every namespace is a `Storage<S>`.
+/// - `readable` is null, or points to `id`. It is null unless each namespace has gone through
+///   `init`, and is again before the first of a grace period that ends before storage is freed.
+pub struct Slot<S> {
+    id: UnsafeCell<c_uint>,
+    readable: UnsafeCell<c_uint>,
+    claimed: Atomic<bool>,
+    _stored: PhantomData<fn() -> S>,
+}
+
+// SAFETY: `id` is written by `register_pernet_*()` only, before callbacks read it; `readable` is
+// read and written as a whole word; `claimed` is atomic. The slot gives no access to an `S` but
+// what `Slot::get` does, which asks for `S: Sync`.
+unsafe impl<S> Sync for Slot<S> {}
+
+impl<S> Slot<S> {
+    /// Makes a slot that nothing is registered in. For [`pernet_slot!`](crate::pernet_slot).
+    #[doc(hidden)]
+    pub const fn new() -> Self {
+        // The allocator aligns any size to this and no more.
+        const {
+            assert!(align_of::<Storage<S>>() <= bindings::ARCH_KMALLOC_MINALIGN);
+        }
+        Self {
+            id: UnsafeCell::new(0),
+            readable: UnsafeCell::new(0),
+            claimed: Atomic::new(false),
+            _stored: PhantomData,
+        }
+    }
+
+    fn id(&self) -> u32 {
+        // SAFETY: Callbacks run after `register_pernet_*()` has written the id and before
+        // `unregister_pernet_*()` returns, during which it does not change.
+        unsafe { *self.id.get() }
+    }
+
+    /// Lets readers in, or keeps them out.
+    fn set_readable(&self, id: u32) {
+        // SAFETY: Readers read the word at the same time, whole, as `READ_ONCE()` would; writers
+        // are the registration's constructor and destructor, of which `claimed` lets in one.
+        unsafe { self.readable.get().write_volatile(id) };
+    }
+}
+
+impl<S: Sync + 'static> Slot<S> {
+    /// Returns the state of `net`, if it has one that is ready.
+    ///
+    /// `None` while `net` is being created or is ending, while the type is not registered, and for
+    /// a namespace that [`Operations::applies_to`] excludes.
+    ///
+    /// Wraps `net_generic()`. May be called from any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn generation(net: &Namespace) -> Result<u64> {
+    ///     let guard = rcu::read_lock();
+    ///     let state = State::slot().get(net, &guard).ok_or(ENODEV)?;
+    ///     Ok(state.generation())
+    /// }
+    /// ```
+    #[inline]
+    pub fn get<'g>(&self, net: &Namespace, _guard: &'g rcu::Guard) -> Option<&'g S> {
+        // SAFETY: The word is read whole; see `set_readable`.
+        let id = unsafe { self.readable.get().read_volatile() };
+        if id == 0 {
+            return None;
+        }
+        // SAFETY: `readable` is set, so that the storage behind the id is a `Storage<S>`. It was
+        // so when the guard's critical section began or later, and the destructor of the
+        // registration lets a grace period pass before storage is freed. `init` that fails frees
+        // its storage at once, but takes the pointer back and waits for a grace period first.
+        let storage = unsafe { storage::<S>(net, id) }?;
+        // SAFETY: `storage` is valid for the guard's life time, as above. The word is written
+        // whole, by `publish` and `withdraw`.
+        let ready = unsafe { (&raw const (*storage).ready).read_volatile() };
+        // SAFETY: If it is not null, `init` had finished, and `publish` ordered its writes before
+        // the pointer, through which every access of ours goes. `pre_exit` had not run, or not
+        // been seen: the grace period that follows it waits for the guard, and only then is the
+        // value dropped.
+        unsafe { ready.as_ref() }
+    }
+}
+
+/// Finds the storage of the namespace behind `id`.
+///
+/// # Safety
+///
+/// The pointer is as valid as `S` and `id` fit each other; it may be used for as long as the
+/// storage is known to exist.
+#[inline]
+unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
+    // SAFETY: By the type invariant of `Namespace` the structure is valid. The array is replaced
+    // under RCU (`net_assign_generic()`): this is its `rcu_dereference()`.
+    let gen = unsafe { (&raw const (*net.as_raw()).gen_).read_volatile() };
+    let gen = gen.cast::<bindings::net_generic>();
+    // SAFETY: By the type invariant of `Namespace` the array is valid, and its head is the length.
+    // A namespace that has not come to this id in its creation has a shorter array.
+    if id >= unsafe { *gen.cast::<c_uint>() } {
+        return None;
+    }
+    // SAFETY: The array has more than `id` pointers, the first of which overlay its head.
+    let storage = unsafe {
+        gen.cast::<*mut Storage<S>>()
+            .add(id as usize)
+            .read_volatile()
+    };
+    (!storage.is_null()).then_some(storage)
+}
+
+/// A type that has a [`Slot`] of its own.
+///
+/// # Safety
+///
+/// `slot` must return the same slot each time, and no other type may return it. Implemented by
+/// [`pernet_slot!`](crate::pernet_slot).
+pub unsafe trait HasSlot: Sized + 'static {
+    /// What is stored in the namespaces. Callbacks and readers run on any CPU.
+    type Stored: Send + Sync + 'static;
+
+    /// Returns the slot of the type.
+    fn slot() -> &'static Slot<Self::Stored>;
+}
+
+/// Gives a type its [`Slot`](crate::net::pernet::Slot): `pernet_slot!(State)`.
+///
+/// With a second type, that is what the namespaces store: `pernet_slot!(Dummy: Registered)`.
+#[macro_export]
+macro_rules! pernet_slot {
+    ($owner:ty) => {
+        $crate::pernet_slot!($owner: $owner);
+    };
+    ($owner:ty: $stored:ty) => {
+        // SAFETY: The static is this implementation's own.
+        unsafe impl $crate::net::pernet::HasSlot for $owner {
+            type Stored = $stored;
+
+            #[inline]
+            fn slot() -> &'static $crate::net::pernet::Slot<$stored> {
+                static SLOT: $crate::net::pernet::Slot<$stored> =
+                    $crate::net::pernet::Slot::new();
+                &SLOT
+            }
+        }
+    };
+}
+
+/// What happens to the state of a namespace as that begins and ends.
+///
+/// All of it runs in process context and may sleep. Callbacks for different namespaces may run at
+/// the same time; those for one namespace do not.
+///
+/// # Examples
+///
+/// ```
+/// struct State {
+///     born: Instant<BootTime>,
+/// }
+///
+/// pernet_slot!(State);
+///
+/// #[vtable]
+/// impl pernet::Operations for State {
+///     type Kind = Subsys;
+///
+///     fn init(_net: &Namespace) -> impl PinInit<State, Error> {
+///         State { born: Instant::now() }
+///     }
+/// }
+/// ```
+#[vtable]
+pub trait Operations: HasSlot {
+    /// [`Subsys`] or [`Device`]: which of the two registrations the type is for.
+    type Kind: Kind;
+
+    /// Whether `net` gets a value. The same answer each time.
+    fn applies_to(_net: &Namespace) -> bool {
+        true
+    }
+
+    /// Makes the value of `net`. If it fails, the creation of `net` does, or the registration.
+    fn init(net: &Namespace) -> impl PinInit<Self::Stored, Error>;
+
+    /// `net` is ending: readers do not find the value any more, but some may still use it.
+    fn pre_exit(_net: &Namespace, _stored: Pin<&Self::Stored>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// No reader is left. Devices to be unregistered are put on `kill_list`.
+    fn exit_rtnl(
+        _net: &Namespace,
+        _stored: Pin<&Self::Stored>,
+        _kill_list: &mut KillList<'_>,
+        _rtnl: rtnl::Held<'_>,
+    ) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Makes the value ready: what `init` wrote is visible to whoever sees the pointer.
+///
+/// # Safety
+///
+/// `storage` must be valid, its value constructed, and the caller the namespace's only callback.
+unsafe fn publish<S>(storage: *mut Storage<S>) {
+    barrier::smp_mb(barrier::Write);
+    // SAFETY: The caller promises validity; readers read the word whole.
+    unsafe {
+        let value = (&raw const (*storage).value).cast::<S>();
+        (&raw mut (*storage).ready).write_volatile(value);
+    }
+}
+
+/// The callbacks that `struct pernet_operations` points to.
+struct Callbacks<T>(PhantomData<T>);
+
+impl<T: Operations> Callbacks<T> {
+    /// # Safety
+    ///
+    /// Called by `ops_init()` only, for a `T` that is being or has been registered.
+    unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
+        from_result(|| {
+            // SAFETY: The core keeps `net` and its array during the callback, and the reference
+            // does not leave it.
+            let net = unsafe { Namespace::from_raw(net) };
+            if !T::applies_to(net) {
+                return Ok(0);
+            }
+            // SAFETY: The core has put storage of `size_of::<Storage<_>>()` zeroed bytes behind
+            // the id that it has given to the slot of `T`, and keeps it there during `init`.
+            let storage = unsafe { storage::<T::Stored>(net, T::slot().id()) }.ok_or(EINVAL)?;
+            // SAFETY: The storage is valid, aligned (see `Slot::new`), and holds no value yet. It
+            // does not move until the core frees it, which is after the value was dropped.
+            let made = unsafe { T::init(net).__init((*storage).value.as_mut_ptr()) };
+            if let Err(err) = made {
+                // SAFETY: `ops_init()`, which holds `pernet_ops_rwsem`, has just published this
+                // pointer, and nobody but it writes to the array.
+                unsafe { forget_storage(net, T::slot().id()) };
+                return Err(err);
+            }
+            // SAFETY: The storage is valid and its value constructed, by this, the only callback.
+            unsafe {
+                (*storage).constructed = true;
+                publish(storage);
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by `ops_undo_list()` only, after `init` has succeeded for `net`.
+    unsafe extern "C" fn pre_exit(net: *mut bindings::net) {
+        // SAFETY: As in `init`.
+        let net = unsafe { Namespace::from_raw(net) };
+        // SAFETY: The core calls this after `init` and before `exit`.
+        let Some(storage) = (unsafe { Self::constructed(net) }) else {
+            return;
+        };
+        // SAFETY: The storage is valid; readers read the word whole.
+        unsafe { (&raw mut (*storage).ready).write_volatile(ptr::null()) };
+        if T::HAS_PRE_EXIT {
+            // SAFETY: The value is there until `exit`, and the reference does not last so long.
+            T::pre_exit(net, unsafe { Self::stored(storage) });
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by `ops_exit_rtnl_list()` only, which holds RTNL, between `pre_exit` and `exit`.
+    unsafe extern "C" fn exit_rtnl(
+        net: *mut bindings::net,
+        dev_kill_list: *mut bindings::list_head,
+    ) {
+        // SAFETY: As in `init`.
+        let net = unsafe { Namespace::from_raw(net) };
+        // SAFETY: The core holds RTNL during the callback.
+        let rtnl = unsafe { rtnl::Held::assume() };
+        // SAFETY: The core unregisters what is on this list before it releases RTNL.
+        let mut kill_list = unsafe { KillList::from_raw(dev_kill_list) };
+        // SAFETY: The core calls this after `init` and before `exit`.
+        if let Some(storage) = unsafe { Self::constructed(net) } {
+            // SAFETY: The value is there until `exit`, and the reference does not last so long.
+            let stored = unsafe { Self::stored(storage) };
+            T::exit_rtnl(net, stored, &mut kill_list, rtnl);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by `ops_exit_list()` only, once, a grace period after `pre_exit`.
+    unsafe extern "C" fn exit(net: *mut bindings::net) {
+        // SAFETY: As in `init`.
+        let net = unsafe { Namespace::from_raw(net) };
+        // SAFETY: The core calls this after `init`.
+        let Some(storage) = (unsafe { Self::constructed(net) }) else {
+            return;
+        };
+        // SAFETY: The value is constructed, and nobody refers to it: `pre_exit` has hidden it, and
+        // the core has waited for a grace period since. It is not moved, only dropped.
+        unsafe {
+            (*storage).constructed = false;
+            (*storage).value.assume_init_drop();
+        }
+    }
+
+    /// Returns the storage of `net`, if `init` has made a value in it.
+    ///
+    /// # Safety
+    ///
+    /// To be called in the callbacks after `init`, and the pointer not kept beyond them.
+    unsafe fn constructed(net: &Namespace) -> Option<*mut Storage<T::Stored>> {
+        // SAFETY: As in `init`; the storage is there until `exit` has returned.
+        let storage = unsafe { storage::<T::Stored>(net, T::slot().id()) }?;
+        // SAFETY: The storage is valid, and only callbacks use the flag.
+        unsafe { (*storage).constructed }.then_some(storage)
+    }
+
+    /// Borrows the value.
+    ///
+    /// # Safety
+    ///
+    /// `storage` must hold a value, until after `'a`.
+    unsafe fn stored<'a>(storage: *mut Storage<T::Stored>) -> Pin<&'a T::Stored> {
+        // SAFETY: The caller promises a value. It does not move until `exit` drops it in place.
+        unsafe { Pin::new_unchecked((*storage).value.assume_init_ref()) }
+    }
+}
+
+/// Takes the storage of an `init` that failed away from readers: `ops_init()` frees it at once.
+///
+/// # Safety
+///
+/// The caller must be the `init` callback of the operations that `id` belongs to.
+unsafe fn forget_storage(net: &Namespace, id: u32) {
+    // SAFETY: As in `storage`; `net_assign_generic()` has made the array long enough. Nobody else
+    // writes to it, since the caller's caller holds `pernet_ops_rwsem`.
+    unsafe {
+        let gen = (&raw const (*net.as_raw()).gen_).read_volatile();
+        gen.cast::<*mut c_void>()
+            .add(id as usize)
+            .write_volatile(ptr::null_mut());
+    }
+    rcu::synchronize_rcu();
+}
+
+/// Operations that are registered: every namespace has a value of `T::Stored`.
+///
+/// Dropping it ends that: each value goes through `pre_exit` and `exit`. Process context, sleeps.
+///
+/// # Invariants
+///
+/// `ops` is registered, as what `T::Kind` says, and holds the slot of `T`.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Operations> {
+    #[pin]
+    ops: Opaque<bindings::pernet_operations>,
+    unregister: unsafe extern "C" fn(*mut bindings::pernet_operations),
+    _operations: PhantomData<fn() -> T>,
+}
+
+// SAFETY: It can be dropped on any thread: unregistering needs process context alone.
+unsafe impl<T: Operations> Send for Registration<T> {}
+
+// SAFETY: `get` is the only method, and what it does is ordered by RCU.
+unsafe impl<T: Operations> Sync for Registration<T> {}
+
+/// Registers subsystem operations: wraps `register_pernet_subsys()`.
+///
+/// Runs [`Operations::init`] for each namespace there is. Process context, sleeps. `EBUSY` if `T`
+/// is registered already; else the error of an `init` that failed, after undoing the others.
+///
+/// # Examples
+///
+/// ```
+/// #[pin_data]
+/// struct Module {
+///     #[pin]
+///     state: pernet::Registration<State>,
+/// }
+///
+/// fn init() -> impl PinInit<Module, Error> {
+///     try_pin_init!(Module { state <- register_pernet_subsys() })
+/// }
+/// ```
+pub fn register_pernet_subsys<T: Operations<Kind = Subsys>>() -> impl PinInit<Registration<T>, Error>
+{
+    // SAFETY: The two functions belong together, and to `Subsys`.
+    unsafe {
+        Registration::new(
+            bindings::register_pernet_subsys,
+            bindings::unregister_pernet_subsys,
+        )
+    }
+}
+
+/// Registers device operations: wraps `register_pernet_device()`.
+///
+/// As [`register_pernet_subsys`]; a namespace's devices go before its subsystems.
+pub fn register_pernet_device<T: Operations<Kind = Device>>() -> impl PinInit<Registration<T>, Error>
+{
+    // SAFETY: The two functions belong together, and to `Device`.
+    unsafe {
+        Registration::new(
+            bindings::register_pernet_device,
+            bindings::unregister_pernet_device,
+        )
+    }
+}
+
+impl<T: Operations> Registration<T> {
+    /// # Safety
+    ///
+    /// `register` and `unregister` must be the kernel's pair for `T::Kind`.
+    unsafe fn new(
+        register: unsafe extern "C" fn(*mut bindings::pernet_operations) -> c_int,
+        unregister: unsafe extern "C" fn(*mut bindings::pernet_operations),
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            ops <- Opaque::try_ffi_init(move |ops: *mut bindings::pernet_operations| {
+                let slot = T::slot();
+                if slot.claimed.xchg(true, Full) {
+                    return Err(EBUSY);
+                }
+                // SAFETY: `ops` is ours to write, and pinned: it stays until `drop` unregisters
+                // it. The id is a static's, and the size that of what the callbacks store.
+                let registered = to_result(unsafe {
+                    ops.write(bindings::pernet_operations {
+                        init: Some(Callbacks::<T>::init),
+                        pre_exit: Some(Callbacks::<T>::pre_exit),
+                        exit: Some(Callbacks::<T>::exit),
+                        exit_rtnl: if T::HAS_EXIT_RTNL {
+                            Some(Callbacks::<T>::exit_rtnl)
+                        } else {
+                            None
+                        },
+                        id: slot.id.get(),
+                        size: size_of::<Storage<T::Stored>>(),
+                        ..pin_init::zeroed()
+                    });
+                    register(ops)
+                });
+                if let Err(err) = registered {
+                    slot.claimed.store(false, Release);
+                    return Err(err);
+                }
+                // INVARIANT: Each namespace has gone through `init`.
+                slot.set_readable(slot.id());
+                Ok(())
+            }),
+            unregister,
+            _operations: PhantomData,
+        }? Error)
+    }
+
+    /// Returns the state of a namespace that is in use; the borrow may be kept while sleeping.
+    ///
+    /// `None` for a namespace that [`Operations::applies_to`] excludes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn show(registration: &pernet::Registration<State>, net: &ActiveNamespace) -> Result {
+    ///     let state = registration.get(net).ok_or(EAFNOSUPPORT)?;
+    ///     pr_info!("{}\n", state.generation());
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn get<'a>(&'a self, net: &'a ActiveNamespace) -> Option<&'a T::Stored> {
+        let stored = ptr::from_ref(T::slot().get(net, &rcu::read_lock())?);
+        // SAFETY: The value was ready. It goes only when the namespace ends, which the active
+        // reference prevents for `'a`, or when the operations are unregistered, which `&'a self`
+        // does.
+        Some(unsafe { &*stored })
+    }
+}
+
+#[pinned_drop]
+impl<T: Operations> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // INVARIANT: No reader from here on. Those that came before are in RCU critical sections,
+        // which `ops_undo_list()` waits for between `pre_exit` and `exit`.
+        T::slot().set_readable(0);
+        // SAFETY: By the type invariant `ops` is registered, by the function that belongs to this
+        // one, and is not unregistered elsewhere.
+        unsafe { (self.unregister)(self.ops.get()) };
+        T::slot().claimed.store(false, Release);
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The RTNL mutex, under which devices and addresses are configured.
+//!
+//! C header: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
+
+use core::marker::PhantomData;
+use kernel::types::NotThreadSafe;
+
+use crate::bindings;
+
+/// Proof that the current thread holds RTNL, borrowed from whoever took it.
+///
+/// # Invariants
+///
+/// The current thread holds RTNL while a value of this type exists.
+#[derive(Clone, Copy)]
+pub struct Held<'a>(PhantomData<&'a ()>, NotThreadSafe);
+
+impl Held<'_> {
+    /// States that RTNL is held.
+    ///
+    /// # Safety
+    ///
+    /// The current thread must hold RTNL for as long as the value exists.
+    pub(crate) unsafe fn assume() -> Self {
+        // INVARIANT: The caller promises it.
+        Self(PhantomData, NotThreadSafe)
+    }
+}
+
+/// RTNL, held until this is dropped.
+///
+/// # Invariants
+///
+/// The current thread holds RTNL, and this value is the one that releases it.
+pub struct Guard(NotThreadSafe);
+
+impl Guard {
+    /// Lends the proof that RTNL is held.
+    pub fn held(&self) -> Held<'_> {
+        // SAFETY: By the type invariant RTNL is held while `self` is borrowed.
+        unsafe { Held::assume() }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this thread holds RTNL and is to release it.
+        unsafe { bindings::rtnl_unlock() };
+    }
+}
+
+/// Takes RTNL. Sleeps; the thread must not hold it already.
+///
+/// Wraps `rtnl_lock()` of `net/core/rtnetlink.c`. Dropping the guard finishes the devices that were
+/// unregistered under it (`netdev_run_todo()`), which can sleep for long.
+///
+/// # Examples
+///
+/// ```
+/// let rtnl = rtnl::lock();
+/// configure(rtnl.held());
+/// drop(rtnl);
+/// ```
+pub fn lock() -> Guard {
+    // SAFETY: Process context is what the documentation asks for; there is no other requirement.
+    unsafe { bindings::rtnl_lock() };
+    // INVARIANT: Just taken, and released by nobody else.
+    Guard(NotThreadSafe)
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Packets.
+//!
+//! A driver's [`start_xmit`](super::net_device::Operations::start_xmit) gets a [`SkBuff`], which it
+//! consumes: handing it on ([`SkBuff::netif_rx`]) or dropping it.
+//!
+//! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
+
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use kernel::prelude::*;
+
+use super::{
+    net_device::NetDevice,
+    sock::Sock,
+    Namespace, //
+};
+use crate::bindings;
+
+/// What became of a packet given to the stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RxResult {
+    /// Queued for reception: `NET_RX_SUCCESS`.
+    Success,
+    /// Dropped by the stack, which was too busy: `NET_RX_DROP`.
+    Drop,
+}
+
+/// A packet (`struct sk_buff`) that is in the hands of a device: on its way out, or just in.
+///
+/// Dropping it frees the packet, as one that could not be delivered (`kfree_skb()`).
+///
+/// # Invariants
+///
+/// `skb` points to a valid packet that this value owns. Its `dev` is set, to a device that stays
+/// valid while this value exists: the device whose callback the packet was given to.
+pub struct SkBuff {
+    skb: NonNull<bindings::sk_buff>,
+}
+
+impl SkBuff {
+    /// Takes over a packet from C.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be valid and owned by the caller, who hands it over. `skb->dev` must be set, and
+    /// that device must stay valid for as long as the value exists.
+    pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+        // INVARIANT: The caller promises all of it.
+        Self { skb }
+    }
+
+    fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.skb.as_ptr()
+    }
+
+    /// The length in bytes, headers and fragments included.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe { (*self.as_raw()).len }
+    }
+
+    /// Whether there is no byte in it.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes that lie in the linear part, `skb_headlen()`.
+    #[inline]
+    fn headlen(&self) -> u32 {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe { (*self.as_raw()).len - (*self.as_raw()).data_len }
+    }
+
+    /// The device that the packet is traversing.
+    #[inline]
+    pub fn dev(&self) -> &NetDevice {
+        // SAFETY: By the type invariant `dev` is set, and valid while `self` exists.
+        unsafe {
+            NetDevice::from_raw(
+                (*self.as_raw())
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .dev
+                    .cast(),
+            )
+        }
+    }
+
+    /// The namespace that the packet is in: that of the device which it is traversing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff) -> XmitResult {
+    ///     assert!(skb.net().tag() == net.tag());
+    ///     XmitResult::Ok
+    /// }
+    /// ```
+    #[inline]
+    pub fn net(&self) -> &Namespace {
+        self.dev().net()
+    }
+
+    /// The socket that sent the packet, if it is known and [`orphan`](Self::orphan) has not cut it.
+    ///
+    /// The socket may belong to another namespace than the device.
+    #[inline]
+    pub fn sock(&self) -> Option<&Sock> {
+        // SAFETY: By the type invariant the packet is valid.
+        let sk = unsafe { (*self.as_raw()).sk };
+        // SAFETY: A packet with a socket holds it (`sock_wfree()`, `sock_edemux()`) until it is
+        // orphaned, which takes `&mut self`.
+        NonNull::new(sk).map(|sk| unsafe { Sock::from_raw(sk.as_ptr().cast()) })
+    }
+
+    /// Reports that the device has sent the packet, to a sender that asked for a time stamp.
+    ///
+    /// Wraps `skb_tx_timestamp()`.
+    #[inline]
+    pub fn tx_timestamp(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours.
+        unsafe { bindings::skb_tx_timestamp(self.as_raw()) };
+    }
+
+    /// Forgets the time stamp: clocks differ between sending and receiving.
+    ///
+    /// Wraps `skb_clear_tstamp()`.
+    #[inline]
+    pub fn clear_tstamp(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours.
+        unsafe { bindings::skb_clear_tstamp(self.as_raw()) };
+    }
+
+    /// Detaches the packet from the socket that sent it, which gets its send buffer back.
+    ///
+    /// Wraps `skb_orphan()`.
+    #[inline]
+    pub fn orphan(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours; no `&Sock` of it is left,
+        // since that would borrow `self`.
+        unsafe { bindings::skb_orphan(self.as_raw()) };
+    }
+
+    /// Makes the packet own a reference to its route, so that it can be queued.
+    ///
+    /// Wraps `skb_dst_force()`; a route that is going away is dropped instead. The caller must be
+    /// in an RCU read-side critical section if the route is borrowed: transmission is.
+    #[inline]
+    pub fn dst_force(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours. A route without a reference
+        // exists only under the RCU critical section of the transmit path that lent us the packet.
+        unsafe { bindings::skb_dst_force(self.as_raw()) };
+    }
+
+    /// Drops the packet's route, so that its reception looks one up. Wraps `skb_dst_drop()`.
+    #[inline]
+    pub fn dst_drop(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours.
+        unsafe { bindings::skb_dst_drop(self.as_raw()) };
+    }
+
+    /// Whether the packet's route delivers to this machine, when it is used for reception.
+    ///
+    /// `RTCF_LOCAL` of an IPv4 route, `RTF_LOCAL` of an IPv6 one; false without a route.
+    #[inline]
+    pub fn dst_is_local(&self) -> bool {
+        // SAFETY: By the type invariant the packet is valid, and so is the route it has.
+        let dst = unsafe { bindings::skb_dst(self.as_raw()) };
+        if dst.is_null() {
+            return false;
+        }
+        // SAFETY: The route is valid while the packet has it, and `ops` is set when it is made.
+        // The family tells which structure the `dst_entry` is the first part of.
+        unsafe {
+            match u32::from((*(*dst).ops).family) {
+                bindings::AF_INET => {
+                    (*dst.cast::<bindings::rtable>()).rt_flags & bindings::RTCF_LOCAL != 0
+                }
+                bindings::AF_INET6 => {
+                    (*dst.cast::<bindings::rt6_info>()).rt6i_flags & bindings::RTF_LOCAL != 0
+                }
+                _ => false,
+            }
+        }
+    }
+
+    /// Takes the Ethernet header off and makes the packet one that `dev` has received: sets its
+    /// protocol, packet type and device.
+    ///
+    /// Wraps `eth_type_trans()`. A packet without a whole header in its linear part is given back.
+    #[inline]
+    pub fn eth_type_trans(self, dev: &NetDevice) -> Result<ReceivedSkBuff, SkBuff> {
+        if self.headlen() < bindings::ETH_HLEN {
+            return Err(self);
+        }
+        let me = ManuallyDrop::new(self);
+        // SAFETY: The packet is valid and ours, and its linear part holds the header that is
+        // pulled. The device is valid; it outlives the packet in the stack, which drops those of a
+        // device that is unregistered.
+        unsafe {
+            let protocol = bindings::eth_type_trans(me.as_raw(), dev.as_raw());
+            bindings::skb_set_protocol(me.as_raw(), protocol);
+        }
+        // INVARIANT: `dev` is set again, to a device that the caller borrows.
+        Ok(ReceivedSkBuff(SkBuff { skb: me.skb }))
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the packet is ours.
+        unsafe { bindings::kfree_skb(self.as_raw()) };
+    }
+}
+
+/// A packet that is ready to be received: its protocol and device are set.
+///
+/// # Invariants
+///
+/// Those of [`SkBuff`]; and `protocol`, `pkt_type` and the MAC header are set.
+pub struct ReceivedSkBuff(SkBuff);
+
+impl ReceivedSkBuff {
+    /// The length in bytes, without the link layer's header.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    /// Whether nothing follows the link layer's header.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Queues the packet for reception on this CPU.
+    ///
+    /// Wraps `__netif_rx()`: bottom halves must be off, as they are in `start_xmit`.
+    #[inline]
+    pub fn netif_rx(self) -> RxResult {
+        let me = ManuallyDrop::new(self);
+        // SAFETY: The packet is valid and prepared, and its ownership goes to the stack, whatever
+        // the answer. A call with bottom halves on would delay the packet, not break anything.
+        match unsafe { bindings::__netif_rx(me.0.as_raw()) } as u32 {
+            bindings::NET_RX_SUCCESS => RxResult::Success,
+            _ => RxResult::Drop,
+        }
+    }
+}

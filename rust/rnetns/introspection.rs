@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state as user space sees it, until there is a netlink interface.
+//!
+//! In `/sys/kernel/debug/rnetns/`:
+//!
+//! - `namespaces` lists the namespaces that have state, a line each: the inode number, then
+//!   `name=value` for each figure.
+//! - `next_generation` takes a namespace, as `pid NUMBER` or `fd NUMBER` of the writer, and begins
+//!   a new generation in it. `EAFNOSUPPORT` where the module refuses to work.
+//!
+//! What `rlo` has of it, `ethtool -S rlo` shows inside the namespace.
+
+use kernel::{
+    debugfs::Scope,
+    fmt,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        rcu, //
+    },
+    uaccess::UserSliceReader, //
+};
+
+use crate::{
+    net::{
+        namespace::namespaces,
+        ActiveNamespace, //
+    },
+    state::State,
+    support,
+};
+
+/// The files, for as long as this exists.
+pub(crate) type Introspection = Scope<()>;
+
+/// The longest command that `next_generation` takes, in bytes.
+const COMMAND_LEN: usize = 32;
+
+/// Makes the files.
+pub(crate) fn new() -> impl PinInit<Introspection> {
+    Scope::dir((), c"rnetns", |nothing, dir| {
+        dir.read_callback_file(c"namespaces", nothing, &|(), f| show_namespaces(f));
+        dir.write_only_callback_file(c"next_generation", nothing, &|(), reader| {
+            next_generation(reader)
+        });
+    })
+}
+
+fn show_namespaces(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let guard = rcu::read_lock();
+    for net in namespaces(&guard).filter(|net| support::is_supported(net)) {
+        let Ok(state) = State::of(net, &guard) else {
+            continue;
+        };
+        write!(f, "{}", net.inum())?;
+        for (name, value) in State::FIGURES.iter().zip(state.figures()) {
+            f.write_fmt(fmt!(" {}={}", *name, value))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
+fn next_generation(reader: &mut UserSliceReader) -> Result {
+    let mut command = [0u8; COMMAND_LEN];
+    let len = reader.len();
+    let command = command.get_mut(..len).ok_or(E2BIG)?;
+    reader.read_slice(command)?;
+    let net = parse_namespace(core::str::from_utf8(command)?)?;
+    support::check(&net)?;
+    State::of(&net, &rcu::read_lock())?.next_generation();
+    Ok(())
+}
+
+/// Finds the namespace that `pid NUMBER` or `fd NUMBER` stands for.
+fn parse_namespace(command: &str) -> Result<ARef<ActiveNamespace>> {
+    let mut words = command.split_ascii_whitespace();
+    let (Some(kind), Some(number), None) = (words.next(), words.next(), words.next()) else {
+        return Err(EINVAL);
+    };
+    let number = number.parse().map_err(|_| EINVAL)?;
+    match kind {
+        "pid" => ActiveNamespace::get_by_pid(number),
+        "fd" => ActiveNamespace::get_by_fd(number),
+        _ => Err(EINVAL),
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which namespaces the module works in.
+//!
+//! Code that has not been made fit for namespaces refuses to work in any but the initial one, and
+//! says so. The module is fit for them; `init_net_only=1` makes it behave as if it were not.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+use crate::net::{
+    self,
+    Namespace, //
+};
+
+static INIT_NET_ONLY: Atomic<bool> = Atomic::new(false);
+
+/// Sets the rule, once, before anything is registered.
+pub(crate) fn set_init_net_only(only: bool) {
+    INIT_NET_ONLY.store(only, Relaxed);
+}
+
+/// Whether the module works in `net`. The same answer for as long as it is loaded.
+pub(crate) fn is_supported(net: &Namespace) -> bool {
+    net.is_init_net() || !INIT_NET_ONLY.load(Relaxed)
+}
+
+/// Refuses a namespace that the module does not work in: `EAFNOSUPPORT`, and a line in the log.
+///
+/// For every entry point that is asked about a namespace, before it does anything.
+pub(crate) fn check(net: &Namespace) -> Result {
+    if is_supported(net) {
+        return Ok(());
+    }
+    if net::ratelimit() {
+        pr_warn!(
+            "namespace {} refused: loaded with init_net_only=1\n",
+            net.inum()
+        );
+    }
+    Err(EAFNOSUPPORT)
+}
