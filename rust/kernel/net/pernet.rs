@@ -223,18 +223,26 @@ pub unsafe trait HasSlot: Sized + 'static {
 /// With a second type, that is what the namespaces store: `pernet_slot!(Dummy: Registered)`.
 #[macro_export]
 macro_rules! pernet_slot {
-    ($owner:ty) => {
-        $crate::pernet_slot!($owner: $owner);
+    ($owner:ident) => {
+        // SAFETY: The static is this implementation's own.
+        unsafe impl $crate::net::pernet::HasSlot for $owner {
+            type Stored = $owner;
+
+            #[inline]
+            fn slot() -> &'static $crate::net::pernet::Slot<$owner> {
+                static SLOT: $crate::net::pernet::Slot<$owner> = $crate::net::pernet::Slot::new();
+                &SLOT
+            }
+        }
     };
-    ($owner:ty: $stored:ty) => {
+    ($owner:ident: $stored:ty) => {
         // SAFETY: The static is this implementation's own.
         unsafe impl $crate::net::pernet::HasSlot for $owner {
             type Stored = $stored;
 
             #[inline]
             fn slot() -> &'static $crate::net::pernet::Slot<$stored> {
-                static SLOT: $crate::net::pernet::Slot<$stored> =
-                    $crate::net::pernet::Slot::new();
+                static SLOT: $crate::net::pernet::Slot<$stored> = $crate::net::pernet::Slot::new();
                 &SLOT
             }
         }

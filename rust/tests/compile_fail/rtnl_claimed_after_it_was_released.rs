@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+// expect: E0505
+// expect: cannot move out of `guard` because it is borrowed
+
+//! The proof that RTNL is held ends where RTNL does.
+
+include!("../preamble.rs");
+
+/// Something that needs RTNL.
+pub fn configure(_rtnl: rtnl::Held<'_>) {}
+
+/// Releases RTNL, then claims to hold it.
+pub fn late() {
+    let guard = rtnl::lock();
+    let held = guard.held();
+    drop(guard);
+    configure(held);
+}

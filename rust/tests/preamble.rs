@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+// What every compile test begins with: a module, the abstractions, and a state that each namespace
+// has one of. Included by the tests, which are crates of their own and never run.
+
+#[allow(dead_code, unreachable_pub, unused_imports)]
+#[path = "../bindings/mod.rs"]
+mod bindings;
+#[allow(dead_code, unreachable_pub, unused_imports)]
+#[path = "../kernel/net/mod.rs"]
+mod net;
+
+#[allow(unused_imports)]
+use crate::net::{
+    net_device,
+    pernet::{
+        self,
+        HasSlot, //
+    },
+    rtnl,
+    sk_buff::{
+        ReceivedSkBuff,
+        SkBuff, //
+    },
+    ActiveNamespace,
+    Namespace, //
+};
+#[allow(unused_imports)]
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        rcu, //
+    }, //
+};
+
+module! {
+    type: CompileTest,
+    name: "compile_test",
+    authors: ["rnetns developers"],
+    description: "Never loaded",
+    license: "GPL",
+}
+
+/// The module that `#[vtable]` asks for.
+pub struct CompileTest;
+
+impl kernel::Module for CompileTest {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+/// A state of the plainest kind.
+pub struct State(u32);
+
+pernet_slot!(State);
+
+#[vtable]
+impl pernet::Operations for State {
+    type Kind = pernet::Subsys;
+
+    fn init(net: &Namespace) -> impl PinInit<Self, Error> {
+        Ok::<_, Error>(Self(net.inum()))
+    }
+}
