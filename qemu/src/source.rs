@@ -21,8 +21,8 @@ use crate::version;
 /// far, and descriptions of other machines. A quarter of the disk space.
 const LEFT_OUT: [&str; 2] = ["*/drivers/gpu/drm/amd/*.[ch]", "*/Documentation/devicetree"];
 
-/// Architectures that are kept: the guest's, and the one that runs kernel code
-/// at native speed. Nothing reads the Kconfig of another.
+/// Architectures that are kept whole: the guest's, and the one that runs kernel
+/// code at native speed. Of the others only Kconfig files are sourced.
 const ARCHES: [&str; 2] = ["x86", "um"];
 
 /// A kernel tree.
@@ -41,7 +41,9 @@ pub struct Source {
 /// The cache's name of the pinned source.
 pub fn base_entry(lab: &Lab) -> String {
     let pin = &lab.base.kernel;
-    format!("source/{}_{}", pin.package, pin.version)
+    // What is left out decides what the tree is good for.
+    let kept = cache::key(LEFT_OUT.iter().chain(&ARCHES).chain(&["Kconfig"]));
+    format!("source/{}_{}-{}", pin.package, pin.version, &kept[..4])
 }
 
 /// The tree to build: `KSRC`, else the pinned one.
@@ -106,7 +108,20 @@ fn drop_arches(dir: &Path) -> Result<()> {
         let name = entry.file_name();
         let kept = ARCHES.iter().any(|keep| name == *keep);
         if entry.path().is_dir() && !kept {
-            cache::remove_dir(&entry.path())?;
+            keep_kconfig(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_kconfig(dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            keep_kconfig(&path)?;
+        } else if !entry.file_name().to_string_lossy().starts_with("Kconfig") {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
     Ok(())

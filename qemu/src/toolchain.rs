@@ -232,6 +232,9 @@ fn bindgen(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
         let step = Step::start(&format!("installing bindgen {pin}"), Unit::None, 0);
         let target = lab.cache.scratch()?;
         let mut cargo = machine.command("cargo");
+        // Two minutes otherwise, for a program that runs a few seconds a build.
+        cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+        cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         cargo
             .args(["install", "--quiet", "--locked", "--no-track", "--root"])
             .arg(dir)

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checks of style and of common mistakes, on the host's code and the kernel's,
+//! and the host's unit tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::disk;
+use crate::kernel::Kernel;
+use crate::lab::Lab;
+use crate::modules;
+use crate::process;
+use crate::progress::{Step, Unit};
+use crate::tally::{Tally, Verdict};
+use crate::tidy;
+use crate::toolchain::Toolchain;
+
+/// Checks that need no kernel.
+pub fn host(lab: &Lab) -> Vec<Verdict> {
+    let step = Step::start("checking the host's code", Unit::None, 0);
+    let verdicts = vec![
+        Verdict::of(
+            "rustfmt (host)",
+            cargo(lab, &["fmt", "--all", "--check"], "fmt"),
+        ),
+        Verdict::of(
+            "clippy (host)",
+            cargo(
+                lab,
+                &[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--quiet",
+                    "--",
+                    "-Dwarnings",
+                ],
+                "clippy",
+            ),
+        ),
+        Verdict::of("licence headers", tidy::licences(&lab.root)),
+        Verdict::of(
+            "nothing of one machine",
+            tidy::nothing_of_one_machine(&lab.root),
+        ),
+    ];
+    step.finish();
+    verdicts
+}
+
+/// A cargo as the user would call it, whatever make and the lab set.
+fn cargo_command(lab: &Lab) -> Command {
+    let mut command = Command::new("cargo");
+    command
+        .current_dir(&lab.root)
+        .env_remove("CC")
+        .env_remove("CARGO_MANIFEST_DIR");
+    command
+}
+
+fn cargo(lab: &Lab, args: &[&str], log: &str) -> Result<()> {
+    let mut command = cargo_command(lab);
+    command.args(args);
+    process::logged(command, &lab.log(log), |_| ())
+}
+
+/// Checks that need a finished kernel.
+pub fn kernel(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Vec<Verdict> {
+    let step = Step::start("checking the kernel's code", Unit::None, 0);
+    let verdicts = vec![
+        Verdict::of("rustfmt (kernel)", rustfmt(lab, kernel, tools)),
+        Verdict::of("clippy (kernel)", clippy(lab, kernel, tools)),
+    ];
+    step.finish();
+    verdicts
+}
+
+/// By the tree's own rules, as its `make rustfmtcheck` does.
+fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
+    let files: Vec<PathBuf> = tidy::files(&lab.root.join("rust"))?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
+        .collect();
+    let mut command = tools.machine.command("rustfmt");
+    command
+        .arg("--check")
+        .arg("--config-path")
+        .arg(kernel.source.join(".rustfmt.toml"));
+    command.args(["--edition", "2021"]).args(files);
+    process::logged(command, &lab.log("rustfmt"), |_| ())
+}
+
+/// A module build of its own with clippy as the compiler. Warnings are errors,
+/// so that an object with a warning is never kept and passed over next time.
+fn clippy(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
+    let out = lab.target.join("clippy");
+    modules::for_this_kernel(&out, kernel)?;
+    let mut make = modules::make(lab, kernel, tools, &out);
+    make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"]);
+    modules::run(lab, make, "clippy-kernel")
+}
+
+/// The host's unit tests. An error when they cannot even be built.
+pub fn unit_tests(lab: &Lab) -> Result<Tally> {
+    let step = Step::start("running the host's unit tests", Unit::None, 0);
+    let log = lab.log("unit-tests");
+    let mut lines = Vec::new();
+    let mut command = cargo_command(lab);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
+    step.finish();
+    let tally = count(&lines);
+    match done {
+        Err(error) if tally.failed == 0 => {
+            Err(disk::explain(error, &lab.target)).context("build and run the host's unit tests")
+        }
+        _ => {
+            print_failures(&lines, &log);
+            println!("ok      {} unit tests of the host", tally.passed);
+            Ok(tally)
+        }
+    }
+}
+
+fn print_failures(lines: &[String], log: &Path) {
+    for line in lines
+        .iter()
+        .filter(|line| line.starts_with("test ") && line.ends_with("FAILED"))
+    {
+        println!("FAILED  {line} (log in {})", log.display());
+    }
+}
+
+/// Adds up the `test result:` lines of all test programs.
+fn count(lines: &[String]) -> Tally {
+    let mut tally = Tally::default();
+    for line in lines.iter().filter(|line| line.starts_with("test result:")) {
+        let number = |what: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let at = words
+                .iter()
+                .position(|word| word.trim_end_matches(';') == what);
+            at.and_then(|at| words.get(at.wrapping_sub(1))?.parse().ok())
+                .unwrap_or(0)
+        };
+        tally.add(Tally {
+            passed: number("passed"),
+            failed: number("failed"),
+            skipped: number("ignored"),
+        });
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_results_of_all_programs_are_added_up() {
+        let lines = [
+            "test a::b ... ok",
+            "test result: ok. 57 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.44s",
+            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            count(&lines),
+            Tally {
+                passed: 59,
+                failed: 3,
+                skipped: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is counted in the last line of a run: checks, host tests, selftests.
+
+use std::fmt;
+
+/// How one check came out; a failure says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was checked.
+    pub name: String,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+impl Verdict {
+    /// A check that ended in `result`.
+    pub fn of<T>(name: impl Into<String>, result: anyhow::Result<T>) -> Verdict {
+        let failure = result.err().map(|error| format!("{error:#}"));
+        Verdict {
+            name: name.into(),
+            failure,
+        }
+    }
+}
+
+/// Numbers of tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that did not run, for a printed reason.
+    pub skipped: u64,
+}
+
+impl Tally {
+    /// Counts verdicts, and prints each.
+    pub fn print(verdicts: &[Verdict]) -> Tally {
+        let mut tally = Tally::default();
+        for verdict in verdicts {
+            match &verdict.failure {
+                None => println!("ok      {}", verdict.name),
+                Some(why) => println!("FAILED  {}\n{}", verdict.name, indent(why)),
+            }
+            tally.add(Tally {
+                passed: u64::from(verdict.failure.is_none()),
+                failed: u64::from(verdict.failure.is_some()),
+                skipped: 0,
+            });
+        }
+        tally
+    }
+
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+fn indent(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("        {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_names_skips_only_when_there_are_any() {
+        let mut tally = Tally {
+            passed: 3,
+            failed: 1,
+            skipped: 0,
+        };
+        assert_eq!(tally.to_string(), "3 passed, 1 failed");
+        tally.add(Tally {
+            passed: 1,
+            failed: 0,
+            skipped: 2,
+        });
+        assert_eq!(tally.to_string(), "4 passed, 1 failed, 2 skipped");
+    }
+
+    #[test]
+    fn verdicts_are_counted_by_their_failure() {
+        let verdicts = [
+            Verdict::of("a", Ok(())),
+            Verdict::of::<()>("b", Err(anyhow::anyhow!("no"))),
+        ];
+        assert_eq!(
+            Tally::print(&verdicts),
+            Tally {
+                passed: 1,
+                failed: 1,
+                skipped: 0
+            }
+        );
+    }
+}

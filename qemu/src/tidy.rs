@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! House rules that no other tool checks: licence headers, and nothing of one
+//! person's machine in the files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The first line of every source file, in its language's comment.
+const SPDX: &str = "SPDX-License-Identifier: GPL-2.0";
+
+/// Extensions and names of files that have comments, and so a licence.
+const SOURCES: [&str; 10] = [
+    "rs", "c", "h", "S", "sh", "toml", "config", "yaml", "Makefile", "Kbuild",
+];
+
+/// Made by programs, or for other programs.
+const GENERATED: [&str; 1] = ["Cargo.lock"];
+
+/// Pieces of words that must not be in any file, in two halves so that this
+/// file is not one that has them: a mirror is the machine's choice, not ours,
+/// and absolute paths exist on one machine only.
+const NOT_OURS: [(&str, &str); 7] = [
+    ("deb.", "debian.org"),
+    ("ftp.", "debian.org"),
+    ("index.", "crates.io"),
+    ("/wor", "k/"),
+    ("/tmp", "/w/"),
+    ("/roo", "t/"),
+    ("/hom", "e/"),
+];
+
+/// Every source file starts with its licence.
+pub fn licences(root: &Path) -> Result<()> {
+    report(root, |name, text| {
+        let source = SOURCES.contains(&name.rsplit('.').next().unwrap_or(name));
+        let head = text.lines().take(2).any(|line| line.contains(SPDX));
+        if source && !head {
+            vec![format!("no `{SPDX}` on top")]
+        } else {
+            Vec::new()
+        }
+    })
+}
+
+/// No file names a mirror or a path of one machine.
+pub fn nothing_of_one_machine(root: &Path) -> Result<()> {
+    report(root, |_, text| {
+        text.lines()
+            .enumerate()
+            .flat_map(|(number, line)| {
+                NOT_OURS
+                    .iter()
+                    .map(|(a, b)| format!("{a}{b}"))
+                    .filter(|word| names(line, word))
+                    .map(move |word| format!("line {}: `{word}`", number + 1))
+            })
+            .collect()
+    })
+}
+
+/// Whether `line` has `word`; a path only where it begins, not as a part of
+/// another path such as `net/work/`.
+fn names(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !word.starts_with('/')
+            || !before.is_some_and(|c| c.is_alphanumeric() || "_-.*~".contains(c))
+    })
+}
+
+fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> {
+    let mut found = Vec::new();
+    for path in files(root)? {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        // Recorded logs and the like may be anything.
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
+        let shown = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        found.extend(
+            check(&name, &text)
+                .iter()
+                .map(|what| format!("{shown}: {what}")),
+        );
+    }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", found.join("\n"))
+    }
+}
+
+/// The project's files: all below `root` but what is built or git's.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
+            if hidden || name == "target" || name == "rust-project.json" {
+                continue;
+            }
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() && !GENERATED.contains(&name.as_ref()) => {
+                    files.push(entry.path());
+                }
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(files: &[(&str, String)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_source_without_a_licence_is_named() {
+        let with = |comment: &str| format!("{comment} {SPDX}\n");
+        let dir = project(&[
+            ("rust/a.rs", with("//")),
+            ("selftests/t.sh", format!("#!/bin/sh\n{}", with("#"))),
+            ("rust/b.c", "int x;\n".into()),
+            ("Kbuild", "obj-m := x.o\n".into()),
+            ("README.md", "# x\n".into()),
+            ("target/c.rs", "built\n".into()),
+        ]);
+        let error = licences(dir.path()).unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 2, "{error}");
+        assert!(lines[0].starts_with("Kbuild: no") && lines[1].starts_with("rust/b.c: no"));
+    }
+
+    #[test]
+    fn a_path_or_mirror_of_one_machine_is_named_with_its_line() {
+        let (host, dir_name) = (["deb.", "debian.org"].concat(), ["/tmp", "/w/x"].concat());
+        let dir = project(&[
+            ("a.sh", format!("ok\ncurl http://{host}/\n")),
+            ("b.rs", format!("// {dir_name}\n")),
+            ("c.rs", "// net/work/queue and ~/home/x\n".into()),
+        ]);
+        let error = nothing_of_one_machine(dir.path()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "a.sh: line 2: `{host}`\nb.rs: line 1: `{}`",
+                ["/tmp", "/w/"].concat()
+            )
+        );
+    }
+}
