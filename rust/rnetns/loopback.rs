@@ -99,7 +99,9 @@ impl net_device::Operations for Rlo {
 
     fn ethtool_stats(net: &Namespace, _dev: &OwnNetDevice, values: &mut [u64]) {
         if let Ok(state) = State::of(net, &rcu::read_lock()) {
-            values.copy_from_slice(&state.figures());
+            for (value, figure) in values.iter_mut().zip(state.figures()) {
+                *value = figure;
+            }
         }
     }
 }

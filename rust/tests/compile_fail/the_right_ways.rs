@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+// expect: compiles
 
 //! The right ways: without this, the tests that fail to compile would prove little.
 
