@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! First and last things.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab_init::protocol::{Event, Job, MODULES_DIR, SELFTESTS_DIR};
+use rustix::system::{RebootCommand, reboot, uname};
+
+/// What every program in the guest starts with.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("HOME", "/root"),
+    ("LC_ALL", "C"),
+    ("TERM", "dumb"),
+    ("MODULES_DIR", MODULES_DIR),
+    ("SELFTESTS_DIR", SELFTESTS_DIR),
+];
+
+/// The first word.
+pub fn hello() -> Event {
+    Event::Hello {
+        release: uname().release().to_string_lossy().into_owned(),
+        uptime_ms: uptime().as_millis().try_into().unwrap_or(u64::MAX),
+    }
+}
+
+fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+/// Sets the variables that programs inherit.
+pub fn environment(job: &Job) {
+    let own = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in own.iter().chain(&job.env) {
+        // SAFETY: PID 1 has no other thread yet.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// The first namespace's loopback: a system without it is none that anybody
+/// tests on.
+pub fn loopback_up() -> Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open a socket")?;
+    // SAFETY: all-zero bytes are a valid ifreq: numbers and a union of numbers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    let up = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = up.try_into().context("interface flags")?;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is, and keeps no pointer to it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 {
+        Err(io::Error::last_os_error().into())
+    } else {
+        Ok(())
+    }
+}
+
+/// The end. Nothing to sync: all that is written is in memory. QEMU runs with
+/// `-no-reboot`, so a restart ends it, without ACPI having to be asked.
+pub fn power_off() -> ! {
+    if let Err(error) = reboot(RebootCommand::Restart) {
+        panic!("switch off: {error}");
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Whether a file of the guest exists and says something, trimmed.
+pub fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}

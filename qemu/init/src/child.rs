@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One program at a time: its output to the lab, its end by itself or by us.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use lab_init::protocol::{Frame, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
+};
+
+use crate::port::Port;
+
+/// How long a process may take to die of SIGKILL before it counts as stuck in
+/// the kernel.
+const DYING: Duration = Duration::from_secs(10);
+
+/// A pipe from the program and the frame that its bytes travel in.
+struct Pipe {
+    file: File,
+    frame: fn(Vec<u8>) -> Frame,
+    open: bool,
+}
+
+/// A started program.
+pub struct Program {
+    child: Child,
+    pidfd: OwnedFd,
+    pipes: [Pipe; 2],
+}
+
+impl Program {
+    /// Starts a program in a process group of its own, without input.
+    pub fn start(command: &mut Command) -> Result<Program> {
+        let what = command.get_program().to_string_lossy().into_owned();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start {what}"))?;
+        let pidfd = pidfd_open(pid(&child), PidfdFlags::empty()).context("open a pidfd")?;
+        let out = child.stdout.take().context("no standard output")?;
+        let err = child.stderr.take().context("no standard error")?;
+        let pipes = [pipe(out.into(), Frame::Out)?, pipe(err.into(), Frame::Err)?];
+        Ok(Program {
+            child,
+            pidfd,
+            pipes,
+        })
+    }
+
+    /// Hands output on until the program ends or its time is over.
+    pub fn wait(mut self, limit: Option<Duration>, port: &mut Port) -> Result<Status> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let ended = self.follow(deadline, port)?;
+        if !ended {
+            kill(&self.child);
+            let dead = self.follow(Some(Instant::now() + DYING), port)?;
+            return Ok(if dead {
+                self.reap(port)?;
+                Status::TimedOut
+            } else {
+                Status::Stuck
+            });
+        }
+        Ok(status(self.reap(port)?))
+    }
+
+    /// Whether the program ended before the deadline.
+    fn follow(&mut self, deadline: Option<Instant>, port: &mut Port) -> Result<bool> {
+        loop {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            let ended = self.poll(left)?;
+            for pipe in &mut self.pipes {
+                pipe.drain(port);
+            }
+            if ended {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn poll(&self, left: Option<Duration>) -> Result<bool> {
+        let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+        for pipe in self.pipes.iter().filter(|pipe| pipe.open) {
+            fds.push(PollFd::from_borrowed_fd(pipe.file.as_fd(), PollFlags::IN));
+        }
+        let left = left
+            .map(Timespec::try_from)
+            .transpose()
+            .context("convert a timeout")?;
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for a program"),
+        }
+        Ok(!fds[0].revents().is_empty())
+    }
+
+    /// Takes the status and the last words. What remains of the group may hold
+    /// the pipes open: it is killed, and only what is there already is read.
+    fn reap(&mut self, port: &mut Port) -> Result<ExitStatus> {
+        let status = self.child.wait().context("wait for a program")?;
+        kill(&self.child);
+        for pipe in &mut self.pipes {
+            pipe.drain(port);
+        }
+        Ok(status)
+    }
+}
+
+impl Pipe {
+    /// Sends what there is now.
+    fn drain(&mut self, port: &mut Port) {
+        let mut bytes = vec![0; 65536];
+        while self.open {
+            match self.file.read(&mut bytes) {
+                Ok(0) => self.open = false,
+                Ok(length) => port.send(&(self.frame)(bytes[..length].to_vec())),
+                // Nothing more now.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn pipe(fd: OwnedFd, frame: fn(Vec<u8>) -> Frame) -> Result<Pipe> {
+    fcntl_setfl(&fd, OFlags::NONBLOCK).context("make a pipe non-blocking")?;
+    Ok(Pipe {
+        file: fd.into(),
+        frame,
+        open: true,
+    })
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}
+
+fn kill(child: &Child) {
+    // No such group: all of it has ended, which is what we want.
+    let _ = kill_process_group(pid(child), Signal::KILL);
+}
+
+/// The protocol's word for an exit status.
+pub fn status(status: ExitStatus) -> Status {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Status::Exited(code),
+        (None, Some(signal)) => Status::Killed(signal),
+        (None, None) => Status::NotStarted,
+    }
+}
+
+/// Takes the status of every orphan that ended. Only while no program of ours
+/// runs, else its status would be lost.
+pub fn reap_orphans() {
+    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+}

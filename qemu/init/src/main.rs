@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PID 1 of the lab's guest: makes a system out of an initramfs and the host's
+//! root, does the one job that the lab has for it, and switches the power off.
+
+mod boot;
+mod child;
+mod kmsg;
+mod leftovers;
+mod modules;
+mod mounts;
+mod port;
+mod shell;
+mod tests;
+
+use anyhow::{Context, Result};
+use lab_init::protocol::{Event, JOB_FILE, Job, LOG_PANIC, Work};
+
+use crate::port::Port;
+
+fn main() {
+    std::panic::set_hook(Box::new(|info| {
+        let text = info.to_string().replace('\n', " ");
+        kmsg::write(&format!("{LOG_PANIC}{text}"));
+    }));
+    let mut port = start();
+    if let Err(error) = work(&mut port) {
+        port.event(&Event::GaveUp(format!("{error:#}")));
+    }
+    boot::power_off();
+}
+
+/// Up to the first word to the lab. Without a port nobody would hear of an
+/// error: then PID 1 panics, the kernel with it, and its log tells.
+fn start() -> Port {
+    let started = mounts::kernel_filesystems().and_then(|()| Port::open());
+    match started {
+        Ok(mut port) => {
+            port.event(&boot::hello());
+            port
+        }
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+fn work(port: &mut Port) -> Result<()> {
+    let job = read_job()?;
+    mounts::host_root(port)?;
+    boot::loopback_up().context("bring lo up")?;
+    boot::environment(&job);
+    port.event(&Event::Ready);
+    match &job.work {
+        Work::Tests(list) => tests::run(list, &job, port)?,
+        Work::Command(line) => shell::command(line, &job, port)?,
+        Work::Shell(size) => shell::interactive(*size, &job, port)?,
+    }
+    port.event(&Event::Done);
+    Ok(())
+}
+
+/// A job that cannot be read means that lab and guest differ: no answer would
+/// be understood either.
+fn read_job() -> Result<Job> {
+    let text = std::fs::read(JOB_FILE).with_context(|| format!("read {JOB_FILE}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("understand {JOB_FILE}"))
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtio port to the lab.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use lab_init::protocol::{Event, Frame, PORT};
+
+const PORTS: &str = "/sys/class/virtio-ports";
+
+/// How long the port may take to appear: the host announces it in a message, so
+/// it can come a little after the driver.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The lab's ear.
+pub struct Port(File);
+
+impl Port {
+    /// Waits for the port with the right name and opens it.
+    pub fn open() -> Result<Port> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(path) = find() {
+                let file = File::options().read(true).write(true).open(&path);
+                return Ok(Port(
+                    file.with_context(|| format!("open {}", path.display()))?,
+                ));
+            }
+            if Instant::now() > deadline {
+                bail!("no virtio port named {PORT} (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A second handle, for the thread that listens.
+    pub fn listener(&self) -> Result<File> {
+        self.0.try_clone().context("duplicate the port")
+    }
+
+    /// Tells the lab something. When the lab is gone, so is this machine: QEMU
+    /// dies with it, and there is nobody to tell.
+    pub fn send(&mut self, frame: &Frame) {
+        let _ = frame.write(&mut self.0);
+    }
+
+    /// Tells the lab what happened.
+    pub fn event(&mut self, event: &Event) {
+        self.send(&Frame::Event(event.clone()));
+    }
+
+    /// Tells the lab that something is not as it should be.
+    pub fn note(&mut self, text: String) {
+        self.event(&Event::Note(text));
+    }
+}
+
+fn find() -> Option<PathBuf> {
+    for entry in fs::read_dir(PORTS).ok()?.flatten() {
+        let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+        let device = PathBuf::from("/dev").join(entry.file_name());
+        if name.trim() == PORT && device.exists() {
+            return Some(device);
+        }
+    }
+    None
+}

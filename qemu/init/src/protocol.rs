@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The words between the lab and its guest.
+//!
+//! The lab says what to do in a [`Job`], a file of the initramfs. The guest
+//! answers over a virtio port of its own with frames: a kind, a length, bytes.
+//! Output of programs travels as it is, everything else as JSON. A port of its
+//! own, because kernel messages on a shared one could tear a line of a test, and
+//! a test that prints could forge a kernel message.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the virtio port, which the guest looks for.
+pub const PORT: &str = "lab.events";
+/// Tag of the 9p export of the host's root.
+pub const HOST_TAG: &str = "host";
+/// Where the lab's files are in the guest.
+pub const LAB_DIR: &str = "/lab";
+/// The job file.
+pub const JOB_FILE: &str = "/lab/job.json";
+/// The modules.
+pub const MODULES_DIR: &str = "/lab/modules";
+/// The selftests, and their current directory.
+pub const SELFTESTS_DIR: &str = "/lab/selftests";
+/// What the guest writes into the kernel log before and after a test's name, so
+/// that a kernel message can be told to belong to it.
+pub const LOG_BEGIN: &str = "lab-init: begin ";
+/// See [`LOG_BEGIN`].
+pub const LOG_END: &str = "lab-init: end ";
+/// Starts a line of the kernel log that says why PID 1 gave up.
+pub const LOG_PANIC: &str = "lab-init: panicked: ";
+
+/// What the guest is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The one thing to do.
+    pub work: Work,
+    /// File names in [`MODULES_DIR`] that are loaded first, in this order. For
+    /// tests they are loaded and unloaded again, to see that they can be.
+    pub load: Vec<String>,
+    /// Current directory of a command or a shell.
+    pub directory: String,
+    /// Variables for all programs.
+    pub env: Vec<(String, String)>,
+    /// How long a namespace may take to go away after a test.
+    pub settle_ms: u64,
+}
+
+/// The one thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// Run these one after another.
+    Tests(Vec<Test>),
+    /// Give this line to a shell.
+    Command(String),
+    /// Let a person type.
+    Shell(Size),
+}
+
+/// A test program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Test {
+    /// As people call it.
+    pub name: String,
+    /// Its file, relative to [`SELFTESTS_DIR`].
+    pub program: String,
+    /// It is killed after this.
+    pub timeout_ms: u64,
+}
+
+/// Size of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// By PID 1, because it took too long.
+    TimedOut,
+    /// Not at all: it is stuck in the kernel, and SIGKILL did not help.
+    Stuck,
+    /// It did not start.
+    NotStarted,
+}
+
+/// What the guest reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// PID 1 runs and has its port.
+    Hello {
+        /// As in `uname -r`.
+        release: String,
+        /// Since the kernel's start.
+        uptime_ms: u64,
+    },
+    /// Everything is mounted; work begins.
+    Ready,
+    /// Something is not as it should be, work goes on.
+    Note(String),
+    /// A module is loaded.
+    Loaded(String),
+    /// A module is not loaded; the reason is the kernel's own.
+    NotLoaded {
+        /// File name.
+        module: String,
+        /// What the kernel says.
+        reason: String,
+    },
+    /// The test of this number starts.
+    Begin(usize),
+    /// The test of this number is over, and what it left behind is gone.
+    End {
+        /// Its place in the job.
+        index: usize,
+        /// How it ended.
+        status: Status,
+        /// How long it ran.
+        ms: u64,
+        /// What makes it fail whatever it printed.
+        problems: Vec<String>,
+        /// What else is worth knowing.
+        notes: Vec<String>,
+    },
+    /// The command or the shell ended.
+    Finished(Status),
+    /// PID 1 cannot go on.
+    GaveUp(String),
+    /// All done; power goes off now.
+    Done,
+}
+
+/// What the lab tells the guest while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// The person's terminal has this size now.
+    Resize(Size),
+}
+
+/// What comes over the port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// News.
+    Event(Event),
+    /// Standard output of the running program.
+    Out(Vec<u8>),
+    /// Its standard error.
+    Err(Vec<u8>),
+}
+
+const EVENT: u8 = b'e';
+const OUT: u8 = b'1';
+const ERR: u8 = b'2';
+
+/// A frame beyond this is no frame: the stream is torn.
+const LONGEST: u32 = 1 << 24;
+
+/// Writes a frame in one piece.
+pub fn write_frame(to: &mut impl Write, kind: u8, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(5 + bytes.len());
+    frame.push(kind);
+    frame.extend(length.to_le_bytes());
+    frame.extend(bytes);
+    to.write_all(&frame)
+}
+
+impl Frame {
+    /// Sends this frame.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Frame::Event(event) => {
+                let json = serde_json::to_vec(event).map_err(io::Error::other)?;
+                write_frame(to, EVENT, &json)
+            }
+            Frame::Out(bytes) => write_frame(to, OUT, bytes),
+            Frame::Err(bytes) => write_frame(to, ERR, bytes),
+        }
+    }
+
+    /// Receives a frame; `None` at the end of the stream between two frames.
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
+        let mut kind = [0];
+        if from.read(&mut kind)? == 0 {
+            return Ok(None);
+        }
+        let mut length = [0; 4];
+        from.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if length > LONGEST {
+            return Err(io::Error::other(format!("a frame of {length} bytes")));
+        }
+        let mut bytes = vec![0; length as usize];
+        from.read_exact(&mut bytes)?;
+        match kind[0] {
+            EVENT => Ok(Some(Frame::Event(
+                serde_json::from_slice(&bytes).map_err(io::Error::other)?,
+            ))),
+            OUT => Ok(Some(Frame::Out(bytes))),
+            ERR => Ok(Some(Frame::Err(bytes))),
+            other => Err(io::Error::other(format!(
+                "a frame of unknown kind {other:#x}"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(frames: &[Frame]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for frame in frames {
+            frame.write(&mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn frames_arrive_as_they_were_sent() {
+        let frames = [
+            Frame::Event(Event::Hello {
+                release: "7.3.4".into(),
+                uptime_ms: 812,
+            }),
+            Frame::Out(b"ok 1 \xff\n".to_vec()),
+            Frame::Err(Vec::new()),
+            Frame::Event(Event::End {
+                index: 3,
+                status: Status::Exited(4),
+                ms: 10,
+                problems: vec!["left rnetns loaded".into()],
+                notes: Vec::new(),
+            }),
+        ];
+        let bytes = sent(&frames);
+        let mut rest = bytes.as_slice();
+        for frame in &frames {
+            assert_eq!(Frame::read(&mut rest).unwrap().as_ref(), Some(frame));
+        }
+        assert_eq!(Frame::read(&mut rest).unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_stream_is_an_error_not_an_end() {
+        let bytes = sent(&[Frame::Out(b"1234".to_vec())]);
+        for length in 1..bytes.len() {
+            assert!(
+                Frame::read(&mut &bytes[..length]).is_err(),
+                "{length} bytes"
+            );
+        }
+        assert!(Frame::read(&mut &b"x\0\0\0\0"[..]).is_err(), "unknown kind");
+        assert!(
+            Frame::read(&mut &b"1\xff\xff\xff\xff"[..]).is_err(),
+            "absurd length"
+        );
+    }
+
+    #[test]
+    fn a_job_survives_its_file() {
+        let job = Job {
+            work: Work::Shell(Size {
+                rows: 24,
+                columns: 80,
+            }),
+            load: vec!["rnetns.ko".into()],
+            directory: "/src".into(),
+            env: vec![("TERM".into(), "xterm".into())],
+            settle_ms: 5000,
+        };
+        let text = serde_json::to_string(&job).unwrap();
+        assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), job);
+    }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One command, or a person at a terminal.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use anyhow::{Context, Result};
+use lab_init::protocol::{Event, Job, Request, Size, Status};
+use rustix::process::{WaitOptions, ioctl_tiocsctty, setsid, wait};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::child::{Program, status};
+use crate::modules;
+use crate::port::Port;
+
+/// The person's terminal: a virtio console, which the lab connects to its own.
+const TERMINAL: &str = "/dev/hvc0";
+
+/// Runs a line in a shell.
+pub fn command(line: &str, job: &Job, port: &mut Port) -> Result<()> {
+    if !modules::load_all(&job.load, port) {
+        return Ok(());
+    }
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", line]).current_dir(&job.directory);
+    let status = Program::start(&mut shell)?.wait(None, port)?;
+    port.event(&Event::Finished(status));
+    Ok(())
+}
+
+/// Gives a person a shell. A module that does not load is reported, but they may
+/// have come to look at exactly that.
+pub fn interactive(size: Size, job: &Job, port: &mut Port) -> Result<()> {
+    modules::load_all(&job.load, port);
+    let terminal = File::options().read(true).write(true).open(TERMINAL);
+    let terminal = terminal.with_context(|| format!("open {TERMINAL}"))?;
+    resize(&terminal, size);
+    follow_size(
+        port.listener()?,
+        terminal.try_clone().context("duplicate the terminal")?,
+    );
+    let status = wait_for_shell(terminal, &job.directory)?;
+    port.event(&Event::Finished(status));
+    Ok(())
+}
+
+fn wait_for_shell(terminal: File, directory: &str) -> Result<Status> {
+    let (program, arguments): (_, &[&str]) = if Path::new("/bin/bash").exists() {
+        ("/bin/bash", &["--norc", "-i"])
+    } else {
+        ("/bin/sh", &["-i"])
+    };
+    let mut shell = Command::new(program);
+    shell
+        .args(arguments)
+        .current_dir(directory)
+        .env("PS1", r"vm:\w# ");
+    let copy = || terminal.try_clone().context("duplicate the terminal");
+    shell.stdin(copy()?).stdout(copy()?).stderr(copy()?);
+    // SAFETY: between fork and exec only two system calls are made. They make the
+    // terminal, which is standard input by then, the controlling one: job control
+    // and Ctrl-C need that.
+    unsafe {
+        shell.pre_exec(|| {
+            setsid()?;
+            Ok(ioctl_tiocsctty(rustix::stdio::stdin())?)
+        });
+    }
+    let child = shell.spawn().with_context(|| format!("start {program}"))?;
+    let id = child.id();
+    // Orphans end here too, all session long.
+    loop {
+        let ended = wait(WaitOptions::empty()).context("wait for the shell")?;
+        if let Some((pid, ended)) = ended
+            && pid.as_raw_nonzero().get().cast_unsigned() == id
+        {
+            return Ok(status(ExitStatus::from_raw(ended.as_raw())));
+        }
+    }
+}
+
+/// Follows the size of the person's window, until the machine ends.
+fn follow_size(port: File, terminal: File) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(port).lines().map_while(Result::ok) {
+            if let Ok(Request::Resize(size)) = serde_json::from_str(&line) {
+                resize(&terminal, size);
+            }
+        }
+    });
+}
+
+/// A wrong size is ugly, no more.
+fn resize(terminal: &File, size: Size) {
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let _ = tcsetwinsize(terminal, size);
+}

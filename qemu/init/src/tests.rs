@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Test after test, each on a machine as the first one found it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use lab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
+
+use crate::child::{Program, reap_orphans};
+use crate::leftovers::{self, Before, Found};
+use crate::port::Port;
+use crate::{kmsg, modules};
+
+/// Runs them all.
+pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
+    try_modules(&job.load, port);
+    let settle = Duration::from_millis(job.settle_ms);
+    for (index, test) in tests.iter().enumerate() {
+        let before = Before::look();
+        port.event(&Event::Begin(index));
+        kmsg::write(&format!("{LOG_BEGIN}{}", test.name));
+        let start = Instant::now();
+        let status = one(test, port);
+        let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let mut found = if matches!(status, Status::TimedOut) {
+            hung()
+        } else {
+            Found::default()
+        };
+        reap_orphans();
+        let left = before.restore(settle);
+        found.problems.extend(left.problems);
+        found.notes.extend(left.notes);
+        kmsg::write(&format!("{LOG_END}{}", test.name));
+        let Found { problems, notes } = found;
+        port.event(&Event::End {
+            index,
+            status,
+            ms,
+            problems,
+            notes,
+        });
+        if matches!(status, Status::Stuck) {
+            // What it holds in the kernel, the others would wait for as well.
+            anyhow::bail!("{} is stuck in the kernel", test.name);
+        }
+    }
+    Ok(())
+}
+
+/// A module that does not load makes every test fail for one reason: that is
+/// said once, before them.
+fn try_modules(files: &[String], port: &mut Port) {
+    if modules::load_all(files, port) {
+        for problem in modules::unload_all(files) {
+            let module = files.join(", ");
+            port.event(&Event::NotLoaded {
+                module,
+                reason: problem,
+            });
+        }
+    }
+}
+
+fn one(test: &Test, port: &mut Port) -> Status {
+    let mut command = Command::new(Path::new(SELFTESTS_DIR).join(&test.program));
+    command.current_dir(SELFTESTS_DIR);
+    let limit = Duration::from_millis(test.timeout_ms);
+    let ended = Program::start(&mut command).and_then(|program| program.wait(Some(limit), port));
+    match ended {
+        Ok(status) => status,
+        Err(error) => {
+            port.note(format!("{}: {error:#}", test.name));
+            Status::NotStarted
+        }
+    }
+}
+
+/// What still runs after a timeout says where it hangs, if it was not the
+/// program itself.
+fn hung() -> Found {
+    Found {
+        problems: Vec::new(),
+        notes: leftovers::whereabouts(),
+    }
+}
