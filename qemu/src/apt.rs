@@ -57,11 +57,7 @@ impl<'a> Archive<'a> {
     /// Reads the lists of `suite`, unless they were read within the hour.
     pub fn open(lab: &'a Lab, suite: &str) -> Result<Archive<'a>> {
         let dir = lab.cache.path(&format!("apt/{suite}"));
-        let archive = Archive {
-            lab,
-            suite: suite.to_owned(),
-            dir,
-        };
+        let archive = Archive { lab, suite: suite.to_owned(), dir };
         let _lock = lab.cache.lock(&format!("apt/{suite}"))?;
         archive.configure()?;
         if !archive.fresh() {
@@ -73,11 +69,7 @@ impl<'a> Archive<'a> {
     /// Whether the mirror answers: reads the lists in any case.
     pub fn reach(lab: &Lab, suite: &str) -> Result<String> {
         let dir = lab.cache.path(&format!("apt/{suite}"));
-        let archive = Archive {
-            lab,
-            suite: suite.to_owned(),
-            dir,
-        };
+        let archive = Archive { lab, suite: suite.to_owned(), dir };
         let _lock = lab.cache.lock(&format!("apt/{suite}"))?;
         let uri = archive.configure()?;
         archive.update()?;
@@ -90,10 +82,7 @@ impl<'a> Archive<'a> {
 
     fn fresh(&self) -> bool {
         let modified = fs::metadata(self.stamp()).and_then(|meta| meta.modified());
-        modified
-            .ok()
-            .and_then(|time| time.elapsed().ok())
-            .is_some_and(|age| age < FRESH)
+        modified.ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age < FRESH)
     }
 
     fn configure(&self) -> Result<String> {
@@ -106,10 +95,7 @@ impl<'a> Archive<'a> {
         }
         let settings = process::read(Command::new("apt-config").arg("dump"))?;
         let dir = &self.dir;
-        write_if_changed(
-            &dir.join("sources.list"),
-            &source_line(&uri, keyring, &self.suite),
-        )?;
+        write_if_changed(&dir.join("sources.list"), &source_line(&uri, keyring, &self.suite))?;
         write_if_changed(&dir.join("apt.conf"), &config_text(dir, &settings))?;
         write_if_changed(&dir.join("status"), "")?;
         Ok(uri)
@@ -117,9 +103,7 @@ impl<'a> Archive<'a> {
 
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", self.dir.join("apt.conf"))
-            .env("LC_ALL", "C");
+        command.env("APT_CONFIG", self.dir.join("apt.conf")).env("LC_ALL", "C");
         command
     }
 
@@ -141,10 +125,7 @@ impl<'a> Archive<'a> {
     fn size(&self, package: &str, version: &str) -> u64 {
         let wanted = format!("{package}={version}");
         let shown = process::read(self.apt("apt-cache").args(["show", &wanted]));
-        let size = |text: &str| {
-            text.lines()
-                .find_map(|l| l.strip_prefix("Size: ")?.parse().ok())
-        };
+        let size = |text: &str| text.lines().find_map(|l| l.strip_prefix("Size: ")?.parse().ok());
         // Only for the progress line.
         shown.ok().and_then(|text| size(&text)).unwrap_or(0)
     }
@@ -158,18 +139,14 @@ impl<'a> Archive<'a> {
         }
         let dir = self.lab.cache.scratch()?;
         let mut command = self.apt("apt-get");
-        command
-            .args(["-q", "download", &format!("{package}={version}")])
-            .current_dir(dir.path());
+        command.args(["-q", "download", &format!("{package}={version}")]).current_dir(dir.path());
         let total = self.size(package, version);
         let mut step = Step::start(&format!("fetching {package} {version}"), Unit::Bytes, total);
         process::announce(&command);
         let log = dir.path().join("apt.log");
         let out = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
         command.stdin(std::process::Stdio::null());
-        command
-            .stdout(out.try_clone().context("duplicate a file")?)
-            .stderr(out);
+        command.stdout(out.try_clone().context("duplicate a file")?).stderr(out);
         let mut running = interrupt::spawn(&mut command)?;
         let status = loop {
             if let Some(status) = running.try_wait()? {
@@ -193,10 +170,7 @@ fn size_of(dir: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(dir) else {
         return 0;
     };
-    entries
-        .flatten()
-        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
-        .sum()
+    entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 fn find_deb(dir: &Path) -> Result<PathBuf> {
@@ -252,9 +226,7 @@ fn how_to_reach(line: &str) -> bool {
 fn mirror() -> Result<String> {
     let format = "$(LABEL)|$(REPO_URI)";
     let mut command = Command::new("apt-get");
-    command
-        .args(["indextargets", "--format", format, "Created-By: Packages"])
-        .env("LC_ALL", "C");
+    command.args(["indextargets", "--format", format, "Created-By: Packages"]).env("LC_ALL", "C");
     let targets = process::read(&mut command).context("ask apt for this machine's mirror")?;
     choose_mirror(&targets).context(
         "this machine's apt sources name no Debian archive: add one, or build with \
@@ -265,10 +237,8 @@ fn mirror() -> Result<String> {
 /// An archive says its label once its lists were read; before that the URI's
 /// last part has to do. Security and third-party archives have other ones.
 fn choose_mirror(targets: &str) -> Option<String> {
-    let targets: Vec<(&str, &str)> = targets
-        .lines()
-        .filter_map(|line| line.split_once('|'))
-        .collect();
+    let targets: Vec<(&str, &str)> =
+        targets.lines().filter_map(|line| line.split_once('|')).collect();
     let labelled = targets.iter().find(|(label, _)| *label == "Debian");
     let named = || {
         targets.iter().find(|(label, uri)| {
@@ -288,11 +258,7 @@ fn parse_madison(table: &str) -> Vec<String> {
 }
 
 fn gone(package: &str, version: &str, suite: &str, have: &[String]) -> String {
-    let have = if have.is_empty() {
-        "nothing".to_owned()
-    } else {
-        have.join(", ")
-    };
+    let have = if have.is_empty() { "nothing".to_owned() } else { have.join(", ") };
     format!(
         "{package} {version} is gone from {suite}, which has: {have}. Pin one of those in \
          qemu/base.toml, or build with KSRC=/your/kernel/tree"
@@ -343,18 +309,9 @@ mod tests {
         let cases = [
             (format!("{security}\nDebian|{MIRROR}\n"), Some(MIRROR)),
             // A machine whose lists were never read has no labels yet.
-            (
-                format!("|http://mirror.example/debian-security/\n|{MIRROR}\n"),
-                Some(MIRROR),
-            ),
-            (
-                format!("Other|http://other.example/debian/\nDebian|{MIRROR}\n"),
-                Some(MIRROR),
-            ),
-            (
-                "Docker|http://docker.example/linux/debian/\n".to_owned(),
-                None,
-            ),
+            (format!("|http://mirror.example/debian-security/\n|{MIRROR}\n"), Some(MIRROR)),
+            (format!("Other|http://other.example/debian/\nDebian|{MIRROR}\n"), Some(MIRROR)),
+            ("Docker|http://docker.example/linux/debian/\n".to_owned(), None),
             (String::new(), None),
         ];
         for (targets, want) in cases {
@@ -415,10 +372,7 @@ mod tests {
                 "W: GPG error: http://x s InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 0E98404D386FA1D9\nE: The repository 'http://x s InRelease' is not signed.",
                 "the signature of s does not check out",
             ),
-            (
-                "E: You don't have enough free space",
-                "read the packages of s",
-            ),
+            ("E: You don't have enough free space", "read the packages of s"),
         ];
         for (said, want) in cases {
             let text = format!("{:#}", explain(anyhow::anyhow!(said), "s"));

@@ -98,9 +98,7 @@ impl Base {
     /// The kernel's version number, such as `7.3.4`, without Debian's revision.
     pub fn kernel_number(&self) -> &str {
         let version = &self.kernel.version;
-        version
-            .split_once('-')
-            .map_or(version, |(number, _)| number)
+        version.split_once('-').map_or(version, |(number, _)| number)
     }
 }
 
@@ -117,10 +115,7 @@ mod tests {
         let base = here();
         assert!(base.kernel.version.starts_with(base.kernel_number()));
         assert!(base.kernel.package.starts_with("linux-source-"));
-        assert!(
-            base.kernel_number()
-                .starts_with(&base.kernel.package["linux-source-".len()..])
-        );
+        assert!(base.kernel_number().starts_with(&base.kernel.package["linux-source-".len()..]));
     }
 
     #[test]

@@ -37,11 +37,8 @@ pub struct Lock {
 impl Cache {
     /// `$XDG_CACHE_HOME/rnetns`, or `~/.cache/rnetns`.
     pub fn of_user() -> Result<Cache> {
-        let absolute = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute =
+            |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
             absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
         match base {
@@ -167,10 +164,7 @@ impl Cache {
         };
         let day = Duration::from_secs(24 * 3600);
         for entry in entries.flatten() {
-            let age = entry
-                .metadata()
-                .and_then(|m| m.modified())
-                .map(|t| t.elapsed());
+            let age = entry.metadata().and_then(|m| m.modified()).map(|t| t.elapsed());
             if matches!(age, Ok(Ok(age)) if age > day) {
                 // Somebody else may be sweeping as well.
                 let _ = fs::remove_dir_all(entry.path());
@@ -188,10 +182,7 @@ pub fn key<S: AsRef<[u8]>>(parts: impl IntoIterator<Item = S>) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Creates `dir` and its parents.
@@ -262,9 +253,7 @@ mod tests {
             })
             .unwrap();
         assert!(cache.has("kernel/k"));
-        let again = cache
-            .in_place("kernel/k", |_| panic!("made twice"))
-            .unwrap();
+        let again = cache.in_place("kernel/k", |_| panic!("made twice")).unwrap();
         assert_eq!(path, again);
     }
 
@@ -291,12 +280,7 @@ mod tests {
     #[test]
     fn keys_tell_every_part_apart() {
         let base = key(["ab", "c"]);
-        for other in [
-            key(["a", "bc"]),
-            key(["ab"]),
-            key(["ab", "c", ""]),
-            key(["ab", "d"]),
-        ] {
+        for other in [key(["a", "bc"]), key(["ab"]), key(["ab", "c", ""]), key(["ab", "d"])] {
             assert_ne!(base, other);
         }
         assert_eq!(base, key(["ab", "c"]));

@@ -29,13 +29,7 @@ pub struct Cli {
 #[command(next_help_heading = "Settings")]
 pub struct Options {
     /// A kernel tree (git clone or tarball) to build instead of the pinned one.
-    #[arg(
-        long,
-        env = "KSRC",
-        global = true,
-        conflicts_with = "kbuild",
-        value_name = "PATH"
-    )]
+    #[arg(long, env = "KSRC", global = true, conflicts_with = "kbuild", value_name = "PATH")]
     ksrc: Option<PathBuf>,
     /// A finished kernel build; it is never written to.
     #[arg(long, env = "KBUILD", global = true, value_name = "DIR")]
@@ -127,9 +121,7 @@ impl Options {
 
     /// Whether every command is shown.
     pub fn verbose(&self) -> bool {
-        self.verbose
-            .as_deref()
-            .is_some_and(|v| !matches!(v, "" | "0"))
+        self.verbose.as_deref().is_some_and(|v| !matches!(v, "" | "0"))
     }
 }
 
@@ -156,26 +148,14 @@ mod tests {
     fn commands_parse_as_the_makefile_writes_them() {
         let pattern = |text: &str| Some(text.to_owned());
         let cases = [
-            (
-                vec!["test"],
-                Action::Test(TestArgs {
-                    repeat: 1,
-                    ..TestArgs::default()
-                }),
-            ),
+            (vec!["test"], Action::Test(TestArgs { repeat: 1, ..TestArgs::default() })),
             (
                 vec!["test", "rlo*", "--repeat", "3", "--ktap"],
-                Action::Test(TestArgs {
-                    pattern: pattern("rlo*"),
-                    repeat: 3,
-                    ktap: true,
-                }),
+                Action::Test(TestArgs { pattern: pattern("rlo*"), repeat: 3, ktap: true }),
             ),
             (
                 vec!["run", "--", "ip link; false"],
-                Action::Run {
-                    command: vec!["ip link; false".into()],
-                },
+                Action::Run { command: vec!["ip link; false".into()] },
             ),
             (vec!["rust-analyzer"], Action::RustAnalyzer),
         ];

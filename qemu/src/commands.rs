@@ -32,11 +32,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Lint => lint_all(lab),
         Action::Kernel => {
             let (_, kernel) = pipeline::kernel(lab)?;
-            say(&format!(
-                "Linux {} in {}",
-                kernel.release,
-                kernel.build.display()
-            ));
+            say(&format!("Linux {} in {}", kernel.release, kernel.build.display()));
             Ok(0)
         }
         Action::RustAnalyzer => {
@@ -73,9 +69,7 @@ fn diagnose(lab: &Lab) -> Result<u8> {
     let machine = Machine::this();
     let mut checks = doctor::tools(lab, &machine);
     let rights = packages::rights(&machine);
-    let tools_ready = checks
-        .iter()
-        .all(|check| check.state == doctor::State::Good);
+    let tools_ready = checks.iter().all(|check| check.state == doctor::State::Good);
     let built = tools_ready
         && lab.settings.kbuild.is_none()
         && Toolchain::find(lab).and_then(|tools| kernel::is_built(lab, &tools))?;
@@ -90,20 +84,10 @@ fn diagnose(lab: &Lab) -> Result<u8> {
             Rights::None => "run",
             Rights::Root | Rights::Sudo => "`make` installs them, or run",
         };
-        println!(
-            "\nmissing packages: {how}\n  {}",
-            packages::by_hand(&missing)
-        );
+        println!("\nmissing packages: {how}\n  {}", packages::by_hand(&missing));
     }
     let ready = doctor::can_build(&checks, rights != Rights::None);
-    println!(
-        "\n{}",
-        if ready {
-            "a build can succeed"
-        } else {
-            "a build cannot succeed"
-        }
-    );
+    println!("\n{}", if ready { "a build can succeed" } else { "a build cannot succeed" });
     Ok(if ready { 0 } else { NOT_READY })
 }
 

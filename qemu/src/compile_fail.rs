@@ -28,7 +28,7 @@ const LIKE: &str = "rust/rnetns/rnetns_main.o";
 
 /// Compiles each file as the module was compiled.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Verdict>> {
-    let cases = cases(&lab.root.join(FOLDER))?;
+    let cases = sources(&lab.root.join(FOLDER))?;
     if cases.is_empty() {
         return Ok(Vec::new());
     }
@@ -45,7 +45,9 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
-fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The Rust files in `folder`, in the order of their names.
+/// The Rust files of a folder, in order; none when there is no such folder.
+pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
@@ -62,11 +64,16 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
 fn case(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
     let expected = expected(&text);
+    judge(&expected, &compile(path, flags, tools)?)
+}
+
+/// Compiles `path` and returns the errors.
+pub fn compile(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<Vec<Error>> {
     let out = tempfile::tempdir().context("create a directory")?;
     let mut command = flags.command(&tools.machine, path, out.path());
     // A warning is no verdict here, and there is much that an example leaves unused.
     let said = process::capture(command.args(["--error-format=json", "--cap-lints=allow"]))?;
-    judge(&expected, &errors(&said.stderr))
+    Ok(errors(&said.stderr))
 }
 
 /// The texts after `// expect:` in the comment on top.
@@ -80,7 +87,7 @@ fn expected(text: &str) -> Vec<String> {
 
 /// One error: its code with its message, and all that is shown of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Error {
+pub struct Error {
     head: String,
     rendered: String,
 }
@@ -96,15 +103,13 @@ fn errors(stderr: &str) -> Vec<Error> {
             let summary = text.starts_with("aborting due to");
             let code = message["code"]["code"].as_str().unwrap_or_default();
             let rendered = message["rendered"].as_str().unwrap_or(text).to_owned();
-            (!summary).then(|| Error {
-                head: format!("{code} {text}"),
-                rendered,
-            })
+            (!summary).then(|| Error { head: format!("{code} {text}"), rendered })
         })
         .collect()
 }
 
-fn judge(expected: &[String], errors: &[Error]) -> Result<()> {
+/// Whether the errors are the one that is expected.
+pub fn judge(expected: &[String], errors: &[Error]) -> Result<()> {
     if expected.is_empty() {
         bail!("it does not start with `// expect: TEXT`");
     }
@@ -125,19 +130,11 @@ fn judge(expected: &[String], errors: &[Error]) -> Result<()> {
             if absent.is_empty() {
                 return Ok(());
             }
-            bail!(
-                "another error than `{}`:\n{}",
-                absent.join("`, `"),
-                error.rendered
-            )
+            bail!("another error than `{}`:\n{}", absent.join("`, `"), error.rendered)
         }
         many => {
             let heads: Vec<&str> = many.iter().map(|error| error.head.as_str()).collect();
-            bail!(
-                "{} errors where one is expected:\n{}",
-                many.len(),
-                heads.join("\n")
-            )
+            bail!("{} errors where one is expected:\n{}", many.len(), heads.join("\n"))
         }
     }
 }
@@ -154,19 +151,12 @@ mod tests {
 
     #[test]
     fn each_way_to_be_wrong_fails() {
-        let error = |head: &str| Error {
-            head: head.into(),
-            rendered: format!("error: {head}"),
-        };
+        let error = |head: &str| Error { head: head.into(), rendered: format!("error: {head}") };
         let lived = || error("E0597 `x` does not live long enough");
         let cases = [
             (vec!["E0597"], vec![lived()], None),
             (vec!["E0597", "live long"], vec![lived()], None),
-            (
-                vec!["E0505"],
-                vec![lived()],
-                Some("another error than `E0505`"),
-            ),
+            (vec!["E0505"], vec![lived()], Some("another error than `E0505`")),
             (vec!["E0597"], vec![], Some("it compiles, and must not")),
             (vec!["E0597"], vec![lived(), lived()], Some("2 errors")),
             (vec![], vec![lived()], Some("does not start with")),

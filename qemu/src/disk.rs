@@ -15,10 +15,7 @@ pub const WARM: u64 = 500_000_000;
 
 /// Bytes that a user may still write below `path`, which need not exist yet.
 pub fn free(path: &Path) -> Result<u64> {
-    let exists = path
-        .ancestors()
-        .find(|dir| dir.exists())
-        .unwrap_or(Path::new("/"));
+    let exists = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(exists)
         .with_context(|| format!("ask for the free space of {}", exists.display()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -83,10 +80,7 @@ mod tests {
     #[test]
     fn space_is_asked_of_the_nearest_folder_that_exists() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(
-            free(&dir.path().join("a/b/c")).unwrap() > 0,
-            free(dir.path()).unwrap() > 0
-        );
+        assert_eq!(free(&dir.path().join("a/b/c")).unwrap() > 0, free(dir.path()).unwrap() > 0);
     }
 
     #[test]
@@ -100,10 +94,7 @@ mod tests {
                 ),
                 true,
             ),
-            (
-                anyhow::anyhow!("E: You don't have enough free space in /x."),
-                true,
-            ),
+            (anyhow::anyhow!("E: You don't have enough free space in /x."), true),
             (anyhow::anyhow!("make failed:\n  x.c: error: no b"), false),
         ];
         for (error, full) in cases {

@@ -48,18 +48,8 @@ pub struct Check {
 impl Check {
     fn new(name: &str, found: Option<String>, needed: &str, state: State, get: &str) -> Check {
         let found = found.unwrap_or_else(|| "missing".to_owned());
-        let get = if state == State::Good {
-            String::new()
-        } else {
-            get.to_owned()
-        };
-        Check {
-            name: name.to_owned(),
-            found,
-            needed: needed.to_owned(),
-            get,
-            state,
-        }
+        let get = if state == State::Good { String::new() } else { get.to_owned() };
+        Check { name: name.to_owned(), found, needed: needed.to_owned(), get, state }
     }
 }
 
@@ -74,22 +64,10 @@ struct Program<'a> {
 impl Program<'_> {
     fn check(&self, machine: &Machine, program: &str) -> Check {
         let found = machine.version(program);
-        let good = found
-            .as_deref()
-            .is_some_and(|have| version::at_least(have, self.min));
-        let state = if good {
-            State::Good
-        } else {
-            self.otherwise.clone()
-        };
+        let good = found.as_deref().is_some_and(|have| version::at_least(have, self.min));
+        let state = if good { State::Good } else { self.otherwise.clone() };
         let found = found.or_else(|| machine.which(program).map(|_| "no version".to_owned()));
-        Check::new(
-            self.name,
-            found,
-            &format!("{} or later", self.min),
-            state,
-            &self.get,
-        )
+        Check::new(self.name, found, &format!("{} or later", self.min), state, &self.get)
     }
 }
 
@@ -139,19 +117,11 @@ fn rust_src(lab: &Lab, machine: &Machine, rustc: &Check) -> Check {
     }
     let needed = rustc.found.as_str();
     match toolchain::local_rust_src(machine) {
-        Err(error) => check(
-            Some(format!("{error:#}")),
-            needed,
-            State::Bad,
-            "see what it says",
-        ),
+        Err(error) => check(Some(format!("{error:#}")), needed, State::Bad, "see what it says"),
         Ok(Some(_)) => check(Some(needed.to_owned()), needed, State::Good, ""),
-        Ok(None) if lab.cache.has(&toolchain::rust_src_entry(needed)) => check(
-            Some(format!("{needed} (in the cache)")),
-            needed,
-            State::Good,
-            "",
-        ),
+        Ok(None) if lab.cache.has(&toolchain::rust_src_entry(needed)) => {
+            check(Some(format!("{needed} (in the cache)")), needed, State::Good, "")
+        }
         Ok(None) => {
             let get = "`make` gets it from Debian, or `rustup component add rust-src`";
             check(None, needed, State::Automatic, get)
@@ -163,11 +133,7 @@ fn bindgen(lab: &Lab, machine: &Machine) -> Check {
     let pin = &lab.base.rust;
     let found = toolchain::find_bindgen(lab, machine);
     let usable = found.as_ref().and_then(|path| machine.version(path));
-    let state = if usable.is_some() {
-        State::Good
-    } else {
-        State::Automatic
-    };
+    let state = if usable.is_some() { State::Good } else { State::Automatic };
     let have = usable.or_else(|| machine.version("bindgen"));
     let needed = format!("{} or later", pin.bindgen_min);
     let get = format!("`make` installs bindgen-cli {} into the cache", pin.bindgen);
@@ -190,29 +156,18 @@ fn libclang(lab: &Lab, machine: &Machine, cc: &str) -> Check {
         _ => State::Package(package.clone()),
     };
     let found = loaded.or_else(|| dir.map(|dir| format!("in {}", dir.display())));
-    Check::new(
-        "libclang",
-        found,
-        &needed,
-        state,
-        &format!("apt-get install {package}"),
-    )
+    Check::new("libclang", found, &needed, state, &format!("apt-get install {package}"))
 }
 
 fn loaded_libclang(machine: &Machine, bindgen: &Path, dir: Option<&Path>) -> Option<String> {
     let mut header = tempfile::Builder::new().suffix(".h").tempfile().ok()?;
-    header
-        .write_all(b"#pragma message(\"clang version \" __clang_version__)\n")
-        .ok()?;
+    header.write_all(b"#pragma message(\"clang version \" __clang_version__)\n").ok()?;
     let mut command = machine.command(bindgen);
     if let Some(dir) = dir {
         command.env("LIBCLANG_PATH", dir);
     }
     let said = process::capture(command.arg(header.path())).ok()?;
-    let line = said
-        .stderr
-        .lines()
-        .find(|line| line.contains("clang version"))?;
+    let line = said.stderr.lines().find(|line| line.contains("clang version"))?;
     version::find(line.split("clang version").nth(1)?)
 }
 
@@ -225,11 +180,7 @@ fn compilers(lab: &Lab, machine: &Machine, compiler: &Compiler) -> Vec<Check> {
         get: format!("apt-get install {package}"),
         otherwise: State::Package(package),
     };
-    if !compiler
-        .make_args
-        .iter()
-        .any(|arg| arg.starts_with("LLVM="))
-    {
+    if !compiler.make_args.iter().any(|arg| arg.starts_with("LLVM=")) {
         let gcc = Program {
             name: "C compiler",
             min: "8.1",
@@ -272,9 +223,7 @@ fn qemu(lab: &Lab, machine: &Machine) -> Check {
 
 fn package(machine: &Machine, package: &Package) -> Check {
     let there = match (&package.program, &package.file) {
-        (Some(program), _) => machine
-            .which(program)
-            .map(|path| path.display().to_string()),
+        (Some(program), _) => machine.which(program).map(|path| path.display().to_string()),
         (None, Some(file)) => machine.file(file).exists().then(|| file.clone()),
         (None, None) => None,
     };
@@ -297,13 +246,7 @@ pub fn disk(lab: &Lab, built: bool) -> Check {
         "free some in {}, or set XDG_CACHE_HOME to a larger disk",
         lab.cache.dir().display()
     );
-    Check::new(
-        "disk space",
-        Some(found),
-        &disk::gigabytes(needed),
-        state,
-        &get,
-    )
+    Check::new("disk space", Some(found), &disk::gigabytes(needed), state, &get)
 }
 
 /// Whether Debian's mirror answers. Without it nothing can be fetched, which
@@ -314,29 +257,11 @@ pub fn mirror(lab: &Lab, needed: bool) -> Check {
         Ok(uri) => (State::Good, uri),
         Err(error) => {
             let state = if needed { State::Bad } else { State::Note };
-            (
-                state,
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
+            (state, error.to_string().lines().next().unwrap_or_default().to_owned())
         }
     };
-    let need = if needed {
-        "reachable"
-    } else {
-        "not needed: all is in the cache"
-    };
-    Check::new(
-        "apt mirror",
-        Some(found),
-        need,
-        state,
-        "check the network and apt's sources",
-    )
+    let need = if needed { "reachable" } else { "not needed: all is in the cache" };
+    Check::new("apt mirror", Some(found), need, state, "check the network and apt's sources")
 }
 
 /// Whether a build can succeed: nothing is missing that `make` cannot get.
@@ -365,11 +290,7 @@ pub fn missing_packages(checks: &[Check]) -> Vec<String> {
 /// The lines that a person reads.
 pub fn table(checks: &[Check]) -> String {
     let width = |field: fn(&Check) -> &str| {
-        checks
-            .iter()
-            .map(|check| field(check).chars().count())
-            .max()
-            .unwrap_or(0)
+        checks.iter().map(|check| field(check).chars().count()).max().unwrap_or(0)
     };
     let (name, found) = (width(|c| &c.name), width(|c| &c.found).min(48));
     checks.iter().fold(String::new(), |mut text, check| {
@@ -380,11 +301,7 @@ pub fn table(checks: &[Check]) -> String {
             State::Package(_) | State::Bad => "MISS",
         };
         let (n, f) = (&check.name, &check.found);
-        let _ = write!(
-            text,
-            "{mark}  {n:name$}  found: {f:found$}  needed: {}",
-            check.needed
-        );
+        let _ = write!(text, "{mark}  {n:name$}  found: {f:found$}  needed: {}", check.needed);
         if !check.get.is_empty() {
             let _ = write!(text, "  get: {}", check.get);
         }
@@ -397,11 +314,7 @@ pub fn table(checks: &[Check]) -> String {
 pub fn all_packages(base: &Base) -> Vec<String> {
     let major = base.llvm.major;
     let mut packages: Vec<String> = base.packages.iter().map(|p| p.apt.clone()).collect();
-    packages.extend(
-        ["clang", "lld", "llvm"]
-            .iter()
-            .map(|name| format!("{name}-{major}")),
-    );
+    packages.extend(["clang", "lld", "llvm"].iter().map(|name| format!("{name}-{major}")));
     packages.push(format!("libclang-{major}-dev"));
     packages.push("qemu-system-x86".to_owned());
     packages
@@ -421,10 +334,7 @@ mod tests {
             cache: Cache::at(dir.join("cache")),
             base: Base::load(&root).unwrap(),
             root,
-            settings: Settings {
-                jobs: 1,
-                ..Settings::default()
-            },
+            settings: Settings { jobs: 1, ..Settings::default() },
         }
     }
 
@@ -448,10 +358,7 @@ mod tests {
         fake.program("clang", "Debian clang version 19.1.7 (3~deb12u1)");
         fake.program("ld.lld", "Debian LLD 19.1.7 (compatible with GNU linkers)");
         fake.program("llvm-ar", "Debian LLVM version 19.1.7");
-        fake.program(
-            "qemu-system-x86_64",
-            "QEMU emulator version 7.2.22 (Debian 1:7.2)",
-        );
+        fake.program("qemu-system-x86_64", "QEMU emulator version 7.2.22 (Debian 1:7.2)");
         for package in &lab.base.packages {
             match (&package.program, &package.file) {
                 (Some(program), _) => fake.program(program, "1.0"),
@@ -470,11 +377,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lab = lab(dir.path());
         let checks = tools(&lab, &healthy(&lab).machine());
-        assert!(
-            checks.iter().all(|check| check.state == State::Good),
-            "{}",
-            table(&checks)
-        );
+        assert!(checks.iter().all(|check| check.state == State::Good), "{}", table(&checks));
         assert!(can_build(&checks, false));
         assert_eq!(missing_packages(&checks), Vec::<String>::new());
     }
@@ -484,20 +387,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lab = lab(dir.path());
         let checks = tools(&lab, &Fake::new().machine());
-        assert!(
-            checks.iter().all(|check| check.state != State::Good),
-            "{}",
-            table(&checks)
-        );
-        assert!(
-            checks.iter().all(|check| !check.get.is_empty()),
-            "{}",
-            table(&checks)
-        );
-        assert!(
-            !can_build(&checks, true),
-            "nobody installs a Rust toolchain for the user"
-        );
+        assert!(checks.iter().all(|check| check.state != State::Good), "{}", table(&checks));
+        assert!(checks.iter().all(|check| !check.get.is_empty()), "{}", table(&checks));
+        assert!(!can_build(&checks, true), "nobody installs a Rust toolchain for the user");
         let mut all = all_packages(&lab.base);
         all.sort();
         assert_eq!(missing_packages(&checks), all);
@@ -509,35 +401,11 @@ mod tests {
         let lab = lab(dir.path());
         let package = |name: &str| State::Package(name.to_owned());
         let cases = [
-            (
-                "rustc",
-                "rustc",
-                "rustc 1.80.0 (5 2024)",
-                "1.80.0",
-                State::Bad,
-            ),
-            (
-                "bindgen",
-                "bindgen",
-                "bindgen 0.65.1",
-                "0.65.1",
-                State::Automatic,
-            ),
-            (
-                "clang",
-                "clang",
-                "Debian clang version 14.0.6",
-                "14.0.6",
-                package("clang-19"),
-            ),
+            ("rustc", "rustc", "rustc 1.80.0 (5 2024)", "1.80.0", State::Bad),
+            ("bindgen", "bindgen", "bindgen 0.65.1", "0.65.1", State::Automatic),
+            ("clang", "clang", "Debian clang version 14.0.6", "14.0.6", package("clang-19")),
             ("ld.lld", "lld", "LLD 16.0.0", "16.0.0", package("lld-19")),
-            (
-                "llvm-ar",
-                "llvm",
-                "LLVM version 9.0.0",
-                "9.0.0",
-                package("llvm-19"),
-            ),
+            ("llvm-ar", "llvm", "LLVM version 9.0.0", "9.0.0", package("llvm-19")),
             (
                 "qemu-system-x86_64",
                 "QEMU",
@@ -545,24 +413,14 @@ mod tests {
                 "5.2.0",
                 package("qemu-system-x86"),
             ),
-            (
-                "clang",
-                "clang",
-                "nonsense",
-                "no version",
-                package("clang-19"),
-            ),
+            ("clang", "clang", "nonsense", "no version", package("clang-19")),
         ];
         for (program, name, says, found, state) in cases {
             let fake = healthy(&lab);
             fake.program(program, says);
             let checks = tools(&lab, &fake.machine());
             let check = find(&checks, name);
-            assert_eq!(
-                (check.found.as_str(), &check.state),
-                (found, &state),
-                "{program}: {says}"
-            );
+            assert_eq!((check.found.as_str(), &check.state), (found, &state), "{program}: {says}");
             assert!(check.needed.contains("or later"));
         }
     }
@@ -591,10 +449,7 @@ mod tests {
         std::fs::remove_dir_all(fake.machine().root.join("rust")).unwrap();
         let checks = tools(&lab, &fake.machine());
         let check = find(&checks, "rust-src");
-        assert_eq!(
-            (check.needed.as_str(), &check.state),
-            ("1.95.0", &State::Automatic)
-        );
+        assert_eq!((check.needed.as_str(), &check.state), ("1.95.0", &State::Automatic));
         assert!(can_build(&checks, false));
     }
 

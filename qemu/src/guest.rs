@@ -38,25 +38,18 @@ pub fn build(lab: &Lab, tools: &Toolchain) -> Result<Guest> {
     }
     let log = lab.log("guest");
     let mut messages = Vec::new();
-    process::logged(cargo(lab, tools, &packages), &log, |line| {
-        messages.push(line.to_owned())
-    })
-    .map_err(|error| explain(error, &messages, &log))
-    .map_err(|error| disk::explain(error, &lab.target))
-    .context("build the guest programs")?;
+    process::logged(cargo(lab, tools, &packages), &log, |line| messages.push(line.to_owned()))
+        .map_err(|error| explain(error, &messages, &log))
+        .map_err(|error| disk::explain(error, &lab.target))
+        .context("build the guest programs")?;
     step.finish();
     let programs = executables(&messages);
     let of = |package: &str| -> Vec<PathBuf> {
         let mine = programs.iter().filter(|(name, _)| name == package);
         mine.map(|(_, path)| path.clone()).collect()
     };
-    let Some(init) = of(INIT).pop() else {
-        bail!("cargo built no {INIT}, see {}", log.display())
-    };
-    Ok(Guest {
-        init,
-        selftests: of(SELFTESTS),
-    })
+    let Some(init) = of(INIT).pop() else { bail!("cargo built no {INIT}, see {}", log.display()) };
+    Ok(Guest { init, selftests: of(SELFTESTS) })
 }
 
 fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> std::process::Command {
@@ -107,11 +100,7 @@ fn explain(error: anyhow::Error, messages: &[String], log: &Path) -> anyhow::Err
     if rendered.is_empty() {
         return error;
     }
-    anyhow::anyhow!(
-        "log in {}:\n{}",
-        log.display(),
-        process::excerpt(&rendered.concat())
-    )
+    anyhow::anyhow!("log in {}:\n{}", log.display(), process::excerpt(&rendered.concat()))
 }
 
 #[cfg(test)]
@@ -127,10 +116,8 @@ mod tests {
             "   Compiling libc",
         ]
         .map(str::to_owned);
-        let want = [
-            (INIT.to_owned(), "/t/lab-init".into()),
-            (SELFTESTS.to_owned(), "/t/stress".into()),
-        ];
+        let want =
+            [(INIT.to_owned(), "/t/lab-init".into()), (SELFTESTS.to_owned(), "/t/stress".into())];
         assert_eq!(executables(&messages), want);
     }
 
@@ -139,9 +126,6 @@ mod tests {
         let messages =
             [r#"{"reason":"compiler-message","message":{"level":"error","rendered":"error[E0308]: mismatched types\n --> a.rs:1\n"}}"#.to_owned()];
         let text = explain(anyhow::anyhow!("cargo failed"), &messages, Path::new("/l")).to_string();
-        assert_eq!(
-            text,
-            "log in /l:\n  error[E0308]: mismatched types\n   --> a.rs:1"
-        );
+        assert_eq!(text, "log in /l:\n  error[E0308]: mismatched types\n   --> a.rs:1");
     }
 }

@@ -66,11 +66,7 @@ pub fn requested() -> bool {
 
 /// An error once a signal came: call it in loops that wait.
 pub fn check() -> Result<()> {
-    if requested() {
-        Err(Interrupted.into())
-    } else {
-        Ok(())
-    }
+    if requested() { Err(Interrupted.into()) } else { Ok(()) }
 }
 
 fn give_up() -> ! {
@@ -113,17 +109,10 @@ pub fn spawn(command: &mut Command) -> Result<Running> {
     // check sees it) or finds the group in the list.
     let mut groups = groups();
     check()?;
-    let child = command
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("run {program}"))?;
+    let child = command.process_group(0).spawn().with_context(|| format!("run {program}"))?;
     let group = child.id().cast_signed();
     groups.insert(group);
-    Ok(Running {
-        child,
-        group,
-        waited: false,
-    })
+    Ok(Running { child, group, waited: false })
 }
 
 impl Running {
@@ -177,9 +166,7 @@ mod tests {
     #[test]
     fn dropping_kills_descendants_too() {
         let mut command = Command::new("sh");
-        command
-            .args(["-c", "sleep 60 & echo $!; wait"])
-            .stdout(Stdio::piped());
+        command.args(["-c", "sleep 60 & echo $!; wait"]).stdout(Stdio::piped());
         let mut running = spawn(&mut command).unwrap();
         let mut line = String::new();
         let mut out = std::io::BufReader::new(running.child.stdout.take().unwrap());

@@ -20,6 +20,8 @@ pub struct Flags {
     pub args: Vec<String>,
     /// Where it ran.
     pub dir: PathBuf,
+    /// What it compiled.
+    pub source: Option<PathBuf>,
 }
 
 /// Reads how `object`, a path below the module output directory `out`, was made.
@@ -34,22 +36,17 @@ fn parse(text: &str, out: &Path) -> Option<Flags> {
     let line = text.lines().next()?;
     let (_, command) = line.strip_prefix("savedcmd_")?.split_once(" := ")?;
     let words = words(command);
-    let rustc = words.iter().position(|word| {
-        Path::new(word)
-            .file_name()
-            .is_some_and(|name| name == "rustc")
-    })?;
+    let rustc = words
+        .iter()
+        .position(|word| Path::new(word).file_name().is_some_and(|name| name == "rustc"))?;
     let environment = words[..rustc]
         .iter()
         .filter_map(|word| word.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let args = flags(&words[rustc + 1..]);
-    Some(Flags {
-        environment,
-        args,
-        dir: out.to_owned(),
-    })
+    let source = words[rustc + 1..].iter().find(|word| is_source(word)).map(PathBuf::from);
+    Some(Flags { environment, args, dir: out.to_owned(), source })
 }
 
 /// The words of a shell command up to its end; quotes are all the shell syntax
@@ -84,31 +81,34 @@ fn flags(words: &[String]) -> Vec<String> {
                 words.next();
             }
             word if word.starts_with("--emit=") || word.starts_with("--crate-type=") => {}
-            // The source; a response file starts with @.
-            word if word.ends_with(".rs") && !word.starts_with(['-', '@']) => {}
+            word if is_source(word) => {}
             word => flags.push(word.to_owned()),
         }
     }
     flags
 }
 
+/// Whether a word names the source; a response file starts with `@`.
+fn is_source(word: &str) -> bool {
+    word.ends_with(".rs") && !word.starts_with(['-', '@'])
+}
+
 impl Flags {
+    /// The crates that it may use.
+    pub fn externs(&self) -> Vec<String> {
+        let named = self.args.windows(2).filter(|pair| pair[0] == "--extern");
+        named.map(|pair| pair[1].split('=').next().unwrap_or_default().to_owned()).collect()
+    }
+
     /// rustc with these flags, for a library crate of `source` whose metadata
     /// goes to `out`.
     pub fn command(&self, machine: &Machine, source: &Path, out: &Path) -> Command {
         let mut command = machine.command("rustc");
-        command
-            .current_dir(&self.dir)
-            .envs(self.environment.iter().cloned());
+        command.current_dir(&self.dir).envs(self.environment.iter().cloned());
         // The Kbuild file exports where the generated bindings are.
         command.env("RNETNS_BINDINGS", self.dir.join("rust/bindings"));
         command.args(&self.args);
-        command.args([
-            "--crate-type=lib",
-            "--crate-name=case",
-            "--emit=metadata",
-            "--out-dir",
-        ]);
+        command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata", "--out-dir"]);
         command.arg(out).arg(source);
         command
     }
@@ -126,10 +126,7 @@ mod tests {
              source_rust/main.o := /s/main.rs\n";
         let flags = parse(text, Path::new("/o")).unwrap();
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(
-            flags.environment,
-            [pair("OBJTREE", "/k"), pair("RUST_MODFILE", "./x")]
-        );
+        assert_eq!(flags.environment, [pair("OBJTREE", "/k"), pair("RUST_MODFILE", "./x")]);
         assert_eq!(
             flags.args,
             [
@@ -147,9 +144,6 @@ mod tests {
 
     #[test]
     fn a_c_object_has_no_rustc_command() {
-        assert_eq!(
-            parse("savedcmd_c.o := clang -c -o c.o c.c\n", Path::new("/o")),
-            None
-        );
+        assert_eq!(parse("savedcmd_c.o := clang -c -o c.o c.c\n", Path::new("/o")), None);
     }
 }

@@ -28,9 +28,7 @@ impl Wanted {
         for path in paths {
             let text =
                 fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-            wanted
-                .add(&text)
-                .with_context(|| format!("in {}", path.display()))?;
+            wanted.add(&text).with_context(|| format!("in {}", path.display()))?;
         }
         Ok(wanted)
     }
@@ -52,12 +50,10 @@ impl Wanted {
 
     /// One fragment for KCONFIG_ALLCONFIG; the same text for the same wishes.
     pub fn fragment(&self) -> String {
-        self.options
-            .iter()
-            .fold(String::new(), |mut text, (name, value)| {
-                let _ = writeln!(text, "CONFIG_{name}={value}");
-                text
-            })
+        self.options.iter().fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "CONFIG_{name}={value}");
+            text
+        })
     }
 
     /// Compares with a finished `.config`. The error names each option that did
@@ -77,34 +73,22 @@ impl Wanted {
             .iter()
             .map(|name| {
                 let (want, have) = (&self.options[*name], config.value(name));
-                format!(
-                    "  CONFIG_{name}={want} is {have}: {}",
-                    menus.reason(name, want, config)
-                )
+                format!("  CONFIG_{name}={want} is {have}: {}", menus.reason(name, want, config))
             })
             .collect();
-        bail!(
-            "the kernel configuration lacks what was asked for:\n{}",
-            lines.join("\n")
-        )
+        bail!("the kernel configuration lacks what was asked for:\n{}", lines.join("\n"))
     }
 }
 
 fn parse_line(line: &str) -> Result<Option<(&str, &str)>> {
     let line = line.trim();
-    if let Some(name) = line
-        .strip_prefix("# CONFIG_")
-        .and_then(|l| l.strip_suffix(" is not set"))
-    {
+    if let Some(name) = line.strip_prefix("# CONFIG_").and_then(|l| l.strip_suffix(" is not set")) {
         return Ok(Some((name, "n")));
     }
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    match line
-        .strip_prefix("CONFIG_")
-        .and_then(|line| line.split_once('='))
-    {
+    match line.strip_prefix("CONFIG_").and_then(|line| line.split_once('=')) {
         Some((name, value)) => Ok(Some((name, value))),
         None => bail!("not a CONFIG_NAME=value: {line}"),
     }
@@ -208,14 +192,8 @@ impl Menus {
             match word {
                 "config" | "menuconfig" if top => {
                     let depends = outer.concat();
-                    let definition = Definition {
-                        depends,
-                        prompt: false,
-                    };
-                    self.options
-                        .entry(rest.to_owned())
-                        .or_default()
-                        .push(definition);
+                    let definition = Definition { depends, prompt: false };
+                    self.options.entry(rest.to_owned()).or_default().push(definition);
                     current = Some(rest.to_owned());
                     in_menu = false;
                 }
@@ -253,18 +231,14 @@ impl Menus {
                 "select" => {
                     if let Some(name) = &current {
                         let selected = split_word(rest).0.to_owned();
-                        self.selects
-                            .entry(selected)
-                            .or_default()
-                            .insert(name.clone());
+                        self.selects.entry(selected).or_default().insert(name.clone());
                     }
                 }
                 "prompt" | "bool" | "tristate" | "int" | "hex" | "string"
                     if word == "prompt" || !rest.is_empty() =>
                 {
-                    if let Some(last) = current
-                        .as_ref()
-                        .and_then(|n| self.options.get_mut(n)?.last_mut())
+                    if let Some(last) =
+                        current.as_ref().and_then(|n| self.options.get_mut(n)?.last_mut())
                     {
                         last.prompt = true;
                     }
@@ -302,13 +276,8 @@ impl Menus {
             return format!("unmet dependency: {}", unmet.join(", "));
         }
         if !definitions.iter().any(|definition| definition.prompt) {
-            let by: Vec<&str> = self
-                .selects
-                .get(name)
-                .into_iter()
-                .flatten()
-                .map(String::as_str)
-                .collect();
+            let by: Vec<&str> =
+                self.selects.get(name).into_iter().flatten().map(String::as_str).collect();
             return match by.as_slice() {
                 [] => "it has no prompt, so nobody can set it".to_owned(),
                 by => format!(
@@ -340,20 +309,8 @@ fn unmet(expression: &str, config: &Config) -> Vec<String> {
     let tokens = tokens(expression);
     split_and(&tokens)
         .into_iter()
-        .filter(|part| {
-            !Parser {
-                tokens: part,
-                at: 0,
-                config,
-            }
-            .or()
-        })
-        .map(|part| {
-            part.join(" ")
-                .replace("( ", "(")
-                .replace(" )", ")")
-                .replace("! ", "!")
-        })
+        .filter(|part| !Parser { tokens: part, at: 0, config }.or())
+        .map(|part| part.join(" ").replace("( ", "(").replace(" )", ")").replace("! ", "!"))
         .collect()
 }
 
@@ -481,8 +438,7 @@ mod tests {
     #[test]
     fn later_fragments_override_and_modules_become_built_in() {
         let mut both = wanted("CONFIG_A=y\nCONFIG_B=n\n# a comment\n");
-        both.add("CONFIG_B=m\n# CONFIG_A is not set\nCONFIG_N=8\n")
-            .unwrap();
+        both.add("CONFIG_B=m\n# CONFIG_A is not set\nCONFIG_N=8\n").unwrap();
         assert_eq!(both.fragment(), "CONFIG_A=n\nCONFIG_B=y\nCONFIG_N=8\n");
     }
 
@@ -523,44 +479,20 @@ endmenu
         let mut menus = Menus::default();
         menus.add(MENUS);
         let cases = [
-            (
-                "VETH",
-                "y",
-                "CONFIG_NET=y\nCONFIG_PCI=y\n",
-                "unmet dependency: NET_CORE",
-            ),
-            (
-                "VETH",
-                "y",
-                "CONFIG_NET_CORE=y\n",
-                "unmet dependency: (PCI || USB), NET",
-            ),
+            ("VETH", "y", "CONFIG_NET=y\nCONFIG_PCI=y\n", "unmet dependency: NET_CORE"),
+            ("VETH", "y", "CONFIG_NET_CORE=y\n", "unmet dependency: (PCI || USB), NET"),
             (
                 "PROBES",
                 "y",
                 "CONFIG_NET=y\nCONFIG_BROKEN=y\n",
                 "unmet dependency: !BROKEN, ARCH = y, TRACING",
             ),
-            (
-                "HELPER",
-                "y",
-                "CONFIG_NET=y\n",
-                "it cannot be set, only selected: by USER",
-            ),
-            (
-                "HELPER",
-                "n",
-                "CONFIG_NET=y\nCONFIG_USER=y\n",
-                "selected by USER",
-            ),
+            ("HELPER", "y", "CONFIG_NET=y\n", "it cannot be set, only selected: by USER"),
+            ("HELPER", "n", "CONFIG_NET=y\nCONFIG_USER=y\n", "selected by USER"),
             ("NOTHING", "y", "", "this kernel has no such option"),
         ];
         for (name, want, config, reason) in cases {
-            assert_eq!(
-                menus.reason(name, want, &Config::parse(config)),
-                reason,
-                "{name}"
-            );
+            assert_eq!(menus.reason(name, want, &Config::parse(config)), reason, "{name}");
         }
     }
 
@@ -570,15 +502,8 @@ endmenu
         fs::create_dir_all(dir.path().join("net")).unwrap();
         fs::write(dir.path().join("net/Kconfig"), MENUS).unwrap();
         let config = Config::parse("CONFIG_NET=y\n# CONFIG_VETH is not set\n");
-        assert!(
-            wanted("CONFIG_NET=y\nCONFIG_HELPER=n\n")
-                .check(&config, dir.path())
-                .is_ok()
-        );
-        let error = wanted("CONFIG_VETH=y\n")
-            .check(&config, dir.path())
-            .unwrap_err()
-            .to_string();
+        assert!(wanted("CONFIG_NET=y\nCONFIG_HELPER=n\n").check(&config, dir.path()).is_ok());
+        let error = wanted("CONFIG_VETH=y\n").check(&config, dir.path()).unwrap_err().to_string();
         assert!(
             error.contains("CONFIG_VETH=y is n: unmet dependency: (PCI || USB), NET_CORE"),
             "{error}"

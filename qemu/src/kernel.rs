@@ -69,13 +69,7 @@ fn build(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
     let entry = entry_name(&source, &wanted, tools);
     let make = |dir: &Path| -> Result<()> {
         let tools = tools.clone().with_rust_src(lab)?;
-        Build {
-            lab,
-            source: &source,
-            dir,
-            tools: &tools,
-        }
-        .run(&wanted)
+        Build { lab, source: &source, dir, tools: &tools }.run(&wanted)
     };
     if source.fixed {
         if !lab.cache.has(&entry) {
@@ -122,11 +116,7 @@ impl Build<'_> {
         self.configure(wanted)?;
         wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
         self.compile()?;
-        strip(
-            &self.dir.join("vmlinux"),
-            &self.dir.join("vmlinux.image"),
-            self.tools,
-        )?;
+        strip(&self.dir.join("vmlinux"), &self.dir.join("vmlinux.image"), self.tools)?;
         if self.source.fixed {
             prune(self.dir)?;
         }
@@ -135,12 +125,9 @@ impl Build<'_> {
 
     fn make(&self) -> Command {
         let mut make = self.tools.make();
-        make.arg("-C")
-            .arg(&self.source.dir)
-            .arg(format!("O={}", self.dir.display()));
+        make.arg("-C").arg(&self.source.dir).arg(format!("O={}", self.dir.display()));
         // Nothing of this machine or of the time of day in the image.
-        make.env("KBUILD_BUILD_USER", "lab")
-            .env("KBUILD_BUILD_HOST", "lab");
+        make.env("KBUILD_BUILD_USER", "lab").env("KBUILD_BUILD_HOST", "lab");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
         make
     }
@@ -154,8 +141,7 @@ impl Build<'_> {
         }
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         let mut make = self.make();
-        make.env("KCONFIG_ALLCONFIG", &path)
-            .args(["-s", "allnoconfig"]);
+        make.env("KCONFIG_ALLCONFIG", &path).args(["-s", "allnoconfig"]);
         process::logged(make, &self.lab.log("kernel-config"), |_| ())
             .context("configure the kernel")
     }
@@ -187,10 +173,7 @@ impl Build<'_> {
     /// configuration differs by a few options at most; before the first, the
     /// number that came with the pin.
     fn expected(&self) -> u64 {
-        let built = fs::read_dir(self.lab.cache.path("kernel"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let built = fs::read_dir(self.lab.cache.path("kernel")).into_iter().flatten().flatten();
         let last = built
             .filter_map(|entry| {
                 let path = entry.path().join(OBJECTS);
@@ -204,17 +187,9 @@ impl Build<'_> {
 
 /// Whether a line of kbuild's says that a file was compiled or linked.
 fn is_object(line: &str) -> bool {
-    [
-        "  CC ",
-        "  AS ",
-        "  RUSTC ",
-        "  AR ",
-        "  LD ",
-        "  HOSTCC ",
-        "  HOSTLD ",
-    ]
-    .iter()
-    .any(|word| line.starts_with(word))
+    ["  CC ", "  AS ", "  RUSTC ", "  AR ", "  LD ", "  HOSTCC ", "  HOSTLD "]
+        .iter()
+        .any(|word| line.starts_with(word))
 }
 
 /// Removes what neither a boot nor a module build reads: more than half.
@@ -259,18 +234,11 @@ fn strip(vmlinux: &Path, image: &Path, tools: &Toolchain) -> Result<()> {
     if newer(image, vmlinux) {
         return Ok(());
     }
-    let objcopy = ["llvm-objcopy", "objcopy"]
-        .iter()
-        .find_map(|name| tools.machine.which(name));
+    let objcopy = ["llvm-objcopy", "objcopy"].iter().find_map(|name| tools.machine.which(name));
     let objcopy = objcopy.context("neither llvm-objcopy nor objcopy found")?;
     let temporary = image.with_extension("tmp");
     process::read(
-        tools
-            .machine
-            .command(objcopy)
-            .arg("--strip-debug")
-            .arg(vmlinux)
-            .arg(&temporary),
+        tools.machine.command(objcopy).arg("--strip-debug").arg(vmlinux).arg(&temporary),
     )?;
     fs::rename(&temporary, image).with_context(|| format!("rename to {}", image.display()))
 }
@@ -279,18 +247,9 @@ fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
     let path = build.join("include/config/kernel.release");
     let release = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let config = Config::read(&build.join("include/config/auto.conf"))?;
-    let debug = ["KASAN", "PROVE_LOCKING", "KCSAN", "UBSAN"]
-        .iter()
-        .any(|o| config.is_set(o));
+    let debug = ["KASAN", "PROVE_LOCKING", "KCSAN", "UBSAN"].iter().any(|o| config.is_set(o));
     let vmlinux = build.join("vmlinux");
-    Ok(Kernel {
-        release: release.trim().to_owned(),
-        debug,
-        vmlinux,
-        image,
-        source,
-        build,
-    })
+    Ok(Kernel { release: release.trim().to_owned(), debug, vmlinux, image, source, build })
 }
 
 /// A finished build of the user's, which is only read.
@@ -299,10 +258,7 @@ fn finished(lab: &Lab, build: &Path, tools: &Toolchain) -> Result<Kernel> {
     let build = build.canonicalize().with_context(|| shown.clone())?;
     check_finished(&build, tools).with_context(|| shown.clone())?;
     let source = source_of(&build).with_context(|| shown.clone())?;
-    let image = lab
-        .target
-        .join("kbuild")
-        .join(cache::key([build.display().to_string()]));
+    let image = lab.target.join("kbuild").join(cache::key([build.display().to_string()]));
     cache::make_dir(&image)?;
     let image = image.join("vmlinux.image");
     strip(&build.join("vmlinux"), &image, tools)?;
@@ -326,11 +282,7 @@ fn check_finished(build: &Path, tools: &Toolchain) -> Result<()> {
     if !config.is_set("MODULES") {
         bail!("built without CONFIG_MODULES: no module can be loaded");
     }
-    for file in [
-        "rust/libkernel.rmeta",
-        "rust/libcore.rmeta",
-        "scripts/target.json",
-    ] {
+    for file in ["rust/libkernel.rmeta", "rust/libcore.rmeta", "scripts/target.json"] {
         if !build.join(file).exists() {
             bail!(
                 "it has CONFIG_RUST but no Rust metadata ({file} is missing), as distribution \
@@ -338,16 +290,8 @@ fn check_finished(build: &Path, tools: &Toolchain) -> Result<()> {
             );
         }
     }
-    same_tool(
-        config.text("RUSTC_VERSION_TEXT"),
-        &tools.versions.rustc,
-        "rustc",
-    )?;
-    same_tool(
-        config.text("CC_VERSION_TEXT"),
-        &tools.versions.cc,
-        "compiler",
-    )?;
+    same_tool(config.text("RUSTC_VERSION_TEXT"), &tools.versions.rustc, "rustc")?;
+    same_tool(config.text("CC_VERSION_TEXT"), &tools.versions.cc, "compiler")?;
     for file in ["Module.symvers", "vmlinux"] {
         if !build.join(file).exists() {
             bail!("not a finished kernel build ({file} is missing): build it first");
@@ -376,8 +320,7 @@ fn source_of(build: &Path) -> Result<PathBuf> {
         return Ok(build.to_owned());
     }
     let link = build.join("source");
-    link.canonicalize()
-        .with_context(|| format!("follow {}", link.display()))
+    link.canonicalize().with_context(|| format!("follow {}", link.display()))
 }
 
 #[cfg(test)]
@@ -439,26 +382,14 @@ mod tests {
                 |dir| fs::remove_file(dir.join("include/config/auto.conf")).unwrap(),
                 "not a finished kernel build (no include/config/auto.conf)",
             ),
-            (
-                |dir| config(dir, "CONFIG_MODULES=y\n"),
-                "built without Rust",
-            ),
-            (
-                |dir| config(dir, "CONFIG_RUST=y\n"),
-                "built without CONFIG_MODULES",
-            ),
-            (
-                |dir| config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\n"),
-                "built without CONFIG_PVH",
-            ),
+            (|dir| config(dir, "CONFIG_MODULES=y\n"), "built without Rust"),
+            (|dir| config(dir, "CONFIG_RUST=y\n"), "built without CONFIG_MODULES"),
+            (|dir| config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\n"), "built without CONFIG_PVH"),
             (
                 |dir| fs::remove_file(dir.join("rust/libkernel.rmeta")).unwrap(),
                 "no Rust metadata (rust/libkernel.rmeta is missing), as distribution headers",
             ),
-            (
-                |dir| fs::remove_file(dir.join("vmlinux")).unwrap(),
-                "(vmlinux is missing)",
-            ),
+            (|dir| fs::remove_file(dir.join("vmlinux")).unwrap(), "(vmlinux is missing)"),
             (
                 |dir| fs::remove_file(dir.join("Module.symvers")).unwrap(),
                 "(Module.symvers is missing)",
@@ -469,9 +400,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             finished_build(dir.path());
             spoil(dir.path());
-            let error = check_finished(dir.path(), &tools())
-                .unwrap_err()
-                .to_string();
+            let error = check_finished(dir.path(), &tools()).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
     }

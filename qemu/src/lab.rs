@@ -60,15 +60,9 @@ impl Lab {
 }
 
 fn find_root(here: &Path) -> Result<PathBuf> {
-    match here
-        .ancestors()
-        .find(|dir| dir.join("qemu/base.toml").is_file())
-    {
+    match here.ancestors().find(|dir| dir.join("qemu/base.toml").is_file()) {
         Some(root) => Ok(root.to_owned()),
-        None => bail!(
-            "{} is not inside a checkout of this project",
-            here.display()
-        ),
+        None => bail!("{} is not inside a checkout of this project", here.display()),
     }
 }
 

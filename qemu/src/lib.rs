@@ -13,6 +13,7 @@ pub mod cli;
 pub mod commands;
 pub mod compile_fail;
 pub mod disk;
+pub mod doc_examples;
 pub mod doctor;
 pub mod guest;
 pub mod interrupt;

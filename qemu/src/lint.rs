@@ -22,30 +22,17 @@ use crate::toolchain::Toolchain;
 pub fn host(lab: &Lab) -> Vec<Verdict> {
     let step = Step::start("checking the host's code", Unit::None, 0);
     let verdicts = vec![
-        Verdict::of(
-            "rustfmt (host)",
-            cargo(lab, &["fmt", "--all", "--check"], "fmt"),
-        ),
+        Verdict::of("rustfmt (host)", cargo(lab, &["fmt", "--all", "--check"], "fmt")),
         Verdict::of(
             "clippy (host)",
             cargo(
                 lab,
-                &[
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--quiet",
-                    "--",
-                    "-Dwarnings",
-                ],
+                &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-Dwarnings"],
                 "clippy",
             ),
         ),
         Verdict::of("licence headers", tidy::licences(&lab.root)),
-        Verdict::of(
-            "nothing of one machine",
-            tidy::nothing_of_one_machine(&lab.root),
-        ),
+        Verdict::of("nothing of one machine", tidy::nothing_of_one_machine(&lab.root)),
     ];
     step.finish();
     verdicts
@@ -54,10 +41,7 @@ pub fn host(lab: &Lab) -> Vec<Verdict> {
 /// A cargo as the user would call it, whatever make and the lab set.
 fn cargo_command(lab: &Lab) -> Command {
     let mut command = Command::new("cargo");
-    command
-        .current_dir(&lab.root)
-        .env_remove("CC")
-        .env_remove("CARGO_MANIFEST_DIR");
+    command.current_dir(&lab.root).env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
     command
 }
 
@@ -85,10 +69,7 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
         .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
         .collect();
     let mut command = tools.machine.command("rustfmt");
-    command
-        .arg("--check")
-        .arg("--config-path")
-        .arg(kernel.source.join(".rustfmt.toml"));
+    command.arg("--check").arg("--config-path").arg(kernel.source.join(".rustfmt.toml"));
     command.args(["--edition", "2021"]).args(files);
     process::logged(command, &lab.log("rustfmt"), |_| ())
 }
@@ -126,10 +107,7 @@ pub fn unit_tests(lab: &Lab) -> Result<Tally> {
 }
 
 fn print_failures(lines: &[String], log: &Path) {
-    for line in lines
-        .iter()
-        .filter(|line| line.starts_with("test ") && line.ends_with("FAILED"))
-    {
+    for line in lines.iter().filter(|line| line.starts_with("test ") && line.ends_with("FAILED")) {
         println!("FAILED  {line} (log in {})", log.display());
     }
 }
@@ -140,11 +118,8 @@ fn count(lines: &[String]) -> Tally {
     for line in lines.iter().filter(|line| line.starts_with("test result:")) {
         let number = |what: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let at = words
-                .iter()
-                .position(|word| word.trim_end_matches(';') == what);
-            at.and_then(|at| words.get(at.wrapping_sub(1))?.parse().ok())
-                .unwrap_or(0)
+            let at = words.iter().position(|word| word.trim_end_matches(';') == what);
+            at.and_then(|at| words.get(at.wrapping_sub(1))?.parse().ok()).unwrap_or(0)
         };
         tally.add(Tally {
             passed: number("passed"),
@@ -167,13 +142,6 @@ mod tests {
             "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
         ]
         .map(str::to_owned);
-        assert_eq!(
-            count(&lines),
-            Tally {
-                passed: 59,
-                failed: 3,
-                skipped: 1
-            }
-        );
+        assert_eq!(count(&lines), Tally { passed: 59, failed: 3, skipped: 1 });
     }
 }

@@ -23,11 +23,8 @@ const BUILT_FOR: &str = ".lab-kernel";
 pub fn build(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<Vec<PathBuf>> {
     let out = lab.target.join("modules");
     for_this_kernel(&out, kernel)?;
-    let step = Step::start(
-        &format!("building modules for Linux {}", kernel.release),
-        Unit::None,
-        0,
-    );
+    let step =
+        Step::start(&format!("building modules for Linux {}", kernel.release), Unit::None, 0);
     run(lab, make(lab, kernel, tools, &out), "modules").context("build the modules")?;
     step.finish();
     find(&out)
@@ -38,8 +35,7 @@ pub fn build(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<Vec<PathBu
 pub fn make(lab: &Lab, kernel: &Kernel, tools: &Toolchain, out: &Path) -> Command {
     let mut make = tools.make();
     make.arg("-C").arg(&kernel.build);
-    make.arg(format!("M={}", lab.root.display()))
-        .arg(format!("MO={}", out.display()));
+    make.arg(format!("M={}", lab.root.display())).arg(format!("MO={}", out.display()));
     make
 }
 
@@ -72,10 +68,7 @@ fn find(out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn parse_order(order: &str, out: &Path) -> Vec<PathBuf> {
-    order
-        .lines()
-        .map(|line| out.join(line).with_extension("ko"))
-        .collect()
+    order.lines().map(|line| out.join(line).with_extension("ko")).collect()
 }
 
 #[cfg(test)]
@@ -85,13 +78,7 @@ mod tests {
     #[test]
     fn modules_are_those_that_kbuild_lists() {
         let found = parse_order("rnetns.o\nrust/bench/rnetns_bench.o\n", Path::new("/o"));
-        assert_eq!(
-            found,
-            [
-                Path::new("/o/rnetns.ko"),
-                Path::new("/o/rust/bench/rnetns_bench.ko")
-            ]
-        );
+        assert_eq!(found, [Path::new("/o/rnetns.ko"), Path::new("/o/rust/bench/rnetns_bench.ko")]);
     }
 
     #[test]
@@ -115,10 +102,8 @@ mod tests {
         assert!(out.join("a.o").exists(), "the same kernel keeps them");
 
         let time = std::time::SystemTime::UNIX_EPOCH;
-        let file = fs::File::options()
-            .write(true)
-            .open(kernel.build.join("Module.symvers"))
-            .unwrap();
+        let file =
+            fs::File::options().write(true).open(kernel.build.join("Module.symvers")).unwrap();
         file.set_modified(time).unwrap();
         for_this_kernel(&out, &kernel).unwrap();
         assert!(!out.join("a.o").exists(), "a rebuilt kernel does not");

@@ -48,25 +48,17 @@ pub fn ensure(lab: &Lab) -> Result<()> {
         return Ok(());
     }
     checks.retain(|check| matches!(check.state, State::Bad | State::Package(_)));
-    bail!(
-        "this machine cannot build:\n{}",
-        doctor::table(&checks).trim_end()
-    )
+    bail!("this machine cannot build:\n{}", doctor::table(&checks).trim_end())
 }
 
 fn install(lab: &Lab, machine: &Machine, packages: &[String]) -> Result<()> {
     let Some(prefix) = prefix(rights(machine)) else {
-        bail!(
-            "packages are missing; run this, then again what you ran:\n  {}",
-            by_hand(packages)
-        );
+        bail!("packages are missing; run this, then again what you ran:\n  {}", by_hand(packages));
     };
     let step = Step::start(&format!("installing {}", packages.join(" ")), Unit::None, 0);
     let apt = |args: &[&str], log: &str| {
         let mut command = command(machine, prefix);
-        command
-            .args(["-q", "-y", "--no-install-recommends"])
-            .args(args);
+        command.args(["-q", "-y", "--no-install-recommends"]).args(args);
         process::logged(command, &lab.log(log), |_| ())
     };
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
@@ -91,18 +83,13 @@ fn prefix(rights: Rights) -> Option<&'static [&'static str]> {
 
 fn command(machine: &Machine, prefix: &[&str]) -> Command {
     let mut command = machine.command(prefix[0]);
-    command
-        .args(&prefix[1..])
-        .args(["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "apt-get"]);
+    command.args(&prefix[1..]).args(["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "apt-get"]);
     command
 }
 
 /// The one command to type.
 pub fn by_hand(packages: &[String]) -> String {
-    format!(
-        "sudo apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    )
+    format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }
 
 #[cfg(test)]
@@ -112,10 +99,7 @@ mod tests {
     #[test]
     fn without_rights_there_is_one_command_to_type() {
         let packages = ["flex".to_owned(), "bison".to_owned()];
-        assert_eq!(
-            by_hand(&packages),
-            "sudo apt-get install --no-install-recommends flex bison"
-        );
+        assert_eq!(by_hand(&packages), "sudo apt-get install --no-install-recommends flex bison");
         assert_eq!(prefix(Rights::None), None);
     }
 

@@ -39,10 +39,5 @@ pub fn kernel(lab: &Lab) -> Result<(Toolchain, Kernel)> {
 pub fn build(lab: &Lab, tools: Toolchain, kernel: Kernel) -> Result<Built> {
     let modules = modules::build(lab, &kernel, &tools)?;
     let guest = guest::build(lab, &tools)?;
-    Ok(Built {
-        tools,
-        kernel,
-        modules,
-        guest,
-    })
+    Ok(Built { tools, kernel, modules, guest })
 }

@@ -35,11 +35,7 @@ pub fn display(command: &Command) -> String {
     }
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
-            words.push(format!(
-                "{}={}",
-                name.to_string_lossy(),
-                quote(&value.to_string_lossy())
-            ));
+            words.push(format!("{}={}", name.to_string_lossy(), quote(&value.to_string_lossy())));
         }
     }
     words.push(quote(&command.get_program().to_string_lossy()));
@@ -83,10 +79,7 @@ pub struct Said {
 /// Runs a short program to its end, whatever its exit status.
 pub fn capture(command: &mut Command) -> Result<Said> {
     announce(command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = interrupt::spawn(command)?;
     let stderr = running.child.stderr.take();
     let stderr = std::thread::spawn(move || read_all(stderr));
@@ -110,11 +103,7 @@ fn read_all(pipe: Option<impl Read>) -> String {
 pub fn read(command: &mut Command) -> Result<String> {
     let said = capture(command)?;
     if !said.ok {
-        bail!(
-            "{} failed: {}",
-            name(command),
-            excerpt(&(said.stderr + &said.stdout))
-        );
+        bail!("{} failed: {}", name(command), excerpt(&(said.stderr + &said.stdout)));
     }
     Ok(said.stdout.trim().to_owned())
 }
@@ -150,11 +139,7 @@ pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -
         text.push('\n');
     }
     if !running.wait()?.success() {
-        bail!(
-            "{name} failed, log in {}:\n{}",
-            log.display(),
-            excerpt(&text)
-        );
+        bail!("{name} failed, log in {}:\n{}", log.display(), excerpt(&text));
     }
     Ok(())
 }
@@ -162,40 +147,23 @@ pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -
 /// The lines of a failed program's output that say why: those that look like
 /// errors with what follows each, else the last ones.
 pub fn excerpt(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines
         .iter()
         .position(|line| looks_like_error(line))
         .unwrap_or(lines.len().saturating_sub(SHOWN));
-    let shown: Vec<String> = lines[start..]
-        .iter()
-        .take(SHOWN)
-        .map(|line| format!("  {line}"))
-        .collect();
-    if shown.is_empty() {
-        "it printed nothing".to_owned()
-    } else {
-        shown.join("\n")
-    }
+    let shown: Vec<String> =
+        lines[start..].iter().take(SHOWN).map(|line| format!("  {line}")).collect();
+    if shown.is_empty() { "it printed nothing".to_owned() } else { shown.join("\n") }
 }
 
 fn looks_like_error(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     // make's own "*** Error 1" only says that something above it failed.
     !line.starts_with("make")
-        && [
-            "error:",
-            "error[",
-            "fatal:",
-            "fatal error",
-            "undefined!",
-            "undefined symbol",
-        ]
-        .iter()
-        .any(|word| line.contains(word))
+        && ["error:", "error[", "fatal:", "fatal error", "undefined!", "undefined symbol"]
+            .iter()
+            .any(|word| line.contains(word))
         || line.starts_with("e: ")
         || line.contains("no space left on device")
         || line.contains("no rule to make target")
@@ -219,16 +187,10 @@ mod tests {
                 "  CC a.o\na.c:1:2: error: no b\n  note\nmake[1]: *** [x] Error 1\n",
                 "  a.c:1:2: error: no b\n    note\n  make[1]: *** [x] Error 1",
             ),
-            (
-                "  RUSTC x\nerror[E0308]: mismatched\n",
-                "  error[E0308]: mismatched",
-            ),
+            ("  RUSTC x\nerror[E0308]: mismatched\n", "  error[E0308]: mismatched"),
             ("one\ntwo\n", "  one\n  two"),
             ("", "it printed nothing"),
-            (
-                "ok\nE: Unable to locate package x\n",
-                "  E: Unable to locate package x",
-            ),
+            ("ok\nE: Unable to locate package x\n", "  E: Unable to locate package x"),
             (
                 "ok\nERROR: modpost: \"f\" [m.ko] undefined!\n",
                 "  ERROR: modpost: \"f\" [m.ko] undefined!",

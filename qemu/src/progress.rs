@@ -55,15 +55,7 @@ impl Step {
         }
         let now = Instant::now();
         let what = what.to_owned();
-        let step = Step {
-            what,
-            unit,
-            total,
-            done: 0,
-            start: now,
-            said: now,
-            bar,
-        };
+        let step = Step { what, unit, total, done: 0, start: now, said: now, bar };
         step.draw();
         step
     }
@@ -95,13 +87,7 @@ impl Step {
     }
 
     fn line(&self) -> String {
-        line(
-            &self.what,
-            self.unit,
-            self.done,
-            self.total,
-            self.start.elapsed(),
-        )
+        line(&self.what, self.unit, self.done, self.total, self.start.elapsed())
     }
 
     /// Ends well, and says how long it took.
@@ -168,36 +154,15 @@ mod tests {
     #[test]
     fn a_line_says_what_is_done_and_what_is_left() {
         let cases = [
-            (
-                Unit::Objects,
-                300,
-                1200,
-                60,
-                "k: 300 of about 1200 objects, about 3 min 00 s left",
-            ),
-            (
-                Unit::Objects,
-                1300,
-                1200,
-                60,
-                "k: 1300 of about 1300 objects",
-            ),
+            (Unit::Objects, 300, 1200, 60, "k: 300 of about 1200 objects, about 3 min 00 s left"),
+            (Unit::Objects, 1300, 1200, 60, "k: 1300 of about 1300 objects"),
             (Unit::Objects, 0, 1200, 60, "k: 0 of about 1200 objects"),
             (Unit::Objects, 7, 0, 60, "k: 7 objects, 1 min 00 s"),
-            (
-                Unit::Bytes,
-                80_000_000,
-                160_000_000,
-                10,
-                "k: 80 MB of 160 MB, about 10.0 s left",
-            ),
+            (Unit::Bytes, 80_000_000, 160_000_000, 10, "k: 80 MB of 160 MB, about 10.0 s left"),
             (Unit::None, 0, 0, 3, "k: 3.0 s"),
         ];
         for (unit, done, total, seconds, want) in cases {
-            assert_eq!(
-                line("k", unit, done, total, Duration::from_secs(seconds)),
-                want
-            );
+            assert_eq!(line("k", unit, done, total, Duration::from_secs(seconds)), want);
         }
     }
 

@@ -3,9 +3,9 @@
 //! `rust-project.json`, by which an editor resolves the module's items and
 //! those of the `kernel` crate.
 //!
-//! The kernel tree's own script writes it; two things are added that it cannot
-//! know: the folder that our crate's sources span, and where its generated
-//! bindings are.
+//! The kernel tree's own script describes the kernel's crates, but it finds an
+//! out-of-tree crate only beside a Makefile that names it. Ours are added here,
+//! as kbuild's record of how they were compiled describes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::kbuild_flags;
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::modules;
+use crate::tidy;
 use crate::toolchain::Toolchain;
 
 /// Writes the file into the checkout.
@@ -29,30 +31,75 @@ pub fn write(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
     let text = fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
     let project =
         serde_json::from_str(&text).with_context(|| format!("parse {}", made.display()))?;
-    let project = complete(project, &lab.root, &out);
+    let project = complete(project, &crates(&out)?, &lab.root, &out);
     let path = lab.root.join("rust-project.json");
     let text = serde_json::to_string_pretty(&project).context("write JSON")? + "\n";
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }
 
-/// Adds to the crates below `root` what the script cannot know.
-fn complete(mut project: Value, root: &Path, out: &Path) -> Value {
-    let bindings = out.join("rust/bindings");
-    let crates = project["crates"].as_array_mut().into_iter().flatten();
-    for krate in crates.filter(|krate| is_below(&krate["root_module"], root)) {
-        krate["env"]["RNETNS_BINDINGS"] = json!(bindings);
-        krate["source"] = json!({
-            "include_dirs": [root.join("rust"), bindings],
-            "exclude_dirs": [],
-        });
-    }
-    project
+/// A crate of ours.
+#[derive(Debug, Clone)]
+struct Ours {
+    name: String,
+    root: PathBuf,
+    externs: Vec<String>,
 }
 
-fn is_below(path: &Value, root: &Path) -> bool {
-    path.as_str()
-        .is_some_and(|path| Path::new(path).starts_with(root))
+/// The crates that kbuild compiled into `out`.
+fn crates(out: &Path) -> Result<Vec<Ours>> {
+    let mut found = Vec::new();
+    for object in
+        tidy::files(&out.join("rust"))?.iter().filter(|p| p.extension().is_some_and(|e| e == "o"))
+    {
+        let object = object.strip_prefix(out).unwrap_or(object);
+        // Objects of C files have no rustc command.
+        let Ok(flags) = kbuild_flags::read(out, object) else {
+            continue;
+        };
+        let Some(root) = flags.source.clone() else {
+            continue;
+        };
+        let name = object.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        found.push(Ours { name, root, externs: flags.externs() });
+    }
+    Ok(found)
+}
+
+/// Adds our crates to a description of the kernel's.
+fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value {
+    let bindings = out.join("rust/bindings");
+    let Some(crates) = project["crates"].as_array_mut() else {
+        return project;
+    };
+    crates.retain(|krate| !ours.iter().any(|o| krate["root_module"] == json!(o.root)));
+    let index = |name: &str| crates.iter().position(|krate| krate["display_name"] == name);
+    let cfg = index("kernel").map_or(json!([]), |kernel| crates[kernel]["cfg"].clone());
+    let added: Vec<Value> = ours
+        .iter()
+        .map(|krate| {
+            let names = ["core"].into_iter().chain(krate.externs.iter().map(String::as_str));
+            let deps: Vec<Value> = names
+                .filter_map(|name| Some(json!({"crate": index(name)?, "name": name})))
+                .collect();
+            json!({
+                "display_name": krate.name,
+                "root_module": krate.root,
+                "is_workspace_member": true,
+                "is_proc_macro": false,
+                "edition": "2021",
+                "deps": deps,
+                "cfg": cfg,
+                "env": {
+                    "RNETNS_BINDINGS": bindings,
+                    "RUST_MODFILE": "This is only for rust-analyzer",
+                },
+                "source": { "include_dirs": [root.join("rust"), bindings], "exclude_dirs": [] },
+            })
+        })
+        .collect();
+    crates.extend(added);
+    project
 }
 
 #[cfg(test)]
@@ -60,22 +107,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_crates_learn_where_their_sources_and_bindings_are() {
+    fn our_crates_are_added_with_what_they_were_compiled_with() {
         let project = json!({"crates": [
-            {"root_module": "/k/rust/kernel/lib.rs", "env": {}},
-            {"root_module": "/p/rust/rnetns/rnetns_main.rs", "env": {"RUST_MODFILE": "x"}},
+            {"display_name": "core", "root_module": "/r/core/src/lib.rs"},
+            {"display_name": "kernel", "root_module": "/k/rust/kernel/lib.rs", "cfg": ["CONFIG_NET"]},
         ]});
-        let done = complete(project, Path::new("/p"), Path::new("/p/target/lab/modules"));
+        let ours = [Ours {
+            name: "rnetns_main".into(),
+            root: "/p/rust/rnetns/rnetns_main.rs".into(),
+            externs: vec!["kernel".into(), "unknown".into()],
+        }];
+        let done = complete(project.clone(), &ours, Path::new("/p"), Path::new("/p/out"));
+        assert_eq!(done["crates"][0], project["crates"][0]);
+        assert_eq!(done["crates"][1], project["crates"][1]);
+        let krate = &done["crates"][2];
+        assert_eq!(krate["root_module"], "/p/rust/rnetns/rnetns_main.rs");
+        assert_eq!(krate["cfg"], json!(["CONFIG_NET"]));
         assert_eq!(
-            done["crates"][0],
-            json!({"root_module": "/k/rust/kernel/lib.rs", "env": {}})
+            krate["deps"],
+            json!([{"crate": 0, "name": "core"}, {"crate": 1, "name": "kernel"}])
         );
-        let ours = &done["crates"][1];
-        assert_eq!(
-            ours["env"]["RNETNS_BINDINGS"],
-            "/p/target/lab/modules/rust/bindings"
-        );
-        assert_eq!(ours["env"]["RUST_MODFILE"], "x");
-        assert_eq!(ours["source"]["include_dirs"][0], "/p/rust");
+        assert_eq!(krate["env"]["RNETNS_BINDINGS"], "/p/out/rust/bindings");
+        assert_eq!(krate["source"]["include_dirs"][0], "/p/rust");
+    }
+
+    #[test]
+    fn a_second_run_describes_each_crate_once() {
+        let ours = [Ours { name: "m".into(), root: "/p/m.rs".into(), externs: Vec::new() }];
+        let run = |project| complete(project, &ours, Path::new("/p"), Path::new("/p/out"));
+        let once = run(json!({"crates": []}));
+        assert_eq!(run(once.clone()), once);
     }
 }

@@ -65,18 +65,9 @@ fn base(lab: &Lab) -> Result<Source> {
     })?;
     let version = tree_version(&dir)?;
     if version != lab.base.kernel_number() {
-        bail!(
-            "{} holds Linux {version}, not {}",
-            dir.display(),
-            lab.base.kernel_number()
-        );
+        bail!("{} holds Linux {version}, not {}", dir.display(), lab.base.kernel_number());
     }
-    Ok(Source {
-        version,
-        fixed: true,
-        id: base_entry(lab),
-        dir,
-    })
+    Ok(Source { version, fixed: true, id: base_entry(lab), dir })
 }
 
 /// Package to tree in one pipe: neither the archive in the package nor the
@@ -93,10 +84,7 @@ fn unpack_package(deb: &Path, package: &str, dir: &Path) -> Result<()> {
 
 fn untar(dir: &Path, compression: Option<&str>) -> Command {
     let mut tar = Command::new("tar");
-    tar.arg("-x")
-        .args(compression)
-        .args(["--strip-components=1", "-C"])
-        .arg(dir);
+    tar.arg("-x").args(compression).args(["--strip-components=1", "-C"]).arg(dir);
     tar.args(LEFT_OUT.map(|pattern| format!("--exclude={pattern}")));
     tar
 }
@@ -136,17 +124,9 @@ fn pipe(commands: Vec<Command>) -> Result<()> {
         process::announce(&command);
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(input).stderr(Stdio::piped());
-        command.stdout(if i == last {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        });
+        command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
         let mut child = interrupt::spawn(&mut command)?;
-        input = child
-            .child
-            .stdout
-            .take()
-            .map_or_else(Stdio::null, Stdio::from);
+        input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
         running.push((name, child));
     }
     let mut failed = Vec::new();
@@ -170,24 +150,13 @@ fn pipe(commands: Vec<Command>) -> Result<()> {
 
 fn user(lab: &Lab, path: &Path) -> Result<Source> {
     let shown = path.display();
-    let path = path
-        .canonicalize()
-        .with_context(|| format!("KSRC={shown}"))?;
+    let path = path.canonicalize().with_context(|| format!("KSRC={shown}"))?;
     if path.is_dir() {
         let version = check_tree(&path, lab).with_context(|| format!("KSRC={shown}"))?;
         let id = path.display().to_string();
-        return Ok(Source {
-            dir: path,
-            version,
-            fixed: false,
-            id,
-        });
+        return Ok(Source { dir: path, version, fixed: false, id });
     }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !name.contains(".tar") && !name.ends_with(".tgz") {
         bail!("KSRC={shown}: neither a directory nor a tarball");
     }
@@ -196,22 +165,13 @@ fn user(lab: &Lab, path: &Path) -> Result<Source> {
     let dir = lab.cache.entry(&entry, |dir| {
         let step = Step::start(&format!("unpacking {name}"), Unit::None, 0);
         let mut tar = Command::new("tar");
-        tar.arg("-x")
-            .args(["--strip-components=1", "-C"])
-            .arg(dir)
-            .arg("-f")
-            .arg(&path);
+        tar.arg("-x").args(["--strip-components=1", "-C"]).arg(dir).arg("-f").arg(&path);
         process::read(&mut tar).with_context(|| format!("KSRC={shown}"))?;
         check_tree(dir, lab).with_context(|| format!("KSRC={shown}"))?;
         step.finish();
         Ok(())
     })?;
-    Ok(Source {
-        version: tree_version(&dir)?,
-        fixed: true,
-        id: entry,
-        dir,
-    })
+    Ok(Source { version: tree_version(&dir)?, fixed: true, id: entry, dir })
 }
 
 fn file_hash(path: &Path) -> Result<String> {
@@ -219,10 +179,7 @@ fn file_hash(path: &Path) -> Result<String> {
     let mut file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).with_context(|| format!("read {}", path.display()))?;
-    Ok(hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What a tree must have, each with the one line to say when it has not.
@@ -254,18 +211,12 @@ fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
 /// Whether the tools are new enough for this tree, by its own list.
 pub fn check_tools(source: &Source, tools: &Toolchain) -> Result<()> {
     let script = source.dir.join("scripts/min-tool-version.sh");
-    for (tool, said) in [
-        ("rustc", &tools.versions.rustc),
-        ("bindgen", &tools.versions.bindgen),
-    ] {
+    for (tool, said) in [("rustc", &tools.versions.rustc), ("bindgen", &tools.versions.bindgen)] {
         let mut command = tools.machine.command("sh");
         let min = process::read(command.arg(&script).arg(tool))?;
         let have = version::find(said).unwrap_or_default();
         if !version::at_least(&have, &min) {
-            bail!(
-                "Linux {} needs {tool} {min} or later; this is {have}",
-                source.version
-            );
+            bail!("Linux {} needs {tool} {min} or later; this is {have}", source.version);
         }
     }
     Ok(())
@@ -280,9 +231,7 @@ fn tree_version(dir: &Path) -> Result<String> {
 
 fn parse_version(makefile: &str) -> Option<String> {
     let value = |name: &str| {
-        let line = makefile
-            .lines()
-            .find(|line| line.split(" =").next() == Some(name))?;
+        let line = makefile.lines().find(|line| line.split(" =").next() == Some(name))?;
         Some(line.split('=').nth(1)?.trim().to_owned())
     };
     let (version, patch) = (value("VERSION")?, value("PATCHLEVEL")?);
@@ -306,10 +255,7 @@ mod tests {
             cache: cache::Cache::at(dir.join("cache")),
             base: Base::load(&root).unwrap(),
             root,
-            settings: Settings {
-                jobs: 1,
-                ..Settings::default()
-            },
+            settings: Settings { jobs: 1, ..Settings::default() },
         }
     }
 
@@ -363,10 +309,7 @@ mod tests {
             spoil(&ksrc);
             let error = format!("{:#}", user(&lab(dir.path()), &ksrc).unwrap_err());
             assert!(error.contains(want), "{error}");
-            assert!(
-                error.starts_with("KSRC=") && !error.contains('\n'),
-                "{error}"
-            );
+            assert!(error.starts_with("KSRC=") && !error.contains('\n'), "{error}");
         }
     }
 
@@ -386,11 +329,7 @@ mod tests {
         tree(&dir.path().join("linux-7.3.1"), (7, 3, 1), true);
         let tarball = dir.path().join("linux-7.3.1.tar");
         let mut tar = Command::new("tar");
-        tar.arg("-cf")
-            .arg(&tarball)
-            .arg("-C")
-            .arg(dir.path())
-            .arg("linux-7.3.1");
+        tar.arg("-cf").arg(&tarball).arg("-C").arg(dir.path()).arg("linux-7.3.1");
         process::read(&mut tar).unwrap();
         let lab = lab(dir.path());
         let source = user(&lab, &tarball).unwrap();

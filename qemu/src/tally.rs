@@ -17,10 +17,7 @@ impl Verdict {
     /// A check that ended in `result`.
     pub fn of<T>(name: impl Into<String>, result: anyhow::Result<T>) -> Verdict {
         let failure = result.err().map(|error| format!("{error:#}"));
-        Verdict {
-            name: name.into(),
-            failure,
-        }
+        Verdict { name: name.into(), failure }
     }
 }
 
@@ -62,10 +59,7 @@ impl Tally {
 }
 
 fn indent(text: &str) -> String {
-    text.lines()
-        .map(|line| format!("        {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
 }
 
 impl fmt::Display for Tally {
@@ -84,33 +78,16 @@ mod tests {
 
     #[test]
     fn the_last_line_names_skips_only_when_there_are_any() {
-        let mut tally = Tally {
-            passed: 3,
-            failed: 1,
-            skipped: 0,
-        };
+        let mut tally = Tally { passed: 3, failed: 1, skipped: 0 };
         assert_eq!(tally.to_string(), "3 passed, 1 failed");
-        tally.add(Tally {
-            passed: 1,
-            failed: 0,
-            skipped: 2,
-        });
+        tally.add(Tally { passed: 1, failed: 0, skipped: 2 });
         assert_eq!(tally.to_string(), "4 passed, 1 failed, 2 skipped");
     }
 
     #[test]
     fn verdicts_are_counted_by_their_failure() {
-        let verdicts = [
-            Verdict::of("a", Ok(())),
-            Verdict::of::<()>("b", Err(anyhow::anyhow!("no"))),
-        ];
-        assert_eq!(
-            Tally::print(&verdicts),
-            Tally {
-                passed: 1,
-                failed: 1,
-                skipped: 0
-            }
-        );
+        let verdicts =
+            [Verdict::of("a", Ok(())), Verdict::of::<()>("b", Err(anyhow::anyhow!("no")))];
+        assert_eq!(Tally::print(&verdicts), Tally { passed: 1, failed: 1, skipped: 0 });
     }
 }

@@ -12,9 +12,8 @@ use anyhow::{Context, Result, bail};
 const SPDX: &str = "SPDX-License-Identifier: GPL-2.0";
 
 /// Extensions and names of files that have comments, and so a licence.
-const SOURCES: [&str; 10] = [
-    "rs", "c", "h", "S", "sh", "toml", "config", "yaml", "Makefile", "Kbuild",
-];
+const SOURCES: [&str; 10] =
+    ["rs", "c", "h", "S", "sh", "toml", "config", "yaml", "Makefile", "Kbuild"];
 
 /// Made by programs, or for other programs.
 const GENERATED: [&str; 1] = ["Cargo.lock"];
@@ -37,11 +36,7 @@ pub fn licences(root: &Path) -> Result<()> {
     report(root, |name, text| {
         let source = SOURCES.contains(&name.rsplit('.').next().unwrap_or(name));
         let head = text.lines().take(2).any(|line| line.contains(SPDX));
-        if source && !head {
-            vec![format!("no `{SPDX}` on top")]
-        } else {
-            Vec::new()
-        }
+        if source && !head { vec![format!("no `{SPDX}` on top")] } else { Vec::new() }
     })
 }
 
@@ -74,32 +69,16 @@ fn names(line: &str, word: &str) -> bool {
 fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> {
     let mut found = Vec::new();
     for path in files(root)? {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         // Recorded logs and the like may be anything.
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
         };
-        let shown = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        found.extend(
-            check(&name, &text)
-                .iter()
-                .map(|what| format!("{shown}: {what}")),
-        );
+        let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        found.extend(check(&name, &text).iter().map(|what| format!("{shown}: {what}")));
     }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        bail!("{}", found.join("\n"))
-    }
+    if found.is_empty() { Ok(()) } else { bail!("{}", found.join("\n")) }
 }
 
 /// The project's files: all below `root` but what is built or git's.
@@ -171,10 +150,7 @@ mod tests {
         let error = nothing_of_one_machine(dir.path()).unwrap_err().to_string();
         assert_eq!(
             error,
-            format!(
-                "a.sh: line 2: `{host}`\nb.rs: line 1: `{}`",
-                ["/tmp", "/w/"].concat()
-            )
+            format!("a.sh: line 2: `{host}`\nb.rs: line 1: `{}`", ["/tmp", "/w/"].concat())
         );
     }
 }

@@ -94,12 +94,7 @@ impl Compiler {
             make_args.push(format!("CC={cc}"));
             compiler = cc.to_owned();
         }
-        Compiler {
-            dir,
-            cc: compiler,
-            ld,
-            make_args,
-        }
+        Compiler { dir, cc: compiler, ld, make_args }
     }
 }
 
@@ -117,9 +112,7 @@ impl Toolchain {
             machine = machine.with_first(dir);
         }
         let line = |program: &str| {
-            machine
-                .version_line(program)
-                .with_context(|| format!("ask {program} for its version"))
+            machine.version_line(program).with_context(|| format!("ask {program} for its version"))
         };
         let versions = Versions {
             rustc: line("rustc")?,
@@ -141,14 +134,7 @@ impl Toolchain {
     #[cfg(test)]
     pub(crate) fn for_tests(machine: Machine, versions: Versions) -> Toolchain {
         let make_args = vec!["LLVM=1".to_owned()];
-        Toolchain {
-            machine,
-            make_args,
-            libclang: None,
-            rust_src: None,
-            versions,
-            jobs: 1,
-        }
+        Toolchain { machine, make_args, libclang: None, rust_src: None, versions, jobs: 1 }
     }
 
     /// Adds the standard library's sources, fetched when the toolchain has none.
@@ -166,25 +152,11 @@ impl Toolchain {
     /// own make.
     pub fn make(&self) -> Command {
         let mut make = self.machine.command("make");
-        for name in [
-            "MAKEFLAGS",
-            "MFLAGS",
-            "MAKELEVEL",
-            "RUSTFLAGS",
-            "KSRC",
-            "KBUILD",
-            "V",
-        ] {
+        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "RUSTFLAGS", "KSRC", "KBUILD", "V"] {
             make.env_remove(name);
         }
         // Exported by cargo: it would be cargo's rustc wrapper or profile.
-        for name in [
-            "RUSTC",
-            "RUSTC_WRAPPER",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "LLVM",
-            "CC",
-        ] {
+        for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "LLVM", "CC"] {
             make.env_remove(name);
         }
         self.environment(&mut make);
@@ -209,12 +181,7 @@ impl Toolchain {
     /// What a build depends on, for cache keys.
     pub fn key_parts(&self) -> Vec<String> {
         let v = &self.versions;
-        let mut parts = vec![
-            v.rustc.clone(),
-            v.cc.clone(),
-            v.ld.clone(),
-            v.bindgen.clone(),
-        ];
+        let mut parts = vec![v.rustc.clone(), v.cc.clone(), v.ld.clone(), v.bindgen.clone()];
         parts.extend(self.make_args.iter().cloned());
         parts
     }
@@ -251,12 +218,7 @@ fn bindgen(lab: &Lab, machine: &Machine) -> Result<PathBuf> {
 
 fn explain_cargo(error: anyhow::Error, pin: &str) -> anyhow::Error {
     let text = error.to_string();
-    let offline = [
-        "Could not resolve host",
-        "failed to download",
-        "Couldn't connect",
-        "timed out",
-    ];
+    let offline = ["Could not resolve host", "failed to download", "Couldn't connect", "timed out"];
     if offline.iter().any(|words| text.contains(words)) {
         return error.context(format!(
             "no network: cargo cannot fetch bindgen-cli {pin}; run again when online, \
@@ -308,10 +270,7 @@ pub fn local_rust_src(machine: &Machine) -> Result<Option<PathBuf>> {
     if let Some(dir) = std::env::var_os("RUST_LIB_SRC").filter(|dir| !dir.is_empty()) {
         let dir = PathBuf::from(dir);
         if !is_rust_src(&dir) {
-            bail!(
-                "RUST_LIB_SRC={}: no core/src/lib.rs there; unset it",
-                dir.display()
-            );
+            bail!("RUST_LIB_SRC={}: no core/src/lib.rs there; unset it", dir.display());
         }
         return Ok(Some(dir));
     }
@@ -352,11 +311,7 @@ fn fetch_rust_src(lab: &Lab, rustc: &str) -> Result<PathBuf> {
 }
 
 fn no_rust_src(rustc: &str, package: &str, have: &[String]) -> String {
-    let have = if have.is_empty() {
-        "none".to_owned()
-    } else {
-        have.join(", ")
-    };
+    let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
     format!(
         "rustc {rustc} has no sources of its standard library, and Debian has {package} only for: \
          {have}. Run `rustup component add rust-src`, or use one of those versions of rustc"
@@ -387,32 +342,11 @@ mod tests {
         let cases: [(_, _, Option<&str>, &str, &str, &[&str]); 8] = [
             (None, None, Some("/d"), "clang", "ld.lld", &["LLVM=1"]),
             (Some("1"), None, Some("/d"), "clang", "ld.lld", &["LLVM=1"]),
-            (
-                Some("-18"),
-                None,
-                None,
-                "clang-18",
-                "ld.lld-18",
-                &["LLVM=-18"],
-            ),
-            (
-                Some("/o/"),
-                None,
-                None,
-                "/o/clang",
-                "/o/ld.lld",
-                &["LLVM=/o/"],
-            ),
+            (Some("-18"), None, None, "clang-18", "ld.lld-18", &["LLVM=-18"]),
+            (Some("/o/"), None, None, "/o/clang", "/o/ld.lld", &["LLVM=/o/"]),
             (None, Some("gcc-13"), None, "gcc-13", "ld", &["CC=gcc-13"]),
             (Some("0"), None, None, "gcc", "ld", &[]),
-            (
-                Some("1"),
-                Some("my"),
-                Some("/d"),
-                "my",
-                "ld.lld",
-                &["LLVM=1", "CC=my"],
-            ),
+            (Some("1"), Some("my"), Some("/d"), "my", "ld.lld", &["LLVM=1", "CC=my"]),
             (Some(""), Some("gcc"), None, "gcc", "ld", &["CC=gcc"]),
         ];
         for (llvm, cc, dir, compiler, ld, args) in cases {

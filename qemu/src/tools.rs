@@ -32,10 +32,7 @@ impl Machine {
                 path.push(dir);
             }
         }
-        Machine {
-            path,
-            root: PathBuf::from("/"),
-        }
+        Machine { path, root: PathBuf::from("/") }
     }
 
     /// The same machine with `dir` searched first.
@@ -43,10 +40,7 @@ impl Machine {
         let mut path = dir.as_os_str().to_owned();
         path.push(":");
         path.push(&self.path);
-        Machine {
-            path,
-            root: self.root.clone(),
-        }
+        Machine { path, root: self.root.clone() }
     }
 
     /// The program `name`.
@@ -55,9 +49,7 @@ impl Machine {
         if name.components().count() > 1 {
             return executable(name).then(|| name.to_owned());
         }
-        std::env::split_paths(&self.path)
-            .map(|dir| dir.join(name))
-            .find(|path| executable(path))
+        std::env::split_paths(&self.path).map(|dir| dir.join(name)).find(|path| executable(path))
     }
 
     /// A file or directory given by its absolute path.
@@ -87,8 +79,7 @@ impl Machine {
 }
 
 fn executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -130,10 +121,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn machine(&self) -> Machine {
-            Machine {
-                path: self.dir.path().join("bin").into(),
-                root: self.dir.path().to_owned(),
-            }
+            Machine { path: self.dir.path().join("bin").into(), root: self.dir.path().to_owned() }
         }
     }
 

@@ -5,17 +5,13 @@
 /// The first dotted number in `text`, such as `19.1.7` in
 /// `Debian clang version 19.1.7 (3~deb12u1)`.
 pub fn find(text: &str) -> Option<String> {
-    text.split(|c: char| c.is_whitespace() || "(),".contains(c))
-        .find_map(|word| {
-            let word = word.trim_start_matches('v');
-            let number: String = word
-                .chars()
-                .take_while(|c| c.is_ascii_digit() || *c == '.')
-                .collect();
-            let number = number.trim_end_matches('.');
-            let dotted = number.starts_with(|c: char| c.is_ascii_digit()) && number.contains('.');
-            dotted.then(|| number.to_owned())
-        })
+    text.split(|c: char| c.is_whitespace() || "(),".contains(c)).find_map(|word| {
+        let word = word.trim_start_matches('v');
+        let number: String = word.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let number = number.trim_end_matches('.');
+        let dotted = number.starts_with(|c: char| c.is_ascii_digit()) && number.contains('.');
+        dotted.then(|| number.to_owned())
+    })
 }
 
 /// Whether version `have` is `min` or later, compared number by number.
@@ -39,15 +35,9 @@ mod tests {
             ("rustc 1.95.0 (59807616e 2026-04-14)", Some("1.95.0")),
             ("Debian clang version 19.1.7 (3~deb12u1)", Some("19.1.7")),
             ("bindgen 0.72.1", Some("0.72.1")),
-            (
-                "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)",
-                Some("7.2.22"),
-            ),
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", Some("7.2.22")),
             ("bison (GNU Bison) 3.8.2", Some("3.8.2")),
-            (
-                "Debian LLD 19.1.7 (compatible with GNU linkers)",
-                Some("19.1.7"),
-            ),
+            ("Debian LLD 19.1.7 (compatible with GNU linkers)", Some("19.1.7")),
             ("gcc (Debian 12.2.0-14+deb12u1) 12.2.0", Some("12.2.0")),
             ("no number 7 here", None),
         ];
