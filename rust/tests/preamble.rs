@@ -12,10 +12,22 @@ mod net;
 
 #[allow(unused_imports)]
 use crate::net::{
-    net_device,
+    namespace::namespaces,
+    net_device::{
+        self,
+        LinkStats,
+        NetDevice,
+        OwnNetDevice,
+        Setup,
+        XmitResult, //
+    },
+    pcpu_counters::PcpuCounters,
     pernet::{
         self,
-        HasSlot, //
+        register_pernet_device,
+        register_pernet_subsys,
+        HasSlot,
+        Subsys, //
     },
     rtnl,
     sk_buff::{
@@ -23,7 +35,8 @@ use crate::net::{
         SkBuff, //
     },
     ActiveNamespace,
-    Namespace, //
+    Namespace,
+    Tag, //
 };
 #[allow(unused_imports)]
 use kernel::{
@@ -31,6 +44,10 @@ use kernel::{
     sync::{
         aref::ARef,
         rcu, //
+    },
+    time::{
+        BootTime,
+        Instant, //
     }, //
 };
 
@@ -54,6 +71,12 @@ impl kernel::Module for CompileTest {
 /// A state of the plainest kind.
 pub struct State(u32);
 
+impl State {
+    fn generation(&self) -> u32 {
+        self.0
+    }
+}
+
 pernet_slot!(State);
 
 #[vtable]
@@ -62,5 +85,23 @@ impl pernet::Operations for State {
 
     fn init(net: &Namespace) -> impl PinInit<Self, Error> {
         Ok::<_, Error>(Self(net.inum()))
+    }
+}
+
+/// A device of the plainest kind: it drops what it is given.
+pub struct Null;
+
+pernet_slot!(Null: net_device::Registered);
+
+#[vtable]
+impl net_device::Operations for Null {
+    const NAME: &'static CStr = c"null0";
+
+    fn setup(dev: &mut Setup<'_>) {
+        dev.mtu(1500).no_queue();
+    }
+
+    fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff) -> XmitResult {
+        XmitResult::Ok
     }
 }

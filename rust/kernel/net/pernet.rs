@@ -149,7 +149,7 @@ impl<S: Sync + 'static> Slot<S> {
     /// # Examples
     ///
     /// ```
-    /// fn generation(net: &Namespace) -> Result<u64> {
+    /// fn generation(net: &Namespace) -> Result<u32> {
     ///     let guard = rcu::read_lock();
     ///     let state = State::slot().get(net, &guard).ok_or(ENODEV)?;
     ///     Ok(state.generation())
@@ -268,7 +268,9 @@ macro_rules! pernet_slot {
 ///     type Kind = Subsys;
 ///
 ///     fn init(_net: &Namespace) -> impl PinInit<State, Error> {
-///         State { born: Instant::now() }
+///         Ok::<_, Error>(State {
+///             born: Instant::now(),
+///         })
 ///     }
 /// }
 /// ```

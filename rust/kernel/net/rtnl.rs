@@ -59,6 +59,7 @@ impl Drop for Guard {
 /// # Examples
 ///
 /// ```
+/// # fn configure(_rtnl: rtnl::Held<'_>) {}
 /// let rtnl = rtnl::lock();
 /// configure(rtnl.held());
 /// drop(rtnl);
