@@ -13,7 +13,6 @@ use crate::lab::Lab;
 use crate::lint;
 use crate::modules;
 use crate::packages::{self, Rights};
-use crate::pipeline;
 use crate::progress::say;
 use crate::rust_analyzer;
 use crate::tally::Tally;
@@ -31,12 +30,12 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Doctor => diagnose(lab),
         Action::Lint => lint_all(lab),
         Action::Kernel => {
-            let (_, kernel) = pipeline::kernel(lab)?;
+            let (_, kernel) = old_kernel(lab)?;
             say(&format!("Linux {} in {}", kernel.release, kernel.build.display()));
             Ok(0)
         }
         Action::RustAnalyzer => {
-            let (tools, kernel) = pipeline::kernel(lab)?;
+            let (tools, kernel) = old_kernel(lab)?;
             let tools = tools.with_rust_src(lab)?;
             // The generated bindings are part of what an editor resolves.
             modules::build(lab, &kernel, &tools)?;
@@ -55,7 +54,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             Ok(0)
         }
         Action::All => {
-            let (tools, kernel) = pipeline::kernel(lab)?;
+            let (tools, kernel) = old_kernel(lab)?;
             for module in modules::build(lab, &kernel, &tools)? {
                 say(&format!("{}", module.display()));
             }
@@ -92,11 +91,18 @@ fn diagnose(lab: &Lab) -> Result<u8> {
 }
 
 fn lint_all(lab: &Lab) -> Result<u8> {
-    let mut tally = Tally::print(&lint::host(lab));
+    let mut tally = Tally::count(&lint::host(lab), |line| println!("{line}"));
     interrupt::check()?;
-    let (tools, kernel) = pipeline::kernel(lab)?;
-    tally.add(Tally::print(&lint::kernel(lab, &kernel, &tools)));
+    let (tools, kernel) = old_kernel(lab)?;
+    tally.add(Tally::count(&lint::kernel(lab, &kernel, &tools), |line| println!("{line}")));
     interrupt::check()?;
     println!("{tally}");
     Ok(if tally.failed == 0 { 0 } else { FAILED })
+}
+
+fn old_kernel(lab: &Lab) -> Result<(Toolchain, kernel::Kernel)> {
+    packages::ensure(lab)?;
+    let tools = Toolchain::find(lab)?;
+    let kernel = kernel::prepare(lab, &tools)?;
+    Ok((tools, kernel))
 }

@@ -37,7 +37,10 @@ pub struct Kernel {
 
 /// Line tables are all that a stack needs for file:line; types would cost a
 /// quarter of the build time. `-g1` means this to clang and gcc alike.
-const KCFLAGS: &str = "KCFLAGS=-g1";
+const LINE_TABLES: &str = "-g1";
+/// Nobody here mends the warnings of a pinned tree, and to look for them takes
+/// one part in twenty of the time. Those of a user's own tree are theirs to see.
+const NO_WARNINGS: &str = "-w";
 
 /// Where the merged fragment is kept in a build directory.
 const FRAGMENT: &str = "lab.config";
@@ -87,10 +90,15 @@ fn build(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
 }
 
 fn entry_name(source: &Source, wanted: &Wanted, tools: &Toolchain) -> String {
-    let mut parts = vec![source.id.clone(), wanted.fragment(), KCFLAGS.to_owned()];
+    let mut parts = vec![source.id.clone(), wanted.fragment(), kcflags(source)];
     parts.extend(tools.key_parts());
     let folder = if source.fixed { "kernel" } else { "ksrc" };
     format!("{folder}/{}-{}", source.version, cache::key(parts))
+}
+
+fn kcflags(source: &Source) -> String {
+    let warnings = if source.fixed { NO_WARNINGS } else { "" };
+    format!("KCFLAGS={LINE_TABLES} {warnings}").trim_end().to_owned()
 }
 
 /// The entry of the base kernel, to see whether it is there.
@@ -150,7 +158,7 @@ impl Build<'_> {
         let what = format!("building Linux {}", self.source.version);
         let mut step = Step::start(&what, Unit::Objects, self.expected());
         let mut make = self.make();
-        make.args([KCFLAGS, "vmlinux", "modules"]);
+        make.arg(kcflags(self.source)).args(["vmlinux", "modules"]);
         process::logged(make, &self.lab.log("kernel"), |line| {
             if is_object(line) {
                 step.tick();

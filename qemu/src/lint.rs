@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::disk;
 use crate::kernel::Kernel;
@@ -84,8 +84,8 @@ fn clippy(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     modules::run(lab, make, "clippy-kernel")
 }
 
-/// The host's unit tests. An error when they cannot even be built.
-pub fn unit_tests(lab: &Lab) -> Result<Tally> {
+/// The host's unit tests: their numbers, and a verdict for each that failed.
+pub fn unit_tests(lab: &Lab) -> (Tally, Vec<Verdict>) {
     let step = Step::start("running the host's unit tests", Unit::None, 0);
     let log = lab.log("unit-tests");
     let mut lines = Vec::new();
@@ -93,23 +93,29 @@ pub fn unit_tests(lab: &Lab) -> Result<Tally> {
     command.args(["test", "--workspace", "--no-fail-fast"]);
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
     step.finish();
-    let tally = count(&lines);
+    let mut tally = count(&lines);
+    let failed = failures(&lines, &log);
+    // The verdicts of those that failed are counted by whoever prints them.
+    tally.failed = 0;
     match done {
-        Err(error) if tally.failed == 0 => {
-            Err(disk::explain(error, &lab.target)).context("build and run the host's unit tests")
+        // They could not even be built, or a program died before its summary.
+        Err(error) if failed.is_empty() => {
+            let error = disk::explain(error, &lab.target).context("run the host's unit tests");
+            (tally, vec![Verdict::of::<()>("unit tests", Err(error))])
         }
-        _ => {
-            print_failures(&lines, &log);
-            println!("ok      {} unit tests of the host", tally.passed);
-            Ok(tally)
-        }
+        _ => (tally, failed),
     }
 }
 
-fn print_failures(lines: &[String], log: &Path) {
-    for line in lines.iter().filter(|line| line.starts_with("test ") && line.ends_with("FAILED")) {
-        println!("FAILED  {line} (log in {})", log.display());
-    }
+fn failures(lines: &[String], log: &Path) -> Vec<Verdict> {
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .map(|name| {
+            let why = anyhow::anyhow!("log in {}", log.display());
+            Verdict::of::<()>(format!("unit test: {name}"), Err(why))
+        })
+        .collect()
 }
 
 /// Adds up the `test result:` lines of all test programs.
@@ -142,6 +148,15 @@ mod tests {
             "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
         ]
         .map(str::to_owned);
+        assert!(failures(&lines, Path::new("/l")).is_empty());
         assert_eq!(count(&lines), Tally { passed: 59, failed: 3, skipped: 1 });
+    }
+
+    #[test]
+    fn each_failed_test_is_named() {
+        let lines = ["test a::b ... ok", "test a::c ... FAILED"].map(str::to_owned);
+        let failed = failures(&lines, Path::new("/l"));
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].name, "unit test: a::c");
     }
 }

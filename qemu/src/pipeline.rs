@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The steps that everything in the guest needs first: tools, kernel, modules,
-//! guest programs.
+//! guest programs. Each is timed.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,21 @@ use crate::kernel::{self, Kernel};
 use crate::lab::Lab;
 use crate::modules;
 use crate::packages;
+use crate::phases::Phases;
 use crate::toolchain::Toolchain;
 
-/// All that is built before a guest boots.
+/// A kernel, and the tools that fit it.
+#[derive(Debug, Clone)]
+pub struct Base {
+    /// What builds.
+    pub tools: Toolchain,
+    /// What boots.
+    pub kernel: Kernel,
+}
+
+/// What runs on a kernel.
 #[derive(Debug, Clone)]
 pub struct Built {
-    /// What built it.
-    pub tools: Toolchain,
-    /// The kernel to boot.
-    pub kernel: Kernel,
     /// The modules to load.
     pub modules: Vec<PathBuf>,
     /// The guest's programs.
@@ -28,16 +34,18 @@ pub struct Built {
 }
 
 /// Installs what is missing, finds the tools, and builds the kernel.
-pub fn kernel(lab: &Lab) -> Result<(Toolchain, Kernel)> {
-    packages::ensure(lab)?;
-    let tools = Toolchain::find(lab)?;
-    let kernel = kernel::prepare(lab, &tools)?;
-    Ok((tools, kernel))
+pub fn base(lab: &Lab, phases: &mut Phases) -> Result<Base> {
+    let tools = phases.time("tools", || {
+        packages::ensure(lab)?;
+        Toolchain::find(lab)
+    })?;
+    let kernel = phases.time("kernel", || kernel::prepare(lab, &tools))?;
+    Ok(Base { tools, kernel })
 }
 
 /// Builds what runs on that kernel.
-pub fn build(lab: &Lab, tools: Toolchain, kernel: Kernel) -> Result<Built> {
-    let modules = modules::build(lab, &kernel, &tools)?;
-    let guest = guest::build(lab, &tools)?;
-    Ok(Built { tools, kernel, modules, guest })
+pub fn build(lab: &Lab, base: &Base, phases: &mut Phases) -> Result<Built> {
+    let modules = phases.time("module", || modules::build(lab, &base.kernel, &base.tools))?;
+    let guest = phases.time("guest", || guest::build(lab, &base.tools))?;
+    Ok(Built { modules, guest })
 }

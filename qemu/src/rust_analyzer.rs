@@ -5,7 +5,9 @@
 //!
 //! The kernel tree's own script describes the kernel's crates, but it finds an
 //! out-of-tree crate only beside a Makefile that names it. Ours are added here,
-//! as kbuild's record of how they were compiled describes them.
+//! as kbuild's record of how they were compiled describes them. And the script
+//! lists `core` as a crate like others, whereupon rust-analyzer finds no methods
+//! of primitive types: told where the standard library's sources are, it does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,10 @@ pub fn write(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
     let project =
         serde_json::from_str(&text).with_context(|| format!("parse {}", made.display()))?;
     let project = complete(project, &crates(&out)?, &lab.root, &out);
+    let project = match &tools.rust_src {
+        Some(library) => with_standard_library(project, library),
+        None => project,
+    };
     let path = lab.root.join("rust-project.json");
     let text = serde_json::to_string_pretty(&project).context("write JSON")? + "\n";
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -102,6 +108,36 @@ fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value
     project
 }
 
+/// Names the standard library's sources, in place of crates made of them.
+fn with_standard_library(mut project: Value, library: &Path) -> Value {
+    let Some(crates) = project["crates"].as_array() else { return project };
+    let kept: Vec<usize> = (0..crates.len())
+        .filter(|index| !is_below(&crates[*index]["root_module"], library))
+        .collect();
+    let renumber = |old: &Value| kept.iter().position(|index| old.as_u64() == Some(*index as u64));
+    let crates: Vec<Value> = kept
+        .iter()
+        .map(|index| {
+            let mut krate = crates[*index].clone();
+            let deps = krate["deps"].as_array().cloned().unwrap_or_default();
+            krate["deps"] = deps
+                .iter()
+                .filter_map(|dep| {
+                    Some(json!({"crate": renumber(&dep["crate"])?, "name": dep["name"]}))
+                })
+                .collect();
+            krate
+        })
+        .collect();
+    project["crates"] = json!(crates);
+    project["sysroot_src"] = json!(library);
+    project
+}
+
+fn is_below(path: &Value, folder: &Path) -> bool {
+    path.as_str().is_some_and(|path| Path::new(path).starts_with(folder))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +165,21 @@ mod tests {
         );
         assert_eq!(krate["env"]["RNETNS_BINDINGS"], "/p/out/rust/bindings");
         assert_eq!(krate["source"]["include_dirs"][0], "/p/rust");
+    }
+
+    #[test]
+    fn the_standard_library_is_a_folder_and_no_crate() {
+        let project = json!({"crates": [
+            {"display_name": "core", "root_module": "/r/library/core/src/lib.rs", "deps": []},
+            {"display_name": "ffi", "root_module": "/k/ffi.rs", "deps": [{"crate": 0, "name": "core"}]},
+            {"display_name": "kernel", "root_module": "/k/lib.rs",
+             "deps": [{"crate": 0, "name": "core"}, {"crate": 1, "name": "ffi"}]},
+        ]});
+        let done = with_standard_library(project, Path::new("/r/library"));
+        assert_eq!(done["sysroot_src"], "/r/library");
+        assert_eq!(done["crates"].as_array().unwrap().len(), 2);
+        assert_eq!(done["crates"][0]["deps"], json!([]));
+        assert_eq!(done["crates"][1]["deps"], json!([{"crate": 0, "name": "ffi"}]));
     }
 
     #[test]

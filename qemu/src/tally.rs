@@ -33,13 +33,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts verdicts, and prints each.
-    pub fn print(verdicts: &[Verdict]) -> Tally {
+    /// Counts verdicts, and tells each.
+    pub fn count(verdicts: &[Verdict], mut tell: impl FnMut(&str)) -> Tally {
         let mut tally = Tally::default();
         for verdict in verdicts {
             match &verdict.failure {
-                None => println!("ok      {}", verdict.name),
-                Some(why) => println!("FAILED  {}\n{}", verdict.name, indent(why)),
+                None => tell(&format!("ok      {}", verdict.name)),
+                Some(why) => tell(&format!("FAILED  {}\n{}", verdict.name, indent(why))),
             }
             tally.add(Tally {
                 passed: u64::from(verdict.failure.is_none()),
@@ -88,6 +88,9 @@ mod tests {
     fn verdicts_are_counted_by_their_failure() {
         let verdicts =
             [Verdict::of("a", Ok(())), Verdict::of::<()>("b", Err(anyhow::anyhow!("no")))];
-        assert_eq!(Tally::print(&verdicts), Tally { passed: 1, failed: 1, skipped: 0 });
+        let mut told = Vec::new();
+        let tally = Tally::count(&verdicts, |line| told.push(line.to_owned()));
+        assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 0 });
+        assert_eq!(told, ["ok      a", "FAILED  b\n        no"]);
     }
 }
