@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the shell tests share: KTAP, namespaces that go away again, the module and its figures.
+#
+# A test sources this, defines one function for each case, named after the behaviour that it
+# checks, and ends with `run_cases CASE...`. A case calls `fail` for each claim that does not hold,
+# or `skip` where it cannot tell.
+
+export LC_ALL=C
+MODULES_DIR=${MODULES_DIR:-/lab/modules}
+HERE=$(cd "$(dirname "$0")" && pwd)
+DEBUGFS=/sys/kernel/debug/rnetns
+KSFT_SKIP=4
+
+# --- KTAP -------------------------------------------------------------------------------------
+
+# Says why the present case does not pass. The case goes on.
+fail() {
+	printf '# %s\n' "$*"
+	case_failed=1
+}
+
+# Says why the present case cannot tell anything.
+skip() {
+	case_skipped="$*"
+}
+
+# Ends the whole test before its first case.
+skip_all() {
+	printf 'KTAP version 1\n1..0 # SKIP %s\n' "$*"
+	exit "$KSFT_SKIP"
+}
+
+# Whether the kernel has warned (bit 9), died (7), or seen a bad page (5), at any time.
+taint() {
+	echo $(($(cat /proc/sys/kernel/tainted) & (1 << 9 | 1 << 7 | 1 << 5)))
+}
+
+run_cases() {
+	local case number=0 failures=0 taint
+
+	printf 'KTAP version 1\n1..%d\n' $#
+	for case in "$@"; do
+		number=$((number + 1))
+		case_failed=
+		case_skipped=
+		taint=$(taint)
+		"$case"
+		[ "$(taint)" = "$taint" ] || fail "the kernel has warned: see its log"
+		if [ -n "$case_failed" ]; then
+			failures=$((failures + 1))
+			printf 'not ok %d %s\n' $number "$case"
+		elif [ -n "$case_skipped" ]; then
+			printf 'ok %d %s # SKIP %s\n' $number "$case" "$case_skipped"
+		else
+			printf 'ok %d %s\n' $number "$case"
+		fi
+	done
+	[ $failures -eq 0 ]
+	exit
+}
+
+# --- Claims -----------------------------------------------------------------------------------
+
+# expect WHAT COMMAND...: the command succeeds.
+expect() {
+	local what=$1 out
+	shift
+	out=$("$@" 2>&1) || fail "$what: '$*' failed: $out"
+}
+
+# expect_equal WHAT HAVE WANT
+expect_equal() {
+	[ "$2" = "$3" ] || fail "$1 is '$2', want '$3'"
+}
+
+# expect_at_least WHAT HAVE WANT: numbers. What is no number is not at least anything.
+expect_at_least() {
+	[ "$2" -ge "$3" ] 2>/dev/null || fail "$1 is '$2', want at least '$3'"
+}
+
+# expect_refused MESSAGE COMMAND...: the command fails, and says MESSAGE.
+expect_refused() {
+	local message=$1 out
+	shift
+	if out=$("$@" 2>&1); then
+		fail "'$*' succeeded, want '$message'"
+	elif [[ $out != *"$message"* ]]; then
+		fail "'$*' said '$out', want '$message'"
+	fi
+}
+
+# wait_until SECONDS COMMAND...: polls until the command succeeds; fails if it never does.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.05
+	done
+}
+
+# --- Namespaces -------------------------------------------------------------------------------
+
+# Names are this process's own; all that have the prefix are deleted at the end.
+PREFIX=rnetns-$$-
+
+# add_netns NAME...: creates namespaces; `$PREFIX$name` is what ip calls them.
+add_netns() {
+	printf "netns add $PREFIX%s\n" "$@" | ip -batch - || fail "cannot create namespaces: $*"
+}
+
+del_netns() {
+	printf "netns del $PREFIX%s\n" "$@" | ip -batch -
+}
+
+# in_netns NAME COMMAND...
+in_netns() {
+	local name=$1
+	shift
+	ip netns exec "$PREFIX$name" "$@"
+}
+
+# ip_in NAME ARGUMENTS...: ip in a namespace.
+ip_in() {
+	local name=$1
+	shift
+	ip -n "$PREFIX$name" "$@"
+}
+
+# inum [NAME]: the inode number of a namespace; without a name, of the present one.
+inum() {
+	stat -L -c %i "${1:+/run/netns/$PREFIX}${1:-/proc/self/ns/net}"
+}
+
+# The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`): so one
+# is created and deleted, to see the others go.
+netns_are_gone() {
+	printf 'netns add %s\nnetns del %s\n' "${PREFIX}probe" "${PREFIX}probe" | ip -batch -
+	sleep 0.1
+	[ "$(live_netns)" -le "$NETNS_AT_START" ]
+}
+
+# How many namespaces have memory, the initial one not among them.
+live_netns() {
+	echo 1 >/sys/kernel/slab/net_namespace/shrink
+	awk '$1 == "net_namespace" { print $2 }' /proc/slabinfo
+}
+
+# expect_netns_gone: all that the test had is freed in the end.
+expect_netns_gone() {
+	wait_until 20 netns_are_gone || fail "$(live_netns) namespaces left, $NETNS_AT_START at first"
+}
+
+# --- The module -------------------------------------------------------------------------------
+
+# load [PARAMETER...]
+load() {
+	if [ -f "$MODULES_DIR/rnetns.ko" ]; then
+		insmod "$MODULES_DIR/rnetns.ko" "$@"
+	else
+		modprobe rnetns "$@"
+	fi
+}
+
+unload() {
+	rmmod rnetns
+}
+
+loaded() {
+	[ -d /sys/module/rnetns ]
+}
+
+# figure NAME INUM: a figure of a namespace's state; nothing if the namespace has no state.
+figure() {
+	awk -v inum="$2" -v name="$1" '
+		$1 == inum {
+			for (i = 2; i <= NF; i++)
+				if (split($i, f, "=") == 2 && f[1] == name) print f[2]
+		}' "$DEBUGFS/namespaces"
+}
+
+# has_state INUM
+has_state() {
+	grep -q "^$1 " "$DEBUGFS/namespaces"
+}
+
+# next_generation COMMAND: as it is, without a newline.
+next_generation() {
+	printf '%s' "$1" >"$DEBUGFS/next_generation"
+}
+
+# has_rlo [NAME]: whether a namespace has the device; without a name, the present one.
+has_rlo() {
+	ip ${1:+-n "$PREFIX$1"} link show rlo >/dev/null 2>&1
+}
+
+# --- Beginning and end ------------------------------------------------------------------------
+
+cleanup() {
+	local name
+	for name in $(ip netns list | awk -v p="$PREFIX" 'index($1, p) == 1 { print $1 }'); do
+		ip netns del "$name"
+	done
+	if loaded; then unload; fi
+}
+
+# require PROGRAM...
+require() {
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || skip_all "$program is not installed"
+	done
+}
+
+begin() {
+	[ "$(id -u)" = 0 ] || skip_all "needs root"
+	require awk ip insmod rmmod stat "$@"
+	[ -f "$MODULES_DIR/rnetns.ko" ] || modinfo rnetns >/dev/null 2>&1 ||
+		skip_all "no rnetns.ko in $MODULES_DIR, and none installed"
+	[ -n "$(ls -A /sys/kernel/debug 2>/dev/null)" ] || skip_all "debugfs is not mounted"
+	if loaded; then unload || skip_all "rnetns is loaded and in use"; fi
+	[ -w /sys/kernel/slab/net_namespace/shrink ] || skip_all "no slab figures (CONFIG_SLUB_DEBUG)"
+	trap cleanup EXIT
+	NETNS_AT_START=0
+	netns_are_gone
+	NETNS_AT_START=$(live_netns)
+}

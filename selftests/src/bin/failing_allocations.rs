@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocations fail, one after another: the first, the second, and so on, until there is none left
+//! to fail (`/proc/thread-self/fail-nth`). Whatever failed: nothing is left behind, and the next
+//! attempt succeeds.
+//!
+//! Per-CPU allocations have no fault injection of their own: those alone are not covered here.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+
+use rnetns_selftests::ktap::{self, Outcome, comment};
+use rnetns_selftests::memory::{self, Usage, wait_for_namespaces};
+use rnetns_selftests::module::{self, Figures, Module};
+use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
+use rnetns_selftests::wait_until;
+
+const FAILSLAB: &str = "/sys/kernel/debug/failslab";
+const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
+/// More allocations than this in one system call: the loop does not end.
+const MOST: u32 = 5000;
+/// Failures that the creation of a namespace without the module has on any kernel.
+const FEWEST: u32 = 20;
+
+fn main() -> ExitCode {
+    if !std::path::Path::new(FAILSLAB).exists() || fs::metadata(FAIL_NTH).is_err() {
+        return ktap::skip_all("no fault injection (CONFIG_FAILSLAB, CONFIG_FAULT_INJECTION_DEBUG_FS)");
+    }
+    if let Some(why) = memory::missing() {
+        return ktap::skip_all(&why);
+    }
+    ktap::run(&[
+        ("a_namespace_whose_creation_fails_leaves_nothing", creation),
+        ("a_load_that_fails_leaves_nothing", load),
+    ])
+}
+
+/// Settings of failslab that go back to what they were.
+struct Settings(Vec<(String, String)>);
+
+impl Settings {
+    /// Allocations that may sleep fail too, and none of them is reported in the log.
+    fn new() -> Result<Settings> {
+        let mut old = Settings(Vec::new());
+        for (name, value) in [("ignore-gfp-wait", "N"), ("verbose", "0")] {
+            let path = format!("{FAILSLAB}/{name}");
+            let before = fs::read_to_string(&path).with_context(|| path.clone())?;
+            fs::write(&path, value).with_context(|| path.clone())?;
+            old.0.push((path, before));
+        }
+        Ok(old)
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        for (path, value) in &self.0 {
+            if let Err(error) = fs::write(path, value.trim()) {
+                comment(&format!("restore {path}: {error}"));
+            }
+        }
+    }
+}
+
+/// Lets the `nth` allocation of this thread fail during `attempt`. Whether it came to that, and what
+/// `attempt` returned.
+fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(FAIL_NTH)
+        .context(FAIL_NTH)?;
+    file.write_all(nth.to_string().as_bytes()).context(FAIL_NTH)?;
+    let result = attempt();
+    let mut left = [0; 16];
+    file.rewind().context(FAIL_NTH)?;
+    let len = file.read(&mut left).context(FAIL_NTH)?;
+    let left = std::str::from_utf8(&left[..len]).context(FAIL_NTH)?;
+    let injected = left.trim() == "0";
+    file.rewind().context(FAIL_NTH)?;
+    file.write_all(b"0").context(FAIL_NTH)?;
+    Ok((injected, result))
+}
+
+/// Counts of what became of the attempts.
+#[derive(Default, Debug)]
+struct Tally {
+    failed: u32,
+    succeeded_nevertheless: u32,
+}
+
+fn creation() -> Result<Outcome> {
+    let loaded = Module::open()?.load()?;
+    let settings = Settings::new()?;
+    create_all()?; // What is allocated once and kept.
+    wait_for_namespaces(1)?;
+    let before = Usage::now()?;
+    let tally = create_all()?;
+    drop(settings);
+    comment(&format!("{tally:?}"));
+    ensure!(tally.failed >= FEWEST, "only {} allocations failed", tally.failed);
+    settled(&before, tally.failed)?;
+    usable()?;
+    loaded.unload()?;
+    Ok(Outcome::Pass)
+}
+
+/// Creates namespaces, with every allocation failing once.
+fn create_all() -> Result<Tally> {
+    in_thread(|| {
+        let mut tally = Tally::default();
+        for nth in 1..MOST {
+            let (injected, created) = with_failure(nth, unshare_net)?;
+            match (injected, created) {
+                (true, Ok(())) => tally.succeeded_nevertheless += 1,
+                (true, Err(Errno::ENOMEM)) => tally.failed += 1,
+                (_, Err(error)) => bail!("failure {nth}: {error}"),
+                (false, Ok(())) => return Ok(tally),
+            }
+        }
+        bail!("{MOST} allocations, and no end");
+    })
+}
+
+fn load() -> Result<Outcome> {
+    let module = Module::open()?;
+    // One namespace besides the initial one, so that what the first got must be taken back.
+    let other = Netns::new()?;
+    let settings = Settings::new()?;
+    load_all(&module, &other)?;
+    wait_for_namespaces(2)?;
+    let before = Usage::now()?;
+    let tally = load_all(&module, &other)?;
+    drop(settings);
+    comment(&format!("{tally:?}"));
+    ensure!(tally.failed >= FEWEST, "only {} allocations failed", tally.failed);
+    settled(&before, tally.failed)?;
+    let loaded = module.load()?;
+    usable()?;
+    loaded.unload()?;
+    Ok(Outcome::Pass)
+}
+
+/// Loads the module, with every allocation failing once.
+fn load_all(module: &Module, other: &Netns) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for nth in 1..MOST {
+        let (injected, loaded) = with_failure(nth, || module.try_load())?;
+        match (injected, loaded) {
+            (true, Err(Errno::ENOMEM)) => {
+                tally.failed += 1;
+                ensure!(!has_device()?, "failure {nth} left a device behind");
+                ensure!(!other.run(has_device)?, "failure {nth} left a device behind elsewhere");
+            }
+            // Files in debugfs may be missing: the module does without.
+            (true, Ok(loaded)) => {
+                tally.succeeded_nevertheless += 1;
+                loaded.unload()?;
+            }
+            (_, Err(error)) => bail!("failure {nth}: {error}"),
+            (false, Ok(loaded)) => {
+                loaded.unload()?;
+                return Ok(tally);
+            }
+        }
+    }
+    bail!("{MOST} allocations, and no end")
+}
+
+/// Memory is back. A leak at one place of the module would show in each attempt that got beyond it:
+/// half of them are a sure sign, single objects are not.
+fn settled(before: &Usage, attempts: u32) -> Result<()> {
+    let limit = i64::from(attempts / 4);
+    let mut grown = Vec::new();
+    wait_until(std::time::Duration::from_secs(15), || {
+        grown = Usage::now().map(|now| now.grown_since(before, limit)).unwrap_or_default();
+        grown.is_empty()
+    });
+    ensure!(grown.is_empty(), "grown by more than {limit}: {grown:?}");
+    Ok(())
+}
+
+/// The state of the initial namespace and that of a new one can be read and changed.
+fn usable() -> Result<()> {
+    let new = Netns::new()?;
+    ensure!(new.run(has_device)?, "a new namespace has no device");
+    for net in [&new, &Netns::own()?] {
+        let before = Figures::of(net.inum())?.get("generation")?;
+        module::next_generation(&format!("fd {}", net.fd())).context("next generation")?;
+        let after = Figures::of(net.inum())?.get("generation")?;
+        ensure!(after == before + 1, "generation {before}, then {after}");
+    }
+    Ok(())
+}
+
+fn has_device() -> Result<bool> {
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
+    Ok(devices.contains("rlo:"))
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Namespaces come and go while the module does.
+//!
+//! Two threads create a namespace after another, each of which ends the one before. One loads and
+//! unloads the module. One reads and changes the state of whatever is there. None waits for
+//! another; at the end everything must be in its place.
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+
+use rnetns_selftests::ktap::{self, Outcome, comment};
+use rnetns_selftests::memory::{live_namespaces, missing, wait_for_namespaces};
+use rnetns_selftests::module::{self, Figures, Module};
+use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
+
+/// How long the loops run.
+const DURATION: Duration = Duration::from_secs(10);
+/// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
+const MOST_AT_ONCE: i64 = 200;
+/// Threads that create namespaces.
+const CREATORS: usize = 2;
+
+fn main() -> ExitCode {
+    if let Some(why) = missing() {
+        return ktap::skip_all(&why);
+    }
+    ktap::run(&[
+        ("namespaces_come_and_go_while_the_module_does", race),
+        ("everything_is_in_its_place_afterwards", afterwards),
+    ])
+}
+
+/// How often what happened.
+#[derive(Default)]
+struct Counts {
+    stop: AtomicBool,
+    namespaces: AtomicU64,
+    with_device: AtomicU64,
+    without_device: AtomicU64,
+    loads: AtomicU64,
+    looks: AtomicU64,
+    changes: AtomicU64,
+    failures: std::sync::Mutex<Vec<String>>,
+}
+
+impl Counts {
+    /// Repeats `step` until time is up. An error ends all loops.
+    fn repeat(&self, name: &str, mut step: impl FnMut() -> Result<()>) {
+        while !self.stop.load(Relaxed) {
+            if let Err(error) = step() {
+                self.stop.store(true, Relaxed);
+                if let Ok(mut failures) = self.failures.lock() {
+                    failures.push(format!("{name}: {error:#}"));
+                }
+            }
+        }
+    }
+}
+
+fn race() -> Result<Outcome> {
+    let module = Module::open()?;
+    let counts = Counts::default();
+    thread::scope(|scope| {
+        for _ in 0..CREATORS {
+            scope.spawn(|| counts.repeat("create", || create(&counts)));
+        }
+        scope.spawn(|| counts.repeat("load", || load(&module, &counts)));
+        scope.spawn(|| counts.repeat("look", || look(&counts)));
+        for _ in 0..DURATION.as_millis() / 100 {
+            if counts.stop.load(Relaxed) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        counts.stop.store(true, Relaxed);
+    });
+    report(&counts)
+}
+
+fn report(counts: &Counts) -> Result<Outcome> {
+    let counted = [
+        ("namespaces created", &counts.namespaces),
+        ("of these, seen with rlo", &counts.with_device),
+        ("of these, seen without rlo", &counts.without_device),
+        ("module loaded and unloaded", &counts.loads),
+        ("state read", &counts.looks),
+        ("generation changed", &counts.changes),
+    ];
+    for (what, count) in counted {
+        comment(&format!("{what}: {}", count.load(Relaxed)));
+    }
+    let failures = counts.failures.lock().map(|f| f.join("; ")).unwrap_or_default();
+    ensure!(failures.is_empty(), "{failures}");
+    for (what, count) in counted {
+        ensure!(count.load(Relaxed) > 0, "the loops did not meet: {what}: never");
+    }
+    Ok(Outcome::Pass)
+}
+
+fn create(counts: &Counts) -> Result<()> {
+    unshare_net().context("create a namespace")?;
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
+    let seen = match devices.contains("rlo:") {
+        true => &counts.with_device,
+        false => &counts.without_device,
+    };
+    seen.fetch_add(1, Relaxed);
+    let number = counts.namespaces.fetch_add(1, Relaxed);
+    if number.is_multiple_of(32) {
+        while live_namespaces()? > MOST_AT_ONCE && !counts.stop.load(Relaxed) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(())
+}
+
+fn load(module: &Module, counts: &Counts) -> Result<()> {
+    let loaded = module.load()?;
+    // Long enough for namespaces to begin and end with it.
+    thread::sleep(Duration::from_millis(20));
+    loaded.unload()?;
+    thread::sleep(Duration::from_millis(20));
+    counts.loads.fetch_add(1, Relaxed);
+    Ok(())
+}
+
+/// Reads the figures and changes one. Whether there is anything to read is chance.
+fn look(counts: &Counts) -> Result<()> {
+    if let Ok(all) = module::all() {
+        let count = u64::from(!all.is_empty());
+        counts.looks.fetch_add(count, Relaxed);
+    }
+    match module::next_generation("pid 1") {
+        Ok(()) => counts.changes.fetch_add(1, Relaxed),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            // Not loaded; being loaded; being unloaded.
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::EACCES | Errno::EIO) => 0,
+            _ => bail!("change a generation: {error}"),
+        },
+    };
+    thread::sleep(Duration::from_millis(1));
+    Ok(())
+}
+
+fn afterwards() -> Result<Outcome> {
+    let module = Module::open()?;
+    wait_for_namespaces(1)?;
+    let own = Netns::own()?;
+    let loaded = module.load()?;
+    let fresh: Vec<Netns> = (0..3).map(|_| Netns::new()).collect::<Result<_>>()?;
+    let listed: Vec<u64> = module::all()?.into_keys().collect();
+    let mut want: Vec<u64> = fresh.iter().chain([&own]).map(Netns::inum).collect();
+    want.sort_unstable();
+    ensure!(listed == want, "state in {listed:?}, want it in {want:?}");
+    for net in &fresh {
+        ensure!(net.run(has_device)?, "a new namespace has no device");
+        ensure!(Figures::of(net.inum())?.get("generation")? == 1, "not the first generation");
+    }
+    loaded.unload()?;
+    for net in fresh.iter().chain([&own]) {
+        ensure!(!net.run(has_device)?, "a device is left behind");
+    }
+    drop(fresh);
+    wait_for_namespaces(1)?;
+    Ok(Outcome::Pass)
+}
+
+fn has_device() -> Result<bool> {
+    in_thread(|| {
+        let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
+        Ok(devices.contains("rlo:"))
+    })
+}

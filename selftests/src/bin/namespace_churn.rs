@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! 2,000 namespaces begin and end, and memory is back where it was.
+//!
+//! What is compared are numbers of objects: of each kmalloc cache, of per-CPU allocations, of
+//! namespaces. A leak of one object a namespace is `NAMESPACES` objects, whatever their size. The
+//! limit is a tenth of that: far above what the rest of the system allocates meanwhile, far below
+//! the smallest leak. That the figures see such a leak is shown by making some: objects that are
+//! really allocated, one for each namespace that would have leaked.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::eventfd::EventFd;
+
+use rnetns_selftests::ktap::{self, Outcome, comment};
+use rnetns_selftests::memory::{self, Usage, live_namespaces, wait_for_namespaces};
+use rnetns_selftests::module::{self, Module};
+use rnetns_selftests::netns::{in_thread, unshare_net};
+use rnetns_selftests::wait_until;
+
+/// How many come and go.
+const NAMESPACES: i64 = 2000;
+/// Growth of a figure beyond this is a leak.
+const LIMIT: i64 = NAMESPACES / 10;
+/// How many objects the control leaks: more would cost time, and not show more.
+const LEAKED: usize = 400;
+/// What comes first, so that caches that only ever grow have grown.
+const WARM_UP: i64 = 100;
+/// Threads that create them.
+const CREATORS: i64 = 2;
+/// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
+const MOST_AT_ONCE: i64 = 100;
+
+fn main() -> ExitCode {
+    if let Some(why) = memory::missing() {
+        return ktap::skip_all(&why);
+    }
+    ktap::run(&[
+        ("a_leaked_slab_object_a_namespace_would_be_seen", slab_control),
+        ("a_leaked_percpu_object_a_namespace_would_be_seen", percpu_control),
+        ("memory_is_back_after_2000_namespaces", churn),
+    ])
+}
+
+/// Creates and ends `count` namespaces, all of which have the module's state.
+fn namespaces(count: i64) -> Result<()> {
+    thread::scope(|scope| {
+        let creators: Vec<_> = (0..CREATORS)
+            .map(|_| scope.spawn(move || create(count / CREATORS)))
+            .collect();
+        creators
+            .into_iter()
+            .try_for_each(|creator| creator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("panic"))))
+    })?;
+    wait_for_namespaces(1)
+}
+
+fn create(count: i64) -> Result<()> {
+    for number in 0..count {
+        unshare_net().with_context(|| format!("create namespace {number}"))?;
+        if number % 20 == 0 {
+            let room = || live_namespaces().is_ok_and(|live| live < MOST_AT_ONCE);
+            ensure!(wait_until(Duration::from_secs(30), room), "namespaces do not end");
+        }
+    }
+    Ok(())
+}
+
+fn churn() -> Result<Outcome> {
+    let module = Module::open()?;
+    let loaded = module.load()?;
+    namespaces(WARM_UP)?;
+    let before = Usage::now()?;
+    namespaces(NAMESPACES)?;
+    let mut grown = Vec::new();
+    // What is freed after a grace period, or by a worker, takes its time.
+    wait_until(Duration::from_secs(15), || {
+        grown = Usage::now().map(|now| now.grown_since(&before, LIMIT)).unwrap_or_default();
+        grown.is_empty()
+    });
+    let after = Usage::now()?;
+    comment(&format!("largest growth: {:?}", largest(&after, &before)));
+    ensure!(grown.is_empty(), "grown by more than {LIMIT}: {grown:?}");
+    let listed = module::all()?.len();
+    ensure!(listed == 1, "{listed} namespaces have state, want one");
+    loaded.unload()?;
+    Ok(Outcome::Pass)
+}
+
+fn largest(after: &Usage, before: &Usage) -> Option<(String, i64)> {
+    after.grown_since(before, i64::MIN).into_iter().max_by_key(|(_, growth)| *growth)
+}
+
+/// `struct eventfd_ctx` is an object of kmalloc.
+fn slab_control() -> Result<Outcome> {
+    let before = Usage::now()?;
+    let leaked: Vec<EventFd> = (0..LEAKED)
+        .map(|_| EventFd::new().context("make an eventfd"))
+        .collect::<Result<_>>()?;
+    let grown = Usage::now()?.grown_since(&before, LIMIT);
+    comment(&format!("{LEAKED} eventfds: {grown:?}"));
+    drop(leaked);
+    ensure!(
+        grown.iter().any(|(name, _)| name.starts_with("kmalloc-")),
+        "{LEAKED} objects were allocated and none was seen"
+    );
+    Ok(Outcome::Pass)
+}
+
+/// Each mount has per-CPU counts. They go with the thread's own mount namespace.
+fn percpu_control() -> Result<Outcome> {
+    let before = Usage::now()?;
+    if before.percpu.is_none() {
+        return Ok(Outcome::Skip("per-CPU allocations are not counted (CONFIG_PERCPU_STATS)".into()));
+    }
+    let grown = in_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).context("own mounts")?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private")?;
+        for _ in 0..LEAKED {
+            mount(Some("/proc"), "/proc", none, MsFlags::MS_BIND, none).context("bind /proc")?;
+        }
+        Ok(Usage::now()?.grown_since(&before, LIMIT))
+    })?;
+    comment(&format!("{LEAKED} mounts: {grown:?}"));
+    ensure!(
+        grown.iter().any(|(name, _)| name == "per-CPU"),
+        "{LEAKED} per-CPU objects were allocated and none was seen"
+    );
+    let back = || Usage::now().is_ok_and(|now| now.grown_since(&before, LIMIT).is_empty());
+    ensure!(wait_until(Duration::from_secs(15), back), "the mounts did not go");
+    Ok(Outcome::Pass)
+}

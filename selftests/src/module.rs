@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rnetns.ko`, and what it shows of a namespace.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+
+const NAME: &CStr = c"rnetns";
+const DEBUGFS: &str = "/sys/kernel/debug/rnetns";
+
+/// The module's file, open.
+pub struct Module(File);
+
+/// The module while it is loaded. Dropping this unloads it.
+pub struct Loaded(());
+
+impl Module {
+    /// Opens `rnetns.ko` in `$MODULES_DIR`. Unloads what another test has left behind.
+    pub fn open() -> Result<Module> {
+        let directory = std::env::var_os("MODULES_DIR").unwrap_or("/lab/modules".into());
+        let path = PathBuf::from(directory).join("rnetns.ko");
+        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        if Path::new("/sys/module/rnetns").exists() {
+            unload().context("unload rnetns, which is loaded already")?;
+        }
+        Ok(Module(file))
+    }
+
+    /// Loads it.
+    pub fn load(&self) -> Result<Loaded> {
+        self.try_load().context("load rnetns")
+    }
+
+    /// Loads it; the kernel's own answer.
+    pub fn try_load(&self) -> Result<Loaded, Errno> {
+        finit_module(&self.0, c"", ModuleInitFlags::empty()).map(Loaded)
+    }
+}
+
+impl Loaded {
+    /// Unloads it now, with an answer.
+    pub fn unload(self) -> Result<()> {
+        std::mem::forget(self);
+        unload().context("unload rnetns")
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if let Err(error) = unload() {
+            crate::ktap::comment(&format!("unload rnetns: {error}"));
+        }
+    }
+}
+
+fn unload() -> Result<(), Errno> {
+    delete_module(NAME, DeleteModuleFlags::O_NONBLOCK)
+}
+
+/// The figures of a namespace's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figures(BTreeMap<String, u64>);
+
+impl Figures {
+    /// Those of the namespace with inode number `inum`; an error if it has no state.
+    pub fn of(inum: u64) -> Result<Figures> {
+        match all()?.remove(&inum) {
+            Some(figures) => Ok(figures),
+            None => bail!("namespace {inum} has no state"),
+        }
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Result<u64> {
+        self.0
+            .get(name)
+            .copied()
+            .with_context(|| format!("no figure {name}"))
+    }
+
+    /// How much the traffic counters have grown since `before`: packets and bytes by device, packets
+    /// and bytes by socket.
+    pub fn traffic_since(&self, before: &Figures) -> Result<Traffic> {
+        let grown = |name| anyhow::Ok(self.get(name)? - before.get(name)?);
+        Ok(Traffic {
+            device: (grown("device_packets")?, grown("device_bytes")?),
+            socket: (grown("socket_packets")?, grown("socket_bytes")?),
+        })
+    }
+}
+
+/// Packets and bytes, counted in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// By the namespace of the device.
+    pub device: (u64, u64),
+    /// By the namespace of the socket.
+    pub socket: (u64, u64),
+}
+
+/// The figures of every namespace that has a state, by inode number.
+pub fn all() -> Result<BTreeMap<u64, Figures>> {
+    let path = Path::new(DEBUGFS).join("namespaces");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    text.lines()
+        .map(|line| parse_line(line).with_context(|| format!("in {}: '{line}'", path.display())))
+        .collect()
+}
+
+/// Begins a new generation in a namespace: `pid NUMBER` or `fd NUMBER`.
+pub fn next_generation(command: &str) -> std::io::Result<()> {
+    fs::write(Path::new(DEBUGFS).join("next_generation"), command)
+}
+
+fn parse_line(line: &str) -> Result<(u64, Figures)> {
+    let mut words = line.split(' ');
+    let inum = words.next().context("empty line")?.parse()?;
+    let figures = words
+        .map(|word| {
+            let (name, value) = word.split_once('=').context("no name=value")?;
+            Ok((name.to_owned(), value.parse()?))
+        })
+        .collect::<Result<_>>()?;
+    Ok((inum, Figures(figures)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_figures_is_read_whole_or_not_at_all() {
+        let (inum, figures) = parse_line("4026531833 age_ns=5 generation=1").unwrap();
+        assert_eq!(inum, 4026531833);
+        assert_eq!(figures.get("generation").unwrap(), 1);
+        assert!(figures.get("dropped").is_err());
+        for line in ["", "x age_ns=1", "1 age_ns", "1 age_ns=", "1 age_ns=-1"] {
+            assert!(parse_line(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Namespaces without a name: an open file holds each, so that nothing of them outlives the test.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// The file of the calling thread's namespace.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A namespace, held by an open file.
+pub struct Netns {
+    file: File,
+    inum: u64,
+}
+
+impl Netns {
+    /// Makes a new one.
+    pub fn new() -> Result<Netns> {
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).context("create a namespace")?;
+            Netns::own()
+        })
+    }
+
+    /// That of the calling thread.
+    pub fn own() -> Result<Netns> {
+        let file = File::open(OWN).context(OWN)?;
+        let inum = file.metadata().context(OWN)?.ino();
+        Ok(Netns { file, inum })
+    }
+
+    /// The inode number, by which the module lists it.
+    pub fn inum(&self) -> u64 {
+        self.inum
+    }
+
+    /// A path by which other programs reach it, while this exists: `ip link set DEV netns PATH`.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+
+    /// The number of the open file.
+    pub fn fd(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+
+    /// Moves the calling thread here.
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).context("enter a namespace")
+    }
+
+    /// Does something in it, in a thread of its own: the caller stays where it is.
+    pub fn run<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        in_thread(|| {
+            self.enter()?;
+            what()
+        })
+    }
+}
+
+/// Leaves the calling thread's namespace for a new one. The kernel's own answer.
+pub fn unshare_net() -> Result<(), Errno> {
+    unshare(CloneFlags::CLONE_NEWNET)
+}
+
+/// Does something in a thread of its own.
+pub fn in_thread<T: Send>(what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| scope.spawn(what).join())
+        .map_err(|_| anyhow!("a thread of the test panicked"))?
+}
