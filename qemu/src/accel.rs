@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM or not: seen by booting something, not by opening `/dev/kvm`.
+//!
+//! In a nested cloud `/dev/kvm` can open, make a virtual machine, and then never
+//! execute an instruction of it. The probe is a boot sector that says it runs by
+//! ending QEMU with a status of its own. What it found holds until the machine
+//! restarts, so it is asked once.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{self, Cache};
+use crate::interrupt;
+use crate::process;
+
+/// The program that makes the machine.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+const KVM: &str = "/dev/kvm";
+
+/// What the probe may take. One that works needs a fifth of a second.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// QEMU's exit status when the boot sector ran: `(0x10 << 1) | 1`.
+const RAN: i32 = 33;
+
+/// 16-bit code: write 0x10 to port 0xf4, where QEMU's isa-debug-exit listens.
+const CODE: [u8; 9] = [
+    0xba, 0xf4, 0x00, // mov dx, 0xf4
+    0xb0, 0x10, // mov al, 0x10
+    0xee, // out dx, al
+    0xf4, // hlt
+    0xeb, 0xfd, // jmp back to hlt
+];
+
+/// How the guest's processor is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The processor's own help.
+    Kvm,
+    /// Translation of every instruction.
+    Tcg,
+}
+
+impl Engine {
+    /// As QEMU calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Kvm => "kvm",
+            Engine::Tcg => "tcg",
+        }
+    }
+}
+
+/// The engine that a run used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Which.
+    pub used: Engine,
+    /// Why that one.
+    pub why: String,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Finding {
+    /// A guest ran.
+    Works,
+    /// A guest started and nothing happened.
+    Hangs,
+    /// QEMU says why not.
+    Refused(String),
+}
+
+/// Chooses: what was asked for, else KVM if it works.
+pub fn choose(forced: Option<Engine>, cache: &Cache) -> Result<Verdict> {
+    if let Some(used) = forced {
+        return Ok(Verdict { used, why: format!("ACCEL={} asks for it", used.name()) });
+    }
+    // Cheap to see, and a person can mend it without a restart: not cached.
+    if let Some(why) = unusable(Path::new(KVM)) {
+        return Ok(Verdict { used: Engine::Tcg, why });
+    }
+    Ok(verdict(&remembered(cache)?))
+}
+
+fn unusable(device: &Path) -> Option<String> {
+    let error = fs::File::options().read(true).write(true).open(device).err()?;
+    let device = device.display();
+    Some(match error.kind() {
+        ErrorKind::NotFound => format!("there is no {device}"),
+        ErrorKind::PermissionDenied => {
+            format!("no permission for {device}; joining its group (`kvm`) gives it")
+        }
+        _ => format!("{device} does not open: {error}"),
+    })
+}
+
+fn verdict(finding: &Finding) -> Verdict {
+    let seconds = LIMIT.as_secs();
+    let (used, why) = match finding {
+        Finding::Works => (Engine::Kvm, "a probe guest ran with KVM".to_owned()),
+        Finding::Hangs => {
+            (Engine::Tcg, format!("{KVM} opens, but a probe guest hung for {seconds} s"))
+        }
+        Finding::Refused(why) => (Engine::Tcg, format!("KVM refuses to run a probe guest: {why}")),
+    };
+    Verdict { used, why }
+}
+
+/// The finding of this machine since its start, probing if there is none.
+fn remembered(cache: &Cache) -> Result<Finding> {
+    let path = cache.path(&format!("accel/{}.json", machine()?));
+    if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
+    {
+        return Ok(finding);
+    }
+    let finding = probe(Engine::Kvm, LIMIT)?;
+    store(&path, &finding)?;
+    Ok(finding)
+}
+
+/// Identifies machine, boot and QEMU.
+fn machine() -> Result<String> {
+    let boot = "/proc/sys/kernel/random/boot_id";
+    let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
+    // A container may have none; the boot's id alone is as good as unique.
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let qemu = process::read(Command::new(QEMU).arg("--version"))?;
+    Ok(cache::key([boot, id, qemu]))
+}
+
+fn store(path: &Path, finding: &Finding) -> Result<()> {
+    let dir = path.parent().context("a cache entry without a folder")?;
+    cache::make_dir(dir)?;
+    let file = tempfile::NamedTempFile::new_in(dir)
+        .with_context(|| format!("create a file in {}", dir.display()))?;
+    serde_json::to_writer(&file, finding).with_context(|| format!("write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("write {}", path.display()))?;
+    Ok(())
+}
+
+/// Boots the boot sector.
+fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
+    let dir = tempfile::tempdir().context("create a scratch folder")?;
+    let disk = boot_sector(dir.path())?;
+    let log = dir.path().join("stderr");
+    let mut command = probe_command(engine, &disk);
+    process::announce(&command);
+    command.stderr(fs::File::create(&log).with_context(|| format!("create {}", log.display()))?);
+    let mut running = interrupt::spawn(&mut command)?;
+    let deadline = Instant::now() + limit;
+    loop {
+        match running.try_wait()? {
+            Some(status) if status.code() == Some(RAN) => return Ok(Finding::Works),
+            Some(status) => return Ok(Finding::Refused(complaint(&log, status))),
+            None if Instant::now() > deadline => return Ok(Finding::Hangs),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn boot_sector(dir: &Path) -> Result<PathBuf> {
+    let mut sector = [0; 512];
+    sector[..CODE.len()].copy_from_slice(&CODE);
+    // What makes a sector bootable.
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    let path = dir.join("boot.img");
+    fs::write(&path, sector).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+fn probe_command(engine: Engine, disk: &Path) -> Command {
+    let mut command = Command::new(QEMU);
+    command
+        .args(["-accel", engine.name(), "-machine", "q35", "-m", "16"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01"])
+        .arg("-drive")
+        .arg(format!(
+            "format=raw,read-only=on,file={}",
+            disk.display().to_string().replace(',', ",,")
+        ))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+fn complaint(log: &Path, status: std::process::ExitStatus) -> String {
+    let said = fs::read_to_string(log).unwrap_or_default();
+    match said.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => line.trim_start_matches(QEMU).trim_start_matches(": ").to_owned(),
+        None => format!("QEMU ended with {status}"),
+    }
+}
+
+/// Looks for QEMU before anything depends on it.
+pub fn qemu_version() -> Result<String> {
+    let said = process::read(Command::new(QEMU).arg("--version"));
+    let said = said.context("QEMU does not run: install the package qemu-system-x86")?;
+    match said.lines().next() {
+        Some(line) => Ok(line.trim_start_matches("QEMU emulator version ").to_owned()),
+        None => bail!("{QEMU} --version prints nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_used_without_a_probe() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        for engine in [Engine::Kvm, Engine::Tcg] {
+            let verdict = choose(Some(engine), &cache).unwrap();
+            assert_eq!(
+                (verdict.used, verdict.why),
+                (engine, format!("ACCEL={} asks for it", engine.name()))
+            );
+        }
+        assert!(!cache.path("accel").exists());
+    }
+
+    #[test]
+    fn each_reason_against_kvm_is_told_apart() {
+        assert_eq!(unusable(Path::new("/dev/no-kvm")).unwrap(), "there is no /dev/no-kvm");
+        // A folder opens for nobody, not even for root, to write.
+        assert!(unusable(Path::new("/dev")).unwrap().starts_with("/dev does not open: "));
+        assert_eq!(unusable(Path::new("/dev/null")), None);
+        let hangs = verdict(&Finding::Hangs);
+        assert_eq!(hangs.used, Engine::Tcg);
+        assert_eq!(hangs.why, "/dev/kvm opens, but a probe guest hung for 5 s");
+        assert_eq!(verdict(&Finding::Works).used, Engine::Kvm);
+        let refused = verdict(&Finding::Refused("no nested VMX".into()));
+        assert!(refused.used == Engine::Tcg && refused.why.ends_with("no nested VMX"));
+    }
+
+    /// That KVM does not run the probe means something only if the probe runs
+    /// where everything does.
+    #[test]
+    fn the_probe_runs_where_guests_run() {
+        assert_eq!(probe(Engine::Tcg, Duration::from_secs(60)).unwrap(), Finding::Works);
+    }
+
+    #[test]
+    fn a_guest_that_does_nothing_is_a_hang() {
+        assert_eq!(probe(Engine::Tcg, Duration::ZERO).unwrap(), Finding::Hangs);
+    }
+
+    #[test]
+    fn a_finding_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned());
+        let path = cache.path(&format!("accel/{}.json", machine().unwrap()));
+        let finding = Finding::Refused("from an earlier probe".into());
+        store(&path, &finding).unwrap();
+        assert_eq!(remembered(&cache).unwrap(), finding);
+    }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a run found out: results.json, KTAP, and a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::accel::Verdict as Accel;
+use crate::kernel_log::Finding;
+use crate::ktap::{Case, Verdict};
+use crate::outcome::Outcome;
+use crate::phases::Phases;
+
+/// A whole run. The README documents its JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one line, with the way out; empty for a pass.
+    pub message: String,
+    /// The engine, when it came to that.
+    pub accel: Option<Accel>,
+    /// Of everything that could make a difference.
+    pub versions: BTreeMap<String, String>,
+    /// How long each step took.
+    pub phases: Phases,
+    /// Each selftest.
+    pub tests: Vec<TestReport>,
+    /// What must not be in a kernel log and was.
+    pub kernel_findings: Vec<Finding>,
+    /// Other things worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A selftest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Its file name.
+    pub name: String,
+    /// How it ended; of several runs, how the worst did.
+    pub result: Verdict,
+    /// How long it ran; of several runs, the longest.
+    pub ms: u64,
+    /// Why it failed or was skipped.
+    pub reason: String,
+    /// The numbered results in its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
+    /// What else is worth knowing about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Of several runs, how each ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<Verdict>,
+}
+
+impl Report {
+    /// A run that ended before anything could boot.
+    pub fn not_built(message: String, phases: Phases) -> Report {
+        Report {
+            outcome: Outcome::Build,
+            message,
+            accel: None,
+            versions: BTreeMap::new(),
+            phases,
+            tests: Vec::new(),
+            kernel_findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Writes the JSON, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("encode the report")? + "\n";
+        write_whole(path, &text)
+    }
+
+    /// Tests that did not end the same way every time, with how they ended.
+    pub fn flaky(&self) -> Vec<&TestReport> {
+        self.tests
+            .iter()
+            .filter(|test| test.repeats.windows(2).any(|pair| pair[0] != pair[1]))
+            .collect()
+    }
+
+    /// For a machine that reads KTAP: a test per program, its cases nested.
+    pub fn ktap(&self) -> String {
+        let mut text = format!("KTAP version 1\n1..{}\n", self.tests.len());
+        for (number, test) in (1..).zip(&self.tests) {
+            if !test.cases.is_empty() {
+                let _ = writeln!(text, "  KTAP version 1\n  1..{}", test.cases.len());
+                for (number, case) in (1..).zip(&test.cases) {
+                    let line = ktap_line(case.result, number, &case.name, &case.reason);
+                    let _ = writeln!(text, "  {line}");
+                }
+            }
+            for remark in remarks(test) {
+                let _ = writeln!(text, "# {remark}");
+            }
+            let _ = writeln!(text, "{}", ktap_line(test.result, number, &test.name, &test.reason));
+        }
+        for finding in &self.kernel_findings {
+            let _ = writeln!(text, "# kernel log: {}: {}", finding.kind, first_line(&finding.text));
+        }
+        text
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let width = self.tests.iter().map(|test| test.name.len()).max().unwrap_or(0);
+        for test in &self.tests {
+            let word = word(test.result);
+            let seconds = seconds(test.ms);
+            let reason = first_line(&test.reason);
+            let _ = writeln!(
+                text,
+                "{}",
+                format!("{word}  {:width$} {seconds:>8}  {reason}", test.name).trim_end()
+            );
+            if test.result == Verdict::Fail {
+                for remark in remarks(test) {
+                    let _ = writeln!(text, "        {remark}");
+                }
+            }
+        }
+        for finding in &self.kernel_findings {
+            let _ = write!(text, "\n{}", finding.quote());
+        }
+        for test in self.flaky() {
+            let words: Vec<&str> =
+                test.repeats.iter().map(|verdict| word(*verdict).trim_end()).collect();
+            let _ = writeln!(text, "not the same every time: {}: {}", test.name, words.join(" "));
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        let _ = writeln!(text, "{}{}", if text.is_empty() { "" } else { "\n" }, self.summary());
+        text
+    }
+
+    /// The last line: how many of what, on what, how long, and how it ended.
+    pub fn summary(&self) -> String {
+        let count = |verdict| self.tests.iter().filter(|test| test.result == verdict).count();
+        let mut parts = Vec::new();
+        if !self.tests.is_empty() {
+            let counts = (count(Verdict::Pass), count(Verdict::Fail), count(Verdict::Skip));
+            parts.push(format!("{} passed, {} failed, {} skipped", counts.0, counts.1, counts.2));
+        }
+        if let Some(accel) = &self.accel {
+            parts.push(format!("{} ({})", accel.used.name(), accel.why));
+        }
+        let total: u64 = self.phases.0.iter().map(|phase| phase.ms).sum();
+        parts.push(format!("{} in all", seconds(total)));
+        let mut line = format!("{}: {}", self.outcome.describe(), parts.join("; "));
+        if !self.message.is_empty() {
+            let _ = write!(line, "\n{}", self.message);
+        }
+        line
+    }
+}
+
+fn ktap_line(result: Verdict, number: usize, name: &str, reason: &str) -> String {
+    let ok = if result == Verdict::Fail { "not ok" } else { "ok" };
+    // A name with a mark in it would read as a directive.
+    let name = name.replace('#', "");
+    let skip = if result == Verdict::Skip {
+        format!(" # SKIP {}", first_line(reason))
+    } else {
+        String::new()
+    };
+    format!("{ok} {number} {name}{skip}").trim_end().to_owned()
+}
+
+/// All lines that a failed test has to tell, but the first of its reason.
+fn remarks(test: &TestReport) -> impl Iterator<Item = &str> {
+    test.reason.lines().skip(1).chain(test.notes.iter().flat_map(|note| note.lines()))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "ok  ",
+        Verdict::Skip => "skip",
+        Verdict::Fail => "FAIL",
+    }
+}
+
+/// Milliseconds as seconds with one digit.
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+/// Writes a file so that nobody ever sees a part of it.
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let dir = path.parent().context("a file without a folder")?;
+    std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    let mut file = tempfile::NamedTempFile::new_in(dir)
+        .with_context(|| format!("create a file in {}", dir.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("write {}", path.display()))?;
+    Ok(())
+}
