@@ -2,78 +2,289 @@
 
 //! What each command does, in its order.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use lab_init::protocol::Status;
 
+use crate::accel::{self, Engine};
 use crate::cache;
-use crate::cli::{Action, Cli};
+use crate::cli::{Accel, Action, Cli, TestArgs};
+use crate::compile_fail;
+use crate::disk;
+use crate::doc_examples;
 use crate::doctor;
 use crate::interrupt;
+use crate::job::{self, Job, Work};
+use crate::junit;
 use crate::kernel;
+use crate::ktap;
 use crate::lab::Lab;
 use crate::lint;
 use crate::modules;
+use crate::outcome::Outcome;
 use crate::packages::{self, Rights};
+use crate::phases::Phases;
+use crate::pipeline::{self, Base, Built};
 use crate::progress::say;
+use crate::report::Report;
 use crate::rust_analyzer;
-use crate::tally::Tally;
+use crate::session::{self, Ended};
+use crate::tally::{Tally, Verdict};
 use crate::toolchain::Toolchain;
 use crate::tools::Machine;
 
-/// A test or check failed.
-const FAILED: u8 = 1;
-/// Could not build, or the environment is not ready.
-const NOT_READY: u8 = 3;
+/// Memory of the guest. Two thousand namespaces fit.
+const MEMORY_MB: u32 = 1024;
+/// The module, as the guest loads it.
+const MODULE: &str = "rnetns.ko";
+/// The module that measures.
+const BENCH: &str = "rnetns_bench.ko";
+/// What makes it measure, and prints what it found.
+const MEASURE: &str = "sh /lab/selftests/bench.sh";
 
 /// Runs the command; gives the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
+    let engine = cli.options.accel.map(|accel| match accel {
+        Accel::Kvm => Engine::Kvm,
+        Accel::Tcg => Engine::Tcg,
+    });
+    let job = Command { lab, engine };
     match &cli.command {
-        Action::Doctor => diagnose(lab),
-        Action::Lint => lint_all(lab),
+        Action::All => job.test(&TestArgs::default(), false),
+        Action::Test(args) => job.test(args, args.pattern.is_none()),
+        Action::Shell => job.command(Work::Shell, &[MODULE]),
+        Action::Run { command } => job.command(Work::Command(command.join(" ")), &[MODULE]),
+        Action::Bench => job.bench(),
         Action::Kernel => {
-            let (_, kernel) = old_kernel(lab)?;
-            say(&format!("Linux {} in {}", kernel.release, kernel.build.display()));
+            let base = pipeline::base(lab, &mut Phases::default())?;
+            say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
             Ok(0)
         }
-        Action::RustAnalyzer => {
-            let (tools, kernel) = old_kernel(lab)?;
-            let tools = tools.with_rust_src(lab)?;
-            // The generated bindings are part of what an editor resolves.
-            modules::build(lab, &kernel, &tools)?;
-            let path = rust_analyzer::write(lab, &kernel, &tools)?;
-            say(&format!("wrote {}", path.display()));
-            Ok(0)
-        }
-        Action::Clean => {
-            cache::remove_dir(&lab.target)?;
-            Ok(0)
-        }
+        Action::Doctor => diagnose(lab, engine),
+        Action::Lint => job.lint(),
+        Action::RustAnalyzer => describe(lab),
+        Action::Clean => cache::remove_dir(&lab.target).map(|()| 0),
         Action::Distclean => {
             cache::remove_dir(&lab.target)?;
             cache::remove_dir(lab.cache.dir())?;
             say(&format!("removed {}", lab.cache.dir().display()));
             Ok(0)
         }
-        Action::All => {
-            let (tools, kernel) = old_kernel(lab)?;
-            for module in modules::build(lab, &kernel, &tools)? {
-                say(&format!("{}", module.display()));
-            }
-            Ok(0)
-        }
-        other => bail!("{other:?} is not there yet"),
     }
 }
 
-fn diagnose(lab: &Lab) -> Result<u8> {
+/// A run of the lab.
+#[derive(Debug, Clone, Copy)]
+struct Command<'a> {
+    lab: &'a Lab,
+    engine: Option<Engine>,
+}
+
+impl Command<'_> {
+    /// The main job; with `checks`, also all that runs on the host.
+    fn test(&self, args: &TestArgs, checks: bool) -> Result<u8> {
+        let mut phases = Phases::default();
+        let mut checked = Checked { tally: Tally::default(), quiet: args.ktap };
+        if checks {
+            phases.time("host checks", || checked.host(self.lab));
+            interrupt::check()?;
+        }
+        let report = match self.selftests(args, checks, &mut checked, &mut phases) {
+            Ok(report) => report,
+            Err(error) => {
+                interrupt::check()?;
+                let error = disk::explain(error, self.lab.cache.dir());
+                Report::not_built(format!("{error:#}"), phases)
+            }
+        };
+        self.conclude(&report, args, checked.tally)
+    }
+
+    fn selftests(
+        &self,
+        args: &TestArgs,
+        checks: bool,
+        checked: &mut Checked,
+        phases: &mut Phases,
+    ) -> Result<Report> {
+        let base = pipeline::base(self.lab, phases)?;
+        let built = pipeline::build(self.lab, &base, phases)?;
+        if checks {
+            phases.time("kernel checks", || checked.kernel(self.lab, &base))?;
+        }
+        let folder = self.lab.root.join("selftests");
+        let tests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
+        let work = Work::Tests { tests, repeat: args.repeat };
+        Ok(self.boot(&base, &built, work, &[], std::mem::take(phases))?.report)
+    }
+
+    /// Boots a guest for one job.
+    fn boot(
+        &self,
+        base: &Base,
+        built: &Built,
+        work: Work,
+        load: &[&str],
+        phases: Phases,
+    ) -> Result<Ended> {
+        let lab = self.lab;
+        let mut selftests = vec![lab.root.join("selftests")];
+        selftests.extend(built.guest.selftests.iter().cloned());
+        let job = Job {
+            work,
+            modules: built.modules.clone(),
+            load: load.iter().map(|name| (*name).to_owned()).collect(),
+            init: built.guest.init.clone(),
+            selftests,
+            directory: std::env::current_dir().context("find the current directory")?,
+            memory_mb: MEMORY_MB,
+            logs: lab.target.join("logs"),
+            root: lab.root.clone(),
+        };
+        let accel = accel::choose(self.engine, &lab.cache)?;
+        session::run(&job, &base.kernel, &accel, phases)
+    }
+
+    /// Writes the reports and the last lines.
+    fn conclude(&self, report: &Report, args: &TestArgs, mut tally: Tally) -> Result<u8> {
+        self.write(report)?;
+        tally.add(count(report));
+        if args.ktap {
+            print!("{}", report.ktap());
+            eprint!("{}", report.table());
+            eprintln!("{tally}");
+        } else {
+            print!("{}", report.table());
+            println!("{tally}");
+        }
+        Ok(match report.outcome {
+            Outcome::Pass if tally.failed > 0 => Outcome::Test.exit_code(),
+            outcome => outcome.exit_code(),
+        })
+    }
+
+    fn write(&self, report: &Report) -> Result<()> {
+        report.write(&self.lab.target.join("results.json"))?;
+        junit::write(report, &self.lab.target.join("results.xml"))
+    }
+
+    /// One command, or a shell: its exit status is ours, unless the guest came
+    /// to harm.
+    fn command(&self, work: Work, load: &[&str]) -> Result<u8> {
+        let mut phases = Phases::default();
+        let base = pipeline::base(self.lab, &mut phases)?;
+        let built = pipeline::build(self.lab, &base, &mut phases)?;
+        let ended = self.boot(&base, &built, work, load, phases)?;
+        self.write(&ended.report)?;
+        let harmed = !matches!(ended.report.outcome, Outcome::Pass | Outcome::Test);
+        if harmed {
+            eprint!("{}", ended.report.table());
+        }
+        Ok(match ended.status {
+            Some(status) if !harmed => exit_status(status),
+            _ => ended.report.outcome.exit_code(),
+        })
+    }
+
+    fn bench(&self) -> Result<u8> {
+        let mut phases = Phases::default();
+        let base = pipeline::base(self.lab, &mut phases)?;
+        let built = pipeline::build(self.lab, &base, &mut phases)?;
+        if !built.modules.iter().any(|path| path.ends_with(BENCH)) {
+            bail!("there is no {BENCH} to measure with");
+        }
+        let work = Work::Command(MEASURE.to_owned());
+        let ended = self.boot(&base, &built, work, &[MODULE, BENCH], phases)?;
+        self.write(&ended.report)?;
+        Ok(ended.status.map_or(ended.report.outcome.exit_code(), exit_status))
+    }
+
+    fn lint(&self) -> Result<u8> {
+        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        checked.tell(&lint::host(self.lab));
+        interrupt::check()?;
+        let base = pipeline::base(self.lab, &mut Phases::default())?;
+        checked.tell(&lint::kernel(self.lab, &base.kernel, &base.tools));
+        interrupt::check()?;
+        println!("{}", checked.tally);
+        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+    }
+}
+
+/// As a shell would have it.
+fn exit_status(status: Status) -> u8 {
+    match status {
+        Status::Exited(code) => u8::try_from(code).unwrap_or(u8::MAX),
+        Status::Killed(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        Status::TimedOut | Status::Stuck => Outcome::Timeout.exit_code(),
+        Status::NotStarted => 127,
+    }
+}
+
+/// Checks outside of the guest, counted.
+struct Checked {
+    tally: Tally,
+    /// Standard output is for KTAP alone.
+    quiet: bool,
+}
+
+impl Checked {
+    fn tell(&mut self, verdicts: &[Verdict]) {
+        let quiet = self.quiet;
+        self.tally.add(Tally::count(verdicts, |line| {
+            if quiet { eprintln!("{line}") } else { println!("{line}") }
+        }));
+    }
+
+    fn host(&mut self, lab: &Lab) {
+        self.tell(&lint::host(lab));
+        let (passed, failed) = lint::unit_tests(lab);
+        self.tally.add(passed);
+        self.tell(&failed);
+    }
+
+    fn kernel(&mut self, lab: &Lab, base: &Base) -> Result<()> {
+        self.tell(&lint::kernel(lab, &base.kernel, &base.tools));
+        self.tell(&compile_fail::run(lab, &base.tools)?);
+        self.tell(&doc_examples::run(lab, &base.tools)?);
+        interrupt::check()
+    }
+}
+
+/// The selftests' numbers. A run that failed outside of any test has a failure
+/// of its own, so that no last line says "0 failed" of it.
+fn count(report: &Report) -> Tally {
+    let number = |verdict| report.tests.iter().filter(|test| test.result == verdict).count() as u64;
+    let mut tally = Tally {
+        passed: number(ktap::Verdict::Pass),
+        failed: number(ktap::Verdict::Fail),
+        skipped: number(ktap::Verdict::Skip),
+    };
+    if report.outcome != Outcome::Pass && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    tally
+}
+
+fn describe(lab: &Lab) -> Result<u8> {
+    let base = pipeline::base(lab, &mut Phases::default())?;
+    let tools = base.tools.with_rust_src(lab)?;
+    // The generated bindings are part of what an editor resolves.
+    modules::build(lab, &base.kernel, &tools)?;
+    let path = rust_analyzer::write(lab, &base.kernel, &tools)?;
+    say(&format!("wrote {}", path.display()));
+    Ok(0)
+}
+
+fn diagnose(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     let machine = Machine::this();
     let mut checks = doctor::tools(lab, &machine);
     let rights = packages::rights(&machine);
-    let tools_ready = checks.iter().all(|check| check.state == doctor::State::Good);
-    let built = tools_ready
-        && lab.settings.kbuild.is_none()
-        && Toolchain::find(lab).and_then(|tools| kernel::is_built(lab, &tools))?;
-    checks.push(doctor::disk(lab, built));
-    checks.push(doctor::mirror(lab, !built && lab.settings.kbuild.is_none()));
+    let ready = checks.iter().all(|check| check.state == doctor::State::Good);
+    let finished = lab.settings.kbuild.is_some()
+        || (ready && Toolchain::find(lab).and_then(|tools| kernel::is_built(lab, &tools))?);
+    checks.push(doctor::kvm(lab, engine, &machine));
+    checks.push(doctor::disk(lab, finished));
+    checks.push(doctor::mirror(lab, !finished));
     interrupt::check()?;
     print!("{}", doctor::table(&checks));
 
@@ -85,24 +296,38 @@ fn diagnose(lab: &Lab) -> Result<u8> {
         };
         println!("\nmissing packages: {how}\n  {}", packages::by_hand(&missing));
     }
-    let ready = doctor::can_build(&checks, rights != Rights::None);
-    println!("\n{}", if ready { "a build can succeed" } else { "a build cannot succeed" });
-    Ok(if ready { 0 } else { NOT_READY })
+    let possible = doctor::can_build(&checks, rights != Rights::None);
+    println!("\n{}", if possible { "a build can succeed" } else { "a build cannot succeed" });
+    Ok(if possible { 0 } else { Outcome::Build.exit_code() })
 }
 
-fn lint_all(lab: &Lab) -> Result<u8> {
-    let mut tally = Tally::count(&lint::host(lab), |line| println!("{line}"));
-    interrupt::check()?;
-    let (tools, kernel) = old_kernel(lab)?;
-    tally.add(Tally::count(&lint::kernel(lab, &kernel, &tools), |line| println!("{line}")));
-    interrupt::check()?;
-    println!("{tally}");
-    Ok(if tally.failed == 0 { 0 } else { FAILED })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn old_kernel(lab: &Lab) -> Result<(Toolchain, kernel::Kernel)> {
-    packages::ensure(lab)?;
-    let tools = Toolchain::find(lab)?;
-    let kernel = kernel::prepare(lab, &tools)?;
-    Ok((tools, kernel))
+    fn report(outcome: Outcome) -> Report {
+        Report { outcome, ..Report::not_built(String::new(), Phases::default()) }
+    }
+
+    #[test]
+    fn a_run_that_went_wrong_never_counts_as_no_failure() {
+        for (outcome, failed) in [(Outcome::Pass, 0), (Outcome::KernelLog, 1), (Outcome::Build, 1)]
+        {
+            assert_eq!(count(&report(outcome)).failed, failed, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_commands_status_comes_through_as_in_a_shell() {
+        let cases = [
+            (Status::Exited(0), 0),
+            (Status::Exited(42), 42),
+            (Status::Killed(15), 143),
+            (Status::TimedOut, 7),
+            (Status::NotStarted, 127),
+        ];
+        for (status, code) in cases {
+            assert_eq!(exit_status(status), code, "{status:?}");
+        }
+    }
 }

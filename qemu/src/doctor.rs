@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
+use crate::accel::{self, Engine};
 use crate::base::{Base, Package};
 use crate::disk;
 use crate::lab::Lab;
@@ -233,6 +234,25 @@ fn package(machine: &Machine, package: &Package) -> Check {
     };
     let get = format!("apt-get install {}", package.apt);
     Check::new(&package.apt, there, &package.why, state, &get)
+}
+
+/// Whether KVM works, by the probe that runs use; TCG does without it.
+pub fn kvm(lab: &Lab, forced: Option<Engine>, machine: &Machine) -> Check {
+    if machine.which(accel::QEMU).is_none() {
+        return Check::new("KVM", None, "optional", State::Note, "needs QEMU first");
+    }
+    let (found, state) = match accel::choose(forced, &lab.cache) {
+        Ok(verdict) if verdict.used == Engine::Kvm => (verdict.why, State::Good),
+        Ok(verdict) => (format!("no: {}", verdict.why), State::Note),
+        Err(error) => (format!("{error:#}"), State::Note),
+    };
+    Check::new(
+        "KVM",
+        Some(found),
+        "optional",
+        state,
+        "not needed: TCG is used, some ten times slower",
+    )
 }
 
 /// Room for what is still to be made.
