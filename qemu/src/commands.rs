@@ -85,6 +85,8 @@ impl Command<'_> {
         let mut phases = Phases::default();
         let mut checked = Checked { tally: Tally::default(), quiet: args.ktap };
         if checks {
+            // The host's tests run what the packages bring.
+            phases.time("packages", || packages::ensure(self.lab))?;
             phases.time("host checks", || checked.host(self.lab));
             interrupt::check()?;
         }

@@ -42,6 +42,8 @@ pub fn host(lab: &Lab) -> Vec<Verdict> {
 fn cargo_command(lab: &Lab) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(&lab.root).env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
+    // What it says goes into a log, and from there into a report.
+    command.env("CARGO_TERM_COLOR", "never").env("TERM", "dumb");
     command
 }
 

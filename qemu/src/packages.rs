@@ -5,9 +5,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::doctor::{self, State};
+use crate::doctor::{self, Check, State};
 use crate::lab::Lab;
 use crate::process;
 use crate::progress::{Step, Unit};
@@ -35,20 +35,26 @@ pub fn rights(machine: &Machine) -> Rights {
 }
 
 /// Makes the checks, and installs what packages bring. An error when something
-/// is still missing that the lab does not get by itself.
+/// is missing that the lab does not get by itself: before anything is installed
+/// when no package can help.
 pub fn ensure(lab: &Lab) -> Result<()> {
     let machine = Machine::this();
-    let mut checks = doctor::tools(lab, &machine);
-    let missing = doctor::missing_packages(&checks);
-    if !missing.is_empty() {
-        install(lab, &machine, &missing)?;
-        checks = doctor::tools(lab, &machine);
+    let checks = doctor::tools(lab, &machine);
+    if checks.iter().any(|check| check.state == State::Bad) {
+        return Err(not_ready(checks));
     }
-    if doctor::can_build(&checks, false) {
+    let missing = doctor::missing_packages(&checks);
+    if missing.is_empty() {
         return Ok(());
     }
+    install(lab, &machine, &missing)?;
+    let checks = doctor::tools(lab, &machine);
+    if doctor::can_build(&checks, false) { Ok(()) } else { Err(not_ready(checks)) }
+}
+
+fn not_ready(mut checks: Vec<Check>) -> anyhow::Error {
     checks.retain(|check| matches!(check.state, State::Bad | State::Package(_)));
-    bail!("this machine cannot build:\n{}", doctor::table(&checks).trim_end())
+    anyhow!("this machine cannot build:\n{}", doctor::table(&checks).trim_end())
 }
 
 fn install(lab: &Lab, machine: &Machine, packages: &[String]) -> Result<()> {

@@ -144,6 +144,39 @@ pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -
     Ok(())
 }
 
+/// Runs `commands` with each one's output as the next one's input.
+pub fn pipe(commands: Vec<Command>) -> Result<()> {
+    let mut input = Stdio::null();
+    let mut running = Vec::new();
+    let last = commands.len() - 1;
+    for (i, mut command) in commands.into_iter().enumerate() {
+        announce(&command);
+        let program = name(&command);
+        command.stdin(input).stderr(Stdio::piped());
+        command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
+        let mut child = interrupt::spawn(&mut command)?;
+        input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        running.push((program, child));
+    }
+    let mut failed = Vec::new();
+    // The last one first: it is the one that says what was wrong, those before
+    // it only that nobody listens any more.
+    for (name, mut child) in running.into_iter().rev() {
+        let mut said = String::new();
+        if let Some(mut stderr) = child.child.stderr.take() {
+            // Unreadable complaints leave the exit status to judge by.
+            let _ = stderr.read_to_string(&mut said);
+        }
+        if !child.wait()?.success() {
+            failed.push(format!("{name} failed: {}", excerpt(&said)));
+        }
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some(first) => bail!("{first}"),
+    }
+}
+
 /// The lines of a failed program's output that say why: those that look like
 /// errors with what follows each, else the last ones.
 pub fn excerpt(text: &str) -> String {
@@ -220,5 +253,15 @@ mod tests {
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
         assert!(error.to_string().contains(&log.display().to_string()));
+    }
+
+    #[test]
+    fn a_broken_pipe_names_the_program_that_failed() {
+        let mut first = Command::new("echo");
+        first.arg("no archive");
+        let mut second = Command::new("tar");
+        second.args(["-x", "--xz", "-C", "/nonexistent"]);
+        let error = pipe(vec![first, second]).unwrap_err();
+        assert!(error.to_string().starts_with("tar failed"), "{error}");
     }
 }

@@ -4,13 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt::Archive;
 use crate::cache;
-use crate::interrupt;
 use crate::lab::Lab;
 use crate::process;
 use crate::progress::{Step, Unit};
@@ -78,7 +77,7 @@ fn unpack_package(deb: &Path, package: &str, dir: &Path) -> Result<()> {
     fsys.arg("--fsys-tarfile").arg(deb);
     let mut pick = Command::new("tar");
     pick.args(["-xO", &inner]);
-    pipe(vec![fsys, pick, untar(dir, Some("--xz"))])?;
+    process::pipe(vec![fsys, pick, untar(dir, Some("--xz"))])?;
     drop_arches(dir)
 }
 
@@ -113,39 +112,6 @@ fn keep_kconfig(dir: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs `commands` with each one's output as the next one's input.
-fn pipe(commands: Vec<Command>) -> Result<()> {
-    let mut input = Stdio::null();
-    let mut running = Vec::new();
-    let last = commands.len() - 1;
-    for (i, mut command) in commands.into_iter().enumerate() {
-        process::announce(&command);
-        let name = command.get_program().to_string_lossy().into_owned();
-        command.stdin(input).stderr(Stdio::piped());
-        command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
-        let mut child = interrupt::spawn(&mut command)?;
-        input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        running.push((name, child));
-    }
-    let mut failed = Vec::new();
-    // The last one first: it is the one that says what was wrong, those before
-    // it only that nobody listens any more.
-    for (name, mut child) in running.into_iter().rev() {
-        let mut said = String::new();
-        if let Some(mut stderr) = child.child.stderr.take() {
-            // Unreadable complaints leave the exit status to judge by.
-            let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
-        }
-        if !child.wait()?.success() {
-            failed.push(format!("{name} failed: {}", process::excerpt(&said)));
-        }
-    }
-    match failed.first() {
-        None => Ok(()),
-        Some(first) => bail!("{first}"),
-    }
 }
 
 fn user(lab: &Lab, path: &Path) -> Result<Source> {
@@ -342,14 +308,5 @@ mod tests {
         assert!(error.starts_with("KSRC="), "{error}");
         assert_eq!(fs::read_dir(lab.cache.path("source")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(lab.cache.path("tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_broken_pipe_names_the_program_that_failed() {
-        let mut first = Command::new("echo");
-        first.arg("no archive");
-        let dir = tempfile::tempdir().unwrap();
-        let error = pipe(vec![first, untar(dir.path(), Some("--xz"))]).unwrap_err();
-        assert!(error.to_string().starts_with("tar failed"), "{error}");
     }
 }

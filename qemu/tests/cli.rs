@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The program as a person meets it, on machines that lack things: its own
+//! output, its exit status, and what it leaves behind.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A user with an empty cache and only the programs that a test gives them.
+struct User {
+    dir: tempfile::TempDir,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+impl User {
+    fn new() -> User {
+        let user = User { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(user.bin()).unwrap();
+        user
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.dir.path().join("bin")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.dir.path().join("cache/rnetns")
+    }
+
+    /// A program of one line of shell.
+    fn program(&self, name: &str, line: &str) {
+        let path = self.bin().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// This machine's own program.
+    fn real(&self, name: &str) {
+        let path = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .map(|dir| dir.join(name))
+            .find(|path| path.exists())
+            .unwrap();
+        symlink(path, self.bin().join(name)).unwrap();
+    }
+
+    /// Tools that are new enough, by their own account.
+    fn tools(&self) {
+        let rust = self.dir.path().join("rust");
+        let library = rust.join("lib/rustlib/src/rust/library/core/src");
+        fs::create_dir_all(&library).unwrap();
+        fs::write(library.join("lib.rs"), "").unwrap();
+        let sysroot = rust.display();
+        self.program(
+            "rustc",
+            &format!("[ $1 = --print ] && echo {sysroot} || echo 'rustc 1.95.0 (5 2026)'"),
+        );
+        self.program("bindgen", "echo 'bindgen 0.72.1'; echo 'clang version 19.1.7' >&2");
+        self.program("my-clang", "echo 'clang version 19.1.7'");
+        self.program("ld.lld", "echo 'LLD 19.1.7'");
+        self.program("llvm-ar", "echo 'LLVM version 19.1.7'");
+        self.program("qemu-system-x86_64", "echo 'QEMU emulator version 9.0.0'");
+        for name in [
+            "cc", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip", "ping",
+            "tcpdump", "ethtool",
+        ] {
+            self.program(name, "echo 1.0");
+        }
+        for name in ["sh", "sleep"] {
+            self.real(name);
+        }
+    }
+
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.env_clear().env("PATH", self.bin()).env("HOME", self.dir.path());
+        command.env("XDG_CACHE_HOME", self.dir.path().join("cache"));
+        command.current_dir(root()).stdin(Stdio::null());
+        command
+    }
+
+    fn lab(&self) -> Command {
+        self.command(env!("CARGO_BIN_EXE_lab"))
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn doctor_on_an_empty_machine_names_everything_and_fails() {
+    let user = User::new();
+    let output = user.lab().arg("doctor").output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    for name in [
+        "rustc",
+        "rust-src",
+        "bindgen",
+        "libclang",
+        "clang",
+        "lld",
+        "flex",
+        "bison",
+        "bc",
+        "QEMU",
+        "KVM",
+        "disk space",
+        "apt mirror",
+    ] {
+        assert!(
+            said.lines().any(|line| line.get(6..).is_some_and(|l| l.starts_with(name))),
+            "{name}: {said}"
+        );
+    }
+    assert!(said.contains("a build cannot succeed"), "{said}");
+}
+
+#[test]
+fn an_old_rustc_stops_the_main_job_before_anything_is_made() {
+    let user = User::new();
+    user.tools();
+    user.program("rustc", "echo 'rustc 1.70.0 (9 2023)'");
+    let output = user.lab().args(["kernel", "--cc", "my-clang", "--llvm", "1"]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("found: 1.70.0") && said.contains("1.85.0 or later"), "{said}");
+    assert!(!user.cache().join("kernel").exists());
+}
+
+#[test]
+fn kbuild_and_ksrc_together_are_wrong_usage() {
+    let user = User::new();
+    let output = user.lab().arg("all").env("KSRC", "/a").env("KBUILD", "/b").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn a_ksrc_that_is_no_tree_is_named_with_the_variable() {
+    let user = User::new();
+    user.tools();
+    user.real("make");
+    let empty = user.dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", &empty);
+    let output = lab.output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("error: KSRC=") && said.contains("is no kernel tree"), "{said}");
+}
+
+/// A tree that passes every check, and a `make` that never ends.
+fn endless_build(user: &User) -> PathBuf {
+    let tree = user.dir.path().join("linux");
+    for dir in ["rust/kernel", "scripts"] {
+        fs::create_dir_all(tree.join(dir)).unwrap();
+    }
+    fs::write(tree.join("Makefile"), "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 0\n").unwrap();
+    fs::write(tree.join("rust/kernel/lib.rs"), "").unwrap();
+    fs::write(tree.join("scripts/min-tool-version.sh"), "echo 0.1.0\n").unwrap();
+    let tarball = user.dir.path().join("linux.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&tarball).arg("-C").arg(user.dir.path()).arg("linux");
+    assert!(tar.status().unwrap().success());
+    user.real("tar");
+    let started = user.dir.path().join("started");
+    user.program("make", &format!("echo $$ > {}; sleep 600 & wait", started.display()));
+    tarball
+}
+
+#[test]
+fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
+    let user = User::new();
+    user.tools();
+    let tarball = endless_build(&user);
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", &tarball);
+    let running = lab.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
+    let started = user.dir.path().join("started");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(&started).map_or(true, |pid| !pid.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "make never started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = Pid::from_raw(running.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = text(&output);
+
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(said.lines().filter(|line| line.contains("interrupted")).count(), 1, "{said}");
+    assert!(!said.contains("error"), "{said}");
+    let make = fs::read_to_string(&started).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", make.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "make lives: {stat}");
+    for dir in ["kernel", "tmp"] {
+        let left = fs::read_dir(user.cache().join(dir)).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "something is left in {dir}");
+    }
+}
+
+#[test]
+fn without_cargo_make_says_so_in_one_line() {
+    let user = User::new();
+    user.real("make");
+    user.real("sh");
+    let make = user.bin().join("make");
+    let output = user.command(make).arg("test").output().unwrap();
+    let said = text(&output);
+    assert!(!output.status.success());
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cargo is not installed"), "{said}");
+}
+
+#[test]
+fn make_help_explains_every_target_in_a_line() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let phony = makefile.lines().find_map(|line| line.strip_prefix(".PHONY: ")).unwrap();
+    let output = Command::new("make").arg("help").current_dir(root()).output().unwrap();
+    let said = text(&output);
+    for target in phony.split_whitespace() {
+        let line = said.lines().find(|line| line.starts_with(&format!("make {target} ")));
+        assert!(line.is_some_and(|line| line.len() > 25), "{target}: {said}");
+    }
+}
