@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::Archive;
 use crate::cache;
+use crate::disk;
 use crate::lab::Lab;
 use crate::process;
 use crate::progress::{Step, Unit};
@@ -56,6 +57,8 @@ pub fn find(lab: &Lab) -> Result<Source> {
 fn base(lab: &Lab) -> Result<Source> {
     let pin = &lab.base.kernel;
     let dir = lab.cache.entry(&base_entry(lab), |dir| {
+        // Better now than with the disk full of half a tree.
+        disk::check(lab.cache.dir(), disk::FIRST_BUILD)?;
         let deb = Archive::open(lab, &pin.suite)?.fetch(&pin.package, &pin.version)?;
         let step = Step::start("unpacking the kernel source", Unit::None, 0);
         unpack_package(deb.path(), &pin.package, dir)?;
