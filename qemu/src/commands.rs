@@ -85,9 +85,7 @@ impl Command<'_> {
         let mut phases = Phases::default();
         let mut checked = Checked { tally: Tally::default(), quiet: args.ktap };
         if checks {
-            // The host's tests run what the packages bring.
-            phases.time("packages", || packages::ensure(self.lab))?;
-            phases.time("host checks", || checked.host(self.lab));
+            phases.time("lint", || checked.tell(&lint::host(self.lab)));
             interrupt::check()?;
         }
         let report = match self.selftests(args, checks, &mut checked, &mut phases) {
@@ -111,7 +109,7 @@ impl Command<'_> {
         let base = pipeline::base(self.lab, phases)?;
         let built = pipeline::build(self.lab, &base, phases)?;
         if checks {
-            phases.time("kernel checks", || checked.kernel(self.lab, &base))?;
+            phases.time("checks", || checked.built(self.lab, &base, &built))?;
         }
         let folder = self.lab.root.join("selftests");
         let tests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
@@ -237,17 +235,15 @@ impl Checked {
         }));
     }
 
-    fn host(&mut self, lab: &Lab) {
-        self.tell(&lint::host(lab));
-        let (passed, failed) = lint::unit_tests(lab);
-        self.tally.add(passed);
-        self.tell(&failed);
-    }
-
-    fn kernel(&mut self, lab: &Lab, base: &Base) -> Result<()> {
+    /// What needs a kernel, and what runs on it.
+    fn built(&mut self, lab: &Lab, base: &Base, built: &Built) -> Result<()> {
         self.tell(&lint::kernel(lab, &base.kernel, &base.tools));
         self.tell(&compile_fail::run(lab, &base.tools)?);
         self.tell(&doc_examples::run(lab, &base.tools)?);
+        interrupt::check()?;
+        let (passed, failed) = lint::unit_tests(lab, &base.kernel, &built.guest);
+        self.tally.add(passed);
+        self.tell(&failed);
         interrupt::check()
     }
 }

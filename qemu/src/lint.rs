@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Checks of style and of common mistakes, on the host's code and the kernel's,
-//! and the host's unit tests.
+//! and the host's tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::disk;
+use crate::guest::Guest;
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::modules;
@@ -86,13 +87,16 @@ fn clippy(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     modules::run(lab, make, "clippy-kernel")
 }
 
-/// The host's unit tests: their numbers, and a verdict for each that failed.
-pub fn unit_tests(lab: &Lab) -> (Tally, Vec<Verdict>) {
-    let step = Step::start("running the host's unit tests", Unit::None, 0);
-    let log = lab.log("unit-tests");
+/// The host's tests, some of which boot guests: their numbers, and a verdict for
+/// each that failed.
+pub fn unit_tests(lab: &Lab, kernel: &Kernel, guest: &Guest) -> (Tally, Vec<Verdict>) {
+    let step = Step::start("running the host's tests", Unit::None, 0);
+    let log = lab.log("host-tests");
     let mut lines = Vec::new();
     let mut command = cargo_command(lab);
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
+    command.env("LAB_TEST_INIT", &guest.init);
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
     step.finish();
     let mut tally = count(&lines);
@@ -102,8 +106,8 @@ pub fn unit_tests(lab: &Lab) -> (Tally, Vec<Verdict>) {
     match done {
         // They could not even be built, or a program died before its summary.
         Err(error) if failed.is_empty() => {
-            let error = disk::explain(error, &lab.target).context("run the host's unit tests");
-            (tally, vec![Verdict::of::<()>("unit tests", Err(error))])
+            let error = disk::explain(error, &lab.target).context("run the host's tests");
+            (tally, vec![Verdict::of::<()>("host tests", Err(error))])
         }
         _ => (tally, failed),
     }
@@ -115,7 +119,7 @@ fn failures(lines: &[String], log: &Path) -> Vec<Verdict> {
         .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
         .map(|name| {
             let why = anyhow::anyhow!("log in {}", log.display());
-            Verdict::of::<()>(format!("unit test: {name}"), Err(why))
+            Verdict::of::<()>(format!("host test: {name}"), Err(why))
         })
         .collect()
 }
@@ -159,6 +163,6 @@ mod tests {
         let lines = ["test a::b ... ok", "test a::c ... FAILED"].map(str::to_owned);
         let failed = failures(&lines, Path::new("/l"));
         assert_eq!(failed.len(), 1);
-        assert_eq!(failed[0].name, "unit test: a::c");
+        assert_eq!(failed[0].name, "host test: a::c");
     }
 }
