@@ -33,7 +33,7 @@ skip_all() {
 
 # Whether the kernel has warned (bit 9), died (7), or seen a bad page (5), at any time.
 taint() {
-	echo $(($(cat /proc/sys/kernel/tainted) & (1 << 9 | 1 << 7 | 1 << 5)))
+	echo $(($(</proc/sys/kernel/tainted) & (1 << 9 | 1 << 7 | 1 << 5)))
 }
 
 run_cases() {
@@ -114,11 +114,11 @@ del_netns() {
 	printf "netns del $PREFIX%s\n" "$@" | ip -batch -
 }
 
-# in_netns NAME COMMAND...
+# in_netns NAME COMMAND... Not `ip netns exec`: that mounts a /sys without debugfs, at a price.
 in_netns() {
 	local name=$1
 	shift
-	ip netns exec "$PREFIX$name" "$@"
+	nsenter --net="/run/netns/$PREFIX$name" "$@"
 }
 
 # ip_in NAME ARGUMENTS...: ip in a namespace.
@@ -131,6 +131,11 @@ ip_in() {
 # inum [NAME]: the inode number of a namespace; without a name, of the present one.
 inum() {
 	stat -L -c %i "${1:+/run/netns/$PREFIX}${1:-/proc/self/ns/net}"
+}
+
+# is_in PID INUM: whether a process is in a namespace.
+is_in() {
+	[ "$(stat -L -c %i "/proc/$1/ns/net")" = "$2" ]
 }
 
 # The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`): so one
@@ -173,16 +178,15 @@ loaded() {
 
 # figure NAME INUM: a figure of a namespace's state; nothing if the namespace has no state.
 figure() {
-	awk -v inum="$2" -v name="$1" '
-		$1 == inum {
-			for (i = 2; i <= NF; i++)
-				if (split($i, f, "=") == 2 && f[1] == name) print f[2]
-		}' "$DEBUGFS/namespaces"
+	local line
+	while read -r line; do
+		[[ $line == "$2 "* && " $line " =~ \ $1=([0-9]+)\  ]] && echo "${BASH_REMATCH[1]}"
+	done <"$DEBUGFS/namespaces"
 }
 
 # has_state INUM
 has_state() {
-	grep -q "^$1 " "$DEBUGFS/namespaces"
+	[ -n "$(figure generation "$1")" ]
 }
 
 # next_generation COMMAND: as it is, without a newline.
@@ -215,7 +219,7 @@ require() {
 
 begin() {
 	[ "$(id -u)" = 0 ] || skip_all "needs root"
-	require awk ip insmod rmmod stat "$@"
+	require awk insmod ip nsenter rmmod stat "$@"
 	[ -f "$MODULES_DIR/rnetns.ko" ] || modinfo rnetns >/dev/null 2>&1 ||
 		skip_all "no rnetns.ko in $MODULES_DIR, and none installed"
 	[ -n "$(ls -A /sys/kernel/debug 2>/dev/null)" ] || skip_all "debugfs is not mounted"

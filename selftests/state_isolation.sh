@@ -125,11 +125,6 @@ next_generation_by_pid_means_the_process_namespace() {
 	del_netns a b
 }
 
-# is_in PID INUM
-is_in() {
-	[ "$(stat -L -c %i "/proc/$1/ns/net")" = "$2" ]
-}
-
 next_generation_by_fd_means_the_open_namespace() {
 	local a b init_before
 	add_netns a b

@@ -2,6 +2,8 @@
 
 //! Programs of the system. They run in the namespace of the calling thread.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -10,10 +12,8 @@ use anyhow::{Context, Result, ensure};
 pub fn run(line: &str) -> Result<String> {
     let mut words = line.split_ascii_whitespace();
     let program = words.next().context("no command")?;
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .with_context(|| format!("start {program}"))?;
+    let output =
+        Command::new(program).args(words).output().with_context(|| format!("start {program}"))?;
     ensure!(
         output.status.success(),
         "'{line}' failed: {}",
@@ -25,4 +25,25 @@ pub fn run(line: &str) -> Result<String> {
 /// Runs several, up to the first that fails.
 pub fn run_all(lines: &[&str]) -> Result<()> {
     lines.iter().try_for_each(|line| run(line).map(drop))
+}
+
+/// Makes the packets of the calling thread's namespace to its own addresses travel through `rlo`.
+pub fn through_rlo() -> Result<()> {
+    // What comes in has a source address of this machine.
+    let accept_local = "/proc/sys/net/ipv4/conf/rlo/accept_local";
+    fs::write(accept_local, "1").context(accept_local)?;
+    // Nobody asks for routers, whose packets would be counted too.
+    let solicitations = "/proc/sys/net/ipv6/conf/rlo/router_solicitations";
+    fs::write(solicitations, "0").context(solicitations)?;
+    for family in [4, 6] {
+        let batch = beside_the_program(&format!("through_rlo{family}.batch"))?;
+        run(&format!("ip -{family} -batch {}", batch.display()))?;
+    }
+    Ok(())
+}
+
+/// A file of the tests.
+fn beside_the_program(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe().context("where the test is")?;
+    Ok(program.with_file_name(name))
 }

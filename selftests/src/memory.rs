@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -30,7 +31,8 @@ pub struct Usage {
 
 /// Why objects cannot be counted here, if they cannot.
 pub fn missing() -> Option<String> {
-    let readable = fs::read(SLABINFO).is_ok() && Path::new(SLAB).join("net_namespace/shrink").exists();
+    let readable =
+        fs::read(SLABINFO).is_ok() && Path::new(SLAB).join("net_namespace/shrink").exists();
     (!readable).then(|| "no slab figures (CONFIG_SLUB_DEBUG)".into())
 }
 
@@ -42,11 +44,8 @@ impl Usage {
             shrink(name);
         }
         let text = fs::read_to_string(SLABINFO).context(SLABINFO)?;
-        let objects = text
-            .lines()
-            .filter_map(parse_cache)
-            .filter(|(name, _)| names.contains(name))
-            .collect();
+        let objects =
+            text.lines().filter_map(parse_cache).filter(|(name, _)| names.contains(name)).collect();
         let percpu = match fs::read_to_string(PERCPU) {
             Ok(text) => Some(parse_percpu(&text).context(PERCPU)?),
             Err(_) => None,
@@ -62,10 +61,7 @@ impl Usage {
         });
         let percpu = self.percpu.zip(before.percpu);
         let percpu = percpu.map(|(after, before)| ("per-CPU".to_owned(), after - before));
-        caches
-            .chain(percpu)
-            .filter(|(_, growth)| *growth > limit)
-            .collect()
+        caches.chain(percpu).filter(|(_, growth)| *growth > limit).collect()
     }
 }
 
@@ -80,20 +76,39 @@ pub fn live_namespaces() -> Result<i64> {
         .context("no cache net_namespace")
 }
 
-/// Waits for the namespaces that are ending, until no more than `count` have memory.
+/// As [`live_namespaces`], once those that are ending have ended.
 ///
 /// The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`): so
 /// one is created and ended at each look, and the last of those counts.
+pub fn settled_namespaces() -> Result<i64> {
+    let mut live = look()?;
+    let mut same = 0;
+    let settled = wait_until(Duration::from_secs(30), || {
+        let now = look().unwrap_or(i64::MAX);
+        same = if now == live { same + 1 } else { 0 };
+        live = now;
+        same == 2
+    });
+    ensure!(settled, "the number of namespaces does not settle: {live}");
+    Ok(live)
+}
+
+/// Waits for the namespaces that are ending, until no more than `count` have memory: what
+/// [`settled_namespaces`] said, and those that the test holds.
 pub fn wait_for_namespaces(count: i64) -> Result<()> {
     let mut live = 0;
     let gone = wait_until(Duration::from_secs(30), || {
-        let probed = in_thread(|| Ok(unshare_net()?));
-        std::thread::sleep(Duration::from_millis(50));
-        live = live_namespaces().unwrap_or(i64::MAX);
-        probed.is_ok() && live <= count
+        live = look().unwrap_or(i64::MAX);
+        live <= count
     });
     ensure!(gone, "{live} namespaces have memory, expected {count}");
     Ok(())
+}
+
+fn look() -> Result<i64> {
+    in_thread(|| unshare_net().context("create a namespace"))?;
+    thread::sleep(Duration::from_millis(50));
+    live_namespaces()
 }
 
 /// Caches whose objects come with namespaces. Those of files and processes live a life of their

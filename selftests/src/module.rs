@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
 const NAME: &CStr = c"rnetns";
-const DEBUGFS: &str = "/sys/kernel/debug/rnetns";
+/// Where the module shows its state.
+pub const DEBUGFS: &str = "/sys/kernel/debug/rnetns";
 
 /// The module's file, open.
 pub struct Module(File);
@@ -23,13 +24,18 @@ pub struct Loaded(());
 impl Module {
     /// Opens `rnetns.ko` in `$MODULES_DIR`. Unloads what another test has left behind.
     pub fn open() -> Result<Module> {
-        let directory = std::env::var_os("MODULES_DIR").unwrap_or("/lab/modules".into());
-        let path = PathBuf::from(directory).join("rnetns.ko");
+        let path = Module::path();
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
         if Path::new("/sys/module/rnetns").exists() {
             unload().context("unload rnetns, which is loaded already")?;
         }
         Ok(Module(file))
+    }
+
+    /// Where its file is.
+    pub fn path() -> PathBuf {
+        let directory = std::env::var_os("MODULES_DIR").unwrap_or("/lab/modules".into());
+        PathBuf::from(directory).join("rnetns.ko")
     }
 
     /// Loads it.
@@ -78,10 +84,7 @@ impl Figures {
 
     /// One of them.
     pub fn get(&self, name: &str) -> Result<u64> {
-        self.0
-            .get(name)
-            .copied()
-            .with_context(|| format!("no figure {name}"))
+        self.0.get(name).copied().with_context(|| format!("no figure {name}"))
     }
 
     /// How much the traffic counters have grown since `before`: packets and bytes by device, packets

@@ -2,7 +2,7 @@
 
 //! Namespaces without a name: an open file holds each, so that nothing of them outlives the test.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::thread;
@@ -68,6 +68,13 @@ impl Netns {
 /// Leaves the calling thread's namespace for a new one. The kernel's own answer.
 pub fn unshare_net() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWNET)
+}
+
+/// Whether the calling thread's namespace has a device called `rlo`.
+pub fn has_device() -> Result<bool> {
+    let path = "/proc/thread-self/net/dev";
+    let devices = fs::read_to_string(path).context(path)?;
+    Ok(devices.lines().any(|line| line.trim_start().starts_with("rlo:")))
 }
 
 /// Does something in a thread of its own.

@@ -6,17 +6,18 @@
 //!
 //! Per-CPU allocations have no fault injection of their own: those alone are not covered here.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
 use rnetns_selftests::ktap::{self, Outcome, comment};
-use rnetns_selftests::memory::{self, Usage, wait_for_namespaces};
+use rnetns_selftests::memory::{self, Usage, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Figures, Module};
-use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
+use rnetns_selftests::netns::{Netns, has_device, in_thread, unshare_net};
 use rnetns_selftests::wait_until;
 
 const FAILSLAB: &str = "/sys/kernel/debug/failslab";
@@ -28,7 +29,9 @@ const FEWEST: u32 = 20;
 
 fn main() -> ExitCode {
     if !std::path::Path::new(FAILSLAB).exists() || fs::metadata(FAIL_NTH).is_err() {
-        return ktap::skip_all("no fault injection (CONFIG_FAILSLAB, CONFIG_FAULT_INJECTION_DEBUG_FS)");
+        return ktap::skip_all(
+            "no fault injection (CONFIG_FAILSLAB, CONFIG_FAULT_INJECTION_DEBUG_FS)",
+        );
     }
     if let Some(why) = memory::missing() {
         return ktap::skip_all(&why);
@@ -69,21 +72,14 @@ impl Drop for Settings {
 /// Lets the `nth` allocation of this thread fail during `attempt`. Whether it came to that, and what
 /// `attempt` returned.
 fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(FAIL_NTH)
-        .context(FAIL_NTH)?;
-    file.write_all(nth.to_string().as_bytes()).context(FAIL_NTH)?;
+    let file = OpenOptions::new().read(true).write(true).open(FAIL_NTH).context(FAIL_NTH)?;
+    file.write_all_at(nth.to_string().as_bytes(), 0).context(FAIL_NTH)?;
     let result = attempt();
     let mut left = [0; 16];
-    file.rewind().context(FAIL_NTH)?;
-    let len = file.read(&mut left).context(FAIL_NTH)?;
+    let len = file.read_at(&mut left, 0).context(FAIL_NTH)?;
+    file.write_all_at(b"0", 0).context(FAIL_NTH)?;
     let left = std::str::from_utf8(&left[..len]).context(FAIL_NTH)?;
-    let injected = left.trim() == "0";
-    file.rewind().context(FAIL_NTH)?;
-    file.write_all(b"0").context(FAIL_NTH)?;
-    Ok((injected, result))
+    Ok((left.trim() == "0", result))
 }
 
 /// Counts of what became of the attempts.
@@ -91,16 +87,25 @@ fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
 struct Tally {
     failed: u32,
     succeeded_nevertheless: u32,
+    /// Not every subsystem says `ENOMEM`.
+    errors: BTreeMap<String, u32>,
+}
+
+impl Tally {
+    fn fail(&mut self, error: Errno) {
+        self.failed += 1;
+        *self.errors.entry(format!("{error:?}")).or_default() += 1;
+    }
 }
 
 fn creation() -> Result<Outcome> {
     let loaded = Module::open()?.load()?;
     let settings = Settings::new()?;
-    create_all()?; // What is allocated once and kept.
-    wait_for_namespaces(1)?;
+    let at_first = settled_namespaces()?;
     let before = Usage::now()?;
     let tally = create_all()?;
     drop(settings);
+    wait_for_namespaces(at_first)?;
     comment(&format!("{tally:?}"));
     ensure!(tally.failed >= FEWEST, "only {} allocations failed", tally.failed);
     settled(&before, tally.failed)?;
@@ -117,8 +122,8 @@ fn create_all() -> Result<Tally> {
             let (injected, created) = with_failure(nth, unshare_net)?;
             match (injected, created) {
                 (true, Ok(())) => tally.succeeded_nevertheless += 1,
-                (true, Err(Errno::ENOMEM)) => tally.failed += 1,
-                (_, Err(error)) => bail!("failure {nth}: {error}"),
+                (true, Err(error)) => tally.fail(error),
+                (false, Err(error)) => bail!("nothing failed but the call, after {nth}: {error}"),
                 (false, Ok(())) => return Ok(tally),
             }
         }
@@ -131,8 +136,8 @@ fn load() -> Result<Outcome> {
     // One namespace besides the initial one, so that what the first got must be taken back.
     let other = Netns::new()?;
     let settings = Settings::new()?;
-    load_all(&module, &other)?;
-    wait_for_namespaces(2)?;
+    // What is allocated by the first load, and kept.
+    module.load()?.unload()?;
     let before = Usage::now()?;
     let tally = load_all(&module, &other)?;
     drop(settings);
@@ -151,8 +156,8 @@ fn load_all(module: &Module, other: &Netns) -> Result<Tally> {
     for nth in 1..MOST {
         let (injected, loaded) = with_failure(nth, || module.try_load())?;
         match (injected, loaded) {
-            (true, Err(Errno::ENOMEM)) => {
-                tally.failed += 1;
+            (true, Err(error)) => {
+                tally.fail(error);
                 ensure!(!has_device()?, "failure {nth} left a device behind");
                 ensure!(!other.run(has_device)?, "failure {nth} left a device behind elsewhere");
             }
@@ -161,7 +166,7 @@ fn load_all(module: &Module, other: &Netns) -> Result<Tally> {
                 tally.succeeded_nevertheless += 1;
                 loaded.unload()?;
             }
-            (_, Err(error)) => bail!("failure {nth}: {error}"),
+            (false, Err(error)) => bail!("nothing failed but the call, after {nth}: {error}"),
             (false, Ok(loaded)) => {
                 loaded.unload()?;
                 return Ok(tally);
@@ -195,9 +200,4 @@ fn usable() -> Result<()> {
         ensure!(after == before + 1, "generation {before}, then {after}");
     }
     Ok(())
-}
-
-fn has_device() -> Result<bool> {
-    let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
-    Ok(devices.contains("rlo:"))
 }

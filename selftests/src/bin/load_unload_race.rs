@@ -6,7 +6,6 @@
 //! unloads the module. One reads and changes the state of whatever is there. None waits for
 //! another; at the end everything must be in its place.
 
-use std::fs;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -16,9 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
 use rnetns_selftests::ktap::{self, Outcome, comment};
-use rnetns_selftests::memory::{live_namespaces, missing, wait_for_namespaces};
+use rnetns_selftests::memory::{self, live_namespaces, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Figures, Module};
-use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
+use rnetns_selftests::netns::{Netns, has_device, unshare_net};
 
 /// How long the loops run.
 const DURATION: Duration = Duration::from_secs(10);
@@ -28,7 +27,7 @@ const MOST_AT_ONCE: i64 = 200;
 const CREATORS: usize = 2;
 
 fn main() -> ExitCode {
-    if let Some(why) = missing() {
+    if let Some(why) = memory::missing() {
         return ktap::skip_all(&why);
     }
     ktap::run(&[
@@ -66,6 +65,7 @@ impl Counts {
 
 fn race() -> Result<Outcome> {
     let module = Module::open()?;
+    let at_first = settled_namespaces()?;
     let counts = Counts::default();
     thread::scope(|scope| {
         for _ in 0..CREATORS {
@@ -81,10 +81,12 @@ fn race() -> Result<Outcome> {
         }
         counts.stop.store(true, Relaxed);
     });
-    report(&counts)
+    report(&counts)?;
+    wait_for_namespaces(at_first)?;
+    Ok(Outcome::Pass)
 }
 
-fn report(counts: &Counts) -> Result<Outcome> {
+fn report(counts: &Counts) -> Result<()> {
     let counted = [
         ("namespaces created", &counts.namespaces),
         ("of these, seen with rlo", &counts.with_device),
@@ -101,23 +103,37 @@ fn report(counts: &Counts) -> Result<Outcome> {
     for (what, count) in counted {
         ensure!(count.load(Relaxed) > 0, "the loops did not meet: {what}: never");
     }
-    Ok(Outcome::Pass)
+    Ok(())
 }
 
 fn create(counts: &Counts) -> Result<()> {
     unshare_net().context("create a namespace")?;
-    let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
-    let seen = match devices.contains("rlo:") {
+    let seen = match has_device()? {
         true => &counts.with_device,
         false => &counts.without_device,
     };
     seen.fetch_add(1, Relaxed);
+    fresh()?;
     let number = counts.namespaces.fetch_add(1, Relaxed);
     if number.is_multiple_of(32) {
         while live_namespaces()? > MOST_AT_ONCE && !counts.stop.load(Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
     }
+    Ok(())
+}
+
+/// Nobody has used the thread's namespace yet: if there are figures, they are those of a beginning.
+/// Others would come from a state that is still used although its memory is not its own any more.
+fn fresh() -> Result<()> {
+    let inum = Netns::own()?.inum();
+    let Ok(figures) = Figures::of(inum) else {
+        return Ok(());
+    };
+    for name in ["device_packets", "device_bytes", "socket_packets", "socket_bytes", "dropped"] {
+        ensure!(figures.get(name)? == 0, "a new namespace begins with {figures:?}");
+    }
+    ensure!(figures.get("generation")? == 1, "a new namespace begins with {figures:?}");
     Ok(())
 }
 
@@ -151,7 +167,7 @@ fn look(counts: &Counts) -> Result<()> {
 
 fn afterwards() -> Result<Outcome> {
     let module = Module::open()?;
-    wait_for_namespaces(1)?;
+    let at_first = settled_namespaces()?;
     let own = Netns::own()?;
     let loaded = module.load()?;
     let fresh: Vec<Netns> = (0..3).map(|_| Netns::new()).collect::<Result<_>>()?;
@@ -168,13 +184,6 @@ fn afterwards() -> Result<Outcome> {
         ensure!(!net.run(has_device)?, "a device is left behind");
     }
     drop(fresh);
-    wait_for_namespaces(1)?;
+    wait_for_namespaces(at_first)?;
     Ok(Outcome::Pass)
-}
-
-fn has_device() -> Result<bool> {
-    in_thread(|| {
-        let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
-        Ok(devices.contains("rlo:"))
-    })
 }

@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, SockaddrStorage,
-    sendto, socket,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike,
+    SockaddrStorage, sendto, socket,
 };
 
 use rnetns_selftests::command::run_all;
@@ -62,12 +62,8 @@ struct Scene {
 impl Scene {
     fn new() -> Result<Scene> {
         let module = Module::open()?.load()?;
-        let scene = Scene {
-            a: Netns::new()?,
-            b: Netns::new()?,
-            init: Netns::own()?,
-            _module: module,
-        };
+        let scene =
+            Scene { a: Netns::new()?, b: Netns::new()?, init: Netns::own()?, _module: module };
         // B's device is ready too, so that a packet counted on the wrong side has where to go.
         scene.a.run(rlo_up)?;
         scene.b.run(rlo_up)?;
@@ -113,9 +109,7 @@ fn udp() -> Result<UdpSocket> {
 
 fn send_udp(socket: &UdpSocket, to: &str) -> Result<()> {
     for _ in 0..PACKETS {
-        socket
-            .send_to(&[0; DATA as usize], to)
-            .with_context(|| format!("send to {to}"))?;
+        socket.send_to(&[0; DATA as usize], to).with_context(|| format!("send to {to}"))?;
     }
     Ok(())
 }
@@ -165,7 +159,8 @@ fn moved_packet_socket() -> Result<Outcome> {
             let rlo = link_address(if_nametoindex("rlo").context("rlo")?)?;
             scene.b.enter()?;
             for _ in 0..PACKETS {
-                sendto(socket.as_raw_fd(), &frame(), &rlo, MsgFlags::empty()).context("send a frame")?;
+                sendto(socket.as_raw_fd(), &frame(), &rlo, MsgFlags::empty())
+                    .context("send a frame")?;
             }
             Ok(())
         })
@@ -185,13 +180,8 @@ fn frame() -> Vec<u8> {
 
 /// A socket that sends whole frames and receives none.
 fn packet_socket() -> Result<OwnedFd> {
-    socket(
-        AddressFamily::Packet,
-        SockType::Raw,
-        SockFlag::empty(),
-        None::<SockProtocol>,
-    )
-    .context("open a packet socket")
+    socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None::<SockProtocol>)
+        .context("open a packet socket")
 }
 
 /// `struct sockaddr_ll` of an interface.
@@ -206,23 +196,11 @@ fn link_address(ifindex: u32) -> Result<LinkAddr> {
 
 /// A and B share a link.
 fn connect(scene: &Scene) -> Result<()> {
-    let to_b = format!(
-        "ip link add veth0 type veth peer name veth0 netns {}",
-        scene.b.path()
-    );
+    let to_b = format!("ip link add veth0 type veth peer name veth0 netns {}", scene.b.path());
     scene.a.run(|| {
-        run_all(&[
-            &to_b,
-            "ip link set veth0 up",
-            "ip addr add 198.51.100.1/24 dev veth0",
-        ])
+        run_all(&[&to_b, "ip link set veth0 up", "ip addr add 198.51.100.1/24 dev veth0"])
     })?;
-    scene.b.run(|| {
-        run_all(&[
-            "ip link set veth0 up",
-            "ip addr add 198.51.100.2/24 dev veth0",
-        ])
-    })
+    scene.b.run(|| run_all(&["ip link set veth0 up", "ip addr add 198.51.100.2/24 dev veth0"]))
 }
 
 fn forwarded() -> Result<Outcome> {
@@ -232,9 +210,7 @@ fn forwarded() -> Result<Outcome> {
         // Only what comes from B is forwarded, not what rlo receives: that would go in circles.
         std::fs::write("/proc/sys/net/ipv4/conf/veth0/forwarding", "1").context("forward")
     })?;
-    scene.b.run(|| {
-        run_all(&["ip route replace 192.0.2.2/32 via 198.51.100.1"])
-    })?;
+    scene.b.run(|| run_all(&["ip route replace 192.0.2.2/32 via 198.51.100.1"]))?;
     let (a, b) = scene.counted(|| {
         scene.b.run(|| {
             send_udp(&udp()?, "192.0.2.2:9")?;
@@ -253,9 +229,7 @@ fn forwarded() -> Result<Outcome> {
 /// moved: socket and route of a packet are in two namespaces, and the socket goes along.
 fn tunnel() -> Result<Outcome> {
     let scene = Scene::new()?;
-    let made = scene.a.run(|| {
-        run_all(&["ip link add rnetns-t type geneve id 1 remote 192.0.2.3"])
-    });
+    let made = scene.a.run(|| run_all(&["ip link add rnetns-t type geneve id 1 remote 192.0.2.3"]));
     if let Err(error) = made {
         return Ok(Outcome::Skip(format!("no Geneve tunnels (CONFIG_GENEVE): {error:#}")));
     }

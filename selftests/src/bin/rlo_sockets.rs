@@ -1,1 +1,248 @@
-fn main(){}
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rlo` as sockets see it: UDP and TCP of both families arrive as they were sent, time stamps are
+//! what they should be, and what the stack does not take is counted as dropped.
+
+use std::fs;
+use std::io::{IoSliceMut, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::socket::sockopt::{ReceiveTimestampns, Timestamping, TxTime, UdpGsoSegment};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, TimestampingFlag, recvmsg,
+    sendmsg, setsockopt,
+};
+
+use rnetns_selftests::command::{run, through_rlo};
+use rnetns_selftests::ktap::{self, Outcome, comment};
+use rnetns_selftests::module::{Figures, Loaded, Module, Traffic};
+use rnetns_selftests::netns::Netns;
+
+const V4: (&str, &str) = ("192.0.2.1:0", "192.0.2.2:0");
+const V6: (&str, &str) = ("[2001:db8::1]:0", "[2001:db8::2]:0");
+/// Close to the most that fits in a datagram, and in the device's MTU.
+const LARGE: usize = 60_000;
+/// What a stream carries.
+const STREAM: usize = 4 << 20;
+/// Nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    ktap::run(&[
+        ("udp_over_ipv4", || udp(V4, 20)),
+        ("udp_over_ipv6", || udp(V6, 40)),
+        ("tcp_over_ipv4", || tcp(V4)),
+        ("tcp_over_ipv6", || tcp(V6)),
+        ("a_sender_who_asks_gets_the_time_of_sending", sent_timestamp),
+        ("a_receiver_does_not_get_the_senders_time", received_timestamp),
+        ("what_the_stack_does_not_take_is_counted_as_dropped", dropped),
+    ])
+}
+
+/// A namespace whose packets to its own addresses travel through `rlo`.
+struct Scene {
+    net: Netns,
+    _module: Loaded,
+}
+
+impl Scene {
+    fn new() -> Result<Scene> {
+        let module = Module::open()?.load()?;
+        let net = Netns::new()?;
+        net.run(through_rlo)?;
+        Ok(Scene { net, _module: module })
+    }
+
+    /// Does something there, and says what that has counted.
+    fn counted(&self, what: impl FnOnce() -> Result<()> + Send) -> Result<Traffic> {
+        let before = Figures::of(self.net.inum())?;
+        self.net.run(what)?;
+        Figures::of(self.net.inum())?.traffic_since(&before)
+    }
+}
+
+/// Bytes that show when some are missing, or in the wrong place.
+fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i % 251) as u8).collect()
+}
+
+fn sockets((from, to): (&str, &str)) -> Result<(UdpSocket, UdpSocket)> {
+    let bind = |address| UdpSocket::bind(address).with_context(|| format!("bind to {address}"));
+    let (sender, receiver) = (bind(from)?, bind(to)?);
+    receiver.set_read_timeout(Some(PATIENCE))?;
+    sender.connect(receiver.local_addr()?)?;
+    Ok((sender, receiver))
+}
+
+fn udp(addresses: (&str, &str), ip_header: u64) -> Result<Outcome> {
+    let scene = Scene::new()?;
+    let traffic = scene.counted(|| {
+        let (sender, receiver) = sockets(addresses)?;
+        let sent = data(LARGE);
+        sender.send(&sent).context("send")?;
+        let mut received = vec![0; LARGE + 1];
+        let (len, from) = receiver.recv_from(&mut received).context("receive")?;
+        ensure!(received[..len] == sent, "{len} other bytes arrived than were sent");
+        ensure!(from == sender.local_addr()?, "it came from {from}");
+        Ok(())
+    })?;
+    let packet = (1, 14 + ip_header + 8 + LARGE as u64);
+    let want = Traffic { device: packet, socket: packet };
+    ensure!(traffic == want, "counted {traffic:?}, want {want:?}");
+    Ok(Outcome::Pass)
+}
+
+fn tcp((from, to): (&str, &str)) -> Result<Outcome> {
+    let scene = Scene::new()?;
+    let traffic = scene.counted(|| {
+        let listener = TcpListener::bind(to).with_context(|| format!("bind to {to}"))?;
+        let address = listener.local_addr()?;
+        let receiver = thread::spawn(move || receive(&listener));
+        let mut stream = TcpStream::connect(address).context("connect")?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(&data(STREAM)).context("send")?;
+        drop(stream);
+        let received = receiver.join().map_err(|_| anyhow!("the receiver panicked"))??;
+        ensure!(received == data(STREAM), "{} other bytes arrived", received.len());
+        Ok(())
+    })?;
+    comment(&format!("{STREAM} bytes from {from}: {traffic:?}"));
+    ensure!(traffic.device == traffic.socket, "not all packets are a socket's: {traffic:?}");
+    ensure!(traffic.device.1 > STREAM as u64, "not all bytes went through rlo: {traffic:?}");
+    // An acknowledgement for every packet would be twice as many.
+    let segments = 2 * STREAM as u64 / 1500;
+    ensure!(traffic.device.0 < segments, "no segments larger than Ethernet's: {traffic:?}");
+    Ok(Outcome::Pass)
+}
+
+fn receive(listener: &TcpListener) -> Result<Vec<u8>> {
+    let (mut stream, _) = listener.accept().context("accept")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).context("receive")?;
+    Ok(received)
+}
+
+/// `skb_tx_timestamp()` of the device: without it, the error queue stays empty.
+fn sent_timestamp() -> Result<Outcome> {
+    let scene = Scene::new()?;
+    scene.net.run(|| {
+        let (sender, _receiver) = sockets(V4)?;
+        let wanted = TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+            | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
+        setsockopt(&sender, Timestamping, &wanted).context("ask for time stamps")?;
+        let before = now()?;
+        sender.send(b"x").context("send")?;
+        let stamp = timestamp(&sender, MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT)?;
+        ensure!((before..=now()?).contains(&stamp), "sent at {before:?}, stamped {stamp:?}");
+        Ok(())
+    })?;
+    Ok(Outcome::Pass)
+}
+
+/// The sender's time is one of its own choice, long past. `skb_clear_tstamp()` of the device.
+fn received_timestamp() -> Result<Outcome> {
+    let scene = Scene::new()?;
+    scene.net.run(|| {
+        let (sender, receiver) = sockets(V4)?;
+        setsockopt(&receiver, ReceiveTimestampns, &true).context("ask for time stamps")?;
+        let realtime = nix::libc::sock_txtime { clockid: nix::libc::CLOCK_REALTIME, flags: 0 };
+        setsockopt(&sender, TxTime, &realtime).context("choose the time of sending")?;
+        let before = now()?;
+        let long_ago = 1_000_000_000;
+        sendmsg::<SockaddrStorage>(
+            sender.as_raw_fd(),
+            &[std::io::IoSlice::new(b"x")],
+            &[ControlMessage::TxTime(&long_ago)],
+            MsgFlags::empty(),
+            None,
+        )
+        .context("send")?;
+        let stamp = timestamp(&receiver, MsgFlags::empty())?;
+        ensure!((before..=now()?).contains(&stamp), "sent at {before:?}, stamped {stamp:?}");
+        Ok(())
+    })?;
+    Ok(Outcome::Pass)
+}
+
+fn now() -> Result<Duration> {
+    SystemTime::now().duration_since(UNIX_EPOCH).context("the clock")
+}
+
+/// Receives a message and the time stamp with it.
+fn timestamp(socket: &UdpSocket, flags: MsgFlags) -> Result<Duration> {
+    let mut bytes = [0; 256];
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let mut control = vec![0; 1024];
+    let message =
+        recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)
+            .context("receive with a time stamp")?;
+    let stamp = message.cmsgs()?.find_map(|message| match message {
+        ControlMessageOwned::ScmTimestampns(time) => Some(time),
+        ControlMessageOwned::ScmTimestampsns(times) => Some(times.system),
+        _ => None,
+    });
+    Ok(stamp.context("a message without a time stamp")?.into())
+}
+
+/// How many packets the stack holds for a CPU.
+const MAX_BACKLOG: &str = "/proc/sys/net/core/netdev_max_backlog";
+
+/// A setting that goes back to what it was.
+struct Setting(&'static str, String);
+
+impl Setting {
+    fn set(path: &'static str, value: &str) -> Result<Setting> {
+        let before = fs::read_to_string(path).context(path)?;
+        fs::write(path, value).context(path)?;
+        Ok(Setting(path, before))
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(self.0, self.1.trim()) {
+            comment(&format!("restore {}: {error}", self.0));
+        }
+    }
+}
+
+/// Segments of one datagram reach the device in one go, one after another: where there is room for
+/// one packet, the others are dropped.
+fn dropped() -> Result<Outcome> {
+    const SEGMENTS: u64 = 8;
+    const SEGMENT: usize = 100;
+    let scene = Scene::new()?;
+    scene.net.run(|| run("ethtool -K rlo tx-udp-segmentation off"))?;
+    let before = Figures::of(scene.net.inum())?;
+    let stats_before = scene.net.run(received_by_rlo)?;
+    let setting = Setting::set(MAX_BACKLOG, "0")?;
+    let traffic = scene.counted(|| {
+        let (sender, _receiver) = sockets(V4)?;
+        setsockopt(&sender, UdpGsoSegment, &(SEGMENT as i32)).context("ask for segments")?;
+        sender.send(&data(SEGMENT * SEGMENTS as usize)).context("send")?;
+        Ok(())
+    })?;
+    drop(setting);
+    let after = Figures::of(scene.net.inum())?;
+    let dropped = after.get("dropped")? - before.get("dropped")?;
+    let received = scene.net.run(received_by_rlo)? - stats_before;
+    comment(&format!("{traffic:?}, dropped {dropped}, received {received}"));
+    ensure!(traffic.device.0 == SEGMENTS, "{} packets were sent", traffic.device.0);
+    ensure!(dropped > 0, "nothing was dropped");
+    ensure!(dropped + received == SEGMENTS, "dropped {dropped}, received {received} of {SEGMENTS}");
+    Ok(Outcome::Pass)
+}
+
+/// The device's own count of packets, without those that were dropped.
+fn received_by_rlo() -> Result<u64> {
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").context("list the devices")?;
+    let line = devices.lines().find_map(|line| line.trim().strip_prefix("rlo:"));
+    let packets = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    packets.context("no rlo")?.parse().context("the packets of rlo")
+}

@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# With init_net_only=1, the module refuses to work in any namespace but the initial one, and says
+# so: no device, no state, an error. Never does it quietly take the initial one instead.
+
+. "$(dirname "$0")/lib.sh"
+
+REFUSED="Address family not supported by protocol"
+
+# log_lines INUM: how often the log says that the namespace was refused.
+log_lines() {
+	dmesg | grep -c "rnetns: namespace $1 refused: loaded with init_net_only=1"
+}
+
+other_namespaces_have_neither_device_nor_state() {
+	local inum
+	# One is older than the module, one younger.
+	add_netns younger
+	for name in older younger; do
+		inum=$(inum $name)
+		has_rlo $name && fail "the $name namespace has a device"
+		has_state "$inum" && fail "the $name namespace has state"
+	done
+	expect_equal "namespaces with state" "$(cut -d ' ' -f 1 "$DEBUGFS/namespaces")" "$(inum)"
+	del_netns younger
+}
+
+the_initial_namespace_works() {
+	local before
+	has_rlo || fail "no device"
+	before=$(figure generation "$(inum)")
+	expect "next generation" next_generation "pid 1"
+	expect_equal "generation" "$(figure generation "$(inum)")" $((before + 1))
+	expect_equal "ethtool" "$(ethtool -S rlo | awk '$1 == "generation:" { print $2 }')" $((before + 1))
+}
+
+other_namespaces_are_refused_by_name() {
+	local pid before inum
+	inum=$(inum older)
+	before=$(cut -d ' ' -f 1,3- "$DEBUGFS/namespaces")
+	exec 9<"/run/netns/${PREFIX}older"
+	expect_refused "$REFUSED" next_generation "fd 9"
+	exec 9<&-
+	ip netns exec "${PREFIX}older" sleep 60 &
+	pid=$!
+	wait_until 5 is_in $pid "$inum" || fail "the process did not come to its namespace"
+	expect_refused "$REFUSED" next_generation "pid $pid"
+	kill $pid
+	wait $pid 2>/dev/null
+	expect_equal "the initial namespace's figures" "$(cut -d ' ' -f 1,3- "$DEBUGFS/namespaces")" "$before"
+	expect_at_least "lines in the log" "$(log_lines "$inum")" 1
+}
+
+# The kernel's limit is net_ratelimit(): 10 messages in 5 seconds.
+the_log_line_is_rate_limited() {
+	local i inum lines
+	add_netns loud
+	inum=$(inum loud)
+	exec 9<"/run/netns/${PREFIX}loud"
+	for i in $(seq 100); do
+		next_generation "fd 9" 2>/dev/null && fail "not refused"
+	done
+	exec 9<&-
+	lines=$(log_lines "$inum")
+	expect_at_least "lines in the log for 100 refusals" "$lines" 1
+	[ "$lines" -le 50 ] || fail "$lines lines in the log for 100 refusals"
+	del_netns loud
+}
+
+the_parameter_takes_no_nonsense() {
+	unload
+	expect_refused "Invalid parameters" load init_net_only=maybe
+	loaded && fail "loaded all the same"
+	expect "load" load init_net_only=1
+}
+
+without_it_the_same_namespace_is_served() {
+	unload
+	expect "load" load init_net_only=0
+	has_rlo older || fail "no device"
+	exec 9<"/run/netns/${PREFIX}older"
+	expect "next generation" next_generation "fd 9"
+	exec 9<&-
+	expect_equal "generation" "$(figure generation "$(inum older)")" 2
+}
+
+begin dmesg ethtool sleep
+add_netns older
+load init_net_only=1 || skip_all "the module does not load"
+run_cases \
+	other_namespaces_have_neither_device_nor_state \
+	the_initial_namespace_works \
+	other_namespaces_are_refused_by_name \
+	the_log_line_is_rate_limited \
+	the_parameter_takes_no_nonsense \
+	without_it_the_same_namespace_is_served

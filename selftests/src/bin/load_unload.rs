@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Loading and unloading, with no, one and many namespaces besides the initial one: each has the
+//! device and the state while the module is loaded, and neither before nor after.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
+
+use rnetns_selftests::command::{run, run_all};
+use rnetns_selftests::ktap::{self, Outcome};
+use rnetns_selftests::memory::{self, settled_namespaces, wait_for_namespaces};
+use rnetns_selftests::module::{self, Module};
+use rnetns_selftests::netns::{Netns, has_device};
+
+/// How often in a row. A leak or a stale registration shows at the second time.
+const ROUNDS: u32 = 5;
+
+fn main() -> ExitCode {
+    if let Some(why) = memory::missing() {
+        return ktap::skip_all(&why);
+    }
+    ktap::run(&[
+        ("describes_itself", describes_itself),
+        ("loads_and_unloads_in_the_initial_namespace_alone", || with_namespaces(0)),
+        ("loads_and_unloads_with_one_more_namespace", || with_namespaces(1)),
+        ("loads_and_unloads_with_200_namespaces", || with_namespaces(200)),
+        ("loads_again_and_again", again_and_again),
+        ("does_not_load_twice", twice),
+        ("undoes_everything_when_a_device_name_is_taken", name_taken),
+        ("takes_a_device_in_use_away", in_use),
+    ])
+}
+
+/// The initial namespace and `count` new ones.
+fn namespaces(count: usize) -> Result<Vec<Netns>> {
+    [Netns::own()].into_iter().chain((0..count).map(|_| Netns::new())).collect()
+}
+
+/// How many of these have the device.
+fn devices(namespaces: &[Netns]) -> Result<usize> {
+    let has = namespaces.iter().map(|net| net.run(has_device));
+    Ok(has.collect::<Result<Vec<_>>>()?.into_iter().filter(|&has| has).count())
+}
+
+/// Nothing of the module is left, in any of these.
+fn gone(namespaces: &[Netns]) -> Result<()> {
+    let left = devices(namespaces)?;
+    ensure!(left == 0, "{left} devices left behind");
+    for path in ["/sys/module/rnetns", module::DEBUGFS] {
+        ensure!(!Path::new(path).exists(), "{path} is still there");
+    }
+    Ok(())
+}
+
+fn with_namespaces(count: usize) -> Result<Outcome> {
+    let module = Module::open()?;
+    let at_first = settled_namespaces()?;
+    let namespaces = namespaces(count)?;
+    gone(&namespaces).context("before")?;
+    let loaded = module.load()?;
+    let (devices, want) = (devices(&namespaces)?, namespaces.len());
+    ensure!(devices == want, "{devices} devices, want {want}");
+    let states = module::all()?;
+    for net in &namespaces {
+        ensure!(states.contains_key(&net.inum()), "namespace {} has no state", net.inum());
+    }
+    ensure!(states.len() == want, "{} namespaces have state, want {want}", states.len());
+    loaded.unload()?;
+    gone(&namespaces).context("after")?;
+    drop(namespaces);
+    wait_for_namespaces(at_first)?;
+    Ok(Outcome::Pass)
+}
+
+fn again_and_again() -> Result<Outcome> {
+    let module = Module::open()?;
+    let namespaces = namespaces(2)?;
+    for round in 1..=ROUNDS {
+        let loaded = module.load().with_context(|| format!("round {round}"))?;
+        ensure!(devices(&namespaces)? == 3, "round {round}: devices are missing");
+        loaded.unload().with_context(|| format!("round {round}"))?;
+        gone(&namespaces).with_context(|| format!("round {round}"))?;
+    }
+    Ok(Outcome::Pass)
+}
+
+fn twice() -> Result<Outcome> {
+    let module = Module::open()?;
+    let namespaces = namespaces(1)?;
+    let loaded = module.load()?;
+    match module.try_load() {
+        Err(Errno::EEXIST) => {}
+        Err(error) => bail!("the second time: {error}, want EEXIST"),
+        Ok(second) => {
+            std::mem::forget(second);
+            bail!("loaded twice");
+        }
+    }
+    ensure!(devices(&namespaces)? == 2, "the refused load took devices away");
+    loaded.unload()?;
+    Ok(Outcome::Pass)
+}
+
+/// The name is taken in the last of three: what the others got is taken back.
+fn name_taken() -> Result<Outcome> {
+    let module = Module::open()?;
+    let namespaces = namespaces(2)?;
+    let (taken, others) = namespaces.split_last().context("three namespaces")?;
+    taken.run(|| run_all(&["ip link add rlo type dummy"]))?;
+    // The module loader keeps EEXIST, which a module's init may return too, for itself.
+    match module.try_load() {
+        Err(Errno::EBUSY) => {}
+        Err(error) => bail!("{error}, want EBUSY"),
+        Ok(_) => bail!("loaded although a namespace has a device of that name"),
+    }
+    gone(others)?;
+    // Still the dummy: rlo could not be deleted.
+    taken.run(|| run_all(&["ip link del rlo"]))?;
+    let loaded = module.load().context("without the obstacle")?;
+    ensure!(devices(&namespaces)? == 3, "no device where the name was taken");
+    loaded.unload()?;
+    gone(&namespaces)?;
+    Ok(Outcome::Pass)
+}
+
+fn in_use() -> Result<Outcome> {
+    let module = Module::open()?;
+    let at_first = settled_namespaces()?;
+    let namespaces = namespaces(1)?;
+    let loaded = module.load()?;
+    let busy = &namespaces[1];
+    busy.run(|| {
+        run_all(&[
+            "ip link set rlo up",
+            "ip addr add 192.0.2.1/32 dev rlo",
+            "ip route add 192.0.2.2/32 dev rlo",
+        ])
+    })?;
+    loaded.unload()?;
+    gone(&namespaces)?;
+    let routes = busy.run(|| run("ip route show"))?;
+    ensure!(routes.is_empty(), "routes left: {routes}");
+    drop(namespaces);
+    wait_for_namespaces(at_first)?;
+    Ok(Outcome::Pass)
+}
+
+fn describes_itself() -> Result<Outcome> {
+    let file = Module::path();
+    let field = |name: &str| run(&format!("modinfo -F {name} {}", file.display()));
+    for name in ["description", "author"] {
+        ensure!(!field(name)?.trim().is_empty(), "no {name}");
+    }
+    ensure!(field("license")? == "GPL\n", "license {}", field("license")?);
+    let parameters = field("parm")?;
+    let described = parameters.lines().all(|line| {
+        line.split_once(':')
+            .is_some_and(|(name, text)| name == "init_net_only" && text.len() > " (bool)".len())
+    });
+    ensure!(described && parameters.lines().count() == 1, "parameters: {parameters}");
+    Ok(Outcome::Pass)
+}
