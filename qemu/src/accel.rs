@@ -3,9 +3,9 @@
 //! KVM or not: seen by booting something, not by opening `/dev/kvm`.
 //!
 //! In a nested cloud `/dev/kvm` can open, make a virtual machine, and then never
-//! execute an instruction of it. The probe is a boot sector that says it runs by
-//! ending QEMU with a status of its own. What it found holds until the machine
-//! restarts, so it is asked once.
+//! execute an instruction of it. The probe is a firmware of a dozen instructions,
+//! which says that it runs by ending QEMU with a status of its own. What it found
+//! holds until the machine restarts, so it is asked once.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,16 +28,46 @@ const KVM: &str = "/dev/kvm";
 /// What the probe may take. One that works needs a fifth of a second.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// QEMU's exit status when the boot sector ran: `(0x10 << 1) | 1`.
+/// The smallest firmware that QEMU takes; it ends where 32-bit addresses end.
+const ROM: usize = 64 << 10;
+
+/// QEMU's exit status when the guest ran: `(0x10 << 1) | 1`.
 const RAN: i32 = 33;
 
-/// 16-bit code: write 0x10 to port 0xf4, where QEMU's isa-debug-exit listens.
-const CODE: [u8; 9] = [
-    0xba, 0xf4, 0x00, // mov dx, 0xf4
-    0xb0, 0x10, // mov al, 0x10
-    0xee, // out dx, al
-    0xf4, // hlt
-    0xeb, 0xfd, // jmp back to hlt
+/// The firmware: bytes at places of the ROM. It enters protected mode before it
+/// says anything, since KVM may interpret real mode without the processor's help.
+const CODE: [(usize, &[u8]); 4] = [
+    // A processor's first instruction: jmp 0xff00
+    (0xfff0, &[0xe9, 0x0d, 0xff]),
+    (
+        0xff00,
+        &[
+            0xfa, // cli
+            0x2e, 0x66, 0x0f, 0x01, 0x16, 0x40, 0xff, // lgdt cs:[0xff40]
+            0x0f, 0x20, 0xc0, // mov eax, cr0
+            0x0c, 0x01, // or al, 1
+            0x0f, 0x22, 0xc0, // mov cr0, eax
+            0x66, 0xea, 0x80, 0xff, 0xff, 0xff, 0x08, 0x00, // jmp 8:0xffffff80
+        ],
+    ),
+    (
+        0xff40,
+        &[
+            0x0f, 0x00, 0x48, 0xff, 0xff, 0xff, 0, 0, // 16 bytes at 0xffffff48:
+            0, 0, 0, 0, 0, 0, 0, 0, // no segment,
+            0xff, 0xff, 0, 0, 0, 0x9a, 0xcf, 0, // and 4 GiB of 32-bit code
+        ],
+    ),
+    (
+        0xff80,
+        &[
+            0xba, 0xf4, 0x00, 0x00, 0x00, // mov edx, 0xf4: the port of isa-debug-exit
+            0xb0, 0x10, // mov al, 0x10
+            0xee, // out dx, al
+            0xf4, // hlt
+            0xeb, 0xfd, // jmp back to hlt
+        ],
+    ),
 ];
 
 /// How the guest's processor is made.
@@ -149,12 +179,12 @@ fn store(path: &Path, finding: &Finding) -> Result<()> {
     Ok(())
 }
 
-/// Boots the boot sector.
+/// Starts a guest whose firmware is [`CODE`].
 fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
     let dir = tempfile::tempdir().context("create a scratch folder")?;
-    let disk = boot_sector(dir.path())?;
+    let firmware = firmware(dir.path())?;
     let log = dir.path().join("stderr");
-    let mut command = probe_command(engine, &disk);
+    let mut command = probe_command(engine, &firmware);
     process::announce(&command);
     command.stderr(fs::File::create(&log).with_context(|| format!("create {}", log.display()))?);
     let mut running = interrupt::spawn(&mut command)?;
@@ -169,27 +199,23 @@ fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
     }
 }
 
-fn boot_sector(dir: &Path) -> Result<PathBuf> {
-    let mut sector = [0; 512];
-    sector[..CODE.len()].copy_from_slice(&CODE);
-    // What makes a sector bootable.
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    let path = dir.join("boot.img");
-    fs::write(&path, sector).with_context(|| format!("write {}", path.display()))?;
+fn firmware(dir: &Path) -> Result<PathBuf> {
+    let mut rom = vec![0; ROM];
+    for (place, code) in CODE {
+        rom[place..][..code.len()].copy_from_slice(code);
+    }
+    let path = dir.join("firmware.bin");
+    fs::write(&path, rom).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }
 
-fn probe_command(engine: Engine, disk: &Path) -> Command {
+fn probe_command(engine: Engine, firmware: &Path) -> Command {
     let mut command = Command::new(QEMU);
     command
         .args(["-accel", engine.name(), "-machine", "q35", "-m", "16"])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01"])
-        .arg("-drive")
-        .arg(format!(
-            "format=raw,read-only=on,file={}",
-            disk.display().to_string().replace(',', ",,")
-        ))
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01", "-bios"])
+        .arg(firmware)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command

@@ -71,7 +71,9 @@ impl Decoder {
     /// the kernel printed it.
     pub fn decode(&mut self, finding: &mut Finding) {
         let stack = std::mem::take(&mut finding.stack);
-        finding.stack = stack.into_iter().flat_map(|line| self.line(line)).collect();
+        // The kernel's own way of printing a stack is on top of some.
+        let told = stack.into_iter().skip_while(|line| is_printing(line));
+        finding.stack = told.flat_map(|line| self.line(line)).collect();
     }
 
     /// A frame and, before it, the functions that were inlined into it.
@@ -130,6 +132,12 @@ impl Decoder {
         }
         self.loaded.get(&path)?.as_ref()
     }
+}
+
+fn is_printing(line: &str) -> bool {
+    ["dump_stack+", "dump_stack_lvl+", "__dump_stack+", "show_stack+"]
+        .iter()
+        .any(|name| line.starts_with(name))
 }
 
 fn plain(frame: &Frame) -> String {
@@ -227,4 +235,82 @@ fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::
         }
     }
     Ok(EndianArcSlice::new(data.into(), endian))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// A module as the kernel's build leaves it: an object file, not linked, with
+    /// a function in a section of its own and one inlined into it.
+    fn module(dir: &Path) -> PathBuf {
+        let source = "static inline __attribute__((always_inline)) int read_it(volatile int *p)\n\
+                      {\n\treturn *p;\n}\n\
+                      int first(void) { return 1; }\n\
+                      __attribute__((section(\".init.text\"), noinline)) int second(volatile int *p)\n\
+                      {\n\treturn read_it(p) + 1;\n}\n";
+        fs::create_dir_all(dir.join("src")).unwrap();
+        fs::write(dir.join("src/it.c"), source).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-c", "-g", "-O2", "-fno-pic", "-o", "it-is.ko"])
+            .arg(dir.join("src/it.c"))
+            .current_dir(dir);
+        assert!(cc.status().unwrap().success());
+        dir.join("it-is.ko")
+    }
+
+    fn decoded(dir: &Path, stack: &[&str]) -> (Vec<String>, Vec<String>) {
+        let module = module(dir);
+        let mut decoder = Decoder::new(Path::new("/no/vmlinux"), &[module], &[dir]);
+        let stack = stack.iter().map(|line| (*line).to_owned()).collect();
+        let mut finding = Finding { kind: "oops".into(), text: String::new(), stack, test: None };
+        decoder.decode(&mut finding);
+        (finding.stack, decoder.errors)
+    }
+
+    #[test]
+    fn a_modules_frame_becomes_its_line_and_those_inlined_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stack, errors) = decoded(dir.path(), &["RIP: 0010:second+0x0/0x10 [it_is]"]);
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(stack, ["read_it at src/it.c:3 (inlined)", "second at src/it.c:8 [it_is]"]);
+        let (stack, _) = decoded(dir.path(), &["first+0x1/0x10 [it_is]"]);
+        assert_eq!(stack, ["first at src/it.c:5 [it_is]"]);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_stays_and_says_why_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines =
+            ["f+0x1/0x2", "g+0x1/0x2", "h+0x3/0x4 [other]", "_RNvC6rnetns4xmit+0x5/0x6 [other]"];
+        let (stack, errors) = decoded(dir.path(), &lines);
+        assert_eq!(stack, ["f+0x1", "g+0x1", "h+0x3 [other]", "rnetns::xmit+0x5 [other]"]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("read lines of /no/vmlinux"));
+    }
+
+    #[test]
+    fn the_printing_of_a_stack_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stack, _) =
+            decoded(dir.path(), &["dump_stack_lvl+0x5c/0x80", "dump_stack+0x1/0x2", "f+0x1/0x2"]);
+        assert_eq!(stack, ["f+0x1"]);
+    }
+
+    #[test]
+    fn paths_are_those_of_the_project_or_the_kernel() {
+        let roots = [PathBuf::from("/src/rnetns"), PathBuf::from("/k")];
+        let cases = [
+            ("/src/rnetns/rust/rnetns/lib.rs", "rust/rnetns/lib.rs"),
+            ("/src/rnetns/target/../rust/a.rs", "rust/a.rs"),
+            ("/k/net/core/dev.c", "net/core/dev.c"),
+            ("./arch/x86/a.c", "arch/x86/a.c"),
+            ("../../a.c", "../../a.c"),
+            ("/other/b.c", "/other/b.c"),
+        ];
+        for (path, want) in cases {
+            assert_eq!(shorten(path, &roots), want);
+        }
+    }
 }

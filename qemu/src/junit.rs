@@ -61,3 +61,57 @@ fn case(name: &str, verdict: Verdict, why: &str) -> TestCase {
     }
     TestCase::new(name, status)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::phases::Phases;
+
+    fn test(name: &str, result: Verdict, reason: &str) -> TestReport {
+        TestReport {
+            name: name.into(),
+            result,
+            ms: 1500,
+            reason: reason.into(),
+            cases: Vec::new(),
+            notes: Vec::new(),
+            repeats: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn failures_skips_and_findings_are_cases() {
+        let mut report = Report::not_built("no rust-src".into(), Phases::default());
+        report.tests = vec![
+            test("a.sh", Verdict::Pass, ""),
+            test("b.sh", Verdict::Fail, "v6 < v4\nmore"),
+            test("c.sh", Verdict::Skip, "no veth"),
+        ];
+        report.kernel_findings = vec![crate::kernel_log::Finding {
+            kind: "oops".into(),
+            text: "Oops: 0000".into(),
+            stack: Vec::new(),
+            test: None,
+        }];
+        let text = xml(&report).unwrap();
+        for part in [
+            "<testsuite name=\"selftests\" tests=\"3\" skipped=\"1\" errors=\"0\" failures=\"1\"",
+            "<testcase name=\"a.sh\" time=\"1.500\"",
+            "<failure message=\"v6 &lt; v4\">",
+            "<skipped message=\"no veth\"/>",
+            "<testsuite name=\"guest\" tests=\"2\"",
+            "<failure message=\"no rust-src\">",
+            "kernel log: oops",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_ran_to_its_end_is_a_pass_even_if_tests_failed() {
+        let mut report = Report::not_built(String::new(), Phases::default());
+        report.outcome = Outcome::Test;
+        assert!(!xml(&report).unwrap().contains("<failure"));
+    }
+}

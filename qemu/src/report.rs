@@ -210,3 +210,123 @@ pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     file.persist(path).with_context(|| format!("write {}", path.display()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accel::Engine;
+    use std::time::Duration;
+
+    /// One of each.
+    pub(crate) fn example() -> Report {
+        let test = |name: &str, result, reason: &str| TestReport {
+            name: name.into(),
+            result,
+            ms: 1234,
+            reason: reason.into(),
+            cases: Vec::new(),
+            notes: Vec::new(),
+            repeats: Vec::new(),
+        };
+        let mut flaky = test("rlo.sh", Verdict::Fail, "v6: no route\nmore");
+        flaky.repeats = vec![Verdict::Pass, Verdict::Fail];
+        flaky.notes = vec!["killed what it left running: sleep (7)".into()];
+        flaky.cases = vec![
+            Case { name: "v4".into(), result: Verdict::Pass, reason: String::new() },
+            Case { name: "v6".into(), result: Verdict::Fail, reason: "no route".into() },
+        ];
+        let mut phases = Phases::default();
+        phases.add("boot to PID 1", Duration::from_millis(1400));
+        Report {
+            outcome: Outcome::KernelLog,
+            message: "kernel log in rlo.sh: BUG: KASAN".into(),
+            accel: Some(Accel { used: Engine::Tcg, why: "there is no /dev/kvm".into() }),
+            versions: [("linux".to_owned(), "7.3.4".to_owned())].into(),
+            phases,
+            tests: vec![
+                test("load.sh", Verdict::Pass, ""),
+                flaky,
+                test("veth.sh", Verdict::Skip, "no veth"),
+            ],
+            kernel_findings: vec![Finding {
+                kind: "kasan".into(),
+                text: "BUG: KASAN: double-free".into(),
+                stack: vec!["rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]".into()],
+                test: Some("rlo.sh".into()),
+            }],
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_json_is_what_the_readme_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/results.json");
+        example().write(&path).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json["outcome"], "kernel-log");
+        assert_eq!(json["accel"]["used"], "tcg");
+        assert_eq!(json["accel"]["why"], "there is no /dev/kvm");
+        assert_eq!(json["versions"]["linux"], "7.3.4");
+        assert_eq!(json["phases"][0]["name"], "boot to PID 1");
+        assert_eq!(json["phases"][0]["ms"], 1400);
+        assert_eq!(json["tests"][1]["name"], "rlo.sh");
+        assert_eq!(json["tests"][1]["result"], "fail");
+        assert_eq!(json["tests"][2]["reason"], "no veth");
+        assert_eq!(json["kernel_findings"][0]["kind"], "kasan");
+        assert_eq!(
+            json["kernel_findings"][0]["stack"][0],
+            "rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]"
+        );
+        let again: Report = serde_json::from_value(json).unwrap();
+        assert_eq!(again, example());
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        std::fs::create_dir(&path).unwrap();
+        assert!(example().write(&path).is_err());
+        let left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(left, ["results.json"]);
+    }
+
+    #[test]
+    fn the_ktap_that_is_printed_is_ktap_that_is_understood() {
+        let parsed = crate::ktap::parse(&example().ktap());
+        assert_eq!(parsed.errors, [""; 0]);
+        let told: Vec<(&str, Verdict)> =
+            parsed.cases.iter().map(|case| (case.name.as_str(), case.result)).collect();
+        let want = [
+            ("load.sh", Verdict::Pass),
+            ("rlo.sh/v4", Verdict::Pass),
+            ("rlo.sh/v6", Verdict::Fail),
+            ("rlo.sh", Verdict::Fail),
+            ("veth.sh", Verdict::Skip),
+        ];
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn the_table_is_short_and_ends_with_the_verdict() {
+        let want = "ok    load.sh    1.2 s\n\
+                    FAIL  rlo.sh     1.2 s  v6: no route\n\
+                    \x20       more\n\
+                    \x20       killed what it left running: sleep (7)\n\
+                    skip  veth.sh    1.2 s  no veth\n\
+                    \nkernel log, kasan during rlo.sh:\n\
+                    \x20 BUG: KASAN: double-free\n\
+                    \x20   rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]\n\
+                    not the same every time: rlo.sh: ok FAIL\n\
+                    \nthe kernel log has findings: 1 passed, 1 failed, 1 skipped; \
+                    tcg (there is no /dev/kvm); 1.4 s in all\n\
+                    kernel log in rlo.sh: BUG: KASAN\n";
+        assert_eq!(example().table(), want);
+    }
+}

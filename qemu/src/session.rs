@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -35,6 +34,9 @@ const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How much of one test's output is kept. A test that prints for ever fails; it
 /// does not fill this machine's memory.
 const MOST_OUTPUT: usize = 16 << 20;
+
+/// What the kernel says when the initramfs does not fit.
+const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 
 /// What came of one boot.
 #[derive(Debug)]
@@ -446,6 +448,10 @@ impl<'a> Session<'a> {
             At::Test(index) => format!(" in {}", self.tests[index].name),
             _ => String::new(),
         };
+        // PID 1 comes first in the archive: it can run although what follows is cut off.
+        if self.log.iter().any(|line| line.contains(UNPACKING_FAILED)) {
+            return Some((Outcome::Boot, self.no_memory("while its files were unpacked")));
+        }
         if let Some(panic) = findings.iter().find(|finding| finding.kind == "panic") {
             return Some((Outcome::Panic, self.panicked(panic, &during)));
         }
@@ -466,16 +472,11 @@ impl<'a> Session<'a> {
         let log = self.job.logs.join("kernel.log");
         let said =
             self.log.iter().find_map(|line| line.split_once(LOG_PANIC).map(|(_, text)| text));
-        let memory = self.job.memory_mb;
         let headline = panic.text.lines().next().unwrap_or_default();
         if let Some(said) = said {
             format!("the guest's init panicked{during}: {said}; see {}", log.display())
-        } else if headline.contains("memory") || headline.contains("initrd") && self.out_of_memory()
-        {
-            format!(
-                "the guest ran out of its {memory} MiB of memory{during}: give it more with MEMORY=, see {}",
-                log.display()
-            )
+        } else if headline.contains("memory") {
+            self.no_memory(during.trim_start())
         } else if headline.contains("Attempted to kill init") {
             format!("the guest's init died{during}: {headline}; see {}", log.display())
         } else {
@@ -483,11 +484,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn out_of_memory(&self) -> bool {
-        self.log.iter().any(|line| {
-            line.contains("Out of memory")
-                || line.contains("Initramfs unpacking failed: write error")
-        })
+    fn no_memory(&self, when: &str) -> String {
+        let memory = self.job.memory_mb;
+        let log = self.job.logs.join("kernel.log");
+        format!(
+            "the guest ran out of its {memory} MiB of memory {when}: give it more with MEMORY=, see {}",
+            log.display()
+        )
     }
 
     fn how_late(&self) -> String {
@@ -595,9 +598,4 @@ fn failures(tests: &[TestReport]) -> Option<(Outcome, String)> {
         .map(|test| test.name.as_str())
         .collect();
     (!failed.is_empty()).then(|| (Outcome::Test, format!("failed: {}", failed.join(", "))))
-}
-
-/// Where a run's kernel log is.
-pub fn kernel_log_path(logs: &Path) -> std::path::PathBuf {
-    logs.join("kernel.log")
 }

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -231,10 +231,7 @@ fn read_log(socket: UnixStream, mut file: File, path: &Path, to: &Sender<Said>) 
 impl Vm {
     /// The next thing that it says; `None` when it says nothing for so long.
     pub fn listen(&self, patience: Duration) -> Option<Said> {
-        match self.said.recv_timeout(patience) {
-            Ok(said) => Some(said),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.said.recv_timeout(patience).ok()
     }
 
     /// QEMU's exit status, once it has ended.

@@ -19,6 +19,7 @@ use lab::outcome::Outcome;
 use lab::phases::Phases;
 use lab::report::Report;
 use lab::session::{self, Ended};
+use lab_init::protocol::Status;
 use tempfile::TempDir;
 
 /// A guest to be.
@@ -126,4 +127,289 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
     assert!(!Path::new("/lab-was-here").exists(), "the guest wrote to the host");
     assert_eq!(bench.log("good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nok 2 ping\nnoise\n");
     assert!(bench.log("kernel.log").contains("Linux version "));
+}
+
+#[test]
+fn what_a_test_leaves_behind_fails_it_and_is_gone_for_the_next() {
+    let Some(mut bench) = bench() else { return };
+    bench.test("namespace.sh", &format!("ip netns add left; {GOOD}"));
+    bench.test("device.sh", &format!("ip link add left type dummy; {GOOD}"));
+    bench.test(
+        "process.sh",
+        &format!("setsid sleep 600 <&- >&- 2>&- & unshare -n sleep 600 & sleep 0.5; {GOOD}"),
+    );
+    bench.test(
+        "clean.sh",
+        "echo KTAP version 1; echo 1..2; [ -z \"$(ip netns list)\" ] && echo ok 1 no namespace; \
+         pgrep sleep >&2 || echo ok 2 no process",
+    );
+    let report = bench.report();
+    let namespace = result(&report, "namespace.sh");
+    assert_eq!(namespace, (Verdict::Fail, "left named namespaces behind: left".into()));
+    let device = result(&report, "device.sh");
+    assert_eq!(device.1, "left network devices in the initial namespace: left");
+    assert_eq!(result(&report, "process.sh").0, Verdict::Pass);
+    let process = report.tests.iter().find(|test| test.name == "process.sh").unwrap();
+    assert!(
+        process.notes[0].starts_with("killed what it left running: sleep "),
+        "{:?}",
+        process.notes
+    );
+    assert_eq!(result(&report, "clean.sh"), (Verdict::Pass, String::new()));
+}
+
+#[test]
+fn a_test_that_hangs_is_named_and_the_others_count() {
+    let Some(mut bench) = bench() else { return };
+    bench.test("before.sh", GOOD);
+    bench.test("hangs.sh", "echo KTAP version 1; echo 1..2; echo ok 1 so far; sleep 600");
+    bench.test("after.sh", GOOD);
+    limit(&mut bench, Duration::from_secs(1));
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Timeout);
+    assert_eq!(report.message, "hangs.sh took longer than 3 s");
+    assert_eq!(result(&report, "hangs.sh").1, "took too long and was killed");
+    let hangs = report.tests.iter().find(|test| test.name == "hangs.sh").unwrap();
+    assert_eq!(hangs.cases[0].name, "so far");
+    assert_eq!(result(&report, "before.sh").0, Verdict::Pass);
+    assert_eq!(result(&report, "after.sh").0, Verdict::Pass);
+}
+
+fn limit(bench: &mut Bench, timeout: Duration) {
+    if let Work::Tests { tests, .. } = &mut bench.job.work {
+        tests.iter_mut().for_each(|test| test.timeout = timeout);
+    }
+}
+
+#[test]
+fn a_test_that_is_not_the_same_every_time_is_named() {
+    let Some(mut bench) = bench() else { return };
+    bench.test("steady.sh", GOOD);
+    bench.test(
+        "flaky.sh",
+        &format!("[ -e /tmp/lab-second ] && exit 1; touch /tmp/lab-second; {GOOD}"),
+    );
+    if let Work::Tests { repeat, .. } = &mut bench.job.work {
+        *repeat = 2;
+    }
+    let report = bench.report();
+    let flaky: Vec<&str> = report.flaky().iter().map(|test| test.name.as_str()).collect();
+    assert_eq!(flaky, ["flaky.sh"]);
+    assert!(report.table().contains("not the same every time: flaky.sh: ok FAIL"));
+    assert_eq!(bench.log("steady.sh.2.log"), "KTAP version 1\n1..1\nok 1 good\n");
+}
+
+/// Written by a test, since a kernel without a fault does not fail by itself: the
+/// way from the console to the verdict is the same.
+#[test]
+fn a_report_in_the_kernel_log_fails_tests_that_passed() {
+    let Some(mut bench) = bench() else { return };
+    let say = "dmesg -n 1; echo '<3>unregister_netdevice: waiting for rlo to become free. Usage count = 2' > /dev/kmsg";
+    bench.test("quiet.sh", GOOD);
+    bench.test("loud.sh", &format!("{say}; {GOOD}"));
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::KernelLog);
+    assert_eq!(result(&report, "loud.sh").0, Verdict::Pass);
+    let finding = &report.kernel_findings[0];
+    assert_eq!(
+        (finding.kind.as_str(), finding.test.as_deref()),
+        ("netdevice-leak", Some("loud.sh"))
+    );
+    assert!(
+        report.message.starts_with("kernel log in loud.sh: unregister_netdevice: waiting for rlo")
+    );
+}
+
+/// Signals this test's own QEMU, once it is at work in the guest.
+fn signal_qemu(memory_mb: u32, signal: rustix::process::Signal) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mark = format!("\0-m\0{memory_mb}\0");
+        let qemu = loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let ours = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
+                let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                line.starts_with(b"qemu") && String::from_utf8_lossy(&line).contains(&mark)
+            });
+            if let Some(entry) = ours {
+                break entry.file_name().to_str().unwrap().parse().unwrap();
+            }
+        };
+        std::thread::sleep(Duration::from_secs(8));
+        rustix::process::kill_process(rustix::process::Pid::from_raw(qemu).unwrap(), signal)
+            .unwrap();
+    })
+}
+
+#[test]
+fn a_killed_qemu_is_told_from_a_guest_that_died() {
+    let Some(mut bench) = bench() else { return };
+    bench.job.memory_mb = 517;
+    bench.test("long.sh", "sleep 600").test("next.sh", GOOD);
+    limit(&mut bench, Duration::from_secs(100));
+    let killer = signal_qemu(517, rustix::process::Signal::KILL);
+    let report = bench.report();
+    killer.join().unwrap();
+    assert_eq!(report.outcome, Outcome::Panic);
+    assert!(
+        report.message.starts_with("QEMU was killed by SIGKILL in long.sh"),
+        "{}",
+        report.message
+    );
+    assert_eq!(result(&report, "long.sh").1, "was running when the guest ended");
+    assert_eq!(result(&report, "next.sh").1, "did not run");
+}
+
+#[test]
+fn a_guest_that_stops_talking_is_given_up_on() {
+    let Some(mut bench) = bench() else { return };
+    bench.job.memory_mb = 518;
+    bench.budget.grace = Duration::from_secs(1);
+    bench.budget.settle = Duration::from_secs(1);
+    bench.test("long.sh", "sleep 600");
+    limit(&mut bench, Duration::from_secs(5));
+    let stopper = signal_qemu(518, rustix::process::Signal::STOP);
+    let report = bench.report();
+    stopper.join().unwrap();
+    assert_eq!(report.outcome, Outcome::Timeout);
+    assert!(
+        report.message.starts_with("the guest stopped talking in long.sh: "),
+        "{}",
+        report.message
+    );
+}
+
+#[test]
+fn a_kernel_that_never_starts_pid_1_did_not_boot() {
+    let Some(mut bench) = bench() else { return };
+    bench.budget.boot = Duration::from_millis(200);
+    bench.test("good.sh", GOOD);
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Boot);
+    assert!(report.message.starts_with("PID 1 did not start: "), "{}", report.message);
+    assert_eq!(result(&report, "good.sh").1, "did not run");
+}
+
+#[test]
+fn an_image_that_qemu_refuses_is_named_by_qemus_own_words() {
+    let Some(mut bench) = bench() else { return };
+    bench.kernel.image = bench.dir.path().join("no-such-image");
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Boot);
+    assert!(report.message.contains("QEMU ended with exit status: 1"), "{}", report.message);
+    assert!(report.message.contains("no-such-image"), "{}", report.message);
+}
+
+#[test]
+fn an_init_that_dies_is_a_panic() {
+    let Some(mut bench) = bench() else { return };
+    let source = bench.dir.path().join("init.rs");
+    let init = bench.dir.path().join("init");
+    fs::write(&source, "fn main() { panic!(\"no disk today\") }").unwrap();
+    let mut rustc = std::process::Command::new("rustc");
+    rustc.args(["-Ctarget-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]);
+    assert!(rustc.arg(&init).arg(&source).status().unwrap().success());
+    bench.job.init = init;
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Panic);
+    let want = "the guest's init died: Kernel panic - not syncing: Attempted to kill init!";
+    assert!(report.message.starts_with(want), "{}", report.message);
+    assert!(bench.log("kernel.log").contains("no disk today"));
+}
+
+#[test]
+fn a_guest_without_memory_for_its_files_says_so() {
+    let Some(mut bench) = bench() else { return };
+    let large = bench.dir.path().join("tests/large");
+    fs::write(large, vec![b'x'; 100 << 20]).unwrap();
+    bench.job.memory_mb = 150;
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Boot);
+    assert!(report.message.contains("ran out of its 150 MiB of memory"), "{}", report.message);
+    assert!(report.message.contains("MEMORY="), "{}", report.message);
+}
+
+#[test]
+fn a_test_that_eats_all_memory_is_named() {
+    let Some(mut bench) = bench() else { return };
+    bench.job.memory_mb = 128;
+    bench.test("eater.sh", "tail /dev/zero");
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::KernelLog);
+    let finding = &report.kernel_findings[0];
+    assert_eq!(
+        (finding.kind.as_str(), finding.test.as_deref()),
+        ("out-of-memory", Some("eater.sh"))
+    );
+    assert!(report.message.contains("MEMORY="), "{}", report.message);
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_the_reason() {
+    let Some(bench) = bench() else { return };
+    fs::create_dir(&bench.job.logs).unwrap();
+    std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("kernel.log")).unwrap();
+    let accel = Accel { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    let error = format!("{:#}", run.unwrap_err());
+    assert!(error.contains("kernel.log: No space left on device"), "{error}");
+    assert!(error.contains("make room"), "{error}");
+}
+
+#[test]
+fn a_commands_exit_status_comes_through() {
+    let Some(mut bench) = bench() else { return };
+    fs::write(bench.dir.path().join("here"), "").unwrap();
+    let cases = [
+        ("[ -e here ] && exit 7", Status::Exited(7)),
+        ("kill -SEGV $$", Status::Killed(11)),
+        ("true", Status::Exited(0)),
+    ];
+    for (line, want) in cases {
+        bench.job.work = Work::Command(line.into());
+        let ended = bench.run();
+        assert_eq!((ended.report.outcome, ended.status), (Outcome::Pass, Some(want)), "{line}");
+    }
+}
+
+/// A module of the kernel under test, with some bytes of it replaced.
+fn broken_module(bench: &mut Bench, from: &[u8], to: &[u8]) -> bool {
+    let Some(module) = std::env::var_os("LAB_TEST_MODULE") else {
+        eprintln!("skipped: no LAB_TEST_MODULE; `make test` sets it");
+        return false;
+    };
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(module).unwrap();
+    let places: Vec<usize> =
+        (0..bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "nothing to replace");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    let path = bench.dir.path().join("rnetns.ko");
+    fs::write(&path, bytes).unwrap();
+    bench.job.modules = vec![path];
+    bench.job.load = vec!["rnetns.ko".into()];
+    true
+}
+
+#[test]
+fn a_module_for_another_kernel_is_refused_in_the_kernels_words() {
+    let Some(mut bench) = bench() else { return };
+    if broken_module(&mut bench, b"vermagic=7.", b"vermagic=1.") {
+        let report = bench.report();
+        let (_, reason) = result(&report, "load rnetns.ko");
+        assert!(reason.contains("version magic '1.") && reason.contains("make clean"), "{reason}");
+        assert_eq!(report.outcome, Outcome::Test);
+    }
+}
+
+#[test]
+fn a_module_with_an_unknown_symbol_is_refused_by_its_name() {
+    let Some(mut bench) = bench() else { return };
+    if broken_module(&mut bench, b"\0register_pernet_device\0", b"\0register_pernet_devil_\0") {
+        let report = bench.report();
+        let (_, reason) = result(&report, "load rnetns.ko");
+        assert!(reason.contains("Unknown symbol register_pernet_devil_"), "{reason}");
+        assert_eq!(report.outcome, Outcome::Test);
+    }
 }

@@ -13,10 +13,7 @@ use rustix::system::{RebootCommand, reboot, uname};
 
 /// What every program in the guest starts with.
 const ENVIRONMENT: [(&str, &str); 6] = [
-    (
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    ),
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/root"),
     ("LC_ALL", "C"),
     ("TERM", "dumb"),
@@ -59,11 +56,7 @@ pub fn loopback_up() -> Result<()> {
     request.ifr_ifru.ifru_flags = up.try_into().context("interface flags")?;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is, and keeps no pointer to it.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result < 0 {
-        Err(io::Error::last_os_error().into())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
 /// The end. Nothing to sync: all that is written is in memory. QEMU runs with

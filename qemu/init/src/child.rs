@@ -13,9 +13,7 @@ use anyhow::{Context, Result};
 use lab_init::protocol::{Frame, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, wait};
 
 use crate::port::Port;
 
@@ -41,23 +39,14 @@ impl Program {
     /// Starts a program in a process group of its own, without input.
     pub fn start(command: &mut Command) -> Result<Program> {
         let what = command.get_program().to_string_lossy().into_owned();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("start {what}"))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.process_group(0).spawn().with_context(|| format!("start {what}"))?;
         let pidfd = pidfd_open(pid(&child), PidfdFlags::empty()).context("open a pidfd")?;
         let out = child.stdout.take().context("no standard output")?;
         let err = child.stderr.take().context("no standard error")?;
         let pipes = [pipe(out.into(), Frame::Out)?, pipe(err.into(), Frame::Err)?];
-        Ok(Program {
-            child,
-            pidfd,
-            pipes,
-        })
+        Ok(Program { child, pidfd, pipes })
     }
 
     /// Hands output on until the program ends or its time is over.
@@ -99,10 +88,7 @@ impl Program {
         for pipe in self.pipes.iter().filter(|pipe| pipe.open) {
             fds.push(PollFd::from_borrowed_fd(pipe.file.as_fd(), PollFlags::IN));
         }
-        let left = left
-            .map(Timespec::try_from)
-            .transpose()
-            .context("convert a timeout")?;
+        let left = left.map(Timespec::try_from).transpose().context("convert a timeout")?;
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("wait for a program"),
@@ -139,11 +125,7 @@ impl Pipe {
 
 fn pipe(fd: OwnedFd, frame: fn(Vec<u8>) -> Frame) -> Result<Pipe> {
     fcntl_setfl(&fd, OFlags::NONBLOCK).context("make a pipe non-blocking")?;
-    Ok(Pipe {
-        file: fd.into(),
-        frame,
-        open: true,
-    })
+    Ok(Pipe { file: fd.into(), frame, open: true })
 }
 
 fn pid(child: &Child) -> Pid {
@@ -167,5 +149,5 @@ pub fn status(status: ExitStatus) -> Status {
 /// Takes the status of every orphan that ended. Only while no program of ours
 /// runs, else its status would be lost.
 pub fn reap_orphans() {
-    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }

@@ -28,8 +28,7 @@ impl Since {
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
         let mut file = options.open(KMSG).with_context(|| format!("open {KMSG}"))?;
-        file.seek(SeekFrom::End(0))
-            .with_context(|| format!("seek in {KMSG}"))?;
+        file.seek(SeekFrom::End(0)).with_context(|| format!("seek in {KMSG}"))?;
         Ok(Since(file))
     }
 
@@ -58,10 +57,7 @@ mod tests {
     #[test]
     fn a_record_is_reduced_to_its_text() {
         let record = "6,339,5140900,-;rnetns: Unknown symbol x; (err -2)\n SUBSYSTEM=module\n";
-        assert_eq!(
-            message(record).as_deref(),
-            Some("rnetns: Unknown symbol x; (err -2)")
-        );
+        assert_eq!(message(record).as_deref(), Some("rnetns: Unknown symbol x; (err -2)"));
         assert_eq!(message("nonsense"), None);
     }
 }

@@ -53,27 +53,21 @@ impl Before {
     }
 
     fn processes(&self, found: &mut Found) {
-        let left: Vec<String> = processes()
-            .into_iter()
-            .map(|(pid, name)| format!("{name} ({pid})"))
-            .collect();
+        let left: Vec<String> =
+            processes().into_iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
         if left.is_empty() {
             return;
         }
-        found
-            .notes
-            .push(format!("killed what it left running: {}", left.join(", ")));
+        found.notes.push(format!("killed what it left running: {}", left.join(", ")));
         kill_all();
         let deadline = Instant::now() + Duration::from_secs(5);
         while !processes().is_empty() && Instant::now() < deadline {
             reap_orphans();
             std::thread::sleep(Duration::from_millis(2));
         }
+        reap_orphans();
         for (pid, name) in processes() {
-            found.problems.push(format!(
-                "process {name} ({pid}) cannot be killed:{}",
-                stack(pid)
-            ));
+            found.problems.push(format!("process {name} ({pid}) cannot be killed:{}", stack(pid)));
         }
     }
 
@@ -92,20 +86,13 @@ impl Before {
             std::thread::sleep(Duration::from_millis(5));
         }
         if !gone() {
-            let (before, now) = (
-                self.namespaces.unwrap_or(0),
-                network_namespaces().unwrap_or(0),
-            );
-            found.problems.push(format!(
-                "left {} network namespaces behind",
-                now.saturating_sub(before)
-            ));
+            let (before, now) = (self.namespaces.unwrap_or(0), network_namespaces().unwrap_or(0));
+            found
+                .problems
+                .push(format!("left {} network namespaces behind", now.saturating_sub(before)));
         }
         for pid in cleanup_workers() {
-            found.problems.push(format!(
-                "the end of a network namespace hangs:{}",
-                stack(pid)
-            ));
+            found.problems.push(format!("the end of a network namespace hangs:{}", stack(pid)));
         }
     }
 
@@ -118,9 +105,7 @@ impl Before {
                 Ok(()) => String::new(),
                 Err(error) => format!(", and it does not unload: {error}"),
             };
-            found
-                .problems
-                .push(format!("left module {name} loaded{unloaded}"));
+            found.problems.push(format!("left module {name} loaded{unloaded}"));
         }
     }
 
@@ -129,9 +114,7 @@ impl Before {
         let left: Vec<&str> = now.difference(&self.devices).map(String::as_str).collect();
         if !left.is_empty() {
             let names = left.join(", ");
-            found.problems.push(format!(
-                "left network devices in the initial namespace: {names}"
-            ));
+            found.problems.push(format!("left network devices in the initial namespace: {names}"));
         }
     }
 }
@@ -169,10 +152,7 @@ pub fn kill_all() {
 /// Where a process waits in the kernel, one frame a line.
 pub fn stack(pid: u32) -> String {
     let text = read(&format!("/proc/{pid}/stack")).unwrap_or_default();
-    text.lines()
-        .take(8)
-        .map(|line| format!("\n  {}", line.trim_start_matches("[<0>] ")))
-        .collect()
+    text.lines().take(8).map(|line| format!("\n  {}", line.trim_start_matches("[<0>] "))).collect()
 }
 
 /// Where every user process waits, for a test that took too long.
@@ -210,14 +190,7 @@ fn network_namespaces() -> Option<usize> {
     loop {
         let kind = libc::CLONE_NEWNET.cast_unsigned();
         let size = u32::try_from(size_of::<Request>()).ok()?;
-        let request = Request {
-            size,
-            spare: 0,
-            after,
-            kind,
-            spare2: 0,
-            user_namespace: 0,
-        };
+        let request = Request { size, spare: 0, after, kind, spare2: 0, user_namespace: 0 };
         // SAFETY: the request is complete and its size says so; the kernel writes at most
         // ROOM ids to `ids`, which has that room.
         let got = unsafe { libc::syscall(LISTNS, &raw const request, ids.as_mut_ptr(), ROOM, 0) };
@@ -245,56 +218,37 @@ fn named_namespaces(found: &mut Found) {
             found.notes.push(format!("unmount {path}: {error}"));
         }
     }
-    let names: BTreeSet<&str> = held
-        .iter()
-        .filter_map(|path| Path::new(path).file_name()?.to_str())
-        .collect();
+    let names: BTreeSet<&str> =
+        held.iter().filter_map(|path| Path::new(path).file_name()?.to_str()).collect();
     let names: Vec<&str> = names.into_iter().take(10).collect();
-    found.problems.push(format!(
-        "left named namespaces behind: {}",
-        names.join(", ")
-    ));
+    found.problems.push(format!("left named namespaces behind: {}", names.join(", ")));
 }
 
 fn namespace_mounts(mountinfo: &str) -> Vec<String> {
     let line = |line: &str| {
         let (head, tail) = line.split_once(" - ")?;
-        tail.starts_with("nsfs ")
-            .then(|| head.split(' ').nth(4).map(str::to_owned))?
+        tail.starts_with("nsfs ").then(|| head.split(' ').nth(4).map(str::to_owned))?
     };
     mountinfo.lines().filter_map(line).collect()
 }
 
 /// Faults that go on would hit the next test.
 fn fault_injection(found: &mut Found) {
-    for entry in fs::read_dir("/sys/kernel/debug")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in fs::read_dir("/sys/kernel/debug").into_iter().flatten().flatten() {
         let probability = entry.path().join("probability");
         let on = fs::read_to_string(&probability).is_ok_and(|text| text.trim() != "0");
         if on {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let off = fs::write(&probability, "0").map_or_else(
-                |error| format!(" (not switched off: {error})"),
-                |()| String::new(),
-            );
-            found
-                .notes
-                .push(format!("left fault injection on: {name}{off}"));
+            let off = fs::write(&probability, "0")
+                .map_or_else(|error| format!(" (not switched off: {error})"), |()| String::new());
+            found.notes.push(format!("left fault injection on: {name}{off}"));
         }
     }
 }
 
 fn devices() -> BTreeSet<String> {
-    let entries = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[cfg(test)]

@@ -19,10 +19,7 @@ pub fn load_all(files: &[String], port: &mut Port) -> bool {
             Ok(()) => port.event(&Event::Loaded(file.clone())),
             Err(error) => {
                 let reason = format!("{error:#}");
-                port.event(&Event::NotLoaded {
-                    module: file.clone(),
-                    reason,
-                });
+                port.event(&Event::NotLoaded { module: file.clone(), reason });
                 return false;
             }
         }
@@ -39,16 +36,8 @@ fn load(file: &str) -> Result<()> {
     };
     let name = name_of(file);
     // An errno alone ("exec format error") says little; the kernel log says it all.
-    let said: Vec<String> = log
-        .lines()
-        .into_iter()
-        .filter(|line| line.contains(&name))
-        .collect();
-    if said.is_empty() {
-        bail!("{error}")
-    } else {
-        bail!("{} ({error})", said.join("; "))
-    }
+    let said: Vec<String> = log.lines().into_iter().filter(|line| line.contains(&name)).collect();
+    if said.is_empty() { bail!("{error}") } else { bail!("{} ({error})", said.join("; ")) }
 }
 
 /// Unloads modules, last first; gives what went wrong.

@@ -21,19 +21,12 @@ struct Mount {
 }
 
 const fn plain(target: &'static str, kind: &'static str) -> Mount {
-    Mount {
-        target,
-        kind,
-        options: "",
-    }
+    Mount { target, kind, options: "" }
 }
 
 /// Without these nothing works.
-const KERNEL: [Mount; 3] = [
-    plain("/dev", "devtmpfs"),
-    plain("/proc", "proc"),
-    plain("/sys", "sysfs"),
-];
+const KERNEL: [Mount; 3] =
+    [plain("/dev", "devtmpfs"), plain("/proc", "proc"), plain("/sys", "sysfs")];
 
 /// In the final root. A kind that the kernel does not have is skipped, as it is
 /// the configuration's choice; one that fails to mount is reported.
@@ -42,11 +35,7 @@ const EXTRA: [Mount; 7] = [
     plain("/sys/kernel/tracing", "tracefs"),
     plain("/sys/fs/cgroup", "cgroup2"),
     plain("/sys/fs/bpf", "bpf"),
-    Mount {
-        target: "/dev/pts",
-        kind: "devpts",
-        options: "ptmxmode=666",
-    },
+    Mount { target: "/dev/pts", kind: "devpts", options: "ptmxmode=666" },
     plain("/dev/shm", "tmpfs"),
     // ip-netns keeps its files here: empty at first, whatever the host has.
     plain("/run", "tmpfs"),
@@ -67,18 +56,18 @@ pub fn kernel_filesystems() -> Result<()> {
 /// Makes the host's root, read-only, with a layer of memory over it, our root;
 /// the lab's own files are in it as well.
 pub fn host_root(port: &mut Port) -> Result<()> {
-    make_dirs(&["/host", "/layer", "/root"])?;
+    make_dirs(&["/host", "/layer", "/new"])?;
     bind(HOST_TAG, "/host", "9p", MountFlags::RDONLY, HOST_OPTIONS)?;
     bind("layer", "/layer", "tmpfs", MountFlags::empty(), "mode=0755")?;
     make_dirs(&["/layer/upper", "/layer/work"])?;
-    bind("root", "/root", "overlay", MountFlags::empty(), LAYERS)?;
+    bind("root", "/new", "overlay", MountFlags::empty(), LAYERS)?;
     for mount in &KERNEL {
         carry(mount.target)?;
     }
-    let lab = format!("/root{LAB_DIR}");
+    let lab = format!("/new{LAB_DIR}");
     make_dirs(&[&lab])?;
     mount_bind(LAB_DIR, &lab).with_context(|| format!("bind {LAB_DIR}"))?;
-    enter("/root")?;
+    enter("/new")?;
     extra(port);
     Ok(())
 }
@@ -103,7 +92,7 @@ fn make_dirs(dirs: &[&str]) -> Result<()> {
 
 /// Takes a mount along into the new root.
 fn carry(target: &str) -> Result<()> {
-    let new = format!("/root{target}");
+    let new = format!("/new{target}");
     make_dirs(&[&new])?;
     mount_move(target, &new).with_context(|| format!("move {target} to {new}"))
 }
@@ -141,9 +130,7 @@ fn extra(port: &mut Port) {
 }
 
 fn is_known(filesystems: &str, kind: &str) -> bool {
-    filesystems
-        .lines()
-        .any(|line| line.split_whitespace().last() == Some(kind))
+    filesystems.lines().any(|line| line.split_whitespace().last() == Some(kind))
 }
 
 #[cfg(test)]

@@ -25,9 +25,7 @@ impl Port {
         loop {
             if let Some(path) = find() {
                 let file = File::options().read(true).write(true).open(&path);
-                return Ok(Port(
-                    file.with_context(|| format!("open {}", path.display()))?,
-                ));
+                return Ok(Port(file.with_context(|| format!("open {}", path.display()))?));
             }
             if Instant::now() > deadline {
                 bail!("no virtio port named {PORT} (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");

@@ -194,8 +194,8 @@ impl Frame {
 
     /// Receives a frame; `None` at the end of the stream between two frames.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
-        let mut kind = [0];
-        if from.read(&mut kind)? == 0 {
+        let mut kind = Vec::with_capacity(1);
+        if from.by_ref().take(1).read_to_end(&mut kind)? == 0 {
             return Ok(None);
         }
         let mut length = [0; 4];
@@ -207,14 +207,12 @@ impl Frame {
         let mut bytes = vec![0; length as usize];
         from.read_exact(&mut bytes)?;
         match kind[0] {
-            EVENT => Ok(Some(Frame::Event(
-                serde_json::from_slice(&bytes).map_err(io::Error::other)?,
-            ))),
+            EVENT => {
+                Ok(Some(Frame::Event(serde_json::from_slice(&bytes).map_err(io::Error::other)?)))
+            }
             OUT => Ok(Some(Frame::Out(bytes))),
             ERR => Ok(Some(Frame::Err(bytes))),
-            other => Err(io::Error::other(format!(
-                "a frame of unknown kind {other:#x}"
-            ))),
+            other => Err(io::Error::other(format!("a frame of unknown kind {other:#x}"))),
         }
     }
 }
@@ -234,10 +232,7 @@ mod tests {
     #[test]
     fn frames_arrive_as_they_were_sent() {
         let frames = [
-            Frame::Event(Event::Hello {
-                release: "7.3.4".into(),
-                uptime_ms: 812,
-            }),
+            Frame::Event(Event::Hello { release: "7.3.4".into(), uptime_ms: 812 }),
             Frame::Out(b"ok 1 \xff\n".to_vec()),
             Frame::Err(Vec::new()),
             Frame::Event(Event::End {
@@ -260,25 +255,16 @@ mod tests {
     fn a_torn_stream_is_an_error_not_an_end() {
         let bytes = sent(&[Frame::Out(b"1234".to_vec())]);
         for length in 1..bytes.len() {
-            assert!(
-                Frame::read(&mut &bytes[..length]).is_err(),
-                "{length} bytes"
-            );
+            assert!(Frame::read(&mut &bytes[..length]).is_err(), "{length} bytes");
         }
         assert!(Frame::read(&mut &b"x\0\0\0\0"[..]).is_err(), "unknown kind");
-        assert!(
-            Frame::read(&mut &b"1\xff\xff\xff\xff"[..]).is_err(),
-            "absurd length"
-        );
+        assert!(Frame::read(&mut &b"1\xff\xff\xff\xff"[..]).is_err(), "absurd length");
     }
 
     #[test]
     fn a_job_survives_its_file() {
         let job = Job {
-            work: Work::Shell(Size {
-                rows: 24,
-                columns: 80,
-            }),
+            work: Work::Shell(Size { rows: 24, columns: 80 }),
             load: vec!["rnetns.ko".into()],
             directory: "/src".into(),
             env: vec![("TERM".into(), "xterm".into())],

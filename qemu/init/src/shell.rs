@@ -39,10 +39,7 @@ pub fn interactive(size: Size, job: &Job, port: &mut Port) -> Result<()> {
     let terminal = File::options().read(true).write(true).open(TERMINAL);
     let terminal = terminal.with_context(|| format!("open {TERMINAL}"))?;
     resize(&terminal, size);
-    follow_size(
-        port.listener()?,
-        terminal.try_clone().context("duplicate the terminal")?,
-    );
+    follow_size(port.listener()?, terminal.try_clone().context("duplicate the terminal")?);
     let status = wait_for_shell(terminal, &job.directory)?;
     port.event(&Event::Finished(status));
     Ok(())
@@ -55,10 +52,7 @@ fn wait_for_shell(terminal: File, directory: &str) -> Result<Status> {
         ("/bin/sh", &["-i"])
     };
     let mut shell = Command::new(program);
-    shell
-        .args(arguments)
-        .current_dir(directory)
-        .env("PS1", r"vm:\w# ");
+    shell.args(arguments).current_dir(directory).env("PS1", r"vm:\w# ");
     let copy = || terminal.try_clone().context("duplicate the terminal");
     shell.stdin(copy()?).stdout(copy()?).stderr(copy()?);
     // SAFETY: between fork and exec only two system calls are made. They make the
@@ -96,11 +90,6 @@ fn follow_size(port: File, terminal: File) {
 
 /// A wrong size is ugly, no more.
 fn resize(terminal: &File, size: Size) {
-    let size = Winsize {
-        ws_row: size.rows,
-        ws_col: size.columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     let _ = tcsetwinsize(terminal, size);
 }

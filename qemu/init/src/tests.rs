@@ -25,24 +25,14 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
         let start = Instant::now();
         let status = one(test, port);
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        let mut found = if matches!(status, Status::TimedOut) {
-            hung()
-        } else {
-            Found::default()
-        };
+        let mut found = if matches!(status, Status::TimedOut) { hung() } else { Found::default() };
         reap_orphans();
         let left = before.restore(settle);
         found.problems.extend(left.problems);
         found.notes.extend(left.notes);
         kmsg::write(&format!("{LOG_END}{}", test.name));
         let Found { problems, notes } = found;
-        port.event(&Event::End {
-            index,
-            status,
-            ms,
-            problems,
-            notes,
-        });
+        port.event(&Event::End { index, status, ms, problems, notes });
         if matches!(status, Status::Stuck) {
             // What it holds in the kernel, the others would wait for as well.
             anyhow::bail!("{} is stuck in the kernel", test.name);
@@ -57,10 +47,7 @@ fn try_modules(files: &[String], port: &mut Port) {
     if modules::load_all(files, port) {
         for problem in modules::unload_all(files) {
             let module = files.join(", ");
-            port.event(&Event::NotLoaded {
-                module,
-                reason: problem,
-            });
+            port.event(&Event::NotLoaded { module, reason: problem });
         }
     }
 }
@@ -82,8 +69,5 @@ fn one(test: &Test, port: &mut Port) -> Status {
 /// What still runs after a timeout says where it hangs, if it was not the
 /// program itself.
 fn hung() -> Found {
-    Found {
-        problems: Vec::new(),
-        notes: leftovers::whereabouts(),
-    }
+    Found { problems: Vec::new(), notes: leftovers::whereabouts() }
 }
