@@ -229,10 +229,16 @@ struct Checked {
 
 impl Checked {
     fn tell(&mut self, verdicts: &[Verdict]) {
-        let quiet = self.quiet;
-        self.tally.add(Tally::count(verdicts, |line| {
-            if quiet { eprintln!("{line}") } else { println!("{line}") }
-        }));
+        let tally = Tally::count(verdicts, |line| self.line(line));
+        self.tally.add(tally);
+    }
+
+    fn line(&self, line: &str) {
+        if self.quiet {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
     }
 
     /// What needs a kernel, and what runs on it.
@@ -243,6 +249,7 @@ impl Checked {
         interrupt::check()?;
         let (passed, failed) = lint::unit_tests(lab, &base.kernel, &built.guest);
         self.tally.add(passed);
+        self.line(&format!("ok      {} host tests", passed.passed));
         self.tell(&failed);
         interrupt::check()
     }
