@@ -159,14 +159,17 @@ fn remembered(cache: &Cache) -> Result<Finding> {
     Ok(finding)
 }
 
-/// Identifies machine, boot and QEMU.
+/// Identifies machine, boot, QEMU and probe.
 fn machine() -> Result<String> {
     let boot = "/proc/sys/kernel/random/boot_id";
     let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
     // A container may have none; the boot's id alone is as good as unique.
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let qemu = process::read(Command::new(QEMU).arg("--version"))?;
-    Ok(cache::key([boot, id, qemu]))
+    // Another probe may find something else.
+    let probe =
+        format!("{CODE:?} {}", process::display(&probe_command(Engine::Kvm, Path::new("rom"))));
+    Ok(cache::key([boot, id, qemu, probe]))
 }
 
 fn store(path: &Path, finding: &Finding) -> Result<()> {

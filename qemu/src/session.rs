@@ -77,7 +77,7 @@ pub fn run_within(
         initrd,
         terminal: shell,
     };
-    let vm = vm::start(&machine, &job.logs.join("kernel.log"), &scratch.path().join("stderr"))?;
+    let vm = vm::start(&machine, &job.logs.join("dmesg.log"), &scratch.path().join("stderr"))?;
     let mut session = Session::new(job, budget, vm, guest_tests(job));
     session.follow(phases)?;
     session.judge(kernel, accel, std::mem::take(phases))
@@ -360,11 +360,13 @@ impl<'a> Session<'a> {
 
     /// All that the tests printed, for whoever wants to read it.
     fn keep_output(&self) -> Result<()> {
+        let dir = self.job.logs.join("tests");
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         for (index, round) in self.rounds.iter().enumerate() {
             let repeat = self.rounds.len() > self.distinct();
             let number =
                 if repeat { format!(".{}", index / self.distinct() + 1) } else { String::new() };
-            let path = self.job.logs.join(format!("{}{number}.log", self.tests[index].name));
+            let path = dir.join(format!("{}{number}.log", self.tests[index].name));
             let text = [round.stdout.as_slice(), round.stderr.as_slice()].concat();
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
@@ -469,7 +471,7 @@ impl<'a> Session<'a> {
     }
 
     fn panicked(&self, panic: &Finding, during: &str) -> String {
-        let log = self.job.logs.join("kernel.log");
+        let log = self.job.logs.join("dmesg.log");
         let said =
             self.log.iter().find_map(|line| line.split_once(LOG_PANIC).map(|(_, text)| text));
         let headline = panic.text.lines().next().unwrap_or_default();
@@ -486,7 +488,7 @@ impl<'a> Session<'a> {
 
     fn no_memory(&self, when: &str) -> String {
         let memory = self.job.memory_mb;
-        let log = self.job.logs.join("kernel.log");
+        let log = self.job.logs.join("dmesg.log");
         format!(
             "the guest ran out of its {memory} MiB of memory {when}: give it more with MEMORY=, see {}",
             log.display()
@@ -495,7 +497,7 @@ impl<'a> Session<'a> {
 
     fn how_late(&self) -> String {
         let last = self.log.last().map_or("nothing in its log", |line| line.trim());
-        format!("last line of {}: {last}", self.job.logs.join("kernel.log").display())
+        format!("last line of {}: {last}", self.job.logs.join("dmesg.log").display())
     }
 
     fn disappeared(&self, during: &str) -> String {

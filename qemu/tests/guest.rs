@@ -7,6 +7,7 @@
 //! them in the variables below; a bare `cargo test` has neither.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use lab::phases::Phases;
 use lab::report::Report;
 use lab::session::{self, Ended};
 use lab_init::protocol::Status;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 /// A guest to be.
@@ -125,8 +127,8 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
     assert_eq!(result(&report, "skip.sh"), (Verdict::Skip, "no veth".into()));
     assert_eq!(result(&report, "readonly.sh"), (Verdict::Pass, String::new()));
     assert!(!Path::new("/lab-was-here").exists(), "the guest wrote to the host");
-    assert_eq!(bench.log("good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nok 2 ping\nnoise\n");
-    assert!(bench.log("kernel.log").contains("Linux version "));
+    assert_eq!(bench.log("tests/good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nok 2 ping\nnoise\n");
+    assert!(bench.log("dmesg.log").contains("Linux version "));
 }
 
 #[test]
@@ -196,7 +198,7 @@ fn a_test_that_is_not_the_same_every_time_is_named() {
     let flaky: Vec<&str> = report.flaky().iter().map(|test| test.name.as_str()).collect();
     assert_eq!(flaky, ["flaky.sh"]);
     assert!(report.table().contains("not the same every time: flaky.sh: ok FAIL"));
-    assert_eq!(bench.log("steady.sh.2.log"), "KTAP version 1\n1..1\nok 1 good\n");
+    assert_eq!(bench.log("tests/steady.sh.2.log"), "KTAP version 1\n1..1\nok 1 good\n");
 }
 
 /// Written by a test, since a kernel without a fault does not fail by itself: the
@@ -220,23 +222,37 @@ fn a_report_in_the_kernel_log_fails_tests_that_passed() {
     );
 }
 
-/// Signals this test's own QEMU, once it is at work in the guest.
-fn signal_qemu(memory_mb: u32, signal: rustix::process::Signal) -> std::thread::JoinHandle<()> {
+/// The QEMU whose guest has exactly this much memory: each test that looks for
+/// its own takes another size.
+fn qemu_with(memory_mb: u32) -> Option<Pid> {
+    let mark = format!("\0-m\0{memory_mb}\0");
+    let ours = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.starts_with(b"qemu") && String::from_utf8_lossy(&line).contains(&mark)
+    });
+    Pid::from_raw(ours?.file_name().to_str()?.parse().ok()?)
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1200 {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("waited a minute for {what}");
+}
+
+/// Signals this test's own QEMU, once the guest has begun its first test.
+fn signal_qemu(bench: &Bench, signal: Signal) -> std::thread::JoinHandle<()> {
+    let memory_mb = bench.job.memory_mb;
+    let log = bench.job.logs.join("dmesg.log");
     std::thread::spawn(move || {
-        let mark = format!("\0-m\0{memory_mb}\0");
-        let qemu = loop {
-            std::thread::sleep(Duration::from_millis(20));
-            let ours = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
-                let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                line.starts_with(b"qemu") && String::from_utf8_lossy(&line).contains(&mark)
-            });
-            if let Some(entry) = ours {
-                break entry.file_name().to_str().unwrap().parse().unwrap();
-            }
-        };
-        std::thread::sleep(Duration::from_secs(8));
-        rustix::process::kill_process(rustix::process::Pid::from_raw(qemu).unwrap(), signal)
-            .unwrap();
+        wait_for("the first test", || {
+            fs::read_to_string(&log).ok().filter(|text| text.contains("lab-init: begin"))
+        });
+        let qemu = wait_for("QEMU", || qemu_with(memory_mb));
+        rustix::process::kill_process(qemu, signal).unwrap();
     })
 }
 
@@ -246,7 +262,7 @@ fn a_killed_qemu_is_told_from_a_guest_that_died() {
     bench.job.memory_mb = 517;
     bench.test("long.sh", "sleep 600").test("next.sh", GOOD);
     limit(&mut bench, Duration::from_secs(100));
-    let killer = signal_qemu(517, rustix::process::Signal::KILL);
+    let killer = signal_qemu(&bench, Signal::KILL);
     let report = bench.report();
     killer.join().unwrap();
     assert_eq!(report.outcome, Outcome::Panic);
@@ -267,7 +283,7 @@ fn a_guest_that_stops_talking_is_given_up_on() {
     bench.budget.settle = Duration::from_secs(1);
     bench.test("long.sh", "sleep 600");
     limit(&mut bench, Duration::from_secs(5));
-    let stopper = signal_qemu(518, rustix::process::Signal::STOP);
+    let stopper = signal_qemu(&bench, Signal::STOP);
     let report = bench.report();
     stopper.join().unwrap();
     assert_eq!(report.outcome, Outcome::Timeout);
@@ -313,7 +329,7 @@ fn an_init_that_dies_is_a_panic() {
     assert_eq!(report.outcome, Outcome::Panic);
     let want = "the guest's init died: Kernel panic - not syncing: Attempted to kill init!";
     assert!(report.message.starts_with(want), "{}", report.message);
-    assert!(bench.log("kernel.log").contains("no disk today"));
+    assert!(bench.log("dmesg.log").contains("no disk today"));
 }
 
 #[test]
@@ -347,11 +363,11 @@ fn a_test_that_eats_all_memory_is_named() {
 fn a_full_disk_ends_the_run_with_the_reason() {
     let Some(bench) = bench() else { return };
     fs::create_dir(&bench.job.logs).unwrap();
-    std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("kernel.log")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("dmesg.log")).unwrap();
     let accel = Accel { used: Engine::Tcg, why: String::new() };
     let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
     let error = format!("{:#}", run.unwrap_err());
-    assert!(error.contains("kernel.log: No space left on device"), "{error}");
+    assert!(error.contains("dmesg.log: No space left on device"), "{error}");
     assert!(error.contains("make room"), "{error}");
 }
 
@@ -411,5 +427,92 @@ fn a_module_with_an_unknown_symbol_is_refused_by_its_name() {
         let (_, reason) = result(&report, "load rnetns.ko");
         assert!(reason.contains("Unknown symbol register_pernet_devil_"), "{reason}");
         assert_eq!(report.outcome, Outcome::Test);
+    }
+}
+
+/// Set for a copy of this program that runs under a terminal.
+const IN_TERMINAL: &str = "LAB_TEST_IN_TERMINAL";
+
+/// The other half of the next test.
+#[test]
+fn shell_in_a_terminal() {
+    if std::env::var_os(IN_TERMINAL).is_none() {
+        return;
+    }
+    let mut bench = bench().unwrap();
+    bench.job.work = Work::Shell;
+    println!("ended with {:?}", bench.run().status);
+}
+
+#[test]
+fn a_shell_has_a_terminal_with_job_control() {
+    if bench().is_none() {
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let child = format!(
+        "stty rows 33 cols 99; {} --exact shell_in_a_terminal --nocapture",
+        program.display()
+    );
+    let mut script = std::process::Command::new("script");
+    script.args(["-qfec", &child, "/dev/null"]).env(IN_TERMINAL, "1");
+    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let (mut keys, mut screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+    let mut seen = String::new();
+    for (wait_for, then_type) in [
+        ("vm:", "tty; stty size\n"),
+        ("/dev/hvc0\r\n33 99", "sleep 600\n"),
+        ("sleep 600\r\n", "\x03"),
+        ("^C", "echo status-$?; ip -br link show lo\n"),
+        ("status-130\r\n", "jobs -x true && exit 3\n"),
+        ("ended with Some(Exited(3))", ""),
+    ] {
+        while !seen.contains(wait_for) {
+            let mut bytes = [0; 256];
+            let length = screen.read(&mut bytes).unwrap();
+            assert!(length > 0, "no `{wait_for}` in:\n{seen}");
+            seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        keys.write_all(then_type.as_bytes()).unwrap();
+    }
+    assert!(!seen.contains("no job control"), "{seen}");
+    assert!(script.wait().unwrap().success());
+}
+
+/// Set for a copy of this program that is going to be ended.
+const TO_BE_ENDED: &str = "LAB_TEST_TO_BE_ENDED";
+
+/// The other half of the next test.
+#[test]
+fn lab_to_be_ended() {
+    let Some(memory_mb) = std::env::var_os(TO_BE_ENDED) else { return };
+    lab::interrupt::install().unwrap();
+    let mut bench = bench().unwrap();
+    bench.job.memory_mb = memory_mb.to_str().unwrap().parse().unwrap();
+    bench.test("long.sh", "sleep 600");
+    let accel = Accel { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    assert_eq!(run.unwrap_err().to_string(), "interrupted");
+    println!("ended in good order");
+}
+
+#[test]
+fn a_lab_that_ends_leaves_no_qemu() {
+    if bench().is_none() {
+        return;
+    }
+    for (signal, memory_mb, last_words) in
+        [(Signal::INT, 521, "ended in good order"), (Signal::KILL, 522, "")]
+    {
+        let mut lab = std::process::Command::new(std::env::current_exe().unwrap());
+        lab.args(["--exact", "lab_to_be_ended", "--nocapture"]);
+        lab.env(TO_BE_ENDED, memory_mb.to_string()).stdout(std::process::Stdio::piped());
+        let lab = lab.spawn().unwrap();
+        wait_for("QEMU", || qemu_with(memory_mb));
+        rustix::process::kill_process(Pid::from_child(&lab), signal).unwrap();
+        let said = String::from_utf8(lab.wait_with_output().unwrap().stdout).unwrap();
+        assert!(said.contains(last_words), "{said}");
+        wait_for("QEMU to end", || qemu_with(memory_mb).is_none().then_some(()));
     }
 }
