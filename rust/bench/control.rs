@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files by which measurements are started and read.
+//!
+//! In `/sys/kernel/debug/rnetns_bench/`:
+//!
+//! - `measure`: `state PID` or `traffic PID` measures in the namespace of that process; the write
+//!   returns when it is done. `traffic` wants `lo` and `rlo` up.
+//! - `results`: what the last write to `measure` found, a line each:
+//!   `NAME min_ns=.. median_ns=.. repeats=.. lost=..`, each for one operation.
+//! - `watch`: `LOWER PID UPPER PID` starts the experiment of [`current_namespace`] on two devices,
+//!   each in the namespace of a process; `off` ends it. It holds the devices: end it before they go.
+//! - `attribution`: its counts, `NAME=COUNT` in each line.
+
+use kernel::{
+    debugfs::Scope,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        Mutex, //
+    },
+    uaccess::UserSliceReader, //
+};
+
+use crate::{
+    current_namespace::Experiment,
+    figures::Figure,
+    net::{
+        net_device::NetDevice,
+        ActiveNamespace,
+        Tag, //
+    },
+    state,
+    traffic, //
+};
+
+/// The files, for as long as this exists.
+pub(crate) type Control = Scope<Bench>;
+
+/// The longest command, in bytes.
+const COMMAND_LEN: usize = 96;
+
+/// What the files share.
+#[pin_data]
+pub(crate) struct Bench {
+    #[pin]
+    results: Mutex<KVec<Figure>>,
+    #[pin]
+    experiment: Mutex<Option<Experiment>>,
+}
+
+/// Makes the files.
+pub(crate) fn new() -> impl PinInit<Control> {
+    let bench = pin_init!(Bench {
+        results <- new_mutex!(KVec::new()),
+        experiment <- new_mutex!(None),
+    });
+    Scope::dir(bench, c"rnetns_bench", |bench, dir| {
+        dir.write_only_callback_file(c"measure", bench, &|bench: &Bench, reader| {
+            bench.measure(command(reader)?.to_str()?)
+        });
+        dir.read_callback_file(c"results", bench, &|bench: &Bench, f| {
+            let results = bench.results.lock();
+            results.iter().try_for_each(|figure| figure.show(f))
+        });
+        dir.write_only_callback_file(c"watch", bench, &|bench: &Bench, reader| {
+            bench.watch(command(reader)?.to_str()?)
+        });
+        dir.read_callback_file(c"attribution", bench, &|bench: &Bench, f| {
+            bench
+                .experiment
+                .lock()
+                .as_ref()
+                .map_or(Ok(()), |it| it.show(f))
+        });
+    })
+}
+
+impl Bench {
+    fn measure(&self, command: &str) -> Result {
+        let mut words = command.split_ascii_whitespace();
+        let (Some(what), Some(pid), None) = (words.next(), words.next(), words.next()) else {
+            return Err(EINVAL);
+        };
+        let net = namespace(pid)?;
+        let mut results = self.results.lock();
+        results.clear();
+        *results = match what {
+            "state" => state::measure(&net)?,
+            "traffic" => traffic::measure(&net)?,
+            _ => return Err(EINVAL),
+        };
+        Ok(())
+    }
+
+    fn watch(&self, command: &str) -> Result {
+        let mut words = command.split_ascii_whitespace();
+        let experiment = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("off"), None, None, None) => None,
+            (Some(lower), Some(lower_pid), Some(upper), Some(upper_pid)) => Some(Experiment::new(
+                device(lower, lower_pid)?,
+                device(upper, upper_pid)?,
+            )?),
+            _ => return Err(EINVAL),
+        };
+        *self.experiment.lock() = experiment;
+        Ok(())
+    }
+}
+
+/// What user space has written, without the white space around it.
+fn command(reader: &mut UserSliceReader) -> Result<CString> {
+    let mut buffer = [0u8; COMMAND_LEN];
+    let len = reader.len();
+    let bytes = buffer.get_mut(..len).ok_or(E2BIG)?;
+    reader.read_slice(bytes)?;
+    CString::try_from_fmt(fmt!("{}", core::str::from_utf8(bytes)?.trim()))
+}
+
+/// The namespace of a process.
+fn namespace(pid: &str) -> Result<ARef<ActiveNamespace>> {
+    ActiveNamespace::get_by_pid(pid.parse().map_err(|_| EINVAL)?)
+}
+
+/// A device in the namespace of a process, and that namespace's tag.
+fn device(name: &str, pid: &str) -> Result<(ARef<NetDevice>, Tag)> {
+    let net = namespace(pid)?;
+    let name = CString::try_from_fmt(fmt!("{}", name))?;
+    Ok((net.dev_get_by_name(&name)?, net.tag()))
+}

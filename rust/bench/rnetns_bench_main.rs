@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Measurements of the abstractions and of `rnetns`, with C twins beside the Rust.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`state`] | access to per-namespace state: Rust, C, explicit, by a per-CPU global |
+//! | [`traffic`] | packets per second through `lo` and `rlo` |
+//! | [`current_namespace`] | the per-CPU global as an experiment: where it is wrong |
+//! | [`figures`] | repeats of a measurement, and how they are shown |
+//! | [`control`] | the files in debugfs by which all of it is started and read |
+
+use kernel::prelude::*;
+
+use crate::net::pernet;
+
+#[allow(unreachable_pub)]
+#[path = "../bindings/mod.rs"]
+mod bindings;
+#[allow(dead_code, unreachable_pub, unused_imports)]
+#[path = "../kernel/net/mod.rs"]
+mod net;
+
+mod control;
+mod current_namespace;
+mod figures;
+mod state;
+mod traffic;
+
+use crate::{
+    control::Control,
+    state::{
+        State,
+        Twin, //
+    },
+};
+
+module! {
+    type: RnetnsBench,
+    name: "rnetns_bench",
+    authors: ["rnetns developers"],
+    description: "Measurements of network namespace abstractions in Rust, beside C",
+    license: "GPL",
+}
+
+/// The module while it is loaded. The files go first: they use the rest.
+#[pin_data]
+pub struct RnetnsBench {
+    #[pin]
+    control: Control,
+    #[pin]
+    state: pernet::Registration<State>,
+    twin: Twin,
+}
+
+impl kernel::InPlaceModule for RnetnsBench {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            twin: Twin::register()?,
+            state <- pernet::register_pernet_subsys(),
+            control <- control::new(),
+        })
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding a device, and keeping it.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use core::ptr::NonNull;
+use kernel::{
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    }, //
+};
+
+use super::{
+    net_device::NetDevice,
+    ActiveNamespace, //
+};
+use crate::bindings;
+
+// SAFETY: `dev_hold()` keeps the structure until as many `dev_put()` have followed: unregistering
+// waits for the count (`netdev_run_todo()`), and the end of the device's namespace for that.
+// Whoever borrows a device does so before that wait is over.
+unsafe impl AlwaysRefCounted for NetDevice {
+    fn inc_ref(&self) {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::dev_hold(self.as_raw()) };
+    }
+
+    unsafe fn dec_ref(dev: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference, so that the device is valid.
+        unsafe { bindings::dev_put(dev.as_ptr().cast()) };
+    }
+}
+
+impl ActiveNamespace {
+    /// Looks up a device of this namespace, and holds it.
+    ///
+    /// Wraps `dev_get_by_name()`. May be called from any context; `ENODEV` if there is none. The
+    /// unregistration of a device waits for whoever holds it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn loopback(net: &ActiveNamespace) -> Result<ARef<NetDevice>> {
+    ///     net.dev_get_by_name(c"lo")
+    /// }
+    /// ```
+    pub fn dev_get_by_name(&self, name: &CStr) -> Result<ARef<NetDevice>> {
+        // SAFETY: The namespace is in use, so that its tables of devices are there.
+        let dev = unsafe { bindings::dev_get_by_name(self.as_raw(), name.as_char_ptr()) };
+        let dev = NonNull::new(dev).ok_or(ENODEV)?;
+        // SAFETY: The device was found registered, and `dev_get_by_name()` has counted this
+        // reference; `NetDevice` is transparent over it.
+        Ok(unsafe { ARef::from_raw(dev.cast()) })
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Handlers of packets: who is called for the packets of a protocol, or for all, of one device.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::aref::ARef,
+    types::Opaque, //
+};
+
+use super::{
+    net_device::NetDevice,
+    Namespace, //
+};
+use crate::bindings;
+
+/// Which packets a handler gets: an Ethernet type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protocol(u16);
+
+impl Protocol {
+    /// Every packet, also those that the device sends: `ETH_P_ALL`.
+    pub const ALL: Self = Self(bindings::ETH_P_ALL as u16);
+    /// For experiments on the local network: `ETH_P_802_EX1`.
+    pub const EXPERIMENTAL: Self = Self(bindings::ETH_P_802_EX1 as u16);
+
+    /// The number, in the byte order of this machine.
+    #[inline]
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+/// Where a packet that passes a device goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// The device has received it.
+    Receive,
+    /// The device is about to send it: `PACKET_OUTGOING`.
+    Transmit,
+}
+
+/// A packet that a handler is shown. Others may see it too: nothing can be changed in it.
+///
+/// # Invariants
+///
+/// `skb` is valid for `'a`, and so are its device and that device's namespace.
+pub struct Packet<'a> {
+    skb: NonNull<bindings::sk_buff>,
+    _skb: PhantomData<&'a bindings::sk_buff>,
+}
+
+impl Packet<'_> {
+    /// The device that the packet passes.
+    #[inline]
+    pub fn dev(&self) -> &NetDevice {
+        // SAFETY: By the type invariant packet and device are valid.
+        unsafe {
+            NetDevice::from_raw(
+                (*self.skb.as_ptr())
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .dev
+                    .cast(),
+            )
+        }
+    }
+
+    /// The namespace that the packet is in: that of the device which it passes.
+    #[inline]
+    pub fn net(&self) -> &Namespace {
+        self.dev().net()
+    }
+
+    /// Whether the device receives or sends it.
+    #[inline]
+    pub fn direction(&self) -> Direction {
+        // SAFETY: By the type invariant the packet is valid.
+        match unsafe { bindings::skb_pkt_type(self.skb.as_ptr()) } {
+            bindings::PACKET_OUTGOING => Direction::Transmit,
+            _ => Direction::Receive,
+        }
+    }
+}
+
+/// What is done with packets.
+///
+/// # Examples
+///
+/// Counting them:
+///
+/// ```
+/// struct Count(Atomic<u64>);
+///
+/// impl packet_type::Handler for Count {
+///     fn receive(&self, _packet: &packet_type::Packet<'_>) {
+///         self.0.add(1, Relaxed);
+///     }
+/// }
+/// ```
+pub trait Handler: Send + Sync {
+    /// Sees a packet. Bottom halves are off and RCU is held; runs on several CPUs at once.
+    fn receive(&self, packet: &Packet<'_>);
+}
+
+/// A handler that is called for the packets of a device.
+///
+/// Dropping it ends that, and waits until no call is running: process context, sleeps. It holds the
+/// device, which cannot be unregistered completely before: drop it soon when the device is to go.
+///
+/// # Invariants
+///
+/// `packet_type` is on the list of `dev`, and its callback belongs to `H`.
+#[pin_data(PinnedDrop)]
+pub struct Registration<H: Handler> {
+    // The handler comes first: packets may arrive as soon as `packet_type` is there.
+    handler: H,
+    dev: ARef<NetDevice>,
+    #[pin]
+    packet_type: Opaque<bindings::packet_type>,
+}
+
+// SAFETY: It can be dropped on any thread, and `Handler` is `Send`.
+unsafe impl<H: Handler> Send for Registration<H> {}
+
+// SAFETY: What is reachable by reference is the handler, which is `Sync`, and a device.
+unsafe impl<H: Handler> Sync for Registration<H> {}
+
+/// Calls `handler` for the packets of `protocol` that pass `dev`.
+///
+/// Wraps `dev_add_pack()`. Process context.
+///
+/// # Examples
+///
+/// ```
+/// fn watch<H: packet_type::Handler>(
+///     net: &ActiveNamespace,
+///     handler: H,
+/// ) -> Result<Pin<KBox<packet_type::Registration<H>>>> {
+///     let dev = net.dev_get_by_name(c"eth0")?;
+///     KBox::pin_init(
+///         packet_type::register(dev, packet_type::Protocol::ALL, handler),
+///         GFP_KERNEL,
+///     )
+/// }
+/// ```
+pub fn register<H: Handler>(
+    dev: ARef<NetDevice>,
+    protocol: Protocol,
+    handler: H,
+) -> impl PinInit<Registration<H>, Error> {
+    let raw = dev.as_raw();
+    try_pin_init!(Registration {
+        handler,
+        dev,
+        packet_type <- Opaque::ffi_init(move |packet_type: *mut bindings::packet_type| {
+            // SAFETY: The structure is ours to write, and pinned until `drop` takes it off the
+            // list. `raw` is held by `dev`, which is dropped after that.
+            unsafe {
+                packet_type.write(bindings::packet_type {
+                    type_: protocol.0.to_be(),
+                    dev: raw.cast(),
+                    func: Some(receive::<H>),
+                    ..pin_init::zeroed()
+                });
+                bindings::dev_add_pack(packet_type);
+            }
+        }),
+    }? Error)
+}
+
+impl<H: Handler> Registration<H> {
+    /// The handler.
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The device.
+    pub fn dev(&self) -> &NetDevice {
+        &self.dev
+    }
+}
+
+/// # Safety
+///
+/// Called by the stack only, with a packet of which it gives up one reference, and a
+/// `packet_type` that is part of a [`Registration<H>`].
+unsafe extern "C" fn receive<H: Handler>(
+    skb: *mut bindings::sk_buff,
+    _dev: *mut bindings::net_device,
+    packet_type: *mut bindings::packet_type,
+    _orig_dev: *mut bindings::net_device,
+) -> c_int {
+    let packet_type = Opaque::cast_from(packet_type.cast_const());
+    // SAFETY: The caller promises what it is part of. `drop` waits for running calls, and the
+    // handler was there before the `packet_type` was on a list.
+    let handler =
+        unsafe { &(*kernel::container_of!(packet_type, Registration<H>, packet_type)).handler };
+    if let Some(skb) = NonNull::new(skb) {
+        // INVARIANT: The reference that was given up lasts until it is dropped below; the stack
+        // keeps the device, and that its namespace, while it handles the packet.
+        handler.receive(&Packet {
+            skb,
+            _skb: PhantomData,
+        });
+    }
+    // SAFETY: One reference is ours. Others, if any, are not touched.
+    unsafe { bindings::consume_skb(skb) };
+    0
+}
+
+#[pinned_drop]
+impl<H: Handler> PinnedDrop for Registration<H> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant it is on a list. This waits for a grace period.
+        unsafe { bindings::dev_remove_pack(self.packet_type.get()) };
+    }
+}
