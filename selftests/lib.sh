@@ -16,13 +16,13 @@ KSFT_SKIP=4
 
 # Says why the present case does not pass. The case goes on.
 fail() {
-	printf '# %s\n' "$*"
+	printf '# %s\n' "${*//$'\n'/$'\n'# }"
 	case_failed=1
 }
 
 # Says why the present case cannot tell anything.
 skip() {
-	case_skipped="$*"
+	case_skipped=${*//$'\n'/ }
 }
 
 # Ends the whole test before its first case.

@@ -3,8 +3,9 @@
 //! Programs of the system. They run in the namespace of the calling thread.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,9 +23,25 @@ pub fn run(line: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs several, up to the first that fails.
-pub fn run_all(lines: &[&str]) -> Result<()> {
-    lines.iter().try_for_each(|line| run(line).map(drop))
+/// Runs commands of `ip`, in one process, up to the first that fails.
+pub fn ip(lines: &[&str]) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("start ip")?;
+    let mut stdin = child.stdin.take().context("no pipe to ip")?;
+    stdin.write_all(lines.join("\n").as_bytes()).context("write to ip")?;
+    drop(stdin);
+    let output = child.wait_with_output().context("wait for ip")?;
+    ensure!(
+        output.status.success(),
+        "ip failed: {} ({})",
+        String::from_utf8_lossy(&output.stderr).trim(),
+        lines.join("; ")
+    );
+    Ok(())
 }
 
 /// Makes the packets of the calling thread's namespace to its own addresses travel through `rlo`.

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -71,7 +72,13 @@ pub fn unshare_net() -> Result<(), Errno> {
 }
 
 /// Whether the calling thread's namespace has a device called `rlo`.
+///
+/// Its settings are looked for first: the list of devices asks each for its traffic, which a device
+/// that outlived its module does not survive.
 pub fn has_device() -> Result<bool> {
+    if Path::new("/proc/sys/net/ipv4/conf/rlo").exists() {
+        return Ok(true);
+    }
     let path = "/proc/thread-self/net/dev";
     let devices = fs::read_to_string(path).context(path)?;
     Ok(devices.lines().any(|line| line.trim_start().starts_with("rlo:")))

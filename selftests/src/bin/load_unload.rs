@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
-use rnetns_selftests::command::{run, run_all};
+use rnetns_selftests::command::{ip, run};
 use rnetns_selftests::ktap::{self, Outcome};
 use rnetns_selftests::memory::{self, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Module};
@@ -109,7 +109,7 @@ fn name_taken() -> Result<Outcome> {
     let module = Module::open()?;
     let namespaces = namespaces(2)?;
     let (taken, others) = namespaces.split_last().context("three namespaces")?;
-    taken.run(|| run_all(&["ip link add rlo type dummy"]))?;
+    taken.run(|| ip(&["link add rlo type dummy"]))?;
     // The module loader keeps EEXIST, which a module's init may return too, for itself.
     match module.try_load() {
         Err(Errno::EBUSY) => {}
@@ -118,7 +118,7 @@ fn name_taken() -> Result<Outcome> {
     }
     gone(others)?;
     // Still the dummy: rlo could not be deleted.
-    taken.run(|| run_all(&["ip link del rlo"]))?;
+    taken.run(|| ip(&["link del rlo"]))?;
     let loaded = module.load().context("without the obstacle")?;
     ensure!(devices(&namespaces)? == 3, "no device where the name was taken");
     loaded.unload()?;
@@ -133,11 +133,7 @@ fn in_use() -> Result<Outcome> {
     let loaded = module.load()?;
     let busy = &namespaces[1];
     busy.run(|| {
-        run_all(&[
-            "ip link set rlo up",
-            "ip addr add 192.0.2.1/32 dev rlo",
-            "ip route add 192.0.2.2/32 dev rlo",
-        ])
+        ip(&["link set rlo up", "addr add 192.0.2.1/32 dev rlo", "route add 192.0.2.2/32 dev rlo"])
     })?;
     loaded.unload()?;
     gone(&namespaces)?;

@@ -25,7 +25,7 @@ use nix::sys::socket::{
     SockaddrStorage, sendto, socket,
 };
 
-use rnetns_selftests::command::run_all;
+use rnetns_selftests::command::ip;
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::module::{Figures, Loaded, Module, Traffic};
 use rnetns_selftests::netns::Netns;
@@ -94,12 +94,12 @@ impl Scene {
 /// `rlo` leads to 192.0.2.2 and .3. Without IPv6, which would send packets of its own.
 fn rlo_up() -> Result<()> {
     std::fs::write("/proc/sys/net/ipv6/conf/rlo/disable_ipv6", "1").context("disable IPv6")?;
-    run_all(&[
-        "ip link set lo up",
-        "ip link set rlo up",
-        "ip addr add 192.0.2.1/32 dev rlo",
-        "ip route add 192.0.2.2/32 dev rlo",
-        "ip route add 192.0.2.3/32 dev rlo",
+    ip(&[
+        "link set lo up",
+        "link set rlo up",
+        "addr add 192.0.2.1/32 dev rlo",
+        "route add 192.0.2.2/32 dev rlo",
+        "route add 192.0.2.3/32 dev rlo",
     ])
 }
 
@@ -196,11 +196,9 @@ fn link_address(ifindex: u32) -> Result<LinkAddr> {
 
 /// A and B share a link.
 fn connect(scene: &Scene) -> Result<()> {
-    let to_b = format!("ip link add veth0 type veth peer name veth0 netns {}", scene.b.path());
-    scene.a.run(|| {
-        run_all(&[&to_b, "ip link set veth0 up", "ip addr add 198.51.100.1/24 dev veth0"])
-    })?;
-    scene.b.run(|| run_all(&["ip link set veth0 up", "ip addr add 198.51.100.2/24 dev veth0"]))
+    let to_b = format!("link add veth0 type veth peer name veth0 netns {}", scene.b.path());
+    scene.a.run(|| ip(&[&to_b, "link set veth0 up", "addr add 198.51.100.1/24 dev veth0"]))?;
+    scene.b.run(|| ip(&["link set veth0 up", "addr add 198.51.100.2/24 dev veth0"]))
 }
 
 fn forwarded() -> Result<Outcome> {
@@ -210,7 +208,7 @@ fn forwarded() -> Result<Outcome> {
         // Only what comes from B is forwarded, not what rlo receives: that would go in circles.
         std::fs::write("/proc/sys/net/ipv4/conf/veth0/forwarding", "1").context("forward")
     })?;
-    scene.b.run(|| run_all(&["ip route replace 192.0.2.2/32 via 198.51.100.1"]))?;
+    scene.b.run(|| ip(&["route replace 192.0.2.2/32 via 198.51.100.1"]))?;
     let (a, b) = scene.counted(|| {
         scene.b.run(|| {
             send_udp(&udp()?, "192.0.2.2:9")?;
@@ -229,18 +227,18 @@ fn forwarded() -> Result<Outcome> {
 /// moved: socket and route of a packet are in two namespaces, and the socket goes along.
 fn tunnel() -> Result<Outcome> {
     let scene = Scene::new()?;
-    let made = scene.a.run(|| run_all(&["ip link add rnetns-t type geneve id 1 remote 192.0.2.3"]));
+    let made = scene.a.run(|| ip(&["link add rnetns-t type geneve id 1 remote 192.0.2.3"]));
     if let Err(error) = made {
         return Ok(Outcome::Skip(format!("no Geneve tunnels (CONFIG_GENEVE): {error:#}")));
     }
-    let to_b = format!("ip link set rnetns-t netns {}", scene.b.path());
-    scene.a.run(|| run_all(&[&to_b]))?;
+    let to_b = format!("link set rnetns-t netns {}", scene.b.path());
+    scene.a.run(|| ip(&[&to_b]))?;
     scene.b.run(|| {
         std::fs::write("/proc/sys/net/ipv6/conf/rnetns-t/disable_ipv6", "1").context("IPv6")?;
-        run_all(&[
-            "ip link set rnetns-t up",
-            "ip addr add 203.0.113.1/24 dev rnetns-t",
-            "ip neigh add 203.0.113.2 lladdr 02:00:00:00:00:02 dev rnetns-t",
+        ip(&[
+            "link set rnetns-t up",
+            "addr add 203.0.113.1/24 dev rnetns-t",
+            "neigh add 203.0.113.2 lladdr 02:00:00:00:00:02 dev rnetns-t",
         ])
     })?;
     let (a, b) = scene.counted(|| scene.b.run(|| send_udp(&udp()?, "203.0.113.2:9")))?;
