@@ -21,6 +21,7 @@ use crate::net::{
         Setup,
         XmitResult, //
     },
+    packet_type,
     pcpu_counters::PcpuCounters,
     pernet::{
         self,
@@ -34,6 +35,7 @@ use crate::net::{
         ReceivedSkBuff,
         SkBuff, //
     },
+    xmit,
     ActiveNamespace,
     Namespace,
     Tag, //
@@ -43,6 +45,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rcu, //
     },
     time::{

@@ -25,6 +25,7 @@ use kernel::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
+    sync::rcu,
     types::Opaque, //
 };
 
@@ -71,19 +72,34 @@ impl NetDevice {
         self.inner.get()
     }
 
-    /// The namespace that the device is in: `dev_net()`.
+    /// The namespace that the device is in now: `dev_net_rcu()`.
+    ///
+    /// Devices move, and the namespace that one has left may end: hence the guard.
     ///
     /// # Examples
     ///
     /// ```
     /// fn is_in(dev: &NetDevice, net: &Namespace) -> bool {
-    ///     dev.net().tag() == net.tag()
+    ///     let guard = rcu::read_lock();
+    ///     dev.net(&guard).tag() == net.tag()
     /// }
     /// ```
     #[inline]
-    pub fn net(&self) -> &Namespace {
-        // SAFETY: By the type invariant device and namespace are valid. A move to another
-        // namespace may run at the same time: the pointer is read whole, as `dev_net_rcu()` does.
+    pub fn net<'g>(&self, _guard: &'g rcu::Guard) -> &'g Namespace {
+        // SAFETY: The guard is RCU, held for `'g`.
+        unsafe { self.net_rcu() }
+    }
+
+    /// The namespace that the device is in now, where the caller is known to hold RCU.
+    ///
+    /// # Safety
+    ///
+    /// For `'a`, RCU must be held, or the device unable to change its namespace and valid.
+    #[inline]
+    pub(super) unsafe fn net_rcu<'a>(&self) -> &'a Namespace {
+        // SAFETY: By the type invariant the device is valid, and so is its namespace: one that it
+        // leaves meanwhile lives on until the end of the RCU critical section. The pointer is read
+        // whole, as `dev_net_rcu()` does.
         unsafe { Namespace::from_raw((&raw const (*self.as_raw()).nd_net.net).read_volatile()) }
     }
 
@@ -115,6 +131,14 @@ impl core::ops::Deref for OwnNetDevice {
 }
 
 impl OwnNetDevice {
+    /// The namespace that the device is in, from its registration to its end.
+    #[inline]
+    pub fn net(&self) -> &Namespace {
+        // SAFETY: `register` makes devices that cannot be moved, and a device that is registered
+        // keeps its namespace.
+        unsafe { self.dev.net_rcu() }
+    }
+
     /// # Safety
     ///
     /// `ptr` must be registered, by [`register`], and stay valid for `'a`.

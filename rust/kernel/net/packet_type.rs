@@ -76,7 +76,8 @@ impl Packet<'_> {
     /// The namespace that the packet is in: that of the device which it passes.
     #[inline]
     pub fn net(&self) -> &Namespace {
-        self.dev().net()
+        // SAFETY: The stack holds RCU while it calls handlers, whom the packet is only lent to.
+        unsafe { self.dev().net_rcu() }
     }
 
     /// Whether the device receives or sends it.

@@ -36,7 +36,8 @@ pub enum RxResult {
 /// # Invariants
 ///
 /// `skb` points to a valid packet that this value owns. Its `dev` is set, to a device that stays
-/// valid while this value exists: the device whose callback the packet was given to.
+/// valid while this value exists: the device whose callback the packet was given to. That callback
+/// runs under RCU, and the value, which is neither `Send` nor `Sync`, cannot outlive it.
 pub struct SkBuff {
     skb: NonNull<bindings::sk_buff>,
 }
@@ -47,7 +48,7 @@ impl SkBuff {
     /// # Safety
     ///
     /// `skb` must be valid and owned by the caller, who hands it over. `skb->dev` must be set, and
-    /// that device must stay valid for as long as the value exists.
+    /// that device must stay valid, and RCU held, for as long as the value exists.
     pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: The caller promises all of it.
         Self { skb }
@@ -105,7 +106,8 @@ impl SkBuff {
     /// ```
     #[inline]
     pub fn net(&self) -> &Namespace {
-        self.dev().net()
+        // SAFETY: By the type invariant a callback holds RCU for as long as `self` exists.
+        unsafe { self.dev().net_rcu() }
     }
 
     /// The socket that sent the packet, if it is known and [`orphan`](Self::orphan) has not cut it.
