@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use lab::accel::{Engine, Verdict as Accel};
@@ -444,40 +445,80 @@ fn shell_in_a_terminal() {
     println!("ended with {:?}", bench.run().status);
 }
 
+/// A program in a terminal, driven by what it shows.
+struct Screen {
+    script: std::process::Child,
+    keys: std::process::ChildStdin,
+    shown: mpsc::Receiver<Vec<u8>>,
+    /// What was shown and not waited for yet.
+    text: String,
+}
+
+impl Screen {
+    fn of(command: &str) -> Screen {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qfec", command, "/dev/null"]).env(IN_TERMINAL, "1");
+        script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut script = script.spawn().unwrap();
+        let (keys, mut out) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
+        let (sender, shown) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 256];
+            while let Ok(length @ 1..) = out.read(&mut bytes) {
+                let _ = sender.send(bytes[..length].to_vec());
+            }
+        });
+        Screen { script, keys, shown, text: String::new() }
+    }
+
+    /// Waits until this is shown after what was waited for before.
+    fn wait_for(&mut self, what: &str) {
+        while !self.text.contains(what) {
+            match self.shown.recv_timeout(Duration::from_secs(60)) {
+                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => {
+                    self.script.kill().unwrap();
+                    panic!("no `{what}` in:\n{}", self.text);
+                }
+            }
+        }
+        let end = self.text.find(what).unwrap() + what.len();
+        self.text.drain(..end);
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+}
+
 #[test]
 fn a_shell_has_a_terminal_with_job_control() {
     if bench().is_none() {
         return;
     }
     let program = std::env::current_exe().unwrap();
-    let child = format!(
-        "stty rows 33 cols 99; {} --exact shell_in_a_terminal --nocapture",
-        program.display()
-    );
-    let mut script = std::process::Command::new("script");
-    script.args(["-qfec", &child, "/dev/null"]).env(IN_TERMINAL, "1");
-    script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut script = script.spawn().unwrap();
-    let (mut keys, mut screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
-    let mut seen = String::new();
-    for (wait_for, then_type) in [
-        ("vm:", "tty; stty size\n"),
-        ("/dev/hvc0\r\n33 99", "sleep 600\n"),
-        ("sleep 600\r\n", "\x03"),
-        ("^C", "echo status-$?; ip -br link show lo\n"),
-        ("status-130\r\n", "jobs -x true && exit 3\n"),
-        ("ended with Some(Exited(3))", ""),
+    let program = program.display();
+    let command =
+        format!("stty rows 33 cols 99; {program} --exact shell_in_a_terminal --nocapture");
+    let mut screen = Screen::of(&command);
+    // The quotes keep what is typed, which is shown as well, apart from its result.
+    for (line, result) in [
+        ("tty; stty size", "/dev/hvc0\r\n33 99\r\n"),
+        ("case $- in *m*) echo job''-control;; esac", "job-control\r\n"),
     ] {
-        while !seen.contains(wait_for) {
-            let mut bytes = [0; 256];
-            let length = screen.read(&mut bytes).unwrap();
-            assert!(length > 0, "no `{wait_for}` in:\n{seen}");
-            seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
-        }
-        keys.write_all(then_type.as_bytes()).unwrap();
+        screen.wait_for("# ");
+        screen.type_in(&format!("{line}\n"));
+        screen.wait_for(result);
     }
-    assert!(!seen.contains("no job control"), "{seen}");
-    assert!(script.wait().unwrap().success());
+    screen.wait_for("# ");
+    screen.type_in("sh -c 'echo started-$((1+1)); sleep 600'\n");
+    screen.wait_for("started-2");
+    screen.type_in("\x03");
+    screen.wait_for("# ");
+    screen.type_in("echo status-$?; exit 3\n");
+    screen.wait_for("status-130\r\n");
+    screen.wait_for("ended with Some(Exited(3))");
+    assert!(screen.script.wait().unwrap().success());
 }
 
 /// Set for a copy of this program that is going to be ended.
