@@ -154,7 +154,7 @@ fn received_timestamp() -> Result<Outcome> {
         let realtime = nix::libc::sock_txtime { clockid: nix::libc::CLOCK_REALTIME, flags: 0 };
         setsockopt(&sender, TxTime, &realtime).context("choose the time of sending")?;
         let before = now()?;
-        let long_ago = 1_000_000_000;
+        let long_ago = 1;
         sendmsg::<SockaddrStorage>(
             sender.as_raw_fd(),
             &[std::io::IoSlice::new(b"x")],
