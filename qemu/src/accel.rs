@@ -78,6 +78,9 @@ pub enum Engine {
     Kvm,
     /// Translation of every instruction.
     Tcg,
+    /// The same on one processor, whose clock ticks once for each instruction: to
+    /// count them.
+    Counting,
 }
 
 impl Engine {
@@ -86,6 +89,7 @@ impl Engine {
         match self {
             Engine::Kvm => "kvm",
             Engine::Tcg => "tcg",
+            Engine::Counting => "tcg-icount",
         }
     }
 }

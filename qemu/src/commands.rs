@@ -2,10 +2,14 @@
 
 //! What each command does, in its order.
 
+use std::fs;
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use lab_init::protocol::Status;
 
 use crate::accel::{self, Engine};
+use crate::bench;
 use crate::cache;
 use crate::cli::{Accel, Action, Cli, TestArgs};
 use crate::compile_fail;
@@ -36,10 +40,8 @@ use crate::tools::Machine;
 const MEMORY_MB: u32 = 1024;
 /// The module, as the guest loads it.
 const MODULE: &str = "rnetns.ko";
-/// The module that measures.
-const BENCH: &str = "rnetns_bench.ko";
-/// What makes it measure, and prints what it found.
-const MEASURE: &str = "sh /lab/selftests/bench.sh";
+/// How long one run of all measurements may take with KVM.
+const BENCH_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the command; gives the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
@@ -126,10 +128,16 @@ impl Command<'_> {
         load: &[&str],
         phases: Phases,
     ) -> Result<Ended> {
+        let job = self.job(built, work, load)?;
+        let accel = accel::choose(self.engine, &self.lab.cache)?;
+        session::run(&job, &base.kernel, &accel, phases)
+    }
+
+    fn job(&self, built: &Built, work: Work, load: &[&str]) -> Result<Job> {
         let lab = self.lab;
         let mut selftests = vec![lab.root.join("selftests")];
         selftests.extend(built.guest.selftests.iter().cloned());
-        let job = Job {
+        Ok(Job {
             work,
             modules: built.modules.clone(),
             load: load.iter().map(|name| (*name).to_owned()).collect(),
@@ -139,9 +147,7 @@ impl Command<'_> {
             memory_mb: MEMORY_MB,
             logs: lab.target.join("logs"),
             root: lab.root.clone(),
-        };
-        let accel = accel::choose(self.engine, &lab.cache)?;
-        session::run(&job, &base.kernel, &accel, phases)
+        })
     }
 
     /// Writes the reports and the last lines.
@@ -185,17 +191,53 @@ impl Command<'_> {
         })
     }
 
+    /// Measures time, then instructions, and sets both side by side.
     fn bench(&self) -> Result<u8> {
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
-        if !built.modules.iter().any(|path| path.ends_with(BENCH)) {
-            bail!("there is no {BENCH} to measure with");
+        if !built.modules.iter().any(|path| path.ends_with(bench::MODULE)) {
+            bail!("there is no {} to measure with", bench::MODULE);
         }
-        let work = Work::Command(MEASURE.to_owned());
-        let ended = self.boot(&base, &built, work, &[MODULE, BENCH], phases)?;
-        self.write(&ended.report)?;
-        Ok(ended.status.map_or(ended.report.outcome.exit_code(), exit_status))
+        let engine = accel::choose(self.engine, &self.lab.cache)?;
+        let counting =
+            accel::Verdict { used: Engine::Counting, why: "to count instructions".to_owned() };
+        let mut outputs = Vec::new();
+        for (accel, what) in [(&engine, "time"), (&counting, "instructions")] {
+            say(&format!("measuring {what}"));
+            match self.measure(&base, &built, accel)? {
+                Ok(output) => outputs.push(output),
+                Err(report) => {
+                    eprint!("{}", report.table());
+                    return Ok(report.outcome.exit_code());
+                }
+            }
+        }
+        let results = bench::results(&engine, &outputs[0], &outputs[1])?;
+        results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
+        print!("{}", results.table());
+        Ok(0)
+    }
+
+    /// What the measurements print; the report instead, if they did not pass.
+    fn measure(
+        &self,
+        base: &Base,
+        built: &Built,
+        accel: &accel::Verdict,
+    ) -> Result<std::result::Result<String, Report>> {
+        let script = self.lab.root.join(bench::SCRIPT);
+        let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
+        let mut job = self.job(built, Work::Tests { tests: vec![test], repeat: 1 }, &[])?;
+        job.selftests.push(script);
+        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        if report.outcome != Outcome::Pass {
+            return Ok(Err(report));
+        }
+        let log = job.logs.join(format!("{name}.log"));
+        let output = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+        Ok(Ok(output))
     }
 
     fn lint(&self) -> Result<u8> {

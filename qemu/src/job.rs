@@ -135,7 +135,7 @@ pub struct Budget {
 impl Budget {
     /// For this engine and kernel.
     pub fn of(engine: Engine, kernel: &Kernel) -> Budget {
-        let translated = if engine == Engine::Tcg { 3 } else { 1 };
+        let translated = if engine == Engine::Kvm { 1 } else { 3 };
         let debug = if kernel.debug { 3 } else { 1 };
         let scale = translated * debug;
         Budget {

@@ -13,6 +13,7 @@
 pub mod accel;
 pub mod apt;
 pub mod base;
+pub mod bench;
 pub mod cache;
 pub mod cli;
 pub mod commands;

@@ -144,11 +144,16 @@ fn command(machine: &Machine, ends: &Ends) -> Command {
 /// most races need two and most machines have them. `max` under TCG: all that it
 /// can translate, where the default processor is one of 2003.
 fn processor(command: &mut Command, machine: &Machine) {
-    let (accel, cpu) = match machine.engine {
-        Engine::Kvm => ("kvm", "host"),
-        Engine::Tcg => ("tcg,thread=multi", "max"),
+    let (accel, cpu, number) = match machine.engine {
+        Engine::Kvm => ("kvm", "host", "2"),
+        Engine::Tcg => ("tcg,thread=multi", "max", "2"),
+        Engine::Counting => ("tcg,thread=single", "max", "1"),
     };
-    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2"]);
+    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", number]);
+    if machine.engine == Engine::Counting {
+        // A nanosecond for each instruction; idle time is skipped, not waited for.
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
     command.arg("-m").arg(machine.memory_mb.to_string());
 }
 
@@ -308,6 +313,8 @@ mod tests {
         }
         assert!(!tcg.contains("virtconsole"));
         assert!(arguments(&machine(Engine::Kvm, false)).contains("-accel kvm -cpu host"));
+        let counting = arguments(&machine(Engine::Counting, false));
+        assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
         assert!(arguments(&machine(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
     }
 
