@@ -18,3 +18,10 @@ __rust_helper void rust_helper_this_cpu_add_u64(u64 __percpu *ptr, u64 val)
 {
 	this_cpu_add(*ptr, val);
 }
+
+__rust_helper void rust_helper_this_cpu_add_u64_pair(u64 __percpu *ptr,
+						     u64 first, u64 second)
+{
+	this_cpu_add(ptr[0], first);
+	this_cpu_add(ptr[1], second);
+}

@@ -68,18 +68,21 @@ impl net_device::Operations for Rlo {
             .tso_max_size_unlimited();
     }
 
+    #[inline]
     fn start_xmit(net: &Namespace, dev: &OwnNetDevice, mut skb: SkBuff) -> XmitResult {
         skb.tx_timestamp();
         // The clocks of sending and receiving differ.
         skb.clear_tstamp();
         count_sent(net, &skb);
         skb.orphan();
-        // The packet is going to be queued, and a route that it has must last for that.
-        skb.dst_force();
-        // A route that led here need not be one that delivers, as those are which lead to `lo`.
-        // Without one, the packet is routed where it comes in.
-        if !skb.dst_is_local() {
-            skb.dst_drop();
+        if skb.has_dst() {
+            // The packet is going to be queued, and its route must last for that.
+            skb.dst_force();
+            // A route that led here need not be one that delivers, as those are which lead to
+            // `lo`. Without one, the packet is routed where it comes in.
+            if !skb.dst_is_local() {
+                skb.dst_drop();
+            }
         }
         if receive(dev, skb).is_none() {
             count(net, Counter::Dropped, 1);
@@ -126,14 +129,12 @@ fn count_sent(net: &Namespace, skb: &SkBuff) {
     let Ok(state) = State::of(net, &guard) else {
         return;
     };
-    state.count(Counter::DevicePackets, 1);
-    state.count(Counter::DeviceBytes, len);
+    state.count_packet(Counter::DevicePackets, len);
     let Some(sock) = skb.sock() else {
         return;
     };
     if let Ok(state) = State::of(sock.net(), &guard) {
-        state.count(Counter::SocketPackets, 1);
-        state.count(Counter::SocketBytes, len);
+        state.count_packet(Counter::SocketPackets, len);
     }
 }
 

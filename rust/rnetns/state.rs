@@ -31,16 +31,13 @@ use crate::{
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Counter {
-    /// Packets that left by `rlo`: counted in the device's namespace.
-    DevicePackets,
-    /// Their bytes.
-    DeviceBytes,
-    /// Packets that a socket of this namespace sent through an `rlo`, its own or another's.
-    SocketPackets,
-    /// Their bytes.
-    SocketBytes,
+    /// Packets that left by `rlo`, counted in the device's namespace; then their bytes.
+    DevicePackets = 0,
+    /// Packets that a socket of this namespace sent through an `rlo`, its own or another's; then
+    /// their bytes.
+    SocketPackets = 2,
     /// Packets that `rlo` could not deliver to itself.
-    Dropped,
+    Dropped = 4,
 }
 
 const COUNTERS: usize = 5;
@@ -93,6 +90,12 @@ impl State {
     #[inline]
     pub(crate) fn count(&self, counter: Counter, value: u64) {
         self.counters.add(counter as usize, value);
+    }
+
+    /// Counts a packet of `len` bytes: `packets`, and the counter of bytes that follows it.
+    #[inline]
+    pub(crate) fn count_packet(&self, packets: Counter, len: u64) {
+        self.counters.add_pair(packets as usize, 1, len);
     }
 
     /// Begins a new generation.

@@ -23,7 +23,8 @@ use crate::bindings;
 /// ```
 /// let counters = PcpuCounters::<2>::new()?;
 /// counters.add(1, 60);
-/// assert_eq!(counters.sum(1), 60);
+/// counters.add_pair(0, 1, 40);
+/// assert_eq!(counters.sum(1), 100);
 /// # Ok::<(), Error>(())
 /// ```
 pub struct PcpuCounters<const N: usize> {
@@ -72,6 +73,19 @@ impl<const N: usize> PcpuCounters<N> {
         // SAFETY: By the type invariant there are `N` counters, and `index` is below that.
         // `this_cpu_add()` wants nothing but a valid per-CPU pointer.
         unsafe { bindings::this_cpu_add_u64(self.counters.as_ptr().wrapping_add(index), value) };
+    }
+
+    /// Adds to counter `index` and to the next one, on this CPU: packets and their bytes, say.
+    ///
+    /// As two [`add`](Self::add), by one call. Nothing is counted if either is out of range.
+    #[inline]
+    pub fn add_pair(&self, index: usize, first: u64, second: u64) {
+        if index >= N.saturating_sub(1) {
+            return;
+        }
+        let counter = self.counters.as_ptr().wrapping_add(index);
+        // SAFETY: As in `add`; `index + 1` is below `N` too.
+        unsafe { bindings::this_cpu_add_u64_pair(counter, first, second) };
     }
 
     /// Sums counter `index` over all CPUs. Counts that are made meanwhile may be missing.

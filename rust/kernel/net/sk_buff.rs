@@ -145,9 +145,23 @@ impl SkBuff {
     /// Wraps `skb_orphan()`.
     #[inline]
     pub fn orphan(&mut self) {
+        // SAFETY: By the type invariant the packet is valid; the union's other side is for packets
+        // that wait in a socket's queue.
+        let destructor = unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1.destructor };
+        if destructor.is_none() && self.sock().is_none() {
+            return;
+        }
         // SAFETY: By the type invariant the packet is valid and ours; no `&Sock` of it is left,
         // since that would borrow `self`.
         unsafe { bindings::skb_orphan(self.as_raw()) };
+    }
+
+    /// Whether the packet has a route: without one, there is nothing to keep or to drop.
+    #[inline]
+    pub fn has_dst(&self) -> bool {
+        // SAFETY: By the type invariant the packet is valid; the union's other side is for packets
+        // that wait in a socket's queue.
+        unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1._skb_refdst != 0 }
     }
 
     /// Makes the packet own a reference to its route, so that it can be queued.
@@ -208,7 +222,8 @@ impl SkBuff {
         // device that is unregistered.
         unsafe {
             let protocol = bindings::eth_type_trans(me.as_raw(), dev.as_raw());
-            bindings::skb_set_protocol(me.as_raw(), protocol);
+            let headers = &raw mut (*me.as_raw()).__bindgen_anon_4;
+            (*headers).headers.as_mut().protocol = protocol;
         }
         // INVARIANT: `dev` is set again, to a device that the caller borrows.
         Ok(ReceivedSkBuff(SkBuff { skb: me.skb }))
