@@ -36,8 +36,6 @@ use crate::tally::{Tally, Verdict};
 use crate::toolchain::Toolchain;
 use crate::tools::Machine;
 
-/// Memory of the guest. Two thousand namespaces fit.
-const MEMORY_MB: u32 = 1024;
 /// The module, as the guest loads it.
 const MODULE: &str = "rnetns.ko";
 /// How long one run of all measurements may take with KVM.
@@ -49,7 +47,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Accel::Kvm => Engine::Kvm,
         Accel::Tcg => Engine::Tcg,
     });
-    let job = Command { lab, engine };
+    let job = Command { lab, engine, memory_mb: cli.options.memory };
     match &cli.command {
         Action::All => job.test(&TestArgs::default(), false),
         Action::Test(args) => job.test(args, args.pattern.is_none()),
@@ -79,6 +77,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
 struct Command<'a> {
     lab: &'a Lab,
     engine: Option<Engine>,
+    memory_mb: u32,
 }
 
 impl Command<'_> {
@@ -144,7 +143,7 @@ impl Command<'_> {
             init: built.guest.init.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
-            memory_mb: MEMORY_MB,
+            memory_mb: self.memory_mb,
             logs: lab.target.join("logs"),
             root: lab.root.clone(),
         })
@@ -235,7 +234,7 @@ impl Command<'_> {
         if report.outcome != Outcome::Pass {
             return Ok(Err(report));
         }
-        let log = job.logs.join(format!("{name}.log"));
+        let log = job.logs.join("tests").join(format!("{name}.log"));
         let output = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
         Ok(Ok(output))
     }
@@ -289,7 +288,7 @@ impl Checked {
         self.tell(&compile_fail::run(lab, &base.tools)?);
         self.tell(&doc_examples::run(lab, &base.tools)?);
         interrupt::check()?;
-        let (passed, failed) = lint::unit_tests(lab, &base.kernel, &built.guest);
+        let (passed, failed) = lint::unit_tests(lab, &base.kernel, built);
         self.tally.add(passed);
         self.line(&format!("ok      {} host tests", passed.passed));
         self.tell(&failed);
