@@ -147,7 +147,12 @@ impl SkBuff {
     pub fn orphan(&mut self) {
         // SAFETY: By the type invariant the packet is valid; the union's other side is for packets
         // that wait in a socket's queue.
-        let destructor = unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1.destructor };
+        let destructor = unsafe {
+            (*self.as_raw())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .destructor
+        };
         if destructor.is_none() && self.sock().is_none() {
             return;
         }
@@ -161,7 +166,13 @@ impl SkBuff {
     pub fn has_dst(&self) -> bool {
         // SAFETY: By the type invariant the packet is valid; the union's other side is for packets
         // that wait in a socket's queue.
-        unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1._skb_refdst != 0 }
+        unsafe {
+            (*self.as_raw())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                ._skb_refdst
+                != 0
+        }
     }
 
     /// Makes the packet own a reference to its route, so that it can be queued.
