@@ -4,7 +4,7 @@
 # Variables reach it through the environment.
 
 .DEFAULT_GOAL := all
-export KSRC KBUILD LLVM CC J V ACCEL
+export KSRC KBUILD LLVM CC J V ACCEL MEMORY
 # make gives CC a default of its own; only a CC that the user chose counts.
 ifeq ($(origin CC),default)
 unexport CC
@@ -59,4 +59,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r t d; do printf 'make %-14s %s\n' "$$t" "$$d"; done
 	@echo
 	@echo "KSRC=/tree: another kernel tree. KBUILD=/dir: a finished build. LLVM, CC: the compiler, as for"
-	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe."
+	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe. MEMORY=MIB: the guest's."

@@ -49,6 +49,9 @@ pub struct Options {
     /// Do not probe for KVM, use this.
     #[arg(long, env = "ACCEL", global = true)]
     pub accel: Option<Accel>,
+    /// Memory of the guest, in MiB; two thousand namespaces fit into what it has by default.
+    #[arg(long, env = "MEMORY", global = true, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u32,
 }
 
 /// How the guest's processor is made.

@@ -135,7 +135,11 @@ pub struct Budget {
 impl Budget {
     /// For this engine and kernel.
     pub fn of(engine: Engine, kernel: &Kernel) -> Budget {
-        let translated = if engine == Engine::Kvm { 1 } else { 3 };
+        let translated = match engine {
+            Engine::Kvm => 1,
+            Engine::Tcg => 3,
+            Engine::Counting => 9,
+        };
         let debug = if kernel.debug { 3 } else { 1 };
         let scale = translated * debug;
         Budget {

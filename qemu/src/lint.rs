@@ -9,10 +9,10 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::disk;
-use crate::guest::Guest;
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::modules;
+use crate::pipeline::Built;
 use crate::process;
 use crate::progress::{Step, Unit};
 use crate::tally::{Tally, Verdict};
@@ -89,14 +89,17 @@ fn clippy(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
 
 /// The host's tests, some of which boot guests: their numbers, and a verdict for
 /// each that failed.
-pub fn unit_tests(lab: &Lab, kernel: &Kernel, guest: &Guest) -> (Tally, Vec<Verdict>) {
+pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> (Tally, Vec<Verdict>) {
     let step = Step::start("running the host's tests", Unit::None, 0);
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
     let mut command = cargo_command(lab);
     command.args(["test", "--workspace", "--no-fail-fast"]);
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
-    command.env("LAB_TEST_INIT", &guest.init);
+    command.env("LAB_TEST_INIT", &built.guest.init);
+    if let Some(module) = built.modules.iter().find(|path| path.ends_with("rnetns.ko")) {
+        command.env("LAB_TEST_MODULE", module);
+    }
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
     step.finish();
     let mut tally = count(&lines);
