@@ -73,7 +73,11 @@ pub fn compile(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<Vec<Erro
     let mut command = flags.command(&tools.machine, path, out.path());
     // A warning is no verdict here, and there is much that an example leaves unused.
     let said = process::capture(command.args(["--error-format=json", "--cap-lints=allow"]))?;
-    Ok(errors(&said.stderr))
+    let errors = errors(&said.stderr);
+    if !said.ok && errors.is_empty() {
+        bail!("rustc could not even begin:\n{}", said.stderr.trim());
+    }
+    Ok(errors)
 }
 
 /// The texts after `// expect:` in the comment on top.

@@ -105,8 +105,8 @@ impl Flags {
     pub fn command(&self, machine: &Machine, source: &Path, out: &Path) -> Command {
         let mut command = machine.command("rustc");
         command.current_dir(&self.dir).envs(self.environment.iter().cloned());
-        // The Kbuild file exports where the generated bindings are.
-        command.env("RNETNS_BINDINGS", self.dir.join("rust/bindings"));
+        // As the kernel's Makefile exports it: its flags are unstable ones.
+        command.env("RUSTC_BOOTSTRAP", "1");
         command.args(&self.args);
         command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata", "--out-dir"]);
         command.arg(out).arg(source);

@@ -83,6 +83,8 @@ struct Storage<S> {
     ready: *const S,
     /// Whether `value` holds a value. Only the callbacks use it, which never run at once.
     constructed: bool,
+    /// When readers were shut out: the grace periods that had begun by then.
+    withdrawn: bindings::rcu_gp_seq,
     value: MaybeUninit<S>,
 }
 
@@ -317,6 +319,35 @@ unsafe fn publish<S>(storage: *mut Storage<S>) {
     }
 }
 
+/// Hides the value from readers to come, and notes when.
+///
+/// # Safety
+///
+/// `storage` must be valid, and the caller the namespace's only callback.
+unsafe fn withdraw<S>(storage: *mut Storage<S>) {
+    // SAFETY: The caller promises validity; readers read the word whole. The note is the callbacks'.
+    unsafe {
+        (&raw mut (*storage).ready).write_volatile(ptr::null());
+        bindings::get_state_synchronize_rcu_full(&raw mut (*storage).withdrawn);
+    }
+}
+
+/// Drops the value in place. Warns if readers may still be using it.
+///
+/// # Safety
+///
+/// `storage` must hold a value, withdrawn a grace period ago, and the caller be the namespace's
+/// only callback.
+unsafe fn destroy<S>(storage: *mut Storage<S>) {
+    // SAFETY: The caller promises a value that nobody refers to any more. It is not moved.
+    unsafe {
+        let seen = bindings::poll_state_synchronize_rcu_full(&raw mut (*storage).withdrawn);
+        kernel::warn_on!(!seen);
+        (*storage).constructed = false;
+        (*storage).value.assume_init_drop();
+    }
+}
+
 /// The callbacks that `struct pernet_operations` points to.
 struct Callbacks<T>(PhantomData<T>);
 
@@ -364,7 +395,7 @@ impl<T: Operations> Callbacks<T> {
             return;
         };
         // SAFETY: The storage is valid; readers read the word whole.
-        unsafe { (&raw mut (*storage).ready).write_volatile(ptr::null()) };
+        unsafe { withdraw(storage) };
         if T::HAS_PRE_EXIT {
             // SAFETY: The value is there until `exit`, and the reference does not last so long.
             T::pre_exit(net, unsafe { Self::stored(storage) });
@@ -402,12 +433,9 @@ impl<T: Operations> Callbacks<T> {
         let Some(storage) = (unsafe { Self::constructed(net) }) else {
             return;
         };
-        // SAFETY: The value is constructed, and nobody refers to it: `pre_exit` has hidden it, and
-        // the core has waited for a grace period since. It is not moved, only dropped.
-        unsafe {
-            (*storage).constructed = false;
-            (*storage).value.assume_init_drop();
-        }
+        // SAFETY: The value is constructed, `pre_exit` has withdrawn it, and the core has waited for
+        // a grace period since.
+        unsafe { destroy(storage) };
     }
 
     /// Returns the storage of `net`, if `init` has made a value in it.
