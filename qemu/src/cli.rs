@@ -131,7 +131,7 @@ impl Options {
 /// Removes empty variables: make exports what it names, set or not, and an
 /// empty path or number is none.
 pub fn drop_empty_variables() {
-    for name in ["KSRC", "KBUILD", "LLVM", "CC", "J", "V", "ACCEL"] {
+    for name in ["KSRC", "KBUILD", "LLVM", "CC", "J", "V", "ACCEL", "MEMORY"] {
         if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
             // SAFETY: called first thing in main, before any thread starts.
             unsafe { std::env::remove_var(name) };
