@@ -2,6 +2,7 @@
 
 //! The command line. Its help is the documentation of each command.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,17 +96,24 @@ pub enum Action {
 }
 
 /// What to test, and how to say it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TestArgs {
     /// Only selftests whose name has this in it (`*` and `?` as in a shell);
     /// no lint and no host tests then.
     pub pattern: Option<String>,
     /// So many times, then name the tests that were not the same every time.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub repeat: u32,
+    #[arg(long, default_value_t = NonZeroU32::MIN)]
+    pub repeat: NonZeroU32,
     /// Print KTAP instead of a table.
     #[arg(long)]
     pub ktap: bool,
+}
+
+impl Default for TestArgs {
+    /// All of them, once.
+    fn default() -> TestArgs {
+        TestArgs { pattern: None, repeat: NonZeroU32::MIN, ktap: false }
+    }
 }
 
 impl Options {
@@ -151,10 +159,14 @@ mod tests {
     fn commands_parse_as_the_makefile_writes_them() {
         let pattern = |text: &str| Some(text.to_owned());
         let cases = [
-            (vec!["test"], Action::Test(TestArgs { repeat: 1, ..TestArgs::default() })),
+            (vec!["test"], Action::Test(TestArgs::default())),
             (
                 vec!["test", "rlo*", "--repeat", "3", "--ktap"],
-                Action::Test(TestArgs { pattern: pattern("rlo*"), repeat: 3, ktap: true }),
+                Action::Test(TestArgs {
+                    pattern: pattern("rlo*"),
+                    repeat: NonZeroU32::new(3).unwrap(),
+                    ktap: true,
+                }),
             ),
             (
                 vec!["run", "--", "ip link; false"],

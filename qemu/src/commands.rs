@@ -3,6 +3,7 @@
 //! What each command does, in its order.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -228,7 +229,8 @@ impl Command<'_> {
         let script = self.lab.root.join(bench::SCRIPT);
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
-        let mut job = self.job(built, Work::Tests { tests: vec![test], repeat: 1 }, &[])?;
+        let mut job =
+            self.job(built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
         job.selftests.push(script);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         if report.outcome != Outcome::Pass {

@@ -3,6 +3,7 @@
 //! What one boot of the guest is for, and how long it may take.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub enum Work {
         /// Which.
         tests: Vec<Test>,
         /// How often.
-        repeat: u32,
+        repeat: NonZeroU32,
     },
     /// A line for a shell; its output is the lab's.
     Command(String),
@@ -74,7 +75,12 @@ pub fn selftests(folder: &Path) -> Result<Vec<Test>> {
     let names = process::read(&mut make)
         .with_context(|| format!("list the tests of {}", folder.display()))?;
     let timeout = timeout(&folder.join("settings"))?;
-    Ok(names.split_whitespace().map(|name| Test { name: name.to_owned(), timeout }).collect())
+    let tests: Vec<Test> =
+        names.split_whitespace().map(|name| Test { name: name.to_owned(), timeout }).collect();
+    if tests.is_empty() {
+        bail!("{} lists no tests: nothing would have been tested", folder.display());
+    }
+    Ok(tests)
 }
 
 fn timeout(settings: &Path) -> Result<Duration> {
@@ -158,9 +164,9 @@ impl Budget {
     }
 
     /// For all of it.
-    pub fn run(&self, tests: &[Test], repeat: u32) -> Duration {
+    pub fn run(&self, tests: &[Test], repeat: NonZeroU32) -> Duration {
         let each = tests.iter().map(|test| self.test(test) + self.settle + self.grace);
-        self.boot + self.grace + each.sum::<Duration>() * repeat
+        self.boot + self.grace + each.sum::<Duration>() * repeat.get()
     }
 }
 
@@ -170,7 +176,7 @@ impl Job {
         let work = match &self.work {
             Work::Tests { tests, repeat } => {
                 let once = || tests.iter().map(|test| guest_test(test, budget));
-                protocol::Work::Tests((0..*repeat).flat_map(|_| once()).collect())
+                protocol::Work::Tests((0..repeat.get()).flat_map(|_| once()).collect())
             }
             Work::Command(line) => protocol::Work::Command(line.clone()),
             Work::Shell => {
@@ -245,12 +251,13 @@ mod tests {
             release: String::new(),
             debug,
         };
+        let twice = NonZeroU32::new(2).unwrap();
         let limits = [
             Budget::of(Engine::Kvm, &kernel(false)),
             Budget::of(Engine::Tcg, &kernel(false)),
             Budget::of(Engine::Tcg, &kernel(true)),
         ]
-        .map(|budget| (budget.boot, budget.test(&test("a")), budget.run(&[test("a")], 2)));
+        .map(|budget| (budget.boot, budget.test(&test("a")), budget.run(&[test("a")], twice)));
         assert!(limits.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1 && a.2 < b.2), "{limits:?}");
     }
 

@@ -113,7 +113,7 @@ fn once(
 /// Each test as often as it runs.
 fn guest_tests(job: &Job) -> Vec<Test> {
     match &job.work {
-        Work::Tests { tests, repeat } => (0..*repeat).flat_map(|_| tests.clone()).collect(),
+        Work::Tests { tests, repeat } => (0..repeat.get()).flat_map(|_| tests.clone()).collect(),
         _ => Vec::new(),
     }
 }

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -51,7 +52,7 @@ fn bench() -> Option<Bench> {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tests")).unwrap();
     let job = Job {
-        work: Work::Tests { tests: Vec::new(), repeat: 1 },
+        work: Work::Tests { tests: Vec::new(), repeat: NonZeroU32::MIN },
         modules: Vec::new(),
         load: Vec::new(),
         init,
@@ -193,7 +194,7 @@ fn a_test_that_is_not_the_same_every_time_is_named() {
         &format!("[ -e /tmp/lab-second ] && exit 1; touch /tmp/lab-second; {GOOD}"),
     );
     if let Work::Tests { repeat, .. } = &mut bench.job.work {
-        *repeat = 2;
+        *repeat = NonZeroU32::new(2).unwrap();
     }
     let report = bench.report();
     let flaky: Vec<&str> = report.flaky().iter().map(|test| test.name.as_str()).collect();
