@@ -11,7 +11,12 @@
 
 #define __rust_helper
 
+#include "dst.c"
+#include "idr.c"
+#include "mm.c"
 #include "net_namespace.c"
 #include "netdevice.c"
 #include "percpu.c"
 #include "skbuff.c"
+#include "spinlock_bh.c"
+#include "workqueue.c"

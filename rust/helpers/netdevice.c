@@ -51,6 +51,12 @@ __rust_helper void *rust_helper_netdev_priv(const struct net_device *dev)
 	return netdev_priv(dev);
 }
 
+__rust_helper unsigned long
+rust_helper_netdev_priv_flags(const struct net_device *dev)
+{
+	return dev->priv_flags;
+}
+
 __rust_helper void
 rust_helper_netdev_lockdep_set_classes(struct net_device *dev)
 {

@@ -6,6 +6,7 @@
 //!
 //! - `namespaces` lists the namespaces that have state, a line each: the inode number, then
 //!   `name=value` for each figure.
+//! - `route_cache` lists the same for the route caches of the namespaces.
 //! - `next_generation` takes a namespace, as `pid NUMBER` or `fd NUMBER` of the writer, and begins
 //!   a new generation in it. `EAFNOSUPPORT` where the module refuses to work.
 //!
@@ -27,6 +28,10 @@ use crate::{
         namespace::namespaces,
         ActiveNamespace, //
     },
+    route_cache::{
+        cache::Cache,
+        stats, //
+    },
     state::State,
     support,
 };
@@ -41,6 +46,7 @@ const COMMAND_LEN: usize = 32;
 pub(crate) fn new() -> impl PinInit<Introspection> {
     Scope::dir((), c"rnetns", |nothing, dir| {
         dir.read_callback_file(c"namespaces", nothing, &|(), f| show_namespaces(f));
+        dir.read_callback_file(c"route_cache", nothing, &|(), f| show_route_caches(f));
         dir.write_only_callback_file(c"next_generation", nothing, &|(), reader| {
             next_generation(reader)
         });
@@ -55,6 +61,31 @@ fn show_namespaces(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         };
         write!(f, "{}", net.inum())?;
         for (name, value) in State::FIGURES.iter().zip(state.figures()) {
+            f.write_fmt(fmt!(" {}={}", *name, value))?;
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
+fn show_route_caches(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let guard = rcu::read_lock();
+    for net in namespaces(&guard) {
+        let Some(cache) = Cache::of(net, &guard) else {
+            continue;
+        };
+        let report = cache.report();
+        f.write_fmt(fmt!(
+            "{} entries4={} entries6={} quota={} timeout={} enabled={} aside={}",
+            net.inum(),
+            report.entries4,
+            report.entries6,
+            report.quota,
+            report.timeout,
+            u32::from(report.enabled),
+            u32::from(report.aside),
+        ))?;
+        for (name, value) in stats::NAMES.iter().zip(report.stats) {
             f.write_fmt(fmt!(" {}={}", *name, value))?;
         }
         writeln!(f)?;

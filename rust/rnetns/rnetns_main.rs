@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Per-namespace state, and a loopback device in every network namespace.
+//! Per-namespace state, a loopback device in every network namespace, and one route cache for all.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`state`] | what each namespace has one of: counters, age, generation |
 //! | [`loopback`] | `rlo`, a loopback device in each namespace |
+//! | [`route_cache`] | one table of cached routes for all namespaces |
 //! | [`support`] | which namespaces the module works in (`init_net_only`) |
 //! | [`introspection`] | the state as user space sees it, in debugfs |
 
@@ -25,12 +26,17 @@ mod net;
 
 mod introspection;
 mod loopback;
+mod route_cache;
 mod state;
 mod support;
 
 use crate::{
     introspection::Introspection,
     loopback::Rlo,
+    route_cache::{
+        tables::Sizes,
+        RouteCache, //
+    },
     state::State, //
 };
 
@@ -45,6 +51,26 @@ module! {
             default: false,
             description: "Refuse to work in any namespace but the initial one (default: N)",
         },
+        buckets: u32 {
+            default: 0,
+            description: "Lines of the route cache's tables, a power of two (default: by memory)",
+        },
+        quota: u32 {
+            default: 65536,
+            description: "Entries of the route cache that a namespace may have (default: 65536)",
+        },
+        max_quota: u32 {
+            default: 1048576,
+            description: "The largest quota that a namespace can be given (default: 1048576)",
+        },
+        timeout: u32 {
+            default: 60,
+            description: "Seconds without use after which a cached route goes (default: 60)",
+        },
+        enable: bool {
+            default: true,
+            description: "Whether namespaces begin with the route cache on (default: Y)",
+        },
     },
 }
 
@@ -57,9 +83,22 @@ pub struct Rnetns {
     #[pin]
     introspection: Introspection,
     #[pin]
+    route_cache: RouteCache,
+    #[pin]
     loopback: net_device::Registration<Rlo>,
     #[pin]
     state: pernet::Registration<State>,
+}
+
+/// What the parameters say about the route cache.
+fn sizes() -> Result<Sizes> {
+    Sizes::new(
+        module_parameters::buckets.value(),
+        module_parameters::quota.value(),
+        module_parameters::max_quota.value(),
+        module_parameters::timeout.value(),
+        module_parameters::enable.value(),
+    )
 }
 
 impl kernel::InPlaceModule for Rnetns {
@@ -68,6 +107,7 @@ impl kernel::InPlaceModule for Rnetns {
         try_pin_init!(Self {
             state <- pernet::register_pernet_subsys(),
             loopback <- net_device::register(),
+            route_cache <- RouteCache::new(sizes()?),
             introspection <- introspection::new(),
         })
     }

@@ -109,6 +109,17 @@ impl NetDevice {
         // SAFETY: By the type invariant the device is valid.
         unsafe { (&raw const (*self.as_raw()).ifindex).read_volatile() }
     }
+
+    /// Whether the device has an L3 master, such as a VRF, or is one: routes of its packets are
+    /// looked up on behalf of the master.
+    ///
+    /// As `netif_is_l3_slave()` and `netif_is_l3_master()`. May be called from any context.
+    #[inline]
+    pub fn is_l3mdev(&self) -> bool {
+        // SAFETY: By the type invariant the pointer is valid; the flags are one word.
+        let flags = unsafe { bindings::netdev_priv_flags(self.as_raw()) };
+        flags & (bindings::IFF_L3MDEV_MASTER | bindings::IFF_L3MDEV_SLAVE) != 0
+    }
 }
 
 /// A device of ours: one that [`Operations`] is called with.

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a namespace and its devices are told about IPv4 (`/proc/sys/net/ipv4/conf/`).
+//!
+//! C header: [`include/linux/inetdevice.h`](srctree/include/linux/inetdevice.h)
+
+use core::ptr::NonNull;
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
+
+use super::{
+    net_device::NetDevice,
+    Namespace, //
+};
+use crate::bindings;
+
+/// A setting of `conf/`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Setting {
+    /// `rp_filter`: packets are refused that would not be answered by the same device.
+    RpFilter = bindings::IPV4_DEVCONF_RP_FILTER,
+    /// `src_valid_mark`: the mark takes part in that.
+    SrcValidMark = bindings::IPV4_DEVCONF_SRC_VMARK,
+    /// `log_martians`: packets that are refused are told in the kernel log.
+    LogMartians = bindings::IPV4_DEVCONF_LOG_MARTIANS,
+    /// `bc_forwarding`: broadcasts are forwarded.
+    BcForwarding = bindings::IPV4_DEVCONF_BC_FORWARDING,
+}
+
+/// A device's IPv4 side (`struct in_device`).
+pub struct InDevice<'g> {
+    in_dev: NonNull<bindings::in_device>,
+    all: NonNull<bindings::ipv4_devconf>,
+    _guard: &'g rcu::Guard,
+}
+
+impl<'g> InDevice<'g> {
+    /// The IPv4 side of `dev`, which is in `net`. None if IPv4 is off on the device.
+    ///
+    /// Wraps `__in_dev_get_rcu()`.
+    #[inline]
+    pub fn of(net: &Namespace, dev: &NetDevice, guard: &'g rcu::Guard) -> Option<Self> {
+        // SAFETY: Both are valid. `ip_ptr` is an RCU pointer; `devconf_all` is set before a
+        // namespace has devices, and freed after the last grace period of its end.
+        unsafe {
+            let in_dev = (&raw const (*dev.as_raw()).ip_ptr).read_volatile();
+            let all = (&raw const (*net.as_raw()).ipv4.devconf_all).read_volatile();
+            Some(Self {
+                in_dev: NonNull::new(in_dev.cast())?,
+                all: NonNull::new(all.cast())?,
+                _guard: guard,
+            })
+        }
+    }
+
+    /// The larger of the device's setting and that of all devices: for settings that are on or off,
+    /// whether either is on.
+    ///
+    /// As `IN_DEV_MAXCONF()` and `IN_DEV_ORCONF()`.
+    #[inline]
+    pub fn max(&self, setting: Setting) -> i32 {
+        let index = setting as usize - 1;
+        // SAFETY: Both structures are valid under the guard; the index is one of the array's.
+        unsafe {
+            let own = (&raw const (*self.in_dev.as_ptr()).cnf.data).cast::<c_int>();
+            let all = (&raw const (*self.all.as_ptr()).data).cast::<c_int>();
+            let (own, all) = (own.add(index), all.add(index));
+            own.read_volatile().max(all.read_volatile())
+        }
+    }
+}

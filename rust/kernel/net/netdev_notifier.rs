@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! News about network devices.
+//!
+//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
+
+use core::marker::PhantomData;
+use kernel::{
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+use super::{
+    net_device::NetDevice,
+    Namespace, //
+};
+use crate::bindings;
+
+/// What happened to a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// It leaves its namespace: for ever, or for another one (`NETDEV_UNREGISTER`).
+    Unregister,
+    /// It goes up or down, loses or finds its carrier, changes its MTU, or what is above it: what
+    /// routes through it may depend on.
+    Change,
+    /// Something else.
+    Other,
+}
+
+impl Event {
+    fn from_raw(event: c_ulong) -> Self {
+        match event as u32 {
+            bindings::netdev_cmd_NETDEV_UNREGISTER => Self::Unregister,
+            bindings::netdev_cmd_NETDEV_UP
+            | bindings::netdev_cmd_NETDEV_DOWN
+            | bindings::netdev_cmd_NETDEV_CHANGE
+            | bindings::netdev_cmd_NETDEV_CHANGEMTU
+            | bindings::netdev_cmd_NETDEV_CHANGEUPPER => Self::Change,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Who is told about devices.
+///
+/// # Examples
+///
+/// ```
+/// struct Watch;
+///
+/// impl netdev_notifier::Watcher for Watch {
+///     fn event(net: &Namespace, dev: &NetDevice, event: netdev_notifier::Event) {
+///         if event == netdev_notifier::Event::Unregister {
+///             pr_debug!("device {} leaves {}\n", dev.ifindex(), net.inum());
+///         }
+///     }
+/// }
+///
+/// fn watch() -> impl PinInit<netdev_notifier::Registration<Watch>, Error> {
+///     netdev_notifier::register()
+/// }
+/// ```
+pub trait Watcher: 'static {
+    /// Something happened to `dev`, which is in `net`. RTNL is held; may sleep.
+    ///
+    /// Called after all others who are told: what the stack does about it, it has done. For a
+    /// watcher that is registered, all devices count as new, for one that is unregistered, as gone.
+    fn event(net: &Namespace, dev: &NetDevice, event: Event);
+}
+
+/// A registered watcher: dropping it ends that.
+///
+/// # Invariants
+///
+/// `block` is registered, and its callback belongs to `T`.
+#[pin_data(PinnedDrop)]
+pub struct Registration<T: Watcher> {
+    #[pin]
+    block: Opaque<bindings::notifier_block>,
+    _watcher: PhantomData<fn() -> T>,
+}
+
+// SAFETY: It can be dropped on any thread.
+unsafe impl<T: Watcher> Send for Registration<T> {}
+
+// SAFETY: Nothing can be done with a shared reference.
+unsafe impl<T: Watcher> Sync for Registration<T> {}
+
+/// Registers a watcher for the devices of all namespaces.
+///
+/// Wraps `register_netdevice_notifier()`. Process context, sleeps, takes RTNL.
+pub fn register<T: Watcher>() -> impl PinInit<Registration<T>, Error> {
+    try_pin_init!(Registration {
+        block <- Opaque::try_ffi_init(|block: *mut bindings::notifier_block| {
+            // SAFETY: The structure is ours to write, and pinned until `drop` unregisters it.
+            unsafe {
+                block.write(bindings::notifier_block {
+                    notifier_call: Some(notify::<T>),
+                    priority: c_int::MIN,
+                    ..pin_init::zeroed()
+                });
+                to_result(bindings::register_netdevice_notifier(block))
+            }
+        }),
+        _watcher: PhantomData,
+    }? Error)
+}
+
+/// # Safety
+///
+/// Called by the chain of network devices only.
+unsafe extern "C" fn notify<T: Watcher>(
+    _block: *mut bindings::notifier_block,
+    event: c_ulong,
+    info: *mut c_void,
+) -> c_int {
+    let info = info.cast::<bindings::netdev_notifier_info>();
+    // SAFETY: The chain passes this structure with a valid device, whose namespace RTNL keeps from
+    // changing and, as the device is in it, from going.
+    let (net, dev) = unsafe {
+        let dev = NetDevice::from_raw((*info).dev.cast());
+        (dev.net_rcu(), dev)
+    };
+    T::event(net, dev, Event::from_raw(event));
+    bindings::NOTIFY_DONE as c_int
+}
+
+#[pinned_drop]
+impl<T: Watcher> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant it is registered. This waits until no call is running.
+        let result = unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
+        kernel::warn_on!(result != 0);
+    }
+}

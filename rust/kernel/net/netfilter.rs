@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Netfilter hooks: who sees the packets of a namespace, and where on their way.
+//!
+//! A hook belongs to one namespace, which it is given with each packet. It is registered in each
+//! namespace as that begins, and gone from it a grace period before the state of the namespace
+//! goes, or the module's code: no hook runs any more then.
+//!
+//! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::rcu,
+    types::Opaque, //
+};
+
+use super::{
+    dst::{
+        Dst,
+        OwnedDst, //
+    },
+    net_device::NetDevice,
+    pernet,
+    Namespace, //
+};
+use crate::bindings;
+
+/// Which packets a hook sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Protocol {
+    /// IPv4 packets: `NFPROTO_IPV4`.
+    Ipv4 = bindings::NFPROTO_IPV4 as u8,
+    /// IPv6 packets: `NFPROTO_IPV6`.
+    Ipv6 = bindings::NFPROTO_IPV6 as u8,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It goes on: `NF_ACCEPT`.
+    Accept,
+}
+
+/// A hook on packets that have come in and were not routed yet: `NF_INET_PRE_ROUTING`.
+///
+/// # Examples
+///
+/// ```
+/// struct Look;
+///
+/// pernet_slot!(Look: netfilter::Registered);
+///
+/// impl netfilter::PreRouting for Look {
+///     const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv4;
+///     const PRIORITY: i32 = netfilter::LAST;
+///
+///     fn pre_routing(_net: &Namespace, packet: &mut netfilter::Packet<'_>) -> netfilter::Verdict {
+///         let _ = packet.ipv4_header();
+///         netfilter::Verdict::Accept
+///     }
+/// }
+///
+/// fn look() -> impl PinInit<netfilter::Registration<Look>, Error> {
+///     netfilter::register()
+/// }
+/// ```
+pub trait PreRouting: pernet::HasSlot<Stored = Registered> {
+    /// Which packets.
+    const PROTOCOL: Protocol;
+    /// The order among hooks: the lowest comes first.
+    const PRIORITY: i32;
+
+    /// Whether packets of `net` are seen. The same answer each time.
+    fn applies_to(_net: &Namespace) -> bool {
+        true
+    }
+
+    /// Sees a packet of `net`. Bottom halves are off and RCU is held; runs on several CPUs at once.
+    fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict;
+}
+
+/// The priority of a hook that comes after all others: `NF_IP_PRI_LAST`.
+pub const LAST: i32 = i32::MAX;
+
+/// A packet at a hook, whose IP header was checked by the stack.
+///
+/// # Invariants
+///
+/// `skb` is valid for `'a` and nobody else's, its device is the one that it came in by, and RCU is
+/// held for `'a`.
+pub struct Packet<'a> {
+    skb: NonNull<bindings::sk_buff>,
+    _skb: PhantomData<&'a mut bindings::sk_buff>,
+}
+
+/// What is read of an IPv4 header. Addresses are numbers in the order of this machine.
+#[derive(Clone, Copy)]
+pub struct Ipv4Header {
+    /// The length in words of 32 bits: more than five if there are options.
+    pub ihl: u8,
+    /// The type of service.
+    pub tos: u8,
+    /// Whether this is a fragment of a packet.
+    pub is_fragment: bool,
+    /// The protocol that is carried.
+    pub protocol: u8,
+    /// The source.
+    pub saddr: u32,
+    /// The destination.
+    pub daddr: u32,
+}
+
+/// What is read of an IPv6 header.
+#[derive(Clone, Copy)]
+pub struct Ipv6Header {
+    /// Traffic class and flow label, as a number in the order of this machine.
+    pub flowinfo: u32,
+    /// The type of the next header.
+    pub nexthdr: u8,
+    /// The source, as in the packet.
+    pub saddr: [u32; 4],
+    /// The destination, as in the packet.
+    pub daddr: [u32; 4],
+}
+
+impl<'a> Packet<'a> {
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
+        self.skb.as_ptr()
+    }
+
+    /// Evidence that RCU is held.
+    #[inline(always)]
+    pub fn rcu(&self) -> &'a rcu::Guard {
+        // SAFETY: By the type invariant RCU is held for `'a`, which is all that a guard means. It
+        // has no size, so that a reference to it needs no memory; and it is not dropped.
+        unsafe { NonNull::<rcu::Guard>::dangling().as_ref() }
+    }
+
+    /// The device that the packet came in by.
+    #[inline]
+    pub fn dev(&self) -> &'a NetDevice {
+        // SAFETY: By the type invariant packet and device are valid: devices outlive the RCU
+        // critical section in which packets are received.
+        unsafe {
+            NetDevice::from_raw(
+                (*self.as_raw())
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .__bindgen_anon_1
+                    .dev
+                    .cast(),
+            )
+        }
+    }
+
+    /// The packet's mark.
+    #[inline]
+    pub fn mark(&self) -> u32 {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe {
+            (*self.as_raw())
+                .__bindgen_anon_4
+                .headers
+                .as_ref()
+                .__bindgen_anon_4
+                .mark
+        }
+    }
+
+    /// Whether the packet was sent to this host alone, as far as the link layer knows.
+    #[inline]
+    pub fn is_for_host(&self) -> bool {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe { bindings::skb_pkt_type(self.as_raw()) == bindings::PACKET_HOST }
+    }
+
+    /// Whether something decided already where it goes: a route, or a socket that takes it.
+    #[inline]
+    pub fn is_decided(&self) -> bool {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe {
+            let skb = &*self.as_raw();
+            skb.__bindgen_anon_3.__bindgen_anon_1._skb_refdst != 0 || !skb.sk.is_null()
+        }
+    }
+
+    /// The first bytes of the network header. None if the packet does not hold so many in one
+    /// piece, which a stack that checked it rules out.
+    #[inline(always)]
+    fn header<const LEN: usize>(&self) -> Option<[u8; LEN]> {
+        // SAFETY: By the type invariant the packet is valid: its data, from `data` on, are
+        // `len - data_len` bytes in one piece, and the network header begins there at this hook.
+        unsafe {
+            let skb = &*self.as_raw();
+            if (skb.len - skb.data_len) < LEN as u32 {
+                return None;
+            }
+            Some(skb.data.cast::<[u8; LEN]>().read())
+        }
+    }
+
+    /// Reads the IPv4 header.
+    #[inline(always)]
+    pub fn ipv4_header(&self) -> Option<Ipv4Header> {
+        let header = self.header::<20>()?;
+        let word = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        Some(Ipv4Header {
+            ihl: header[0] & 0x0f,
+            tos: header[1],
+            is_fragment: u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0,
+            protocol: header[9],
+            saddr: word(12),
+            daddr: word(16),
+        })
+    }
+
+    /// Reads the IPv6 header.
+    #[inline(always)]
+    pub fn ipv6_header(&self) -> Option<Ipv6Header> {
+        let header = self.header::<40>()?;
+        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+        let address = |at: usize| core::array::from_fn(|i| u32::from_ne_bytes(word(at + 4 * i)));
+        Some(Ipv6Header {
+            flowinfo: u32::from_be_bytes(word(0)) & 0x0fff_ffff,
+            nexthdr: header[6],
+            saddr: address(8),
+            daddr: address(24),
+        })
+    }
+
+    /// The first byte after an IPv4 header of five words: the type of an ICMP message.
+    #[inline]
+    pub fn ipv4_payload_byte(&self) -> Option<u8> {
+        Some(self.header::<21>()?[20])
+    }
+
+    /// The destination that the packet has.
+    #[inline]
+    pub fn dst(&self) -> Option<&'a Dst> {
+        // SAFETY: By the type invariant the packet is valid; a destination that it has is valid
+        // under RCU, with a reference or without.
+        unsafe {
+            let dst = bindings::skb_dst(self.as_raw());
+            (!dst.is_null()).then(|| Dst::from_raw(dst))
+        }
+    }
+
+    /// Takes a reference to the destination that the packet has.
+    #[inline]
+    pub fn hold_dst(&self) -> Option<OwnedDst> {
+        self.dst()?.hold()
+    }
+
+    /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
+    /// RCU critical section. It must not have a destination yet; if it has, nothing changes.
+    ///
+    /// Wraps `skb_dst_set_noref()`.
+    #[inline]
+    pub fn set_dst_noref(&mut self, dst: &'a Dst) {
+        // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
+        // the destination is valid.
+        unsafe {
+            let skb = &mut *self.as_raw();
+            let refdst = &mut skb.__bindgen_anon_3.__bindgen_anon_1._skb_refdst;
+            if *refdst == 0 {
+                *refdst = dst.as_raw() as c_ulong | bindings::SKB_DST_NOREF as c_ulong;
+                bindings::skb_set_slow_gro(self.as_raw());
+            }
+        }
+    }
+
+    /// Takes the destination from the packet. Wraps `skb_dst_drop()`.
+    #[inline]
+    pub fn dst_drop(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours.
+        unsafe { bindings::skb_dst_drop(self.as_raw()) };
+    }
+
+    /// What IPv4 notes about the packet: `IPCB(skb)->flags`.
+    #[inline]
+    pub(super) fn ip_flags(&self) -> u16 {
+        // SAFETY: By the type invariant the packet is valid; between IP and its hooks the control
+        // block is IP's.
+        unsafe { (*self.inet_parm()).flags }
+    }
+
+    #[inline]
+    pub(super) fn set_ip_flags(&mut self, flags: u16) {
+        // SAFETY: As above, and the packet is ours.
+        unsafe { (*self.inet_parm()).flags = flags }
+    }
+
+    fn inet_parm(&self) -> *mut bindings::inet_skb_parm {
+        // SAFETY: By the type invariant the packet is valid; only the address is taken.
+        unsafe { (&raw mut (*self.as_raw()).cb).cast() }
+    }
+}
+
+/// A hook of one namespace: what is stored there for a type that implements [`PreRouting`].
+#[pin_data]
+pub struct Registered {
+    #[pin]
+    ops: Opaque<bindings::nf_hook_ops>,
+}
+
+// SAFETY: The structure is used by registration and unregistration only, which exclude each other.
+unsafe impl Send for Registered {}
+
+// SAFETY: As above.
+unsafe impl Sync for Registered {}
+
+/// The pernet operations of a hook. An implementation detail of [`register`].
+#[doc(hidden)]
+pub struct PernetHook<T>(PhantomData<fn() -> T>);
+
+// SAFETY: It is the slot of `T`, which only this type passes on.
+unsafe impl<T: PreRouting> pernet::HasSlot for PernetHook<T> {
+    type Stored = Registered;
+
+    #[inline]
+    fn slot() -> &'static pernet::Slot<Registered> {
+        T::slot()
+    }
+}
+
+#[vtable]
+impl<T: PreRouting> pernet::Operations for PernetHook<T> {
+    type Kind = pernet::Subsys;
+
+    fn applies_to(net: &Namespace) -> bool {
+        T::applies_to(net)
+    }
+
+    fn init(net: &Namespace) -> impl PinInit<Registered, Error> {
+        let net = net.as_raw();
+        try_pin_init!(Registered {
+            ops <- Opaque::try_ffi_init(move |ops: *mut bindings::nf_hook_ops| {
+                // SAFETY: The structure is ours to write, and does not move until `pre_exit` has
+                // unregistered it. The namespace is valid.
+                unsafe {
+                    ops.write(bindings::nf_hook_ops {
+                        hook: Some(hook::<T>),
+                        pf: T::PROTOCOL as u8,
+                        hooknum: bindings::nf_inet_hooks_NF_INET_PRE_ROUTING,
+                        priority: T::PRIORITY,
+                        ..pin_init::zeroed()
+                    });
+                    to_result(bindings::nf_register_net_hook(net, ops))
+                }
+            }),
+        }? Error)
+    }
+
+    fn pre_exit(net: &Namespace, registered: Pin<&Registered>) {
+        // SAFETY: `init` has registered it in this namespace. Hooks that run meanwhile end before
+        // the grace period does that follows; `exit` drops the structure after that.
+        unsafe { bindings::nf_unregister_net_hook(net.as_raw(), registered.ops.get()) };
+    }
+}
+
+/// # Safety
+///
+/// Called by netfilter only, with a packet of the namespace in `state`.
+unsafe extern "C" fn hook<T: PreRouting>(
+    _priv: *mut c_void,
+    skb: *mut bindings::sk_buff,
+    state: *const bindings::nf_hook_state,
+) -> c_uint {
+    let Some(skb) = NonNull::new(skb) else {
+        return bindings::NF_ACCEPT;
+    };
+    // SAFETY: `nf_hook()` holds RCU, which keeps the namespace of a device that receives.
+    let net = unsafe { Namespace::from_raw((*state).net) };
+    // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has
+    // checked the header before.
+    let mut packet = Packet {
+        skb,
+        _skb: PhantomData,
+    };
+    match T::pre_routing(net, &mut packet) {
+        Verdict::Accept => bindings::NF_ACCEPT,
+    }
+}
+
+/// Registers the hook in each namespace that there is and will be, until what this makes is
+/// dropped.
+///
+/// Wraps `nf_register_net_hook()`. Process context, sleeps.
+pub fn register<T: PreRouting>() -> impl PinInit<Registration<T>, Error> {
+    pernet::register_pernet_subsys()
+}
+
+/// A registered hook: dropping it ends that, and waits until it runs nowhere any more.
+pub type Registration<T> = pernet::Registration<PernetHook<T>>;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The question which way a packet goes that has come in.
+//!
+//! C headers: [`include/net/route.h`](srctree/include/net/route.h),
+//! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h)
+
+use kernel::prelude::*;
+
+use super::{
+    netfilter::Packet,
+    Namespace, //
+};
+use crate::bindings;
+
+/// What the look-up says about an IPv4 packet besides the destination (`IPCB(skb)->flags`).
+#[derive(Clone, Copy)]
+pub struct Answer {
+    before: u16,
+    after: u16,
+}
+
+impl Answer {
+    /// Whether the sender is to be told of a better way: that depends on more than the route.
+    pub fn redirects(self) -> bool {
+        self.after & bindings::IPSKB_DOREDIRECT != 0
+    }
+
+    /// Whether the route has several next hops, of which one was chosen for this packet.
+    pub fn is_multipath(self) -> bool {
+        self.after & bindings::IPSKB_MULTIPATH != 0
+    }
+}
+
+impl Packet<'_> {
+    /// Asks which way this IPv4 packet goes, and gives it that destination.
+    ///
+    /// An error leaves it without one: whoever asks again gets the same. Wraps
+    /// `ip_route_input_noref()`.
+    pub fn ip_route_input(&mut self) -> Result<Answer> {
+        let header = self.ipv4_header().ok_or(EINVAL)?;
+        let before = self.ip_flags();
+        // SAFETY: By the type invariant the packet is valid, its network header an IPv4 header, its
+        // device the one it came in by, and RCU is held, as a destination without a reference
+        // wants.
+        let reason = unsafe {
+            bindings::ip_route_input_noref(
+                self.as_raw(),
+                header.daddr.to_be(),
+                header.saddr.to_be(),
+                bindings::inet_dsfield_to_dscp(header.tos),
+                (*self.dev()).as_raw(),
+            )
+        };
+        if reason != 0 {
+            self.dst_drop();
+            self.set_ip_flags(before);
+            return Err(EHOSTUNREACH);
+        }
+        let after = self.ip_flags();
+        Ok(Answer { before, after })
+    }
+
+    /// Takes back what [`ip_route_input`](Self::ip_route_input) gave.
+    pub fn forget_route(&mut self, answer: Answer) {
+        self.dst_drop();
+        self.set_ip_flags(answer.before);
+    }
+
+    /// Asks which way this IPv6 packet goes, and gives it that destination, which may be one that
+    /// refuses it.
+    ///
+    /// Wraps `ip6_route_input()`.
+    pub fn ip6_route_input(&mut self) {
+        // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and RCU
+        // held.
+        unsafe { bindings::ip6_route_input(self.as_raw()) };
+    }
+}
+
+impl Namespace {
+    /// Whether packets of this protocol look for a socket that knows the way before they are
+    /// routed (`ip_early_demux`, `tcp_early_demux`, `udp_early_demux`).
+    #[inline]
+    pub fn early_demux(&self, protocol: u8) -> bool {
+        // SAFETY: By the type invariant the structure is valid; the settings are single bytes.
+        let read = |setting: *const u8| unsafe { setting.read_volatile() } != 0;
+        // SAFETY: As above.
+        let ipv4 = unsafe { &raw const (*self.as_raw()).ipv4 };
+        // SAFETY: As above; only addresses are taken.
+        let (all, tcp, udp) = unsafe {
+            (
+                &raw const (*ipv4).sysctl_ip_early_demux,
+                &raw const (*ipv4).sysctl_tcp_early_demux,
+                &raw const (*ipv4).sysctl_udp_early_demux,
+            )
+        };
+        match u32::from(protocol) {
+            bindings::IPPROTO_TCP => read(all) && read(tcp),
+            bindings::IPPROTO_UDP => read(all) && read(udp),
+            _ => false,
+        }
+    }
+
+    /// Whether policy rules look at more of an IPv4 packet than its addresses, mark and service:
+    /// its ports, say.
+    #[inline]
+    pub fn rules_look_into_packets(&self) -> bool {
+        // SAFETY: By the type invariant the structure is valid; the words are read whole.
+        unsafe {
+            (&raw const (*self.as_raw()).ipv4.fib_rules_require_fldissect).read_volatile() != 0
+        }
+    }
+
+    /// The same for IPv6.
+    #[inline]
+    pub fn rules6_look_into_packets(&self) -> bool {
+        // SAFETY: As above.
+        unsafe {
+            (&raw const (*self.as_raw()).ipv6.fib6_rules_require_fldissect).read_volatile() != 0
+        }
+    }
+
+    /// Whether there are policy rules for IPv6 besides those that every namespace begins with.
+    #[inline]
+    pub fn has_rules6(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { (&raw const (*self.as_raw()).ipv6.fib6_has_custom_rules).read_volatile() }
+    }
+
+    /// Whether IPv6 packets are forwarded at all.
+    #[inline]
+    pub fn forwards_ipv6(&self) -> bool {
+        // SAFETY: As above. The structure behind `devconf_all` lives as long as the namespace.
+        unsafe {
+            let all = (&raw const (*self.as_raw()).ipv6.devconf_all).read_volatile();
+            let all = all.cast::<bindings::ipv6_devconf>();
+            !all.is_null() && (&raw const (*all).forwarding).read_volatile() != 0
+        }
+    }
+}

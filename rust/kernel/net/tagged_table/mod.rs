@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hash table that is shared by many owners, each of which finds its own entries only.
+//!
+//! What many namespaces have one of each, and what is large, is not allocated for each of them:
+//! they share one table, whose entries carry a *tag* that is part of the key. Here an [`Owner`]
+//! (a namespace, say) has a tag; it puts entries in and takes them out, while anyone may
+//! [look up](Table::find) entries under a tag.
+//!
+//! - A look-up runs under RCU: no lock, no allocation, no reference. It stores nothing but a flag
+//!   that says that the entry was used, and that only where it is not set.
+//! - The table is an array of cache lines. A line has slots with key *and* value inside, and a
+//!   sequence number that says whether a line was written while it was read. An entry whose line
+//!   is full goes to one of the next few, and the lines that it passed count that; so that a
+//!   look-up reads one line, unless that was once full.
+//! - Who writes locks single lines. What a look-up does not need is in an array of its own: the
+//!   links of a list that each owner has of its entries, oldest first. So an owner that ends gives
+//!   back its entries at a cost that depends on them alone.
+//! - No entry ever has to go for another owner's.
+//!
+//! A value is a pointer to something that lives for an RCU grace period after it was given up
+//! ([`RcuValue`]). So a look-up needs no reference to hand out a value.
+
+mod hash;
+mod line;
+mod owner;
+mod published;
+
+use core::{
+    num::NonZeroU32,
+    ptr::NonNull, //
+};
+use kernel::{
+    alloc::AllocError,
+    ffi::c_void,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+        Arc, //
+    },
+};
+
+use self::{
+    hash::{
+        Hash,
+        Secrets, //
+    },
+    line::{
+        Line,
+        Scan, //
+    },
+    owner::Link, //
+};
+use super::ida::Ida;
+use crate::bindings;
+
+pub use self::owner::{
+    Action,
+    Cursor,
+    Entry,
+    Owner,
+    Refused, //
+};
+pub use self::published::Published;
+
+/// A look-up reads so many lines at most; an entry that finds no room in them is refused.
+const MAX_PROBE: u32 = 8;
+
+/// The largest tag: it has 24 bits.
+const MAX_TAG: u32 = 0x00ff_ffff;
+
+/// What tells the entries of one owner from those of the others.
+///
+/// While entries have it, and for a grace period after that, no other owner of the same table gets
+/// the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tag(NonZeroU32);
+
+impl Tag {
+    /// The number, from 1.
+    #[inline(always)]
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The tag with this number. Whoever has a wrong one finds another owner's entries.
+    #[inline(always)]
+    pub fn from_number(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+}
+
+/// An owned pointer to something that can still be read for a while after it was given up.
+///
+/// # Safety
+///
+/// `into_raw` gives a pointer that is valid until, after `from_raw` and the drop of what that
+/// returned, an RCU grace period has passed.
+pub unsafe trait RcuValue: Send + Sync + Sized + 'static {
+    /// What the pointer leads to.
+    type Target: Sync + 'static;
+
+    /// Makes a pointer of it.
+    fn into_raw(self) -> NonNull<Self::Target>;
+
+    /// Makes it of the pointer.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is from `into_raw`, and this is called once for each of these.
+    unsafe fn from_raw(raw: NonNull<Self::Target>) -> Self;
+}
+
+// SAFETY: The reference is valid for ever.
+unsafe impl<T: Sync + 'static> RcuValue for &'static T {
+    type Target = T;
+
+    #[inline]
+    fn into_raw(self) -> NonNull<T> {
+        NonNull::from(self)
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: NonNull<T>) -> Self {
+        // SAFETY: By the caller's promise it was made of such a reference.
+        unsafe { raw.as_ref() }
+    }
+}
+
+/// A key to be looked for, with its hash.
+#[derive(Clone, Copy)]
+pub struct Query<const N: usize> {
+    tag: Tag,
+    key: [u32; N],
+    hash: Hash,
+}
+
+impl<const N: usize> Query<N> {
+    /// Whether the key belongs to a sample of all keys, 1 in 2^`shift`.
+    #[inline(always)]
+    pub fn in_sample(&self, shift: u32) -> bool {
+        self.hash.in_sample(shift)
+    }
+}
+
+/// What a look-up gives.
+pub struct Found<'g, T> {
+    /// The value, for as long as the guard is held.
+    pub value: &'g T,
+    /// What was put in with the value, zero where lines have several slots.
+    pub note: u32,
+}
+
+/// The table, for keys of `N` words and values `V`.
+///
+/// # Invariants
+///
+/// - `lines` is an array of `mask + 1` lines, `links` one with an element for each of their slots;
+///   `mask + 1` is a power of two.
+/// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
+///   [`Owner`], who alone uses the slot's link and changes the slot.
+#[pin_data(PinnedDrop)]
+pub struct Table<V: RcuValue, const N: usize> {
+    lines: NonNull<Line<N>>,
+    links: NonNull<Link>,
+    mask: u32,
+    limit: i64,
+    entries: Atomic<i64>,
+    secrets: Secrets,
+    #[pin]
+    tags: Ida,
+    _values: core::marker::PhantomData<V>,
+}
+
+// SAFETY: The arrays belong to no thread, and `V` is `Send`.
+unsafe impl<V: RcuValue, const N: usize> Send for Table<V, N> {}
+
+// SAFETY: Readers get values, which are `Sync`, by shared reference; writers hold a line's lock, and
+// the links of a slot are used through `&mut Owner` only. `V` is `Send`: owners may be on any CPU.
+unsafe impl<V: RcuValue, const N: usize> Sync for Table<V, N> {}
+
+/// Zeroed memory of its own, for large arrays: of huge pages where that is possible.
+fn zeroed_array<T>(count: usize) -> Result<NonNull<T>, AllocError> {
+    let size = count.checked_mul(size_of::<T>()).ok_or(AllocError)?;
+    // SAFETY: The function has no requirement.
+    let memory = unsafe {
+        bindings::vmalloc_huge_node_noprof(
+            size,
+            bindings::GFP_KERNEL | bindings::__GFP_ZERO,
+            bindings::NUMA_NO_NODE,
+        )
+    };
+    NonNull::new(memory.cast()).ok_or(AllocError)
+}
+
+impl<V: RcuValue, const N: usize> Table<V, N> {
+    /// Slots in a line, for this length of key.
+    pub const WAYS: u32 = line::slots(N) as u32;
+
+    /// Bytes of the table for each line of it.
+    pub const BYTES_PER_LINE: usize =
+        size_of::<Line<N>>() + Self::WAYS as usize * size_of::<Link>();
+
+    /// Makes an empty table of `lines` cache lines, for at most `limit` entries.
+    ///
+    /// `EINVAL` if `lines` is not a power of two, `ENOMEM`. May sleep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // A thousand lines of two slots each: keys of four words.
+    /// static VALUE: u32 = 7;
+    /// let table: Arc<Table<&'static u32, 4>> = Table::new(1024, 1024)?;
+    /// let mut owner = Owner::new(table.clone())?;
+    /// let tag = owner.tag().ok_or(EINVAL)?;
+    /// assert!(owner.insert(tag, &[1, 2, 3, 4], &VALUE, 0).is_ok());
+    /// let guard = rcu::read_lock();
+    /// let query = table.query(tag, &[1, 2, 3, 4]);
+    /// assert_eq!(table.find(&query, &guard).map(|found| *found.value), Some(7));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn new(lines: u32, limit: u32) -> Result<Arc<Self>> {
+        if !lines.is_power_of_two() || u64::from(lines) * u64::from(Self::WAYS) > MAX_SLOTS {
+            return Err(EINVAL);
+        }
+        let mask = lines - 1;
+        let array = zeroed_array::<Line<N>>(lines as usize)?;
+        let links = zeroed_array::<Link>((lines * Self::WAYS) as usize).inspect_err(|_| {
+            // SAFETY: Allocated just now, and not used.
+            unsafe { bindings::vfree(array.as_ptr().cast()) }
+        })?;
+        // INVARIANT: The arrays have these sizes; no slot has a tag.
+        let table = Arc::pin_init(
+            pin_init!(Self {
+                lines: array,
+                links,
+                mask,
+                limit: limit.into(),
+                entries: Atomic::new(0),
+                secrets: Secrets::new(),
+                tags <- Ida::new(),
+                _values: core::marker::PhantomData,
+            }),
+            GFP_KERNEL,
+        );
+        table.inspect_err(|_| {
+            // SAFETY: As above: what would have freed them was not made.
+            unsafe {
+                bindings::vfree(array.as_ptr().cast());
+                bindings::vfree(links.as_ptr().cast());
+            }
+        })
+    }
+
+    /// How many lines the table has.
+    pub fn lines(&self) -> u32 {
+        self.mask + 1
+    }
+
+    /// How many entries are in the table, of all owners.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Relaxed).max(0) as u64
+    }
+
+    /// How many entries the table takes, of all owners.
+    pub fn limit(&self) -> u64 {
+        self.limit as u64
+    }
+
+    /// Prepares a look-up.
+    #[inline(always)]
+    pub fn query(&self, tag: Tag, key: &[u32; N]) -> Query<N> {
+        Query {
+            tag,
+            key: *key,
+            hash: self.secrets.hash(tag, key),
+        }
+    }
+
+    /// Looks for an entry. May be called from any context.
+    ///
+    /// An entry that another CPU is writing may not be found.
+    #[inline(always)]
+    pub fn find<'g>(
+        &self,
+        query: &Query<N>,
+        _guard: &'g rcu::Guard,
+    ) -> Option<Found<'g, V::Target>> {
+        let mut index = query.hash.line(self.mask);
+        for _ in 0..MAX_PROBE {
+            let line = self.line(index);
+            match line.scan(query.tag, &query.key) {
+                Scan::Found(found) => {
+                    line.mark_used(&found);
+                    let value = NonNull::new(found.value.cast_mut().cast::<V::Target>())?;
+                    return Some(Found {
+                        // SAFETY: By the type invariant it was in a slot, after the guard's
+                        // critical section began, and came from `V::into_raw`. Its owner gives it
+                        // up after that, and then it is valid for a grace period.
+                        value: unsafe { value.as_ref() },
+                        note: found.note,
+                    });
+                }
+                Scan::NotHere { look_on: false } => return None,
+                Scan::NotHere { look_on: true } => index = (index + 1) & self.mask,
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> &Line<N> {
+        // SAFETY: By the type invariant there are `mask + 1` lines, which live as long as `self`.
+        unsafe { self.lines.add((index & self.mask) as usize).as_ref() }
+    }
+
+    /// How far a line is from the one where a key is looked for first, which is `home`.
+    fn distance(&self, home: u32, line: u32) -> u32 {
+        line.wrapping_sub(home) & self.mask
+    }
+}
+
+/// The largest number of slots: an index of one is a `u32`, of which one value means none.
+const MAX_SLOTS: u64 = 1 << 31;
+
+#[pinned_drop]
+impl<V: RcuValue, const N: usize> PinnedDrop for Table<V, N> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant these are ours. Owners, which hold the table, are gone, and
+        // with them all entries; so are readers, who borrow it.
+        unsafe {
+            bindings::vfree(self.lines.as_ptr().cast::<c_void>());
+            bindings::vfree(self.links.as_ptr().cast::<c_void>());
+        }
+    }
+}

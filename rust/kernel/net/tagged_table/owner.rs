@@ -1,0 +1,606 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Owners of entries, and the list that each has of its own.
+
+use core::ptr::NonNull;
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    time::Jiffies, //
+};
+
+use super::{
+    line::Content,
+    RcuValue,
+    Table,
+    Tag,
+    MAX_PROBE,
+    MAX_TAG, //
+};
+use crate::bindings;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// How many flushed tags may wait for their entries to be reaped.
+const MAX_FLUSHED: usize = 8;
+
+/// How many entries that turn out to be in use are passed over for one that has to go.
+const MAX_SPARED: usize = 8;
+
+/// What a look-up does not need of a slot.
+#[repr(C)]
+pub(super) struct Link {
+    prev: u32,
+    next: u32,
+    /// When it was put on the list: the lower half of jiffies.
+    stamp: u32,
+    /// Its place in the order of the list.
+    order: u32,
+}
+
+/// Entries linked by their slots, oldest first.
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self {
+        head: NONE,
+        tail: NONE,
+        len: 0,
+    };
+}
+
+/// Why an entry was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// The table has as many entries as it may have.
+    Limit,
+    /// The few lines where the key may be are full.
+    NoRoom,
+    /// The owner was [flushed](Owner::flush) since the look-up.
+    Flushed,
+}
+
+/// An entry, for a look at it.
+pub struct Entry<'a, T, const N: usize> {
+    /// The key.
+    pub key: [u32; N],
+    /// The value.
+    pub value: &'a T,
+    /// What was put in with the value, zero where lines have several slots.
+    pub note: u32,
+    /// Whether it was found since it was put on the list, or last renewed.
+    pub used: bool,
+    /// For how long it has been there, in jiffies, since then.
+    pub age: u32,
+}
+
+/// What is to be done with an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// It stays where it is.
+    Keep,
+    /// It is taken out, and its value dropped.
+    Remove,
+    /// The walk ends before it.
+    Stop,
+}
+
+/// A place in an owner's list, from which a walk goes on.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    begun: bool,
+    slot: u32,
+    order: u32,
+}
+
+/// One of those who share a [`Table`]: all entries under its tag are its own.
+///
+/// Everything needs `&mut`, and so a lock around the owner where several CPUs use it. Dropping it
+/// drops its entries: what that costs depends on their number. Whoever still looks up by its tag
+/// then may find those of another.
+///
+/// # Invariants
+///
+/// `live` has exactly the slots of the table that have `tag`, `flushed` those with one of
+/// `flushed_tags`; these tags are from the table's allocator and nobody else's.
+pub struct Owner<V: RcuValue, const N: usize> {
+    table: Arc<Table<V, N>>,
+    tag: Option<Tag>,
+    live: List,
+    flushed: List,
+    flushed_tags: [Option<Tag>; MAX_FLUSHED],
+    /// The grace period after which flushed tags may be given to others.
+    grace: Option<c_ulong>,
+    next_order: u32,
+    changes: u32,
+}
+
+/// The lower half of jiffies.
+fn now() -> u32 {
+    // SAFETY: The word is read whole, as `READ_ONCE()` would.
+    unsafe { (&raw const bindings::jiffies).read_volatile() as u32 }
+}
+
+impl<V: RcuValue, const N: usize> Owner<V, N> {
+    /// Makes an owner without entries. `ENOSPC` if there are 2^24 already, `ENOMEM`. May sleep.
+    pub fn new(table: Arc<Table<V, N>>) -> Result<Self> {
+        let tag = table.new_tag()?;
+        // INVARIANT: No slot has a tag that was just given out.
+        Ok(Self {
+            table,
+            tag: Some(tag),
+            live: List::EMPTY,
+            flushed: List::EMPTY,
+            flushed_tags: [None; MAX_FLUSHED],
+            grace: None,
+            next_order: 0,
+            changes: 0,
+        })
+    }
+
+    /// The table that it shares.
+    pub fn table(&self) -> &Arc<Table<V, N>> {
+        &self.table
+    }
+
+    /// The tag of its entries; none while there is none for it.
+    pub fn tag(&self) -> Option<Tag> {
+        self.tag
+    }
+
+    /// How many entries it has that look-ups find.
+    pub fn len(&self) -> u32 {
+        self.live.len
+    }
+
+    /// Whether look-ups find none.
+    pub fn is_empty(&self) -> bool {
+        self.live.len == 0
+    }
+
+    /// A number that changes when an entry goes, or changes its place in the list.
+    pub fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// Puts in an entry, or replaces the value of the one that has this key. `Ok` says whether it
+    /// was a new one.
+    ///
+    /// `tag` is the one that was looked up with before the value was made: what was made before a
+    /// [`flush`](Self::flush) is refused after it. Never takes out another entry. Any context but
+    /// hard interrupts.
+    pub fn insert(
+        &mut self,
+        tag: Tag,
+        key: &[u32; N],
+        value: V,
+        note: u32,
+    ) -> Result<bool, Refused> {
+        if self.tag != Some(tag) {
+            return Err(Refused::Flushed);
+        }
+        let home = self.table.secrets.hash(tag, key).line(self.table.mask);
+        if let Some(slot) = self.position(tag, key, home) {
+            let (index, way) = self.place(slot);
+            let new = value.into_raw().as_ptr().cast::<c_void>();
+            let old = self.table.line(index).lock().replace(way, new, note);
+            // SAFETY: By the type invariant the slot is ours, and had a value.
+            drop(unsafe { owned::<V>(old) });
+            self.touch(slot);
+            return Ok(false);
+        }
+        if self.table.entries.load(Relaxed) >= self.table.limit {
+            return Err(Refused::Limit);
+        }
+        let slot = self.fill(tag, key, home, value, note)?;
+        self.table.entries.add(1, Relaxed);
+        // INVARIANT: The slot has the tag now, and was on no list: it was free.
+        self.append(slot);
+        Ok(true)
+    }
+
+    /// Takes out the entry with this key. Any context but hard interrupts.
+    pub fn remove(&mut self, key: &[u32; N]) -> bool {
+        let Some(tag) = self.tag else {
+            return false;
+        };
+        let home = self.table.secrets.hash(tag, key).line(self.table.mask);
+        let slot = self.position(tag, key, home);
+        if let Some(slot) = slot {
+            self.take_out(slot, false);
+        }
+        slot.is_some()
+    }
+
+    /// Takes out the oldest entry that was not used since it was put in or renewed; entries that
+    /// were are renewed, up to a limit. Says whether there was one.
+    pub fn evict(&mut self) -> bool {
+        for _ in 0..MAX_SPARED {
+            let head = self.live.head;
+            if head == NONE {
+                return false;
+            }
+            if !self.content(head).used {
+                break;
+            }
+            self.renew(head);
+        }
+        self.take_out(self.live.head, false);
+        true
+    }
+
+    /// Takes out entries that were not used for `age` jiffies, and renews those that were; looks at
+    /// `budget` of them at most, and at none that is not due.
+    ///
+    /// Returns how many have gone, and in how many jiffies the next is due, if there is one.
+    pub fn expire(&mut self, age: u32, budget: usize) -> (u32, Option<Jiffies>) {
+        let now = now();
+        let mut gone = 0;
+        for _ in 0..budget {
+            let head = self.live.head;
+            if head == NONE {
+                return (gone, None);
+            }
+            let old = now.wrapping_sub(self.link(head).stamp);
+            if old < age {
+                return (gone, Some((age - old) as Jiffies));
+            }
+            if self.content(head).used {
+                self.renew(head);
+            } else {
+                self.take_out(head, false);
+                gone += 1;
+            }
+        }
+        (gone, (self.live.head != NONE).then_some(0))
+    }
+
+    /// Makes all entries unfindable at once: the owner gets another tag. Any context but hard
+    /// interrupts; costs the same for any number of entries.
+    ///
+    /// [`tag`](Self::tag) is none afterwards if there was no memory for another, or too many tags
+    /// wait to be reaped.
+    pub fn flush(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+        let Some(tag) = self.tag else {
+            return;
+        };
+        let free = self.flushed_tags.iter_mut().find(|slot| slot.is_none());
+        let Some(place) = free else {
+            // Look-ups by the tag must end: the caller sees that there is none. It is kept, with
+            // its entries, among the flushed ones by reaping one of those first.
+            self.reap_some(usize::MAX);
+            self.grace = None;
+            self.retire(tag);
+            return;
+        };
+        *place = Some(tag);
+        self.append_live_to_flushed();
+        self.grace = None;
+        self.tag = self.table.new_tag_atomic().ok();
+    }
+
+    /// With no place for another flushed tag: the entries go at once, and the tag stays.
+    fn retire(&mut self, tag: Tag) {
+        self.tag = Some(tag);
+        while self.live.head != NONE {
+            self.take_out(self.live.head, false);
+        }
+    }
+
+    /// Takes out flushed entries, `budget` of them at most, and gives their tags back after a grace
+    /// period. Says whether nothing is left to do.
+    ///
+    /// The tag from before the flush must not be in use any more for new look-ups. Any context but
+    /// hard interrupts.
+    pub fn reap(&mut self, budget: usize) -> bool {
+        self.reap_some(budget);
+        if self.flushed.len != 0 {
+            return false;
+        }
+        if self.flushed_tags.iter().all(Option::is_none) && self.tag.is_some() {
+            return true;
+        }
+        let over = match self.grace {
+            None => {
+                // SAFETY: The function has no requirement.
+                self.grace = Some(unsafe { bindings::get_state_synchronize_rcu() });
+                false
+            }
+            // SAFETY: As above.
+            Some(grace) => unsafe { bindings::poll_state_synchronize_rcu(grace) },
+        };
+        if over {
+            for tag in &mut self.flushed_tags {
+                if let Some(tag) = tag.take() {
+                    self.table.tags.free(tag.get());
+                }
+            }
+            if self.tag.is_none() {
+                self.tag = self.table.new_tag_atomic().ok();
+            }
+        }
+        over && self.tag.is_some()
+    }
+
+    fn reap_some(&mut self, budget: usize) {
+        for _ in 0..budget {
+            if self.flushed.head == NONE {
+                return;
+            }
+            self.take_out(self.flushed.head, true);
+        }
+    }
+
+    /// Shows entries to `look`, oldest first, `budget` of them at most, and does with each what it
+    /// says. Says whether the end of the list was reached.
+    ///
+    /// `cursor` is where to begin, and is set to where to go on. If the entry that it points to is
+    /// gone meanwhile, or has moved, the walk goes on with those that are younger than it was.
+    pub fn walk(
+        &mut self,
+        cursor: &mut Cursor,
+        budget: usize,
+        mut look: impl FnMut(&Entry<'_, V::Target, N>) -> Action,
+    ) -> bool {
+        let now = now();
+        let mut slot = self.resume(cursor);
+        for _ in 0..budget {
+            if slot == NONE {
+                return true;
+            }
+            let content = self.content(slot);
+            let (next, order, stamp) = {
+                let link = self.link(slot);
+                (link.next, link.order, link.stamp)
+            };
+            let Some(value) = NonNull::new(content.value.cast_mut().cast::<V::Target>()) else {
+                return true;
+            };
+            let entry = Entry {
+                key: content.key,
+                // SAFETY: By the type invariant the value is valid while it is in the slot, from
+                // which it is not taken while `look` runs.
+                value: unsafe { value.as_ref() },
+                note: content.note,
+                used: content.used,
+                age: now.wrapping_sub(stamp),
+            };
+            match look(&entry) {
+                Action::Keep => {}
+                Action::Remove => self.take_out(slot, false),
+                Action::Stop => return false,
+            }
+            *cursor = Cursor {
+                begun: true,
+                slot,
+                order,
+            };
+            slot = next;
+        }
+        slot == NONE
+    }
+
+    /// The slot after the one that the cursor points to.
+    fn resume(&self, cursor: &Cursor) -> u32 {
+        if !cursor.begun {
+            return self.live.head;
+        }
+        let mine = self.tag.is_some_and(|tag| {
+            let (index, way) = self.place(cursor.slot);
+            self.table.line(index).tag(way) == tag.get()
+        });
+        if mine && self.link(cursor.slot).order == cursor.order {
+            return self.link(cursor.slot).next;
+        }
+        let mut slot = self.live.head;
+        while slot != NONE && (self.link(slot).order.wrapping_sub(cursor.order) as i32) <= 0 {
+            slot = self.link(slot).next;
+        }
+        slot
+    }
+
+    /// Line and way of a slot.
+    fn place(&self, slot: u32) -> (u32, usize) {
+        let ways = Table::<V, N>::WAYS;
+        ((slot / ways) & self.table.mask, (slot % ways) as usize)
+    }
+
+    fn content(&self, slot: u32) -> Content<N> {
+        let (index, way) = self.place(slot);
+        self.table.line(index).content(way)
+    }
+
+    /// Finds the slot of a key that is ours.
+    fn position(&self, tag: Tag, key: &[u32; N], home: u32) -> Option<u32> {
+        let ways = Table::<V, N>::WAYS;
+        (0..MAX_PROBE)
+            .map(|distance| home.wrapping_add(distance) & self.table.mask)
+            .flat_map(|index| (0..ways).map(move |way| index * ways + way))
+            .find(|&slot| {
+                let content = self.content(slot);
+                content.tag == tag.get() && content.key == *key
+            })
+    }
+
+    /// Puts an entry into the first free slot from its home on.
+    fn fill(
+        &mut self,
+        tag: Tag,
+        key: &[u32; N],
+        home: u32,
+        value: V,
+        note: u32,
+    ) -> Result<u32, Refused> {
+        let table = &self.table;
+        let probes = MAX_PROBE.min(table.lines());
+        for distance in 0..probes {
+            let index = home.wrapping_add(distance) & table.mask;
+            let mut line = table.line(index).lock();
+            let Some(way) = line.free_way() else {
+                continue;
+            };
+            line.fill(way, tag, key, value.into_raw().as_ptr().cast(), note);
+            drop(line);
+            for passed in 0..distance {
+                table
+                    .line(home.wrapping_add(passed))
+                    .lock()
+                    .one_more_passed();
+            }
+            return Ok(index * Table::<V, N>::WAYS + way as u32);
+        }
+        Err(Refused::NoRoom)
+    }
+
+    /// Empties a slot of ours, and drops the value.
+    fn take_out(&mut self, slot: u32, flushed: bool) {
+        let (index, way) = self.place(slot);
+        let content = self.content(slot);
+        let Some(tag) = Tag::from_number(content.tag) else {
+            return;
+        };
+        self.unlink(slot, flushed);
+        self.changes = self.changes.wrapping_add(1);
+        let table = &self.table;
+        let old = table.line(index).lock().empty(way);
+        let home = table.secrets.hash(tag, &content.key).line(table.mask);
+        for passed in 0..table.distance(home, index) {
+            table
+                .line(home.wrapping_add(passed))
+                .lock()
+                .one_less_passed();
+        }
+        table.entries.add(-1, Relaxed);
+        // SAFETY: By the type invariant the slot was ours, and had a value, which nobody finds any
+        // more.
+        drop(unsafe { owned::<V>(old) });
+    }
+
+    fn link(&self, slot: u32) -> &Link {
+        debug_assert!(slot < self.table.lines() * Table::<V, N>::WAYS);
+        // SAFETY: Slots of ours are in the array, and only we use their links: see the invariant of
+        // the table.
+        unsafe { self.table.links.add(slot as usize).as_ref() }
+    }
+
+    fn link_mut(&mut self, slot: u32) -> &mut Link {
+        debug_assert!(slot < self.table.lines() * Table::<V, N>::WAYS);
+        // SAFETY: As in `link`, and `self` is borrowed mutably.
+        unsafe { self.table.links.add(slot as usize).as_mut() }
+    }
+
+    /// Puts a slot at the young end of the list.
+    fn append(&mut self, slot: u32) {
+        let tail = self.live.tail;
+        let order = self.next_order;
+        self.next_order = order.wrapping_add(1);
+        *self.link_mut(slot) = Link {
+            prev: tail,
+            next: NONE,
+            stamp: now(),
+            order,
+        };
+        if tail == NONE {
+            self.live.head = slot;
+        } else {
+            self.link_mut(tail).next = slot;
+        }
+        self.live.tail = slot;
+        self.live.len += 1;
+    }
+
+    fn unlink(&mut self, slot: u32, flushed: bool) {
+        let Link { prev, next, .. } = *self.link(slot);
+        if prev != NONE {
+            self.link_mut(prev).next = next;
+        }
+        if next != NONE {
+            self.link_mut(next).prev = prev;
+        }
+        let list = if flushed {
+            &mut self.flushed
+        } else {
+            &mut self.live
+        };
+        if prev == NONE {
+            list.head = next;
+        }
+        if next == NONE {
+            list.tail = prev;
+        }
+        list.len -= 1;
+    }
+
+    /// To the young end, as one that was not used yet.
+    fn renew(&mut self, slot: u32) {
+        let (index, way) = self.place(slot);
+        self.table.line(index).set_used(way, false);
+        self.touch(slot);
+    }
+
+    fn touch(&mut self, slot: u32) {
+        self.unlink(slot, false);
+        self.append(slot);
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    fn append_live_to_flushed(&mut self) {
+        let live = core::mem::replace(&mut self.live, List::EMPTY);
+        if live.len == 0 {
+            return;
+        }
+        if self.flushed.tail == NONE {
+            self.flushed = live;
+            return;
+        }
+        let tail = self.flushed.tail;
+        self.link_mut(tail).next = live.head;
+        self.link_mut(live.head).prev = tail;
+        self.flushed.tail = live.tail;
+        self.flushed.len += live.len;
+    }
+}
+
+/// Makes the owned value of what a slot held.
+///
+/// # Safety
+///
+/// `raw` is from `V::into_raw`, and no slot holds it any more.
+unsafe fn owned<V: RcuValue>(raw: *const c_void) -> Option<V> {
+    let raw = NonNull::new(raw.cast_mut().cast::<V::Target>())?;
+    // SAFETY: By the caller's promise.
+    Some(unsafe { V::from_raw(raw) })
+}
+
+impl<V: RcuValue, const N: usize> Table<V, N> {
+    fn new_tag(&self) -> Result<Tag> {
+        Tag::from_number(self.tags.alloc(1, MAX_TAG)?).ok_or(EINVAL)
+    }
+
+    fn new_tag_atomic(&self) -> Result<Tag> {
+        Tag::from_number(self.tags.alloc_atomic(1, MAX_TAG)?).ok_or(EINVAL)
+    }
+}
+
+impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
+    fn drop(&mut self) {
+        while self.live.head != NONE {
+            self.take_out(self.live.head, false);
+        }
+        self.reap_some(usize::MAX);
+        for tag in Iterator::chain(self.flushed_tags.iter().flatten(), &self.tag) {
+            self.table.tags.free(tag.get());
+        }
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices that change, or go: the routes that have to do with them go too.
+
+use kernel::sync::rcu;
+
+use super::cache::{
+    Cache,
+    Entry,
+    Key, //
+};
+use crate::net::{
+    net_device::NetDevice,
+    netdev_notifier::{
+        Event,
+        Watcher, //
+    },
+    Namespace, //
+};
+
+/// Told about devices, after the stack has done what it does with their routes.
+pub(crate) struct Devices;
+
+impl Watcher for Devices {
+    fn event(net: &Namespace, dev: &NetDevice, event: Event) {
+        let guard = rcu::read_lock();
+        let Some(cache) = Cache::of(net, &guard) else {
+            return;
+        };
+        match event {
+            // References to its routes are given back before the device is waited for. No packet
+            // comes in by it any more; and the stack has no route left that leads to it.
+            Event::Unregister => {
+                cache.flush_if(|entry| concerns(entry, dev, &guard));
+            }
+            // Which of several routes is taken may depend on it.
+            Event::Change => Cache::flush_all(cache),
+            Event::Other => {}
+        }
+    }
+}
+
+/// Whether an entry is about packets that come in by `dev`, or leave by it.
+pub(crate) fn concerns(entry: &Entry<'_>, dev: &NetDevice, guard: &rcu::Guard) -> bool {
+    let iif = match &entry.key {
+        Key::V4(key) => key.iif,
+        Key::V6(key) => key.iif,
+    };
+    iif == dev.ifindex() as u32 || entry.dst.dev(guard).ifindex() == dev.ifindex()
+}

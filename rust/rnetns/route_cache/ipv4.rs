@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! IPv4 packets that come in.
+
+use kernel::sync::rcu;
+
+use super::{
+    cache::{
+        Cache,
+        Inet4,
+        Lookup, //
+    },
+    key::Key4,
+    stats::Stat, //
+};
+use crate::{
+    net::{
+        dst::Dst,
+        in_device::{
+            InDevice,
+            Setting, //
+        },
+        net_device::NetDevice,
+        netfilter::{
+            self,
+            Ipv4Header,
+            Packet,
+            Verdict, //
+        },
+        Namespace, //
+    },
+    pernet_slot, support,
+};
+
+const IPPROTO_ICMP: u8 = 1;
+const ICMP_ECHOREPLY: u8 = 0;
+const ICMP_ECHO: u8 = 8;
+
+/// The hook on IPv4 packets, behind all others: what changes packets before they are routed has
+/// done so.
+pub(crate) struct Hook4;
+
+pernet_slot!(Hook4: netfilter::Registered);
+
+impl netfilter::PreRouting for Hook4 {
+    const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv4;
+    const PRIORITY: i32 = netfilter::LAST;
+
+    fn applies_to(net: &Namespace) -> bool {
+        support::is_supported(net)
+    }
+
+    #[inline]
+    fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
+        route(net, packet);
+        Verdict::Accept
+    }
+}
+
+/// Gives the packet its route, if the cache has anything to do with it. Else the stack finds it in
+/// the state in which it was.
+#[inline]
+fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    let guard = packet.rcu();
+    let cache = Cache::of(net, guard)?;
+    let header = packet.ipv4_header()?;
+    let dev = packet.dev();
+    if packet.is_decided() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
+        return None;
+    }
+    let in_dev = InDevice::of(net, dev, guard)?;
+    let key = key(packet, &header, dev, &in_dev)?;
+    match cache.lookup::<Inet4, _>(&key, guard) {
+        Lookup::Hit(dst) => {
+            if !leaves_to_early_demux(net, &header, dst) {
+                packet.set_dst_noref(dst);
+            }
+        }
+        Lookup::Miss(ticket) => {
+            if !may_ask(net, packet, &header, &in_dev) {
+                cache.count(Stat::Uncacheable);
+                return None;
+            }
+            // Refused packets are the stack's to refuse: it looks for a socket that knows better
+            // first, and counts what it drops.
+            let answer = packet.ip_route_input().ok()?;
+            let dst = packet.dst()?;
+            if answer.redirects() || answer.is_multipath() || !is_cacheable(dst, dev, guard) {
+                cache.count(Stat::Uncacheable);
+            } else if let Some(dst) = dst.hold() {
+                Cache::insert::<Inet4, _>(cache, ticket, &key, dst, 0);
+            }
+            if leaves_to_early_demux(net, &header, dst) {
+                packet.forget_route(answer);
+            }
+        }
+        Lookup::Aside => {}
+    }
+    Some(())
+}
+
+/// Whether both addresses are those of hosts, on any network but this machine's own. The others
+/// have rules of their own, which are not kept as routes.
+#[inline(always)]
+fn has_plain_addresses(header: &Ipv4Header) -> bool {
+    let is_plain = |address: u32| {
+        let network = address >> 24;
+        network != 0 && network != 127 && network < 224
+    };
+    is_plain(header.saddr) && is_plain(header.daddr)
+}
+
+#[inline(always)]
+fn key(
+    packet: &Packet<'_>,
+    header: &Ipv4Header,
+    dev: &NetDevice,
+    in_dev: &InDevice<'_>,
+) -> Option<[u32; super::key::WORDS4]> {
+    // With this setting the mark has a say in whether a source is valid: a change of it is not
+    // noticed otherwise.
+    if in_dev.max(Setting::SrcValidMark) != 0 {
+        return None;
+    }
+    Key4 {
+        saddr: header.saddr,
+        daddr: header.daddr,
+        iif: dev.ifindex() as u32,
+        mark: packet.mark(),
+        dscp: header.tos,
+        rp_filter: in_dev.max(Setting::RpFilter).clamp(0, 3) as u8,
+    }
+    .words()
+}
+
+/// Whether the stack would look for a socket that knows the way, which it only does for packets
+/// without one.
+#[inline(always)]
+fn leaves_to_early_demux(net: &Namespace, header: &Ipv4Header, dst: &Dst) -> bool {
+    !header.is_fragment && net.early_demux(header.protocol) && dst.is_local()
+}
+
+/// Whether the route depends on nothing but the key, as far as that can be known before it is
+/// looked up.
+fn may_ask(
+    net: &Namespace,
+    packet: &Packet<'_>,
+    header: &Ipv4Header,
+    in_dev: &InDevice<'_>,
+) -> bool {
+    // To look up twice would tell twice.
+    in_dev.max(Setting::LogMartians) == 0
+        && in_dev.max(Setting::BcForwarding) == 0
+        && !net.rules_look_into_packets()
+        && packet.is_for_host()
+        && !is_icmp_error(packet, header)
+}
+
+/// An ICMP error takes the way of the flow that it is about, where there are several.
+fn is_icmp_error(packet: &Packet<'_>, header: &Ipv4Header) -> bool {
+    header.protocol == IPPROTO_ICMP
+        && !matches!(packet.ipv4_payload_byte(), Some(ICMP_ECHO | ICMP_ECHOREPLY))
+}
+
+/// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
+fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
+    dst.error() == 0
+        && dst.is_unicast()
+        && !dst.is_exception()
+        && !dst.has_lwtunnel()
+        && (dst.is_local()
+            // A packet that leaves where it came in may call for a redirect.
+            || (dst.dev(guard).ifindex() != in_dev.ifindex()
+                // The next hop marks the routes that it keeps when a path MTU or a redirect is
+                // learnt; the others it does not know.
+                && dst.is_kept_by_route()))
+}

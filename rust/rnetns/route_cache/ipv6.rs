@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! IPv6 packets that come in.
+
+use kernel::sync::rcu;
+
+use super::{
+    cache::{
+        Cache,
+        Inet6,
+        Lookup, //
+    },
+    key::Key6,
+    stats::Stat, //
+};
+use crate::{
+    net::{
+        dst::Dst,
+        net_device::NetDevice,
+        netfilter::{
+            self,
+            Ipv6Header,
+            Packet,
+            Verdict, //
+        },
+        Namespace, //
+    },
+    pernet_slot, support,
+};
+
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+/// The traffic class without the bits of congestion control.
+const DSCP: u32 = 0x0fc0_0000;
+
+/// The hook on IPv6 packets, behind all others.
+pub(crate) struct Hook6;
+
+pernet_slot!(Hook6: netfilter::Registered);
+
+impl netfilter::PreRouting for Hook6 {
+    const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv6;
+    const PRIORITY: i32 = netfilter::LAST;
+
+    fn applies_to(net: &Namespace) -> bool {
+        support::is_supported(net)
+    }
+
+    #[inline]
+    fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
+        route(net, packet);
+        Verdict::Accept
+    }
+}
+
+/// Gives the packet its route, if the cache has anything to do with it.
+#[inline]
+fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    let guard = packet.rcu();
+    let cache = Cache::of(net, guard)?;
+    let header = packet.ipv6_header()?;
+    let dev = packet.dev();
+    if packet.is_decided() || !has_plain_addresses(&header) || dev.is_l3mdev() {
+        return None;
+    }
+    let key = key(net, packet, &header, dev);
+    match cache.lookup::<Inet6, _>(&key, guard) {
+        Lookup::Hit(dst) => {
+            if !leaves_to_early_demux(net, &header, dst) {
+                packet.set_dst_noref(dst);
+            }
+        }
+        Lookup::Miss(ticket) => {
+            if !may_ask(net, packet, &header) {
+                cache.count(Stat::Uncacheable);
+                return None;
+            }
+            packet.ip6_route_input();
+            let dst = packet.dst()?;
+            if !is_cacheable(net, dst, dev, guard) {
+                cache.count(Stat::Uncacheable);
+            } else if let Some(owned) = dst.hold() {
+                let cookie = owned.cookie(guard);
+                Cache::insert::<Inet6, _>(cache, ticket, &key, owned, cookie);
+            }
+            if leaves_to_early_demux(net, &header, dst) {
+                packet.dst_drop();
+            }
+        }
+        Lookup::Aside => {}
+    }
+    Some(())
+}
+
+/// Whether both addresses are those of single hosts that can be anywhere. Addresses of the link and
+/// of groups have scopes, which are not part of the key.
+#[inline(always)]
+fn has_plain_addresses(header: &Ipv6Header) -> bool {
+    let is_plain = |address: &[u32; 4]| {
+        let first = u32::from_be(address[0]);
+        // Not multicast, nor link-local or site-local, nor ::/32, in which the unspecified address
+        // is, that of the machine itself, and those that stand for IPv4.
+        first >> 24 != 0xff && first >> 23 != 0x1fd && first != 0
+    };
+    is_plain(&header.saddr) && is_plain(&header.daddr)
+}
+
+#[inline(always)]
+fn key(
+    net: &Namespace,
+    packet: &Packet<'_>,
+    header: &Ipv6Header,
+    dev: &NetDevice,
+) -> [u32; super::key::WORDS6] {
+    // Rules may ask for the flow label: when there are any.
+    let asked = if net.has_rules6() { u32::MAX } else { DSCP };
+    Key6 {
+        saddr: header.saddr,
+        daddr: header.daddr,
+        iif: dev.ifindex() as u32,
+        mark: packet.mark(),
+        flowinfo: header.flowinfo & asked,
+    }
+    .words()
+}
+
+/// Whether the stack would look for a socket that knows the way.
+#[inline(always)]
+fn leaves_to_early_demux(net: &Namespace, header: &Ipv6Header, dst: &Dst) -> bool {
+    net.early_demux(header.nexthdr) && dst.is_local()
+}
+
+/// Whether the route depends on nothing but the key, as far as that can be known before it is
+/// looked up: on what follows the header it may, but not where that is TCP or UDP and no rule looks
+/// into packets.
+fn may_ask(net: &Namespace, packet: &Packet<'_>, header: &Ipv6Header) -> bool {
+    matches!(header.nexthdr, IPPROTO_TCP | IPPROTO_UDP)
+        && !net.rules6_look_into_packets()
+        && packet.is_for_host()
+}
+
+/// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
+fn is_cacheable(net: &Namespace, dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
+    dst.error() == 0
+        && dst.is_unicast()
+        && !dst.is_exception()
+        && !dst.has_lwtunnel()
+        && !dst.is_multipath(guard)
+        && dst.is_kept_by_route()
+        && (dst.is_local() || (dst.dev(guard).ifindex() != in_dev.ifindex() && net.forwards_ipv6()))
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The route cache: one table for all namespaces, whose entries carry the namespace they belong to.
+//!
+//! A packet that comes in is looked up by what its route depends on: its namespace, addresses,
+//! device, mark and service. If the route is there and still what it was, the packet gets it
+//! without a look at rules and routes; else it is asked for, and kept.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`key`] | what a route depends on |
+//! | [`tables`] | the shared tables, and how large they are |
+//! | [`cache`] | a namespace's part: entries, quota, timeout |
+//! | [`aside`] | when the cache lets packets pass, because it costs more than it saves |
+//! | [`stats`] | what is counted |
+//! | [`ipv4`], [`ipv6`] | the hooks on packets |
+//! | [`devices`] | what happens when devices change or go |
+//!
+//! # How a change is noticed
+//!
+//! With the cache, packets must go where they would go without it. For everything that decides on
+//! a route, one of these holds:
+//!
+//! | what decides | how a change is noticed |
+//! |---|---|
+//! | addresses, device, mark, DSCP, the flow label where there are rules | they are in the key |
+//! | IPv4 routes, rules, addresses, next hops; `forwarding`, `accept_local`, `route_localnet` | the stack counts up `rt_genid`, which `dst_check()` compares |
+//! | IPv6 routes, rules, addresses | the serial number of the tree, which `dst_check()` compares |
+//! | `rp_filter` | it is in the key: the stack counts nothing up |
+//! | `src_valid_mark`, `log_martians`, `bc_forwarding` | nothing is cached while they are on |
+//! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
+//! | several next hops | not cached: the packet's ports may decide |
+//! | rules that look at ports or protocols | nothing is cached while there are any |
+//! | ICMP errors | not cached: what they are about may decide |
+//! | redirects to be sent | packets that leave where they came in are not cached |
+//! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it |
+//! | VRFs | packets of their devices are not cached |
+//! | IP options, broadcast, multicast, addresses of the link or of the machine itself | not cached |
+//! | a device that goes up or down, loses its carrier, changes MTU or master | the namespace's entries are flushed |
+//! | a device that goes or moves to another namespace | its entries go before it does |
+
+use kernel::prelude::*;
+
+use crate::net::{
+    netdev_notifier,
+    netfilter,
+    pernet, //
+};
+
+mod aside;
+// Settings and dumps are for the netlink interface.
+#[allow(dead_code)]
+pub(crate) mod cache;
+mod devices;
+mod ipv4;
+mod ipv6;
+pub(crate) mod key;
+pub(crate) mod stats;
+pub(crate) mod tables;
+
+use self::{
+    cache::PernetCache,
+    devices::Devices,
+    ipv4::Hook4,
+    ipv6::Hook6,
+    tables::Sizes, //
+};
+
+/// The route cache while it exists.
+///
+/// Fields are dropped from the first to the last: no packet sees a cache that is gone, and the
+/// tables go when no namespace uses them.
+#[pin_data]
+pub(crate) struct RouteCache {
+    #[pin]
+    hook4: netfilter::Registration<Hook4>,
+    #[pin]
+    hook6: netfilter::Registration<Hook6>,
+    #[pin]
+    devices: netdev_notifier::Registration<Devices>,
+    #[pin]
+    caches: pernet::Registration<PernetCache>,
+    tables: tables::Registration,
+}
+
+impl RouteCache {
+    /// Gives each namespace a cache, and puts it in the packets' way.
+    pub(crate) fn new(sizes: Sizes) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            tables: tables::Registration::new(sizes)?,
+            caches <- pernet::register_pernet_subsys(),
+            devices <- netdev_notifier::register(),
+            hook6 <- netfilter::register(),
+            hook4 <- netfilter::register(),
+        })
+    }
+}

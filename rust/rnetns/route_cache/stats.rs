@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a namespace's cache counts.
+
+use kernel::alloc::AllocError;
+
+use crate::net::pcpu_counters::PcpuCounters;
+
+/// Something that is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum Stat {
+    /// Packets that were routed by an entry.
+    Hits,
+    /// Packets that could have been, but there was none.
+    Misses,
+    /// Entries that were put in.
+    Inserts,
+    /// Entries that had to go for others of the same namespace.
+    Evictions,
+    /// Entries that were not used for the timeout.
+    Expiries,
+    /// Entries whose route had changed when they were to be used.
+    Invalidations,
+    /// Entries that were flushed, or whose device went.
+    Flushed,
+    /// Entries that found no room, or came too late for a flush.
+    Refusals,
+    /// Packets whose route depends on more than the key.
+    Uncacheable,
+    /// Packets that were let pass while the cache steps aside.
+    Bypassed,
+}
+
+/// How many of them there are.
+pub(crate) const STATS: usize = Stat::Bypassed as usize + 1;
+
+/// Their names, in that order.
+pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
+    c"hits",
+    c"misses",
+    c"inserts",
+    c"evictions",
+    c"expiries",
+    c"invalidations",
+    c"flushed",
+    c"refusals",
+    c"uncacheable",
+    c"bypassed",
+];
+
+/// The counters of a namespace: each CPU has its own.
+pub(crate) struct Counters(PcpuCounters<STATS>);
+
+impl Counters {
+    pub(crate) fn new() -> Result<Self, AllocError> {
+        Ok(Self(PcpuCounters::new()?))
+    }
+
+    /// Counts one more.
+    #[inline(always)]
+    pub(crate) fn count(&self, stat: Stat) {
+        self.add(stat, 1);
+    }
+
+    /// Counts several more.
+    #[inline(always)]
+    pub(crate) fn add(&self, stat: Stat, value: u64) {
+        self.0.add(stat as usize, value);
+    }
+
+    /// How many there were, on all CPUs.
+    pub(crate) fn sum(&self, stat: Stat) -> u64 {
+        self.0.sum(stat as usize)
+    }
+
+    /// All of them.
+    pub(crate) fn sums(&self) -> [u64; STATS] {
+        core::array::from_fn(|i| self.0.sum(i))
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tables that all namespaces share, and how large they are.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::key::{
+    WORDS4,
+    WORDS6, //
+};
+use crate::net::{
+    dst::OwnedDst,
+    tagged_table::Table, //
+};
+
+/// The table of IPv4 routes.
+pub(crate) type Table4 = Table<OwnedDst, WORDS4>;
+/// The table of IPv6 routes.
+pub(crate) type Table6 = Table<OwnedDst, WORDS6>;
+
+/// The fewest and the most lines of a table.
+const BUCKETS: core::ops::RangeInclusive<u32> = 1 << 10..=1 << 21;
+
+/// By default there is a line for so much memory, and no more than half a million: what the old
+/// route cache had.
+const MEMORY_PER_BUCKET: usize = 32 << 10;
+const MAX_DEFAULT_BUCKETS: u32 = 512 << 10;
+
+/// The largest quota of a namespace, and the default one.
+const MAX_QUOTA: u32 = 1 << 22;
+
+/// The longest time that an entry may be idle, in seconds.
+const MAX_TIMEOUT: u32 = 86400;
+
+/// What the module was told about sizes.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Lines of each table.
+    pub(crate) buckets: u32,
+    /// How many entries a namespace may have, unless it is told otherwise.
+    pub(crate) quota: u32,
+    /// The largest quota that a namespace can be given.
+    pub(crate) max_quota: u32,
+    /// After how many seconds without use an entry goes, unless the namespace is told otherwise.
+    pub(crate) timeout: u32,
+    /// Whether namespaces begin with the cache on.
+    pub(crate) enable: bool,
+}
+
+/// Says what is wrong with a parameter.
+fn refuse(name: &str, value: u32, least: u32, most: u32, note: &str) -> Error {
+    pr_err!("{name}={value} is refused: it must be from {least} to {most}{note}\n");
+    EINVAL
+}
+
+impl Sizes {
+    /// Checks what the module's parameters say; the reason for a refusal is in the kernel log.
+    pub(crate) fn new(
+        buckets: u32,
+        quota: u32,
+        max_quota: u32,
+        timeout: u32,
+        enable: bool,
+    ) -> Result<Self> {
+        let buckets = match buckets {
+            0 => default_buckets(),
+            n if n.is_power_of_two() && BUCKETS.contains(&n) => n,
+            n => {
+                let note = ", a power of two; 0 for a number that fits the memory";
+                return Err(refuse("buckets", n, *BUCKETS.start(), *BUCKETS.end(), note));
+            }
+        };
+        if !(1..=MAX_QUOTA).contains(&max_quota) {
+            return Err(refuse("max_quota", max_quota, 1, MAX_QUOTA, ""));
+        }
+        if !(1..=max_quota).contains(&quota) {
+            return Err(refuse("quota", quota, 1, max_quota, " (max_quota)"));
+        }
+        check_timeout(timeout).inspect_err(|_| {
+            let _ = refuse("timeout", timeout, 1, MAX_TIMEOUT, " seconds");
+        })?;
+        Ok(Self {
+            buckets,
+            quota,
+            max_quota,
+            timeout,
+            enable,
+        })
+    }
+}
+
+/// Whether a timeout, in seconds, is one that can be had.
+pub(crate) fn check_timeout(seconds: u32) -> Result {
+    if (1..=MAX_TIMEOUT).contains(&seconds) {
+        Ok(())
+    } else {
+        Err(ERANGE)
+    }
+}
+
+/// A number of lines that fits the memory of the machine.
+fn default_buckets() -> u32 {
+    let wanted = crate::net::memory::total_bytes() / MEMORY_PER_BUCKET;
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let wanted = wanted.clamp(*BUCKETS.start(), MAX_DEFAULT_BUCKETS);
+    // The power of two that is not above it.
+    1 << (u32::BITS - 1 - wanted.leading_zeros())
+}
+
+/// Both tables.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    /// IPv4 routes.
+    pub(crate) v4: Arc<Table4>,
+    /// IPv6 routes.
+    pub(crate) v6: Arc<Table6>,
+    /// What the namespaces begin with.
+    pub(crate) sizes: Sizes,
+}
+
+impl Tables {
+    /// Allocates the tables. A table takes fewer entries than it has slots, so that most are found
+    /// in the first line that is read: five for four lines of IPv4's two slots each, three for four
+    /// of IPv6's one.
+    fn new(sizes: Sizes) -> Result<Self> {
+        Ok(Self {
+            v4: Table::new(sizes.buckets, sizes.buckets / 4 * 5)?,
+            v6: Table::new(sizes.buckets, sizes.buckets / 4 * 3)?,
+            sizes,
+        })
+    }
+}
+
+kernel::sync::global_lock! {
+    // SAFETY: `init` is called by `Registration::new`, before anything locks it.
+    unsafe(uninit) static TABLES: Mutex<Option<Tables>> = None;
+}
+
+/// The tables while this exists.
+pub(crate) struct Registration(());
+
+impl Registration {
+    /// Allocates the tables.
+    pub(crate) fn new(sizes: Sizes) -> Result<Self> {
+        // SAFETY: Called once, by the module's initialisation, before namespaces are given a cache.
+        unsafe { TABLES.init() };
+        *TABLES.lock() = Some(Tables::new(sizes)?);
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // Namespaces are without cache by now: with this, the tables go.
+        *TABLES.lock() = None;
+    }
+}
+
+/// The tables, for a namespace that begins.
+pub(crate) fn get() -> Result<Tables> {
+    TABLES.lock().clone().ok_or(ENODEV)
+}
