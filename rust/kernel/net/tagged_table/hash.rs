@@ -14,6 +14,9 @@ use crate::bindings;
 /// The longest key in words, with the tag, rounded up to pairs.
 const MAX_WORDS: usize = 12;
 
+/// 2^32 divided by the golden ratio, as `GOLDEN_RATIO_32` of `linux/hash.h`, and odd.
+const GOLDEN: u32 = 0x9e37_79b1;
+
 /// The seed.
 ///
 /// The hash is the sum of the products of pairs of words, to each of which a secret number is
@@ -65,14 +68,21 @@ impl Secrets {
 pub(super) struct Hash(u64);
 
 impl Hash {
-    /// The index of the line where a key is looked for first.
+    /// The index of the line where a key is looked for first, for a table of 2^(32 - `shift`) lines.
+    ///
+    /// As a word of the keys grows, as addresses in a row do, the hash grows by the same step each
+    /// time, and with some seeds these steps fill a few regions of the table alone. Multiplying
+    /// again, after the upper bits were added to the lower ones, scatters them; it is one to one, so
+    /// that any two keys still meet by chance only.
     #[inline(always)]
-    pub(super) fn line(self, mask: u32) -> u32 {
-        (self.0 >> 32) as u32 & mask
+    pub(super) fn line(self, shift: u32) -> u32 {
+        let upper = (self.0 >> 32) as u32;
+        let mixed = (upper ^ upper >> 16).wrapping_mul(GOLDEN);
+        (u64::from(mixed) >> shift) as u32
     }
 
-    /// Whether the key is one of those, 1 in 2^`shift`, that a sample is made of. Bits that
-    /// [`line`](Self::line) does not use: a sample is spread over the whole table.
+    /// Whether the key is one of those, 1 in 2^`shift`, that a sample is made of. The
+    /// sample is spread over the whole table.
     #[inline(always)]
     pub(super) fn in_sample(self, shift: u32) -> bool {
         self.0.leading_zeros() >= shift

@@ -52,6 +52,11 @@ const RETRIES: usize = 16;
 // A value is a pointer, which is read as one word of 64 bits.
 const _: () = assert!(usize::BITS == 64, "tagged tables are for 64-bit kernels");
 
+// Who waits for a line spins: its owner must not be preempted, as bottom halves that are off ensure
+// but on PREEMPT_RT.
+#[cfg(CONFIG_PREEMPT_RT)]
+compile_error!("tagged tables are not for PREEMPT_RT");
+
 /// How many slots fit into a line, for keys of so many words.
 pub(super) const fn slots(key_words: usize) -> usize {
     (WORDS - VALUES) / (key_words + 3)
@@ -161,8 +166,10 @@ impl<const N: usize> Line<N> {
         Scan::NotHere { look_on: false }
     }
 
+    /// The slot with this key, and its first word. Tells the truth to an owner whose tag it is; to
+    /// others, only as far as the sequence stays the same.
     #[inline(always)]
-    fn matching(&self, tag: Tag, key: &[u32; N]) -> Option<(usize, u32)> {
+    pub(super) fn matching(&self, tag: Tag, key: &[u32; N]) -> Option<(usize, u32)> {
         let mut way = 0;
         while way < Self::WAYS {
             let slot = Self::slot(way);
@@ -210,13 +217,28 @@ impl<const N: usize> Line<N> {
         }
     }
 
+    /// Whether an entry whose line this is may be in one of the next.
+    pub(super) fn was_passed(&self) -> bool {
+        self.load(HEAD) & PASSED != 0
+    }
+
+    /// How many entries had to pass.
+    pub(super) fn passed(&self) -> u32 {
+        self.load(HEAD) / ONE_PASSED
+    }
+
+    /// A free slot; another may take it, unless the line is locked.
+    pub(super) fn free_way(&self) -> Option<usize> {
+        (0..Self::WAYS).find(|&way| self.tag(way) == 0)
+    }
+
     /// The tag in a slot, zero if that is free.
     pub(super) fn tag(&self, way: usize) -> u32 {
         self.load(Self::slot(way)) & TAG
     }
 
     /// Takes the lock of the line: other writers wait, readers look again. Any context but hard
-    /// interrupts; bottom halves are off until it is released.
+    /// interrupts; bottom halves are off until it is released, and nobody else runs on this CPU.
     pub(super) fn lock(&self) -> Locked<'_, N> {
         // SAFETY: It is enabled again when the guard is dropped, on the same CPU.
         unsafe { bindings::local_bh_disable() };
@@ -261,7 +283,7 @@ impl<const N: usize> Locked<'_, N> {
 
     /// A free slot.
     pub(super) fn free_way(&self) -> Option<usize> {
-        (0..Line::<N>::WAYS).find(|&way| self.line.tag(way) == 0)
+        self.line.free_way()
     }
 
     /// Fills a slot.

@@ -21,6 +21,7 @@
 //! A value is a pointer to something that lives for an RCU grace period after it was given up
 //! ([`RcuValue`]). So a look-up needs no reference to hand out a value.
 
+mod audit;
 mod hash;
 mod line;
 mod owner;
@@ -58,6 +59,7 @@ use self::{
 use super::ida::Ida;
 use crate::bindings;
 
+pub use self::audit::Audit;
 pub use self::owner::{
     Action,
     Cursor,
@@ -160,7 +162,7 @@ pub struct Found<'g, T> {
 /// # Invariants
 ///
 /// - `lines` is an array of `mask + 1` lines, `links` one with an element for each of their slots;
-///   `mask + 1` is a power of two.
+///   `mask + 1` is 2^(32 - `shift`).
 /// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
 ///   [`Owner`], who alone uses the slot's link and changes the slot.
 #[pin_data(PinnedDrop)]
@@ -168,6 +170,7 @@ pub struct Table<V: RcuValue, const N: usize> {
     lines: NonNull<Line<N>>,
     links: NonNull<Link>,
     mask: u32,
+    shift: u32,
     limit: i64,
     entries: Atomic<i64>,
     secrets: Secrets,
@@ -227,7 +230,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         if !lines.is_power_of_two() || u64::from(lines) * u64::from(Self::WAYS) > MAX_SLOTS {
             return Err(EINVAL);
         }
-        let mask = lines - 1;
+        let (mask, shift) = (lines - 1, 32 - lines.trailing_zeros());
         let array = zeroed_array::<Line<N>>(lines as usize)?;
         let links = zeroed_array::<Link>((lines * Self::WAYS) as usize).inspect_err(|_| {
             // SAFETY: Allocated just now, and not used.
@@ -239,6 +242,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                 lines: array,
                 links,
                 mask,
+                shift,
                 limit: limit.into(),
                 entries: Atomic::new(0),
                 secrets: Secrets::new(),
@@ -290,7 +294,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         query: &Query<N>,
         _guard: &'g rcu::Guard,
     ) -> Option<Found<'g, V::Target>> {
-        let mut index = query.hash.line(self.mask);
+        let mut index = self.home(query.hash);
         for _ in 0..MAX_PROBE {
             let line = self.line(index);
             match line.scan(query.tag, &query.key) {
@@ -316,6 +320,12 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     fn line(&self, index: u32) -> &Line<N> {
         // SAFETY: By the type invariant there are `mask + 1` lines, which live as long as `self`.
         unsafe { self.lines.add((index & self.mask) as usize).as_ref() }
+    }
+
+    /// The line where a key is looked for first.
+    #[inline(always)]
+    fn home(&self, hash: Hash) -> u32 {
+        hash.line(self.shift)
     }
 
     /// How far a line is from the one where a key is looked for first, which is `home`.

@@ -111,8 +111,9 @@ pub struct Cursor {
 ///
 /// # Invariants
 ///
-/// `live` has exactly the slots of the table that have `tag`, `flushed` those with one of
-/// `flushed_tags`; these tags are from the table's allocator and nobody else's.
+/// - `live` has exactly the slots of the table that have `tag`, `flushed` those with one of
+///   `flushed_tags`; these tags are from the table's allocator and nobody else's.
+/// - If there is a `tag`, there is a free place among `flushed_tags`.
 pub struct Owner<V: RcuValue, const N: usize> {
     table: Arc<Table<V, N>>,
     tag: Option<Tag>,
@@ -168,6 +169,12 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.live.len == 0
     }
 
+    /// How many entries it has, with those that were flushed and not reaped yet: what it takes of
+    /// the table.
+    pub fn held(&self) -> u32 {
+        self.live.len + self.flushed.len
+    }
+
     /// A number that changes when an entry goes, or changes its place in the list.
     pub fn changes(&self) -> u32 {
         self.changes
@@ -189,7 +196,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         if self.tag != Some(tag) {
             return Err(Refused::Flushed);
         }
-        let home = self.table.secrets.hash(tag, key).line(self.table.mask);
+        let home = self.table.home(self.table.secrets.hash(tag, key));
         if let Some(slot) = self.position(tag, key, home) {
             let (index, way) = self.place(slot);
             let new = value.into_raw().as_ptr().cast::<c_void>();
@@ -214,7 +221,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         let Some(tag) = self.tag else {
             return false;
         };
-        let home = self.table.secrets.hash(tag, key).line(self.table.mask);
+        let home = self.table.home(self.table.secrets.hash(tag, key));
         let slot = self.position(tag, key, home);
         if let Some(slot) = slot {
             self.take_out(slot, false);
@@ -244,14 +251,14 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     ///
     /// Returns how many have gone, and in how many jiffies the next is due, if there is one.
     pub fn expire(&mut self, age: u32, budget: usize) -> (u32, Option<Jiffies>) {
-        let now = now();
         let mut gone = 0;
         for _ in 0..budget {
             let head = self.live.head;
             if head == NONE {
                 return (gone, None);
             }
-            let old = now.wrapping_sub(self.link(head).stamp);
+            // The time is read each time: what this run has renewed is never older than now.
+            let old = now().wrapping_sub(self.link(head).stamp);
             if old < age {
                 return (gone, Some((age - old) as Jiffies));
             }
@@ -272,29 +279,18 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// wait to be reaped.
     pub fn flush(&mut self) {
         self.changes = self.changes.wrapping_add(1);
-        let Some(tag) = self.tag else {
+        let Some(tag) = self.tag.take() else {
             return;
         };
-        let free = self.flushed_tags.iter_mut().find(|slot| slot.is_none());
-        let Some(place) = free else {
-            // Look-ups by the tag must end: the caller sees that there is none. It is kept, with
-            // its entries, among the flushed ones by reaping one of those first.
-            self.reap_some(usize::MAX);
-            self.grace = None;
-            self.retire(tag);
-            return;
-        };
-        *place = Some(tag);
         self.append_live_to_flushed();
         self.grace = None;
-        self.tag = self.table.new_tag_atomic().ok();
-    }
-
-    /// With no place for another flushed tag: the entries go at once, and the tag stays.
-    fn retire(&mut self, tag: Tag) {
-        self.tag = Some(tag);
-        while self.live.head != NONE {
-            self.take_out(self.live.head, false);
+        // INVARIANT: With a tag, there was a free place; without one free now, there is no tag.
+        let mut free = self.flushed_tags.iter_mut().filter(|place| place.is_none());
+        if let Some(place) = free.next() {
+            *place = Some(tag);
+        }
+        if free.next().is_some() {
+            self.tag = self.table.new_tag_atomic().ok();
         }
     }
 
@@ -313,8 +309,9 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         }
         let over = match self.grace {
             None => {
-                // SAFETY: The function has no requirement.
-                self.grace = Some(unsafe { bindings::get_state_synchronize_rcu() });
+                // SAFETY: The function has no requirement. It lets the grace period begin, too:
+                // where nobody else wants one, there would be none.
+                self.grace = Some(unsafe { bindings::start_poll_synchronize_rcu() });
                 false
             }
             // SAFETY: As above.
@@ -333,12 +330,20 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         over && self.tag.is_some()
     }
 
+    /// Takes out a flushed entry. Says whether there was one.
+    pub fn reap_one(&mut self) -> bool {
+        if self.flushed.head == NONE {
+            return false;
+        }
+        self.take_out(self.flushed.head, true);
+        true
+    }
+
     fn reap_some(&mut self, budget: usize) {
         for _ in 0..budget {
-            if self.flushed.head == NONE {
+            if !self.reap_one() {
                 return;
             }
-            self.take_out(self.flushed.head, true);
         }
     }
 
@@ -377,15 +382,17 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
                 age: now.wrapping_sub(stamp),
             };
             match look(&entry) {
-                Action::Keep => {}
+                Action::Keep => {
+                    *cursor = Cursor {
+                        begun: true,
+                        slot,
+                        order,
+                    };
+                }
+                // The cursor stays at the last that was kept: from there, the way on is short.
                 Action::Remove => self.take_out(slot, false),
                 Action::Stop => return false,
             }
-            *cursor = Cursor {
-                begun: true,
-                slot,
-                order,
-            };
             slot = next;
         }
         slot == NONE
@@ -396,9 +403,11 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         if !cursor.begun {
             return self.live.head;
         }
+        // A cursor may come from anywhere, another table for one.
+        let known = cursor.slot < self.table.lines() * Table::<V, N>::WAYS;
         let mine = self.tag.is_some_and(|tag| {
             let (index, way) = self.place(cursor.slot);
-            self.table.line(index).tag(way) == tag.get()
+            known && self.table.line(index).tag(way) == tag.get()
         });
         if mine && self.link(cursor.slot).order == cursor.order {
             return self.link(cursor.slot).next;
@@ -421,16 +430,20 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.table.line(index).content(way)
     }
 
-    /// Finds the slot of a key that is ours.
+    /// Finds the slot of a key that is ours, as a look-up does: it is there or not, since nobody else
+    /// changes our slots, nor takes back what our entries have counted in the lines they passed.
     fn position(&self, tag: Tag, key: &[u32; N], home: u32) -> Option<u32> {
-        let ways = Table::<V, N>::WAYS;
-        (0..MAX_PROBE)
-            .map(|distance| home.wrapping_add(distance) & self.table.mask)
-            .flat_map(|index| (0..ways).map(move |way| index * ways + way))
-            .find(|&slot| {
-                let content = self.content(slot);
-                content.tag == tag.get() && content.key == *key
-            })
+        for distance in 0..MAX_PROBE {
+            let index = home.wrapping_add(distance) & self.table.mask;
+            let line = self.table.line(index);
+            if let Some((way, _)) = line.matching(tag, key) {
+                return Some(index * Table::<V, N>::WAYS + way as u32);
+            }
+            if !line.was_passed() {
+                break;
+            }
+        }
+        None
     }
 
     /// Puts an entry into the first free slot from its home on.
@@ -446,6 +459,10 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         let probes = MAX_PROBE.min(table.lines());
         for distance in 0..probes {
             let index = home.wrapping_add(distance) & table.mask;
+            // A full line is not worth its lock; of the others, the lock tells.
+            if table.line(index).free_way().is_none() {
+                continue;
+            }
             let mut line = table.line(index).lock();
             let Some(way) = line.free_way() else {
                 continue;
@@ -474,7 +491,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.changes = self.changes.wrapping_add(1);
         let table = &self.table;
         let old = table.line(index).lock().empty(way);
-        let home = table.secrets.hash(tag, &content.key).line(table.mask);
+        let home = table.home(table.secrets.hash(tag, &content.key));
         for passed in 0..table.distance(home, index) {
             table
                 .line(home.wrapping_add(passed))
