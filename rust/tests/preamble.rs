@@ -12,6 +12,11 @@ mod net;
 
 #[allow(unused_imports)]
 use crate::net::{
+    deferred::{
+        self,
+        Deferred, //
+    },
+    ida::Ida,
     namespace::namespaces,
     net_device::{
         self,
@@ -21,6 +26,8 @@ use crate::net::{
         Setup,
         XmitResult, //
     },
+    netdev_notifier,
+    netfilter,
     packet_type,
     pcpu_counters::PcpuCounters,
     pernet::{
@@ -34,6 +41,10 @@ use crate::net::{
     sk_buff::{
         ReceivedSkBuff,
         SkBuff, //
+    },
+    tagged_table::{
+        Owner,
+        Table, //
     },
     xmit,
     ActiveNamespace,
@@ -49,11 +60,13 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        rcu, //
+        rcu,
+        Arc, //
     },
     time::{
         BootTime,
-        Instant, //
+        Instant,
+        Jiffies, //
     }, //
 };
 

@@ -81,7 +81,8 @@ pub trait PreRouting: pernet::HasSlot<Stored = Registered> {
         true
     }
 
-    /// Sees a packet of `net`. Bottom halves are off and RCU is held; runs on several CPUs at once.
+    /// Sees a packet of `net`. RCU is held, and bottom halves are off unless the packet was queued
+    /// for user space on its way; must not sleep. Runs on several CPUs at once.
     fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict;
 }
 
@@ -174,13 +175,6 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether the packet was sent to this host alone, as far as the link layer knows.
-    #[inline]
-    pub fn is_for_host(&self) -> bool {
-        // SAFETY: By the type invariant the packet is valid.
-        unsafe { bindings::skb_pkt_type(self.as_raw()) == bindings::PACKET_HOST }
-    }
-
     /// Whether something decided already where it goes: a route, or a socket that takes it.
     #[inline]
     pub fn is_decided(&self) -> bool {
@@ -235,12 +229,6 @@ impl<'a> Packet<'a> {
             saddr: address(8),
             daddr: address(24),
         })
-    }
-
-    /// The first byte after an IPv4 header of five words: the type of an ICMP message.
-    #[inline]
-    pub fn ipv4_payload_byte(&self) -> Option<u8> {
-        Some(self.header::<21>()?[20])
     }
 
     /// The destination that the packet has.

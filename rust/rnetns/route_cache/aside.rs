@@ -15,8 +15,8 @@ use super::stats::{
 /// How many misses make a judgement.
 const MISSES: u32 = 512;
 
-/// How many packets of a sample make a judgement.
-const SAMPLED: u64 = 64;
+/// How many packets make a judgement where there were not so many misses.
+const PACKETS: u64 = 64;
 
 /// The share of hits, in percent, below which the cache loses: an entry that is put in costs about
 /// three times what a hit saves.
@@ -28,20 +28,44 @@ const RETURN_FROM: u64 = 80;
 /// The sample: 1 in 2^5 keys.
 const SAMPLE: u8 = 5;
 
+/// Packets that were looked up.
+#[derive(Clone, Copy)]
+struct Packets {
+    hits: u64,
+    all: u64,
+}
+
+impl Packets {
+    const NONE: Self = Self { hits: 0, all: 0 };
+
+    fn so_far(counters: &Counters) -> Self {
+        let hits = counters.sum(Stat::Hits);
+        let others = counters.sum(Stat::Misses) + counters.sum(Stat::Left);
+        Self {
+            hits,
+            all: hits + others,
+        }
+    }
+
+    fn hit_share_is_below(self, percent: u64) -> bool {
+        self.hits * 100 < self.all * percent
+    }
+}
+
 /// Whether the cache steps aside, and what that is judged by.
 pub(super) struct Aside {
     aside: bool,
     misses: u32,
-    /// Hits and misses up to the last judgement.
-    judged: (u64, u64),
+    judged: Packets,
 }
 
 impl Aside {
-    pub(super) fn new() -> Self {
+    /// The cache is used, and is judged by what comes after `counters`, if there are some already.
+    pub(super) fn new(counters: Option<&Counters>) -> Self {
         Self {
             aside: false,
             misses: 0,
-            judged: (0, 0),
+            judged: counters.map_or(Packets::NONE, Packets::so_far),
         }
     }
 
@@ -59,44 +83,30 @@ impl Aside {
         }
     }
 
-    /// Notes a miss. Says whether that changed anything.
+    /// Notes a miss. Says whether that made a difference.
     pub(super) fn missed(&mut self, counters: &Counters) -> bool {
         if self.aside {
             return false;
         }
         self.misses += 1;
-        if self.misses < MISSES {
+        self.misses >= MISSES && self.judge(counters)
+    }
+
+    /// Judges by what came since the last time, if that was enough. Says whether that made a
+    /// difference.
+    pub(super) fn judge(&mut self, counters: &Counters) -> bool {
+        let so_far = Packets::so_far(counters);
+        let since = Packets {
+            hits: so_far.hits.saturating_sub(self.judged.hits),
+            all: so_far.all.saturating_sub(self.judged.all),
+        };
+        if since.all < PACKETS {
             return false;
         }
         self.misses = 0;
-        let (hits, all) = self.since(counters);
-        self.aside = hits * 100 < all * LEAVE_BELOW;
-        self.aside
+        self.judged = so_far;
+        let before = self.aside;
+        self.aside = since.hit_share_is_below(if before { RETURN_FROM } else { LEAVE_BELOW });
+        self.aside != before
     }
-
-    /// Looks whether an aside cache should come back.
-    pub(super) fn look(&mut self, counters: &Counters) {
-        if !self.aside {
-            return;
-        }
-        let now = sums(counters);
-        if now.0 + now.1 - self.judged.0 - self.judged.1 < SAMPLED {
-            return;
-        }
-        let (hits, all) = self.since(counters);
-        self.aside = hits * 100 < all * RETURN_FROM;
-    }
-
-    /// Hits, and hits and misses together, since the last judgement, which is now.
-    fn since(&mut self, counters: &Counters) -> (u64, u64) {
-        let now = sums(counters);
-        let hits = now.0.saturating_sub(self.judged.0);
-        let misses = now.1.saturating_sub(self.judged.1);
-        self.judged = now;
-        (hits, hits + misses)
-    }
-}
-
-fn sums(counters: &Counters) -> (u64, u64) {
-    (counters.sum(Stat::Hits), counters.sum(Stat::Misses))
 }

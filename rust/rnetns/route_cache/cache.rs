@@ -77,6 +77,13 @@ pub(crate) enum Lookup<'g> {
     Aside,
 }
 
+/// That there is something to look up, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    tag: Tag,
+    sample: u32,
+}
+
 /// What an entry must be put in with: that there was no flush since the look-up.
 pub(crate) struct Ticket(Tag);
 
@@ -172,6 +179,11 @@ impl pernet::Operations for PernetCache {
             kernel::static_lock_class!(),
         )
     }
+
+    fn pre_exit(_net: &Namespace, cache: Pin<&Deferred<Cache>>) {
+        // The devices of the namespace go before its state does: by then, nothing keeps a route.
+        cache.close();
+    }
 }
 
 /// What the cache of a namespace says about itself.
@@ -243,7 +255,7 @@ impl Cache {
                 enabled: sizes.enable,
                 quota: sizes.quota,
                 timeout_secs: sizes.timeout,
-                aside: Aside::new(),
+                aside: Aside::new(None),
             };
             let side4 = Side {
                 table: tables.v4,
@@ -271,17 +283,24 @@ impl Cache {
         PernetCache::slot().get(net, guard)
     }
 
-    /// Looks for the route of a packet. Counts what it comes to.
+    /// Whether the cache is on.
+    #[inline(always)]
+    pub(crate) fn ready<F: Family<N>, const N: usize>(&self) -> Option<Ready> {
+        let (tag, sample) = F::side(self).published.get()?;
+        Some(Ready { tag, sample })
+    }
+
+    /// Looks for the route of a packet. Counts what it comes to, but for a hit: whether that is
+    /// used, the caller knows.
     #[inline(always)]
     pub(crate) fn lookup<'g, F: Family<N>, const N: usize>(
         &self,
+        ready: Ready,
         key: &[u32; N],
         guard: &'g rcu::Guard,
     ) -> Lookup<'g> {
+        let Ready { tag, sample } = ready;
         let side = F::side(self);
-        let Some((tag, sample)) = side.published.get() else {
-            return Lookup::Aside;
-        };
         let query = side.table.query(tag, key);
         if sample != 0 && !query.in_sample(sample) {
             self.counters.count(Stat::Bypassed);
@@ -289,7 +308,6 @@ impl Cache {
         }
         if let Some(found) = side.table.find(&query, guard) {
             if found.value.check(found.note, guard) {
-                self.counters.count(Stat::Hits);
                 return Lookup::Hit(found.value);
             }
             self.forget::<F, N>(key);
@@ -452,7 +470,7 @@ impl Cache {
         let was = owned.enabled;
         owned.enabled = change.enabled.unwrap_or(was);
         if was != owned.enabled {
-            owned.aside = Aside::new();
+            owned.aside = Aside::new(Some(&this.counters));
             let entries = owned.entries();
             owned.v4.flush();
             owned.v6.flush();
@@ -462,6 +480,15 @@ impl Cache {
         drop(owned);
         this.schedule_now();
         Ok(())
+    }
+
+    /// Takes out all entries; no other is put in any more.
+    fn close(&self) {
+        let mut owned = self.owned.lock();
+        owned.enabled = false;
+        self.publish(&mut owned);
+        while owned.v4.evict() || owned.v6.evict() {}
+        while owned.v4.reap_one() || owned.v6.reap_one() {}
     }
 
     /// The largest quota that can be set.
@@ -514,7 +541,7 @@ impl deferred::Run for Cache {
         let timeout = owned.timeout();
         let (gone4, next4) = owned.v4.expire(timeout, BUDGET);
         let (gone6, next6) = owned.v6.expire(timeout, BUDGET);
-        owned.aside.look(&self.counters);
+        owned.aside.judge(&self.counters);
         self.publish(owned);
         let mut next = match (next4, next6) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -32,10 +32,6 @@ use crate::{
     pernet_slot, support,
 };
 
-const IPPROTO_ICMP: u8 = 1;
-const ICMP_ECHOREPLY: u8 = 0;
-const ICMP_ECHO: u8 = 8;
-
 /// The hook on IPv4 packets, behind all others: what changes packets before they are routed has
 /// done so.
 pub(crate) struct Hook4;
@@ -63,6 +59,7 @@ impl netfilter::PreRouting for Hook4 {
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let guard = packet.rcu();
     let cache = Cache::of(net, guard)?;
+    let ready = cache.ready::<Inet4, _>()?;
     let header = packet.ipv4_header()?;
     let dev = packet.dev();
     if packet.is_decided() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
@@ -70,14 +67,17 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     }
     let in_dev = InDevice::of(net, dev, guard)?;
     let key = key(packet, &header, dev, &in_dev)?;
-    match cache.lookup::<Inet4, _>(&key, guard) {
+    match cache.lookup::<Inet4, _>(ready, &key, guard) {
         Lookup::Hit(dst) => {
-            if !leaves_to_early_demux(net, &header, dst) {
+            if is_left_to_sockets(net, &header, dst) {
+                cache.count(Stat::Left);
+            } else {
+                cache.count(Stat::Hits);
                 packet.set_dst_noref(dst);
             }
         }
         Lookup::Miss(ticket) => {
-            if !may_ask(net, packet, &header, &in_dev) {
+            if !may_ask(net, &in_dev) {
                 cache.count(Stat::Uncacheable);
                 return None;
             }
@@ -90,7 +90,7 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
             } else if let Some(dst) = dst.hold() {
                 Cache::insert::<Inet4, _>(cache, ticket, &key, dst, 0);
             }
-            if leaves_to_early_demux(net, &header, dst) {
+            if is_left_to_sockets(net, &header, dst) {
                 packet.forget_route(answer);
             }
         }
@@ -136,30 +136,17 @@ fn key(
 /// Whether the stack would look for a socket that knows the way, which it only does for packets
 /// without one.
 #[inline(always)]
-fn leaves_to_early_demux(net: &Namespace, header: &Ipv4Header, dst: &Dst) -> bool {
+fn is_left_to_sockets(net: &Namespace, header: &Ipv4Header, dst: &Dst) -> bool {
     !header.is_fragment && net.early_demux(header.protocol) && dst.is_local()
 }
 
 /// Whether the route depends on nothing but the key, as far as that can be known before it is
 /// looked up.
-fn may_ask(
-    net: &Namespace,
-    packet: &Packet<'_>,
-    header: &Ipv4Header,
-    in_dev: &InDevice<'_>,
-) -> bool {
-    // To look up twice would tell twice.
+fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
+    // A packet that is refused is looked up a second time: that would be told twice.
     in_dev.max(Setting::LogMartians) == 0
         && in_dev.max(Setting::BcForwarding) == 0
         && !net.rules_look_into_packets()
-        && packet.is_for_host()
-        && !is_icmp_error(packet, header)
-}
-
-/// An ICMP error takes the way of the flow that it is about, where there are several.
-fn is_icmp_error(packet: &Packet<'_>, header: &Ipv4Header) -> bool {
-    header.protocol == IPPROTO_ICMP
-        && !matches!(packet.ipv4_payload_byte(), Some(ICMP_ECHO | ICMP_ECHOREPLY))
 }
 
 /// Whether a route can be kept: `dst_check()` will tell when it is no longer right.

@@ -28,9 +28,6 @@ use crate::{
     pernet_slot, support,
 };
 
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-
 /// The traffic class without the bits of congestion control.
 const DSCP: u32 = 0x0fc0_0000;
 
@@ -59,20 +56,25 @@ impl netfilter::PreRouting for Hook6 {
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let guard = packet.rcu();
     let cache = Cache::of(net, guard)?;
+    let ready = cache.ready::<Inet6, _>()?;
     let header = packet.ipv6_header()?;
     let dev = packet.dev();
     if packet.is_decided() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
     }
     let key = key(net, packet, &header, dev);
-    match cache.lookup::<Inet6, _>(&key, guard) {
+    match cache.lookup::<Inet6, _>(ready, &key, guard) {
         Lookup::Hit(dst) => {
-            if !leaves_to_early_demux(net, &header, dst) {
+            if is_left_to_sockets(net, &header, dst) {
+                cache.count(Stat::Left);
+            } else {
+                cache.count(Stat::Hits);
                 packet.set_dst_noref(dst);
             }
         }
         Lookup::Miss(ticket) => {
-            if !may_ask(net, packet, &header) {
+            // What else they ask for is not part of the key.
+            if net.rules6_look_into_packets() {
                 cache.count(Stat::Uncacheable);
                 return None;
             }
@@ -84,7 +86,7 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
                 let cookie = owned.cookie(guard);
                 Cache::insert::<Inet6, _>(cache, ticket, &key, owned, cookie);
             }
-            if leaves_to_early_demux(net, &header, dst) {
+            if is_left_to_sockets(net, &header, dst) {
                 packet.dst_drop();
             }
         }
@@ -127,17 +129,8 @@ fn key(
 
 /// Whether the stack would look for a socket that knows the way.
 #[inline(always)]
-fn leaves_to_early_demux(net: &Namespace, header: &Ipv6Header, dst: &Dst) -> bool {
+fn is_left_to_sockets(net: &Namespace, header: &Ipv6Header, dst: &Dst) -> bool {
     net.early_demux(header.nexthdr) && dst.is_local()
-}
-
-/// Whether the route depends on nothing but the key, as far as that can be known before it is
-/// looked up: on what follows the header it may, but not where that is TCP or UDP and no rule looks
-/// into packets.
-fn may_ask(net: &Namespace, packet: &Packet<'_>, header: &Ipv6Header) -> bool {
-    matches!(header.nexthdr, IPPROTO_TCP | IPPROTO_UDP)
-        && !net.rules6_look_into_packets()
-        && packet.is_for_host()
 }
 
 /// Whether a route can be kept: `dst_check()` will tell when it is no longer right.

@@ -29,9 +29,8 @@
 //! | `rp_filter` | it is in the key: the stack counts nothing up |
 //! | `src_valid_mark`, `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
-//! | several next hops | not cached: the packet's ports may decide |
+//! | several next hops | not cached: what else is in the packet may decide |
 //! | rules that look at ports or protocols | nothing is cached while there are any |
-//! | ICMP errors | not cached: what they are about may decide |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it |
 //! | VRFs | packets of their devices are not cached |

@@ -30,10 +30,12 @@ pub(crate) enum Stat {
     Uncacheable,
     /// Packets that were let pass while the cache steps aside.
     Bypassed,
+    /// Packets for this machine that were left to the sockets, which may know the way.
+    Left,
 }
 
 /// How many of them there are.
-pub(crate) const STATS: usize = Stat::Bypassed as usize + 1;
+pub(crate) const STATS: usize = Stat::Left as usize + 1;
 
 /// Their names, in that order.
 pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
@@ -47,6 +49,7 @@ pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
     c"refusals",
     c"uncacheable",
     c"bypassed",
+    c"left",
 ];
 
 /// The counters of a namespace: each CPU has its own.
