@@ -45,7 +45,12 @@ impl Module {
 
     /// Loads it; the kernel's own answer.
     pub fn try_load(&self) -> Result<Loaded, Errno> {
-        finit_module(&self.0, c"", ModuleInitFlags::empty()).map(Loaded)
+        self.load_with(c"")
+    }
+
+    /// Loads it with parameters, as `insmod` takes them; the kernel's own answer.
+    pub fn load_with(&self, parameters: &CStr) -> Result<Loaded, Errno> {
+        finit_module(&self.0, parameters, ModuleInitFlags::empty()).map(Loaded)
     }
 }
 

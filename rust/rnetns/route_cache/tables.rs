@@ -79,9 +79,8 @@ impl Sizes {
         if !(1..=max_quota).contains(&quota) {
             return Err(refuse("quota", quota, 1, max_quota, " (max_quota)"));
         }
-        check_timeout(timeout).inspect_err(|_| {
-            let _ = refuse("timeout", timeout, 1, MAX_TIMEOUT, " seconds");
-        })?;
+        check_timeout(timeout)
+            .map_err(|_| refuse("timeout", timeout, 1, MAX_TIMEOUT, " seconds"))?;
         Ok(Self {
             buckets,
             quota,

@@ -3,6 +3,7 @@
 //! Loading and unloading, with no, one and many namespaces besides the initial one: each has the
 //! device and the state while the module is loaded, and neither before nor after.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     }
     ktap::run(&[
         ("describes_itself", describes_itself),
+        ("refuses_parameters_out_of_range_by_name", refuses_parameters),
         ("loads_and_unloads_in_the_initial_namespace_alone", || with_namespaces(0)),
         ("loads_and_unloads_with_one_more_namespace", || with_namespaces(1)),
         ("loads_and_unloads_with_200_namespaces", || with_namespaces(200)),
@@ -33,6 +35,20 @@ fn main() -> ExitCode {
         ("takes_a_device_in_use_away", in_use),
     ])
 }
+
+/// What the module can be told.
+const PARAMETERS: [&str; 6] =
+    ["init_net_only", "buckets", "quota", "max_quota", "timeout", "enable"];
+
+/// Values that it refuses, and what the kernel log then names.
+const REFUSED: [(&str, &str); 6] = [
+    ("buckets=1000", "from 1024 to 2097152"),
+    ("buckets=4194304", "from 1024 to 2097152"),
+    ("quota=0", "from 1 to 1048576"),
+    ("quota=2 max_quota=1", "from 1 to 1 (max_quota)"),
+    ("max_quota=0", "from 1 to 4194304"),
+    ("timeout=0", "from 1 to 86400 seconds"),
+];
 
 /// The initial namespace and `count` new ones.
 fn namespaces(count: usize) -> Result<Vec<Netns>> {
@@ -152,10 +168,24 @@ fn describes_itself() -> Result<Outcome> {
     }
     ensure!(field("license")? == "GPL\n", "license {}", field("license")?);
     let parameters = field("parm")?;
-    let described = parameters.lines().all(|line| {
-        line.split_once(':')
-            .is_some_and(|(name, text)| name == "init_net_only" && text.len() > " (bool)".len())
-    });
-    ensure!(described && parameters.lines().count() == 1, "parameters: {parameters}");
+    for line in parameters.lines() {
+        let (name, text) = line.split_once(':').unwrap_or((line, ""));
+        ensure!(PARAMETERS.contains(&name), "unknown parameter {name}");
+        ensure!(text.len() > " (bool)".len(), "parameter {name} says nothing");
+    }
+    ensure!(parameters.lines().count() == PARAMETERS.len(), "parameters: {parameters}");
+    Ok(Outcome::Pass)
+}
+
+fn refuses_parameters() -> Result<Outcome> {
+    let module = Module::open()?;
+    for (parameters, range) in REFUSED {
+        let answer = module.load_with(&CString::new(parameters)?);
+        ensure!(matches!(answer, Err(Errno::EINVAL)), "{parameters}: {:?}", answer.err());
+        let log = run("dmesg")?;
+        let said = log.lines().rev().find(|line| line.contains("rnetns: ")).unwrap_or_default();
+        let name = parameters.split('=').next().unwrap_or_default();
+        ensure!(said.contains(name) && said.contains(range), "{parameters}: {said:?}");
+    }
     Ok(Outcome::Pass)
 }
