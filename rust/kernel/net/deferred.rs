@@ -44,7 +44,11 @@ pub trait Run: Send + Sync {
 ///
 /// fn later() -> Result<Pin<KBox<Deferred<Clean>>>> {
 ///     let clean = KBox::pin_init(
-///         Deferred::new(Ok::<_, Error>(Clean), kernel::static_lock_class!(), kernel::static_lock_class!()),
+///         Deferred::<Clean>::new(
+///             Ok::<_, Error>(Clean),
+///             kernel::static_lock_class!(),
+///             kernel::static_lock_class!(),
+///         ),
 ///         GFP_KERNEL,
 ///     )?;
 ///     clean.schedule(100);
