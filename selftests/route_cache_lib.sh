@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the tests of the route cache share: a router with two ways to one target, and the figures of
+# its cache.
+#
+#                    .2 src === a  rt  b === dst .2      the target, 10.9.0.9 and fd09::9, is an
+#       10.0.1.0/24, fd01::/64     rt  c === alt .2      address of dst and of alt
+#
+# b is in 10.0.2.0/24 and fd02::/64, c in 10.0.3.0/24 and fd03::/64; rt is .1 everywhere. All
+# neighbours are told: no packet is on the wire but those that a test sends, and the figures are
+# exact. rt takes the way to dst, unless it is told otherwise.
+#
+# A program takes a tenth of a second to start in an emulated guest. So what is asked often is read
+# by the shell itself, into a variable instead of from a pipe.
+
+ROUTE_CACHE=$DEBUGFS/route_cache
+
+# use FAMILY: the addresses that cases deal with, of family 4 or 6.
+use() {
+	family=$1
+	case $family in
+	4)
+		NET=10.9.0.0/24 TARGET=10.9.0.9 LEN=32
+		SRC=10.0.1.2 RT=10.0.1.1 DST=10.0.2.2 ALT=10.0.3.2
+		;;
+	6)
+		NET=fd09::/64 TARGET=fd09::9 LEN=128
+		SRC=fd01::2 RT=fd01::1 DST=fd02::2 ALT=fd03::2
+		;;
+	esac
+}
+
+# for_family FAMILY CASE...: defines CASE_ipvFAMILY, and adds it to `cases`. The cases of a family
+# have the topology in common, and leave it as they found it. One that fails need not: the next begins
+# anew.
+for_family() {
+	local name number=$1
+	shift
+	for name in "$@"; do
+		eval "${name}_ipv$number() { in_topology $number $name; }"
+		cases+=("${name}_ipv$number")
+	done
+}
+
+# for_each_family CASE...
+for_each_family() {
+	for_family 4 "$@"
+	for_family 6 "$@"
+}
+
+# in_topology FAMILY CASE
+in_topology() {
+	if [ "$1" != "$family" ]; then remove_topology; fi
+	use "$1"
+	if [ ${#INUMS[@]} = 0 ]; then topology; fi
+	"$2"
+	if [ -n "$case_failed" ]; then
+		cache_line rt
+		printf '# rt: %s\n' "$line"
+		remove_topology
+	fi
+}
+
+cases=()
+family=
+
+# --- Topology ---------------------------------------------------------------------------------
+
+# batch_in NAME: commands for ip, in a namespace, from standard input.
+batch_in() {
+	local out
+	out=$(ip -n "$PREFIX$1" -batch - 2>&1) || fail "ip in $1: $out"
+}
+
+# set_in NAME SETTING=VALUE...: sysctl in a namespace.
+set_in() {
+	local name=$1
+	shift
+	expect "settings" in_netns "$name" sysctl -qw "$@"
+}
+
+# What a namespace says on its own is not wanted: no search for routers, no check of addresses.
+quiet=(net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	net.ipv6.conf.default.router_solicitations=0 net.ipv4.conf.default.rp_filter=0
+	net.ipv4.conf.all.rp_filter=0)
+
+# near NUMBER DEVICE, far NUMBER DEVICE: for ip, what makes an end of a cable: .1 or .2 of
+# 10.0.NUMBER.0/24 and fd0NUMBER::/64. Each knows the other; the far one knows no other way.
+near() {
+	cat <<-END
+		link set dev $2 up
+		addr add 10.0.$1.1/24 dev $2
+		addr add fd0$1::1/64 dev $2 nodad
+		neigh replace 10.0.$1.2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent
+		neigh replace fd0$1::2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent
+	END
+}
+
+far() {
+	cat <<-END
+		link set dev $2 up
+		addr replace 10.0.$1.2/24 dev $2
+		addr replace fd0$1::2/64 dev $2 nodad
+		neigh replace 10.0.$1.1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent
+		neigh replace fd0$1::1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent
+		route replace default via 10.0.$1.1
+		route replace default via fd0$1::1
+	END
+}
+
+# cable NUMBER NAME DEVICE NAME DEVICE: for ip, a pair of devices with addresses that tell the ends.
+cable() {
+	echo link add name "$3" netns "$PREFIX$2" address "02:00:00:00:0$1:01" \
+		type veth peer name "$5" netns "$PREFIX$4" address "02:00:00:00:0$1:02"
+}
+
+# router NAME SOURCE DESTINATION OTHER: makes the namespaces of the picture above.
+router() {
+	local rt=$1 src=$2 dst=$3 alt=$4 name
+	add_netns "$@"
+	hold "$@"
+	for name in "$src" "$dst" "$alt"; do
+		set_in "$name" "${quiet[@]}"
+	done
+	set_in "$rt" "${quiet[@]}" net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+		net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
+	expect "cables" ip -batch - <<-END
+		$(cable 1 "$rt" a "$src" e)
+		$(cable 2 "$rt" b "$dst" e)
+		$(cable 3 "$rt" c "$alt" e)
+	END
+	{
+		far 1 e
+		echo link set dev lo up
+	} | batch_in "$src"
+	{
+		far 2 e
+		target
+	} | batch_in "$dst"
+	{
+		far 3 e
+		target
+	} | batch_in "$alt"
+	{
+		near 1 a
+		near 2 b
+		near 3 c
+		cat <<-END
+			link set dev lo up
+			route add 10.9.0.0/24 via 10.0.2.2
+			route add fd09::/64 via fd02::2
+			route add 10.9.0.0/24 via 10.0.3.2 table 101
+			route add fd09::/64 via fd03::2 table 101
+		END
+	} | batch_in "$rt"
+}
+
+target() {
+	cat <<-END
+		link set dev lo up
+		addr add 10.9.0.9/32 dev lo
+		addr add fd09::9/128 dev lo nodad
+	END
+}
+
+# hold NAME...: a process in each namespace, through which the figures of its stack can be read.
+hold() {
+	local name
+	for name in "$@"; do
+		nsenter --net="/run/netns/$PREFIX$name" sleep infinity &
+		HOLDERS[$name]=$!
+		INUMS[$name]=$(inum "$name")
+	done
+	for name in "$@"; do
+		wait_until 10 [ "/proc/${HOLDERS[$name]}/ns/net" -ef "/run/netns/$PREFIX$name" ] ||
+			fail "no process in $name"
+	done
+}
+
+# end_netns NAME...: what `hold` holds, and the namespaces.
+end_netns() {
+	local name
+	for name in "$@"; do
+		kill "${HOLDERS[$name]}"
+		wait "${HOLDERS[$name]}"
+		unset "HOLDERS[$name]" "INUMS[$name]"
+	done 2>/dev/null
+	del_netns "$@"
+}
+
+declare -A INUMS HOLDERS AT_MARK
+
+topology() {
+	router rt src dst alt
+}
+
+remove_topology() {
+	marking=
+	if [ ${#INUMS[@]} != 0 ]; then end_netns "${!INUMS[@]}"; fi
+}
+
+# route COMMAND...: of rt, in the family of the case. So with rule, addr, neigh and nexthop.
+route() { expect "route" ip_in rt "-$family" route "$@"; }
+rule() { expect "rule" ip_in rt "-$family" rule "$@"; }
+addr() { expect "addr" ip_in rt "-$family" addr "$@"; }
+neigh() { expect "neigh" ip_in rt "-$family" neigh "$@"; }
+nexthop() { expect "nexthop" ip_in rt "-$family" nexthop "$@"; }
+
+# mark_from_now MARK: of packets that come in by a, until `no_mark`.
+mark_from_now() {
+	expect "mark" in_netns rt tc actions replace action skbedit mark "$1" index 1
+	[ -n "$marking" ] && return
+	marking=1
+	expect "ingress" in_netns rt tc qdisc add dev a clsact
+	expect "filter" in_netns rt tc filter add dev a ingress matchall action skbedit index 1
+}
+
+no_mark() {
+	expect "no ingress" in_netns rt tc qdisc del dev a clsact
+	expect "no action" in_netns rt tc actions flush action skbedit
+	marking=
+}
+
+marking=
+
+# --- Figures ----------------------------------------------------------------------------------
+
+# cache_line NAME: the line of a namespace, in `line`.
+cache_line() {
+	while read -r line; do
+		[[ $line == "${INUMS[$1]} "* ]] && return
+	done <"$ROUTE_CACHE"
+	line=
+	return 1
+}
+
+# in_line FIGURE LINE: its value, in `value`.
+in_line() {
+	value=
+	[[ " $2 " =~ \ $1=([0-9]+)\  ]] && value=${BASH_REMATCH[1]}
+}
+
+# cached NAME FIGURE: what it is now, in `value`.
+cached() {
+	local line
+	cache_line "$1"
+	in_line "$2" "$line"
+}
+
+# mark NAME...: what `since` counts from.
+mark() {
+	local name line
+	for name in "$@"; do
+		cache_line "$name"
+		AT_MARK[$name]=$line
+	done
+}
+
+# since NAME FIGURE: by how much it has grown since the mark, in `value`.
+since() {
+	local before
+	in_line "$2" "${AT_MARK[$1]}"
+	before=$value
+	cached "$1" "$2"
+	value=$((value - before))
+}
+
+# expect_since NAME FIGURE=GROWTH...
+expect_since() {
+	local name=$1 claim value
+	shift
+	for claim in "$@"; do
+		since "$name" "${claim%=*}"
+		expect_equal "growth of ${claim%=*} of $name ($what)" "$value" "${claim#*=}"
+	done
+}
+
+# expect_since_at_least NAME FIGURE=GROWTH...
+expect_since_at_least() {
+	local name=$1 claim value
+	shift
+	for claim in "$@"; do
+		since "$name" "${claim%=*}"
+		expect_at_least "growth of ${claim%=*} of $name ($what)" "$value" "${claim#*=}"
+	done
+}
+
+# expect_cached NAME FIGURE=VALUE...
+expect_cached() {
+	local name=$1 claim value
+	shift
+	for claim in "$@"; do
+		cached "$name" "${claim%=*}"
+		expect_equal "${claim%=*} of $name ($what)" "$value" "${claim#*=}"
+	done
+}
+
+# snmp NAME FILE GROUP FIGURE: what the IPv4 stack counts, in `value`. FILE is snmp or netstat.
+snmp() {
+	local group names values i
+	value=
+	while read -r group names && read -r group values; do
+		[ "$group" = "$3:" ] || continue
+		names=($names) values=($values)
+		for i in "${!names[@]}"; do
+			if [ "${names[i]}" = "$4" ]; then value=${values[i]}; fi
+		done
+	done <"/proc/${HOLDERS[$1]}/net/$2"
+}
+
+# snmp6 NAME FIGURE: what the IPv6 stack counts, in `value`.
+snmp6() {
+	local figure number
+	value=
+	while read -r figure number; do
+		if [ "$figure" = "$2" ]; then value=$number; fi
+	done <"/proc/${HOLDERS[$1]}/net/snmp6"
+}
+
+# requests NAME: how many pings have arrived, in `value`.
+requests() {
+	case $family in
+	4) snmp "$1" snmp Icmp InEchos ;;
+	6) snmp6 "$1" Icmp6InEchos ;;
+	esac
+}
+
+# knocks NAME: how many packets have come to UDP ports that nobody has, in `value`.
+knocks() {
+	case $family in
+	4) snmp "$1" snmp Udp NoPorts ;;
+	6) snmp6 "$1" Udp6NoPorts ;;
+	esac
+}
+
+# --- Packets ----------------------------------------------------------------------------------
+
+# now WHAT: what the following packets show.
+now() {
+	what=$1
+}
+
+# send COUNT [OPTION...]: pings the target from src. What ping says is in `said`.
+send() {
+	local count=$1
+	shift
+	said=$(in_netns src ping "-$family" -n -c "$count" -i 0.01 "$@" "$TARGET" 2>&1)
+}
+
+# arrive NAME COUNT [OPTION...]: all pings arrive at dst, alt or rt, or at none of them; none
+# anywhere else. Sets a mark for `since`.
+arrive() {
+	local who=$1 count=$2 name value want
+	local -A before
+	shift 2
+	for name in dst alt rt; do
+		requests $name
+		before[$name]=$value
+	done
+	mark rt
+	send "$count" "$@"
+	for name in dst alt rt; do
+		requests $name
+		want=0
+		if [ $name = "$who" ]; then want=$count; fi
+		expect_equal "pings that arrived at $name ($what)" $((value - before[$name])) $want
+	done
+}
+
+# exchange NAME COUNT [OPTION...]: the same, and each is answered.
+exchange() {
+	arrive "$1" "$2" -W 5 "${@:3}"
+	[[ $said == *" $2 received"* ]] || fail "not all pings to $1 were answered ($what): $said"
+}
+
+# refused COUNT [OPTION...]: none arrives, nor is it kept that it did not.
+refused() {
+	arrive nobody "$1" -W 0.3 "${@:2}"
+	expect_since rt hits=0
+}
+
+# warm NAME [OPTION...]: fills the cache with the way to NAME, and makes sure that it is used: by each
+# packet, there and back.
+warm() {
+	now "warming up"
+	exchange "$1" 2 "${@:2}"
+	now "warm"
+	exchange "$1" 10 "${@:2}"
+	expect_since rt hits=$([ "$1" = rt ] && echo 10 || echo 20) misses=0 uncacheable=0
+}
+
+cleanup_route_cache() {
+	kill "${HOLDERS[@]}" 2>/dev/null
+	cleanup
+}
+
+# begin_route_cache [PROGRAM...]: with the module, loaded with the options in PARAMETERS.
+begin_route_cache() {
+	begin ping sleep sysctl "$@"
+	trap cleanup_route_cache EXIT
+	# Whoever asks for time stamps first or last has the kernel patch its code for receiving, and each
+	# ping asks: with one that stays, that happens once. Emulators of several processors get such
+	# patches wrong now and then.
+	ip link set lo up
+	ping -4 -q -n -i 3600 127.0.0.1 >/dev/null 2>&1 &
+	HOLDERS[ping]=$!
+	load "${PARAMETERS[@]}" || skip_all "the module does not load"
+}
+
+PARAMETERS=()

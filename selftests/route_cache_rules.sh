@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Policy rules under the route cache: a rule that comes or goes counts from the next packet on.
+# Table 101 has the way to alt.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+# comes_and_goes RULE...: packets go to alt while there is the rule, and to dst again afterwards.
+comes_and_goes() {
+	warm dst
+	rule add "$@" lookup 101
+	now "with the rule $*"
+	exchange alt 3
+	warm alt
+	rule del "$@" lookup 101
+	now "without the rule $*"
+	exchange dst 3
+}
+
+a_rule_on_the_device() {
+	comes_and_goes iif a
+	rule add iif c lookup 101
+	now "a rule on another device"
+	warm dst
+	rule del iif c lookup 101
+}
+
+a_rule_on_the_source() {
+	comes_and_goes from $SRC
+}
+
+a_rule_on_the_destination() {
+	comes_and_goes to $TARGET
+}
+
+a_rule_that_refuses() {
+	local type
+	for type in blackhole unreachable prohibit; do
+		warm dst
+		rule add to $TARGET $type
+		now "$type"
+		refused 3
+		rule del to $TARGET $type
+		now "no more $type"
+		exchange dst 3
+	done
+}
+
+a_rule_that_suppresses() {
+	warm dst
+	route add default via $ALT
+	rule add pref 10 lookup main suppress_prefixlength 0
+	rule add pref 20 to $TARGET lookup 101
+	now "the route in the main table is no default"
+	exchange dst 3
+	route del $NET
+	now "the default is passed over"
+	exchange alt 3
+	rule del pref 10
+	rule del pref 20
+	route del default via $ALT
+	route add $NET via $DST
+	exchange dst 3
+}
+
+for_each_family \
+	a_rule_on_the_device \
+	a_rule_on_the_source \
+	a_rule_on_the_destination \
+	a_rule_that_refuses \
+	a_rule_that_suppresses
+
+begin_route_cache
+run_cases "${cases[@]}"
