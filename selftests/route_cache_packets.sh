@@ -1,0 +1,164 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Packets whose way is more than a route, and those that a socket knows the way of. Each is cached with
+# the right key or not at all, and arrives as it does without the cache.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+# Each fragment is routed by itself.
+fragments() {
+	now "in three fragments"
+	exchange dst 2 -s 4000
+	exchange dst 5 -s 4000
+	expect_since rt hits=30 misses=0
+	local TARGET=$RT
+	now "in three fragments, to rt"
+	exchange rt 2 -s 4000
+	exchange rt 5 -s 4000
+	expect_since rt hits=15 misses=0
+}
+
+# Options are for each router on the way: here, it writes down where it is.
+options() {
+	warm dst
+	now "with the option Record Route"
+	exchange dst 3 -R
+	expect_since rt hits=0 misses=0 inserts=0
+	[[ $said == *"RR:"*10.0.2.1*$TARGET* ]] || fail "rt is not in the record: $said"
+	now "without"
+	exchange dst 3
+	expect_since rt hits=6 misses=0
+}
+
+a_time_to_live_that_ends() {
+	warm dst
+	now "a time to live of 1"
+	arrive nobody 3 -t 1 -W 0.3
+	[[ $said == *"From $RT"*[Tt]ime* ]] || fail "rt does not say so: $said"
+	now "a time to live of 2"
+	exchange dst 3 -t 2
+}
+
+# Addresses of the link are no keys: each link has the same.
+addresses_of_the_link() {
+	local TARGET=fe80::ff:fe00:101%e
+	now "the address of a"
+	exchange rt 3
+	exchange rt 3
+	expect_since rt hits=0 misses=0 inserts=0
+}
+
+multicast() {
+	local TARGET=224.0.0.1
+	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=0
+	now "all hosts on the link"
+	exchange rt 3
+	exchange rt 3
+	expect_since rt hits=0 misses=0 inserts=0
+	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=1
+}
+
+# To the broadcast address of a network behind rt, which rt alone answers, or all there if it is told to
+# pass it on.
+directed_broadcast() {
+	local TARGET=10.0.2.255
+	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=0
+	set_in dst net.ipv4.icmp_echo_ignore_broadcasts=0
+	now "not passed on"
+	arrive rt 3 -b -W 0.3
+	arrive rt 3 -b -W 0.3
+	expect_since rt inserts=0
+	set_in rt net.ipv4.conf.{all,a,b}.bc_forwarding=1
+	now "passed on"
+	arrive dst 3 -b -W 0.3
+	arrive dst 3 -b -W 0.3
+	expect_since rt inserts=0
+	set_in rt net.ipv4.conf.{all,a,b}.bc_forwarding=0
+	now "not passed on any more"
+	arrive rt 3 -b -W 0.3
+	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=1
+}
+
+# talk NAME ADDRESS: 20 words each way between src and a process in NAME, over TCP and UDP.
+talk() {
+	local server
+	nsenter --net="/run/netns/$PREFIX$1" python3 -c '
+import socket, sys
+address = sys.argv[1]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+udp = socket.socket(family, socket.SOCK_DGRAM)
+udp.bind((address, 5000))
+tcp = socket.create_server((address, 5000), family=family)
+connection, _ = tcp.accept()
+for _ in range(20):
+    connection.sendall(connection.recv(100))
+for _ in range(20):
+    word, peer = udp.recvfrom(100)
+    udp.sendto(word, peer)
+' "$2" &
+	server=$!
+	expect "talk with $1" in_netns src timeout 30 python3 -c '
+import socket, sys, time
+address = sys.argv[1]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+while True:
+    try:
+        tcp = socket.create_connection((address, 5000), 5)
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.1)
+udp = socket.socket(family, socket.SOCK_DGRAM)
+udp.connect((address, 5000))
+for connection in tcp, udp:
+    for word in range(20):
+        connection.settimeout(5)
+        connection.send(b"%d" % word)
+        assert connection.recv(100) == b"%d" % word
+' "$2"
+	kill $server 2>/dev/null
+	wait $server 2>/dev/null
+}
+
+# A socket knows the way of its packets (early demux). Without that, they are like others.
+packets_of_local_sockets() {
+	now "early demux"
+	mark rt
+	talk rt $RT
+	expect_since rt hits=0
+	expect_since_at_least rt left=38
+	set_in rt net.ipv4.ip_early_demux=0
+	now "no early demux"
+	mark rt
+	talk rt $RT
+	expect_since rt left=0
+	expect_since_at_least rt hits=38
+	set_in rt net.ipv4.ip_early_demux=1
+}
+
+packets_of_other_sockets() {
+	now "through rt"
+	mark rt
+	talk dst $TARGET
+	expect_since rt left=0
+	expect_since_at_least rt hits=76
+}
+
+for_family 4 \
+	fragments \
+	options \
+	a_time_to_live_that_ends \
+	multicast \
+	directed_broadcast \
+	packets_of_local_sockets \
+	packets_of_other_sockets
+for_family 6 \
+	fragments \
+	a_time_to_live_that_ends \
+	addresses_of_the_link \
+	packets_of_local_sockets \
+	packets_of_other_sockets
+
+begin_route_cache cat python3 timeout
+run_cases "${cases[@]}"
