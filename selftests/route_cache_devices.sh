@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Devices and namespaces that go while the cache is full of ways through them: they take their entries
+# along, nothing waits for a reference, and what others have in the cache stays.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+# What is waited for is told after 10 seconds, and goes on being told. Nothing here takes so long.
+LIMIT=8
+
+# goes WHAT COMMAND...: it ends soon, and no reference is missed.
+goes() {
+	local what=$1 from=$EPOCHREALTIME took
+	shift
+	expect "$what" timeout 60 "$@"
+	took=$(((${EPOCHREALTIME/./} - ${from/./}) / 1000000))
+	[ $took -lt $LIMIT ] || fail "$what took $took s"
+	if dmesg | grep -q "waiting for .* to become free"; then
+		fail "$what: a device is waited for"
+	fi
+}
+
+a_device_that_goes_down() {
+	warm dst
+	expect "down" ip_in rt link set dev b down
+	now "down"
+	refused 3
+	case $family in
+	4) expect_cached rt entries4=0 ;;
+	6) expect_cached rt entries6=0 ;;
+	esac
+	near 2 b | sed 's/^addr add/addr replace/' | batch_in rt
+	route replace $NET via $DST
+	now "up again"
+	exchange dst 3
+	warm dst
+}
+
+a_device_that_is_deleted() {
+	warm dst
+	goes "the deletion of the way out" ip -n "${PREFIX}rt" link del dev b
+	expect_cached rt entries4=0 entries6=0
+	now "deleted"
+	refused 3
+	expect "cable" ip -batch - <<<"$(cable 2 rt b dst e)"
+	near 2 b | batch_in rt
+	far 2 e | batch_in dst
+	route replace $NET via $DST
+	warm dst
+	goes "the deletion of the way in" ip -n "${PREFIX}rt" link del dev a
+	expect_cached rt entries4=0 entries6=0
+	remove_topology
+}
+
+# Only its own entries go with a device that nobody takes down first.
+a_device_that_is_moved() {
+	warm dst
+	goes "the move" ip -n "${PREFIX}rt" link set dev b netns "${PREFIX}alt"
+	expect_cached rt entries4=0 entries6=0
+	expect_cached alt entries4=0 entries6=0
+	now "moved"
+	refused 3
+	goes "the move back" ip -n "${PREFIX}alt" link set dev b netns "${PREFIX}rt"
+	near 2 b | batch_in rt
+	route replace $NET via $DST
+	warm dst
+	goes "the end of the device" ip -n "${PREFIX}dst" link del dev e
+	remove_topology
+}
+
+# The index of a device that is gone is given to another: no entry waits for it.
+an_index_that_is_used_again() {
+	local index
+	warm dst
+	index=$(ip_in rt -o link show dev a)
+	index=${index%%:*}
+	expect "deletion" ip_in rt link del dev a
+	expect "cable" ip link add name a index "$index" netns "${PREFIX}rt" \
+		address 02:00:00:00:01:01 type veth peer name e netns "${PREFIX}src" \
+		address 02:00:00:00:01:02
+	near 1 a | batch_in rt
+	far 1 e | batch_in src
+	now "another device by that index"
+	exchange dst 1
+	expect_since rt hits=0 misses=2
+	remove_topology
+}
+
+a_device_that_others_stand_on() {
+	local i
+	batch_in rt < <(for i in {1..8}; do echo link add link b name "m$i" type macvlan; done)
+	warm dst
+	goes "the deletion of what others stand on" ip -n "${PREFIX}rt" link del dev b
+	expect_cached rt entries4=0 entries6=0
+	remove_topology
+}
+
+a_module_that_goes() {
+	warm dst
+	goes "the module" rmmod rnetns
+	now "without the module"
+	said=$(in_netns src ping "-$family" -n -c 3 -i 0.01 -W 5 "$TARGET" 2>&1)
+	[[ $said == *" 3 received"* ]] || fail "not all pings were answered: $said"
+	goes "a device, without the module" ip -n "${PREFIX}rt" link del dev b
+	expect "module" load
+	remove_topology
+}
+
+for_each_family \
+	a_device_that_goes_down \
+	a_device_that_is_deleted \
+	a_device_that_is_moved \
+	an_index_that_is_used_again \
+	a_device_that_others_stand_on \
+	a_module_that_goes
+
+begin_route_cache dmesg grep rmmod sed timeout
+run_cases "${cases[@]}"

@@ -1,0 +1,159 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# One table for all namespaces: what one has in it is found by no other, and what happens to one leaves
+# the entries of the others where they are.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+# How many routers have the same addresses, the same devices and the same flow.
+SAME=20
+
+# Each of them gets the packets by a device of `crowd`, and passes them on to one of `out`.
+crowd() {
+	local i name names=() index
+	for i in $(seq $SAME); do names+=("rt$i"); done
+	add_netns crowd out "${names[@]}"
+	hold crowd out "${names[@]}"
+	set_in crowd "${quiet[@]}"
+	set_in out "${quiet[@]}" net.ipv6.conf.default.disable_ipv6=1
+	for name in "${names[@]}"; do
+		in_netns "$name" bash -c '
+			cd /proc/sys/net
+			echo 1 | tee ipv4/ip_forward ipv6/conf/all/forwarding >/dev/null
+			echo 0 | tee ipv6/conf/{all,default}/accept_dad \
+				ipv6/conf/default/router_solicitations >/dev/null' || fail "settings of $name"
+	done
+	# The same indexes too: they are part of the key.
+	expect "cables" ip -batch - < <(for i in $(seq $SAME); do
+		echo link add name a index 11 netns "${PREFIX}rt$i" address 02:00:00:00:01:01 \
+			type veth peer name "e$i" netns "${PREFIX}crowd" address 02:00:00:00:01:02
+		echo link add name b index 12 netns "${PREFIX}rt$i" address 02:00:00:00:02:01 \
+			type veth peer name "f$i" netns "${PREFIX}out" address 02:00:00:00:02:02
+	done)
+	for name in "${names[@]}"; do
+		batch_in "$name" <<-END
+			link set dev a up
+			link set dev b up
+			addr add 10.0.1.1/24 dev a
+			addr add fd01::1/64 dev a nodad
+			addr add 10.0.2.1/24 dev b
+			addr add fd02::1/64 dev b nodad
+			neigh add 10.0.2.2 lladdr 02:00:00:00:02:02 dev b nud permanent
+			neigh add fd02::2 lladdr 02:00:00:00:02:02 dev b nud permanent
+			route add 10.9.0.0/24 via 10.0.2.2
+			route add fd09::/64 via fd02::2
+		END
+	done
+	batch_in crowd < <(for i in $(seq $SAME); do
+		cat <<-END
+			link set dev e$i up
+			addr add 10.0.1.2/24 dev e$i
+			addr add fd01::2/64 dev e$i nodad
+			neigh add 10.0.1.1 lladdr 02:00:00:00:01:01 dev e$i nud permanent
+			neigh add fd01::1 lladdr 02:00:00:00:01:01 dev e$i nud permanent
+			route add 10.9.0.0/24 via 10.0.1.1 dev e$i metric $i
+			route add fd09::/64 via fd01::1 dev e$i metric $i
+		END
+	done)
+	batch_in out < <(for i in $(seq $SAME); do echo link set dev "f$i" up; done)
+}
+
+# received: how many packets each device of `out` has received, in `counts`.
+received() {
+	local device rest bytes packets
+	counts=()
+	while read -r device bytes packets rest; do
+		case $device in
+		f*:) device=${device#f} counts[${device%:}]=$packets ;;
+		esac
+	done <"/proc/${HOLDERS[out]}/net/dev"
+}
+
+# Nobody answers: what each router passed on is counted behind it.
+each_of_many_gets_its_own_route() {
+	local i pids=() counts before
+	sleep 1
+	received
+	before=("${counts[@]}")
+	for i in $(seq $SAME); do mark "rt$i"; done
+	for i in $(seq $SAME); do
+		nsenter --net="/run/netns/${PREFIX}crowd" ping "-$family" -q -n -c 10 -i 0.05 -W 0.1 \
+			-I "e$i" $TARGET >/dev/null 2>&1 &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	received
+	now "the same flow everywhere"
+	for i in $(seq $SAME); do
+		expect_equal "packets that rt$i passed on" $((counts[i] - before[i - 1])) 10
+		expect_since "rt$i" misses=1 inserts=1 hits=9
+		expect_cached "rt$i" "entries$family=1"
+	done
+}
+
+# One of them has another route, another none.
+one_changes_its_route() {
+	local counts before=() i
+	ip_in rt3 "-$family" route replace blackhole $NET
+	ip_in rt5 "-$family" route del $NET
+	received
+	before=("${counts[@]}")
+	for i in 2 3 4 5 6; do
+		mark "rt$i"
+		in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I "e$i" $TARGET >/dev/null 2>&1
+	done
+	received
+	now "changed in rt3 and rt5"
+	for i in 2 3 4 5 6; do
+		case $i in
+		3 | 5)
+			expect_equal "packets that rt$i passed on" $((counts[i] - before[i - 1])) 0
+			expect_since "rt$i" hits=0
+			;;
+		*)
+			expect_equal "packets that rt$i passed on" $((counts[i] - before[i - 1])) 3
+			expect_since "rt$i" hits=3 misses=0 invalidations=0
+			;;
+		esac
+	done
+}
+
+# They end, but for one: its entry is there, and the very next packet finds it.
+the_others_end() {
+	local i names=() counts before
+	for i in $(seq 2 $SAME); do names+=("rt$i"); done
+	mark rt1
+	end_netns "${names[@]}"
+	now "the last one left"
+	wait_until 20 only_one_is_left || fail "namespaces are still listed: $(<"$ROUTE_CACHE")"
+	expect_cached rt1 "entries$family=1"
+	received
+	before=("${counts[@]}")
+	in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I e1 $TARGET >/dev/null 2>&1
+	received
+	expect_equal "packets that rt1 passed on" $((counts[1] - before[0])) 3
+	expect_since rt1 hits=3 misses=0 flushed=0 evictions=0 expiries=0 invalidations=0
+}
+
+# The initial namespace, crowd, out and rt1.
+only_one_is_left() {
+	local lines
+	mapfile -t lines <"$ROUTE_CACHE"
+	[ ${#lines[@]} = 4 ]
+}
+
+topology() {
+	crowd
+}
+
+for_each_family each_of_many_gets_its_own_route one_changes_its_route the_others_end
+
+everything_is_freed() {
+	remove_topology
+	expect_netns_gone
+}
+
+begin_route_cache bash ping seq tee
+run_cases "${cases[@]}" everything_is_freed

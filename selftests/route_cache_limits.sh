@@ -1,0 +1,123 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# How much a namespace may have in the cache, and for how long. Two routers side by side: what one does
+# with its share is nothing to the other.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+# Beside the router of the other tests, another one with namespaces of its own.
+topology() {
+	router rt src dst alt
+	router rt2 src2 dst2 alt2
+}
+
+# with OPTION...: the module, loaded anew.
+with() {
+	unload
+	load "$@" || fail "the module does not load with $*"
+}
+
+# neighbour COUNT: pings through rt2, which are all hits.
+neighbour() {
+	mark rt2
+	said=$(in_netns src2 ping "-$family" -n -c "$1" -i 0.02 -W 5 "$TARGET" 2>&1)
+	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
+	expect_since rt2 hits=$((2 * $1)) misses=0 evictions=0 expiries=0 flushed=0
+}
+
+warm_neighbour() {
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W 5 "$TARGET" >/dev/null 2>&1
+	now "warm"
+	neighbour 5
+}
+
+# Addresses by number.
+patterns() {
+	case $family in
+	4) BASE=10.9.0. PATTERN=%d ;;
+	6) BASE=fd09::1: PATTERN=%x ;;
+	esac
+}
+
+# knock FIRST LAST: a packet to each of these addresses of the network behind dst.
+knock() {
+	patterns
+	in_netns src bash -c 'for ((i = $2; i <= $3; i++)); do
+		printf -v address "%s$4" "$1" "$i"
+		echo >"/dev/udp/$address/9"
+	done' - $BASE "$1" "$2" $PATTERN
+}
+
+# The oldest go, and none of the other namespace's.
+a_quota_of_eight() {
+	local value
+	with quota=8
+	warm_neighbour
+	mark rt
+	knock 10 49
+	now "40 flows, 8 places"
+	cached rt entries$family
+	[ "$value" -le 8 ] || fail "$value entries with a quota of 8"
+	expect_at_least "entries" "$value" 7
+	expect_since_at_least rt evictions=30
+	expect_cached rt2 entries$family=2 evictions=0
+	neighbour 5
+	# The latest are there.
+	mark rt
+	knock 46 49
+	expect_since rt hits=4 misses=0
+	remove_topology
+}
+
+# Both families count.
+a_quota_for_both_families() {
+	local v4 v6 value
+	with quota=8
+	use 6
+	knock 10 15
+	use 4
+	knock 10 29
+	cached rt entries4
+	v4=$value
+	cached rt entries6
+	v6=$value
+	[ $((v4 + v6)) -le 8 ] || fail "$v4 and $v6 entries with a quota of 8"
+	remove_topology
+}
+
+expired() {
+	local value
+	cached rt entries$family
+	[ "$value" = 0 ]
+}
+
+# What is not used goes after the timeout, what is used stays.
+idle_entries_expire() {
+	local value
+	with timeout=2
+	warm_neighbour
+	warm dst
+	mark rt
+	nsenter --net="/run/netns/${PREFIX}src2" ping "-$family" -q -n -c 30 -i 0.25 -W 5 "$TARGET" \
+		>/dev/null 2>&1 &
+	now "idle"
+	wait_until 10 expired || fail "entries are still there"
+	expect_since rt expiries=2 evictions=0 flushed=0
+	wait $!
+	now "in use"
+	expect_cached rt2 entries$family=2 expiries=0
+	mark rt2
+	neighbour 3
+	now "anew"
+	exchange dst 3
+	expect_since rt misses=2
+	remove_topology
+}
+
+for_each_family a_quota_of_eight idle_entries_expire
+for_family 4 a_quota_for_both_families
+
+begin_route_cache bash
+run_cases "${cases[@]}"
