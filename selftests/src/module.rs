@@ -87,6 +87,12 @@ impl Figures {
         }
     }
 
+    /// Those of the route cache of the namespace with inode number `inum`.
+    pub fn of_route_cache(inum: u64) -> Result<Figures> {
+        let mut all = listed("route_cache")?;
+        all.remove(&inum).with_context(|| format!("namespace {inum} has no route cache"))
+    }
+
     /// One of them.
     pub fn get(&self, name: &str) -> Result<u64> {
         self.0.get(name).copied().with_context(|| format!("no figure {name}"))
@@ -114,7 +120,12 @@ pub struct Traffic {
 
 /// The figures of every namespace that has a state, by inode number.
 pub fn all() -> Result<BTreeMap<u64, Figures>> {
-    let path = Path::new(DEBUGFS).join("namespaces");
+    listed("namespaces")
+}
+
+/// The lines of a file of the module, by the inode number of the namespace.
+fn listed(file: &str) -> Result<BTreeMap<u64, Figures>> {
+    let path = Path::new(DEBUGFS).join(file);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     text.lines()
         .map(|line| parse_line(line).with_context(|| format!("in {}: '{line}'", path.display())))
