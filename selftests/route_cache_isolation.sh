@@ -93,6 +93,37 @@ each_of_many_gets_its_own_route() {
 	done
 }
 
+# How many more flows each of them has.
+FLOWS=30
+
+# Many entries in a small table: there are always some in one line that differ in the namespace alone.
+many_flows_of_each() {
+	local counts before i value round
+	received
+	before=("${counts[@]}")
+	for round in 1 2; do
+		for i in $(seq $SAME); do mark "rt$i"; done
+		expect "packets" in_netns crowd python3 -c '
+import socket, sys
+family, same, flows = map(int, sys.argv[1:])
+pattern = "10.9.0.%d" if family == 4 else "fd09::1:%x"
+for i in range(1, same + 1):
+    s = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"e%d" % i)
+    for flow in range(flows):
+        s.sendto(b"", (pattern % (10 + flow), 9))
+' "$family" $SAME $FLOWS
+		sleep 0.2
+		received
+		now "many flows, round $round"
+		for i in $(seq $SAME); do
+			expect_equal "packets that rt$i passed on ($what)" $((counts[i] - before[i - 1])) $FLOWS
+			if [ $round = 2 ]; then expect_since_at_least "rt$i" hits=$((FLOWS / 2)); fi
+		done
+		before=("${counts[@]}")
+	done
+}
+
 # One of them has another route, another none.
 one_changes_its_route() {
 	local counts before=() i
@@ -122,13 +153,16 @@ one_changes_its_route() {
 
 # They end, but for one: its entry is there, and the very next packet finds it.
 the_others_end() {
-	local i names=() counts before
+	local i names=() counts before value
 	for i in $(seq 2 $SAME); do names+=("rt$i"); done
+	cached rt1 "entries$family"
+	now "with the others"
+	expect_at_least "entries of rt1" "$value" 1
 	mark rt1
 	end_netns "${names[@]}"
 	now "the last one left"
 	wait_until 20 only_one_is_left || fail "namespaces are still listed: $(<"$ROUTE_CACHE")"
-	expect_cached rt1 "entries$family=1"
+	expect_cached rt1 "entries$family=$value"
 	received
 	before=("${counts[@]}")
 	in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I e1 $TARGET >/dev/null 2>&1
@@ -148,12 +182,13 @@ topology() {
 	crowd
 }
 
-for_each_family each_of_many_gets_its_own_route one_changes_its_route the_others_end
+for_each_family each_of_many_gets_its_own_route many_flows_of_each one_changes_its_route the_others_end
 
 everything_is_freed() {
 	remove_topology
 	expect_netns_gone
 }
 
-begin_route_cache bash ping seq tee
+PARAMETERS=(buckets=1024)
+begin_route_cache bash ping python3 seq tee
 run_cases "${cases[@]}" everything_is_freed
