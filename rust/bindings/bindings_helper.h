@@ -28,6 +28,8 @@
 #include <net/route.h>
 #include <net/ip6_route.h>
 
+#include "../rnetns/netlink/rnetns_netlink_gen.h"
+
 /* `bindgen` cannot evaluate these macros. */
 const u16 RUST_CONST_HELPER_IPSKB_DOREDIRECT = IPSKB_DOREDIRECT;
 const u16 RUST_CONST_HELPER_IPSKB_MULTIPATH = IPSKB_MULTIPATH;

@@ -58,3 +58,42 @@ mod helpers {
 }
 
 pub use generated::*;
+
+/// What user space knows, of `include/uapi/linux/rnetns.h`. Upstream, the `uapi` crate has it.
+#[allow(unused_imports)]
+pub mod uapi {
+    pub use super::generated::{
+        RNETNS_A_ASIDE,
+        RNETNS_A_BYPASSED,
+        RNETNS_A_ENABLED,
+        RNETNS_A_ENTRIES4,
+        RNETNS_A_ENTRIES6,
+        RNETNS_A_EVICTIONS,
+        RNETNS_A_EXPIRIES,
+        RNETNS_A_FLUSHED,
+        RNETNS_A_HITS,
+        RNETNS_A_INSERTS,
+        RNETNS_A_INVALIDATIONS,
+        RNETNS_A_LEFT,
+        RNETNS_A_MAX_QUOTA,
+        RNETNS_A_MISSES,
+        RNETNS_A_QUOTA,
+        RNETNS_A_REFUSALS,
+        RNETNS_A_TIMEOUT,
+        RNETNS_A_UNCACHEABLE,
+        RNETNS_ENTRY_A_AGE,
+        RNETNS_ENTRY_A_DST,
+        RNETNS_ENTRY_A_FAMILY,
+        RNETNS_ENTRY_A_FLOWINFO,
+        RNETNS_ENTRY_A_IIF,
+        RNETNS_ENTRY_A_LOCAL,
+        RNETNS_ENTRY_A_MARK,
+        RNETNS_ENTRY_A_OIF,
+        RNETNS_ENTRY_A_SRC,
+        RNETNS_ENTRY_A_USED,
+        RNETNS_FLUSH_A_DST,
+        RNETNS_FLUSH_A_DST_LEN,
+        RNETNS_FLUSH_A_FLUSHED, //
+        RNETNS_FLUSH_A_IFINDEX,
+    };
+}

@@ -12,6 +12,7 @@
 #define __rust_helper
 
 #include "dst.c"
+#include "genetlink.c"
 #include "idr.c"
 #include "mm.c"
 #include "net_namespace.c"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state as user space sees it, until there is a netlink interface.
+//! The state of all namespaces, for who looks at the whole machine.
 //!
 //! In `/sys/kernel/debug/rnetns/`:
 //!

@@ -7,6 +7,7 @@
 //! | [`state`] | what each namespace has one of: counters, age, generation |
 //! | [`loopback`] | `rlo`, a loopback device in each namespace |
 //! | [`route_cache`] | one table of cached routes for all namespaces |
+//! | [`netlink`] | the generic netlink family `rnetns` |
 //! | [`support`] | which namespaces the module works in (`init_net_only`) |
 //! | [`introspection`] | the state as user space sees it, in debugfs |
 
@@ -26,6 +27,7 @@ mod net;
 
 mod introspection;
 mod loopback;
+mod netlink;
 mod route_cache;
 mod state;
 mod support;
@@ -33,6 +35,7 @@ mod support;
 use crate::{
     introspection::Introspection,
     loopback::Rlo,
+    netlink::Netlink,
     route_cache::{
         tables::Sizes,
         RouteCache, //
@@ -44,7 +47,7 @@ module! {
     type: Rnetns,
     name: "rnetns",
     authors: ["rnetns developers"],
-    description: "Network namespaces in Rust: per-namespace state and loopback",
+    description: "Network namespaces in Rust: per-namespace state, loopback, one route cache",
     license: "GPL",
     params: {
         init_net_only: bool {
@@ -76,10 +79,11 @@ module! {
 
 /// The module while it is loaded.
 ///
-/// Fields are dropped from the first to the last: what user space reads goes before the devices,
-/// and these before the state that they count in.
+/// Fields are dropped from the first to the last: what user space reads and changes goes before the
+/// devices, and these before the state that they count in.
 #[pin_data]
 pub struct Rnetns {
+    netlink: Netlink,
     #[pin]
     introspection: Introspection,
     #[pin]
@@ -109,6 +113,7 @@ impl kernel::InPlaceModule for Rnetns {
             loopback <- net_device::register(),
             route_cache <- RouteCache::new(sizes()?),
             introspection <- introspection::new(),
+            netlink: Netlink::new()?,
         })
     }
 }

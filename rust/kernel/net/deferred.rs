@@ -56,11 +56,13 @@ pub trait Run: Send + Sync {
 /// }
 /// ```
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub struct Deferred<T: Run> {
-    #[pin]
-    work: Opaque<raw::delayed_work>,
+    // In front, for what is near it in memory.
     #[pin]
     value: T,
+    #[pin]
+    work: Opaque<raw::delayed_work>,
 }
 
 // SAFETY: The work may be scheduled from any thread, and `T` is `Send`.

@@ -130,15 +130,15 @@ impl Dst {
         unsafe { (&raw const (*self.as_raw()).error).read_volatile() }.into()
     }
 
-    /// Whether the route is a plain one to one host or to this machine: `RTN_UNICAST`, `RTN_LOCAL`,
-    /// or what is that for IPv6.
-    pub fn is_unicast(&self) -> bool {
+    /// Whether the route leads to a host, to this machine, or to all on a link of it: `RTN_UNICAST`,
+    /// `RTN_LOCAL`, `RTN_BROADCAST`; for IPv6, one of the first two.
+    pub fn leads_somewhere(&self) -> bool {
         // SAFETY: By the type invariant the structures are valid.
         unsafe {
             if let Some(rt) = self.as_rtable() {
                 matches!(
                     u32::from((*rt.as_ptr()).rt_type),
-                    bindings::RTN_UNICAST | bindings::RTN_LOCAL
+                    bindings::RTN_UNICAST | bindings::RTN_LOCAL | bindings::RTN_BROADCAST
                 )
             } else if let Some(rt) = self.as_rt6_info() {
                 (*rt.as_ptr()).rt6i_flags & (bindings::RTF_ANYCAST | bindings::RTF_REJECT) == 0

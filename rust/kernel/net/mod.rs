@@ -9,8 +9,10 @@
 //! | [`deferred`] | `struct delayed_work`: work that ends with what it is for |
 //! | [`dev_lookup`] | finding a device by its name, and holding it |
 //! | [`dst`] | `struct dst_entry`: where a packet goes |
+//! | [`genl`] | `struct genl_info`: requests, replies and dumps of generic netlink |
 //! | [`ida`] | `struct ida`: numbers that are handed out |
 //! | [`in_device`] | `struct in_device`: the IPv4 settings of a device |
+//! | [`jiffies`] | jiffies as user space counts time |
 //! | [`memory`] | how much memory the machine has |
 //! | [`netdev_notifier`] | news about network devices |
 //! | [`netfilter`] | hooks on the packets of a namespace |
@@ -28,8 +30,10 @@
 pub mod deferred;
 pub mod dev_lookup;
 pub mod dst;
+pub mod genl;
 pub mod ida;
 pub mod in_device;
+pub mod jiffies;
 pub mod memory;
 pub mod namespace;
 pub mod net_device;

@@ -3,8 +3,8 @@
 //! Netfilter hooks: who sees the packets of a namespace, and where on their way.
 //!
 //! A hook belongs to one namespace, which it is given with each packet. It is registered in each
-//! namespace as that begins, and gone from it a grace period before the state of the namespace
-//! goes, or the module's code: no hook runs any more then.
+//! namespace as that begins, or later, and gone from it a grace period before the state of the
+//! namespace goes, or the module's code: no hook runs any more then.
 //!
 //! C header: [`include/linux/netfilter.h`](srctree/include/linux/netfilter.h)
 
@@ -14,9 +14,12 @@ use core::{
 };
 use kernel::{
     error::to_result,
+    new_mutex,
     prelude::*,
-    sync::rcu,
-    types::Opaque, //
+    sync::{
+        rcu,
+        Mutex, //
+    }, //
 };
 
 use super::{
@@ -26,6 +29,7 @@ use super::{
     },
     net_device::NetDevice,
     pernet,
+    ActiveNamespace,
     Namespace, //
 };
 use crate::bindings;
@@ -54,8 +58,6 @@ pub enum Verdict {
 /// ```
 /// struct Look;
 ///
-/// pernet_slot!(Look: netfilter::Registered);
-///
 /// impl netfilter::PreRouting for Look {
 ///     const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv4;
 ///     const PRIORITY: i32 = netfilter::LAST;
@@ -66,20 +68,24 @@ pub enum Verdict {
 ///     }
 /// }
 ///
+/// pernet_slot!(Look: netfilter::Registered);
+///
+/// impl netfilter::Hooks for Look {
+///     fn hooks() -> &'static [netfilter::Hook] {
+///         static HOOKS: [netfilter::Hook; 1] = [netfilter::Hook::pre_routing::<Look>()];
+///         &HOOKS
+///     }
+/// }
+///
 /// fn look() -> impl PinInit<netfilter::Registration<Look>, Error> {
 ///     netfilter::register()
 /// }
 /// ```
-pub trait PreRouting: pernet::HasSlot<Stored = Registered> {
+pub trait PreRouting: 'static {
     /// Which packets.
     const PROTOCOL: Protocol;
     /// The order among hooks: the lowest comes first.
     const PRIORITY: i32;
-
-    /// Whether packets of `net` are seen. The same answer each time.
-    fn applies_to(_net: &Namespace) -> bool {
-        true
-    }
 
     /// Sees a packet of `net`. RCU is held, and bottom halves are off unless the packet was queued
     /// for user space on its way; must not sleep. Runs on several CPUs at once.
@@ -293,25 +299,78 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// A hook of one namespace: what is stored there for a type that implements [`PreRouting`].
+/// A hook, before it is registered: `struct nf_hook_ops`.
+#[repr(transparent)]
+pub struct Hook(bindings::nf_hook_ops);
+
+// SAFETY: Netfilter only reads it.
+unsafe impl Sync for Hook {}
+
+impl Hook {
+    /// The hook that `T` is.
+    pub const fn pre_routing<T: PreRouting>() -> Self {
+        Self(bindings::nf_hook_ops {
+            hook: Some(hook::<T>),
+            pf: T::PROTOCOL as u8,
+            hooknum: bindings::nf_inet_hooks_NF_INET_PRE_ROUTING,
+            priority: T::PRIORITY,
+            ..pin_init::zeroed()
+        })
+    }
+}
+
+/// The hooks that each namespace has, while they are registered in it.
+pub trait Hooks: pernet::HasSlot<Stored = Registered> {
+    /// Which these are: the same ones each time.
+    fn hooks() -> &'static [Hook];
+
+    /// Whether packets of `net` are seen. The same answer each time.
+    fn applies_to(_net: &Namespace) -> bool {
+        true
+    }
+
+    /// Whether the hooks of a namespace are there from its beginning on.
+    fn are_on_at_first(_net: &Namespace) -> bool {
+        true
+    }
+}
+
+/// Whether the hooks of one namespace are registered: what is stored there for a type that
+/// implements [`Hooks`].
 #[pin_data]
 pub struct Registered {
     #[pin]
-    ops: Opaque<bindings::nf_hook_ops>,
+    on: Mutex<bool>,
 }
 
-// SAFETY: The structure is used by registration and unregistration only, which exclude each other.
-unsafe impl Send for Registered {}
+impl Registered {
+    /// Registers or unregisters the hooks, if they are not as they are to be.
+    fn turn(&self, net: &Namespace, hooks: &'static [Hook], on: bool) -> Result {
+        let mut is_on = self.on.lock();
+        if *is_on == on {
+            return Ok(());
+        }
+        let (ops, number) = (hooks.as_ptr().cast(), hooks.len() as u32);
+        // SAFETY: The hooks are statics, and were registered in this namespace if they are to be
+        // unregistered. The namespace is valid.
+        unsafe {
+            if on {
+                to_result(bindings::nf_register_net_hooks(net.as_raw(), ops, number))?;
+            } else {
+                bindings::nf_unregister_net_hooks(net.as_raw(), ops, number);
+            }
+        }
+        *is_on = on;
+        Ok(())
+    }
+}
 
-// SAFETY: As above.
-unsafe impl Sync for Registered {}
-
-/// The pernet operations of a hook. An implementation detail of [`register`].
+/// The pernet operations of hooks. An implementation detail of [`register`].
 #[doc(hidden)]
-pub struct PernetHook<T>(PhantomData<fn() -> T>);
+pub struct PernetHooks<T>(PhantomData<fn() -> T>);
 
 // SAFETY: It is the slot of `T`, which only this type passes on.
-unsafe impl<T: PreRouting> pernet::HasSlot for PernetHook<T> {
+unsafe impl<T: Hooks> pernet::HasSlot for PernetHooks<T> {
     type Stored = Registered;
 
     #[inline]
@@ -321,7 +380,7 @@ unsafe impl<T: PreRouting> pernet::HasSlot for PernetHook<T> {
 }
 
 #[vtable]
-impl<T: PreRouting> pernet::Operations for PernetHook<T> {
+impl<T: Hooks> pernet::Operations for PernetHooks<T> {
     type Kind = pernet::Subsys;
 
     fn applies_to(net: &Namespace) -> bool {
@@ -329,29 +388,16 @@ impl<T: PreRouting> pernet::Operations for PernetHook<T> {
     }
 
     fn init(net: &Namespace) -> impl PinInit<Registered, Error> {
-        let net = net.as_raw();
         try_pin_init!(Registered {
-            ops <- Opaque::try_ffi_init(move |ops: *mut bindings::nf_hook_ops| {
-                // SAFETY: The structure is ours to write, and does not move until `pre_exit` has
-                // unregistered it. The namespace is valid.
-                unsafe {
-                    ops.write(bindings::nf_hook_ops {
-                        hook: Some(hook::<T>),
-                        pf: T::PROTOCOL as u8,
-                        hooknum: bindings::nf_inet_hooks_NF_INET_PRE_ROUTING,
-                        priority: T::PRIORITY,
-                        ..pin_init::zeroed()
-                    });
-                    to_result(bindings::nf_register_net_hook(net, ops))
-                }
-            }),
+            on <- new_mutex!(false),
         }? Error)
+        .pin_chain(|registered| registered.turn(net, T::hooks(), T::are_on_at_first(net)))
     }
 
     fn pre_exit(net: &Namespace, registered: Pin<&Registered>) {
-        // SAFETY: `init` has registered it in this namespace. Hooks that run meanwhile end before
-        // the grace period does that follows; `exit` drops the structure after that.
-        unsafe { bindings::nf_unregister_net_hook(net.as_raw(), registered.ops.get()) };
+        // Hooks that run meanwhile end before the grace period does that follows. Unregistering
+        // does not fail.
+        let _ = registered.turn(net, T::hooks(), false);
     }
 }
 
@@ -379,13 +425,24 @@ unsafe extern "C" fn hook<T: PreRouting>(
     }
 }
 
-/// Registers the hook in each namespace that there is and will be, until what this makes is
-/// dropped.
+/// Gives each namespace that there is and will be the hooks, until what this makes is dropped.
 ///
-/// Wraps `nf_register_net_hook()`. Process context, sleeps.
-pub fn register<T: PreRouting>() -> impl PinInit<Registration<T>, Error> {
+/// Wraps `nf_register_net_hooks()`. Process context, sleeps.
+pub fn register<T: Hooks>() -> impl PinInit<Registration<T>, Error> {
     pernet::register_pernet_subsys()
 }
 
-/// A registered hook: dropping it ends that, and waits until it runs nowhere any more.
-pub type Registration<T> = pernet::Registration<PernetHook<T>>;
+/// Registered hooks: dropping it ends that, and waits until they run nowhere any more.
+pub type Registration<T> = pernet::Registration<PernetHooks<T>>;
+
+impl<T: Hooks> Registration<T> {
+    /// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
+    /// without them. Hooks that run meanwhile may still do so afterwards.
+    ///
+    /// `ENOMEM`, `EAFNOSUPPORT` for a namespace that [`Hooks::applies_to`] excludes. Process
+    /// context, sleeps.
+    pub fn set(&self, net: &ActiveNamespace, on: bool) -> Result {
+        let registered = self.get(net).ok_or(EAFNOSUPPORT)?;
+        registered.turn(net, T::hooks(), on)
+    }
+}

@@ -3,20 +3,25 @@
 //! Stepping aside where the cache cannot help.
 //!
 //! A packet whose route is not in the cache pays for a look-up that finds nothing, and for an
-//! entry. Where that happens too often (flows that never come back, spoofed sources), the cache of
-//! the namespace looks up a sample of all keys only. What happens to the sample is what would
-//! happen to all: so it tells when the cache is worth its cost again.
+//! entry. Where that happens too often (flows that never come back, spoofed sources, more flows
+//! than the quota), the cache of the namespace steps aside: only packets of a *sample* of all
+//! pairs of addresses are looked up, and the sample has that share of the quota alone. What happens
+//! to the sample is then what would happen to all, on a smaller scale: so it tells when the cache is
+//! worth its cost again.
+//!
+//! It is the sample that is judged by at any time. Were it all packets, a cache that comes back
+//! would have to step aside again because of the many that it has not seen for a while.
 
-use super::stats::{
-    Counters,
-    Stat, //
-};
+use super::stats::Counters;
 
-/// How many misses make a judgement.
-const MISSES: u32 = 512;
+/// The sample: 1 in 2^5 pairs of addresses.
+pub(super) const SAMPLE: u32 = 5;
 
-/// How many packets make a judgement where there were not so many misses.
-const PACKETS: u64 = 64;
+/// A judgement needs so many packets of the sample.
+const PACKETS: u32 = 64;
+
+/// How many misses of the sample make a judgement; else it is made now and then.
+const MISSES: u32 = 64;
 
 /// The share of hits, in percent, below which the cache loses: an entry that is put in costs about
 /// three times what a hit saves.
@@ -25,47 +30,30 @@ const LEAVE_BELOW: u64 = 70;
 /// The share from which it is worth its cost again.
 const RETURN_FROM: u64 = 80;
 
-/// The sample: 1 in 2^5 keys.
-const SAMPLE: u8 = 5;
-
-/// Packets that were looked up.
+/// What happened to packets of the sample. Both numbers wrap around.
 #[derive(Clone, Copy)]
-struct Packets {
-    hits: u64,
-    all: u64,
-}
-
-impl Packets {
-    const NONE: Self = Self { hits: 0, all: 0 };
-
-    fn so_far(counters: &Counters) -> Self {
-        let hits = counters.sum(Stat::Hits);
-        let others = counters.sum(Stat::Misses) + counters.sum(Stat::Left);
-        Self {
-            hits,
-            all: hits + others,
-        }
-    }
-
-    fn hit_share_is_below(self, percent: u64) -> bool {
-        self.hits * 100 < self.all * percent
-    }
+pub(super) struct Sampled {
+    /// Those that found their route.
+    pub(super) hits: u32,
+    /// Those that did not.
+    pub(super) misses: u32,
 }
 
 /// Whether the cache steps aside, and what that is judged by.
 pub(super) struct Aside {
     aside: bool,
+    /// Misses since the last judgement, and what there had been by then.
     misses: u32,
-    judged: Packets,
+    judged: Sampled,
 }
 
 impl Aside {
-    /// The cache is used, and is judged by what comes after `counters`, if there are some already.
-    pub(super) fn new(counters: Option<&Counters>) -> Self {
+    /// The cache is used, and is judged by what comes from now on.
+    pub(super) fn new(counters: &Counters) -> Self {
         Self {
             aside: false,
             misses: 0,
-            judged: counters.map_or(Packets::NONE, Packets::so_far),
+            judged: counters.sampled(),
         }
     }
 
@@ -74,39 +62,36 @@ impl Aside {
         self.aside
     }
 
-    /// Which keys are looked up: 1 in 2^*sample*.
-    pub(super) fn sample(&self) -> u8 {
+    /// How many entries there may be.
+    pub(super) fn limit(&self, quota: u32) -> u32 {
         if self.aside {
-            SAMPLE
+            // As few as make no judgement would say nothing.
+            (quota >> SAMPLE).max(quota.min(PACKETS))
         } else {
-            0
+            quota
         }
     }
 
-    /// Notes a miss. Says whether that made a difference.
+    /// A packet of the sample had no entry. Says whether that made a difference.
     pub(super) fn missed(&mut self, counters: &Counters) -> bool {
-        if self.aside {
-            return false;
-        }
         self.misses += 1;
-        self.misses >= MISSES && self.judge(counters)
+        !self.aside && self.misses >= MISSES && self.judge(counters)
     }
 
     /// Judges by what came since the last time, if that was enough. Says whether that made a
     /// difference.
     pub(super) fn judge(&mut self, counters: &Counters) -> bool {
-        let so_far = Packets::so_far(counters);
-        let since = Packets {
-            hits: so_far.hits.saturating_sub(self.judged.hits),
-            all: so_far.all.saturating_sub(self.judged.all),
-        };
-        if since.all < PACKETS {
+        let so_far = counters.sampled();
+        let hits = so_far.hits.wrapping_sub(self.judged.hits);
+        let misses = so_far.misses.wrapping_sub(self.judged.misses);
+        if hits.saturating_add(misses) < PACKETS {
             return false;
         }
         self.misses = 0;
         self.judged = so_far;
-        let before = self.aside;
-        self.aside = since.hit_share_is_below(if before { RETURN_FROM } else { LEAVE_BELOW });
+        let all = u64::from(hits) + u64::from(misses);
+        let enough = if self.aside { RETURN_FROM } else { LEAVE_BELOW };
+        let before = core::mem::replace(&mut self.aside, u64::from(hits) * 100 < all * enough);
         self.aside != before
     }
 }

@@ -15,7 +15,10 @@ use kernel::{
 };
 
 use super::{
-    aside::Aside,
+    aside::{
+        Aside,
+        SAMPLE, //
+    },
     key::{
         Key4,
         Key6,
@@ -61,6 +64,10 @@ use crate::{
 /// How many entries a run of the deferred work looks at, and a walk while it holds the lock.
 const BUDGET: usize = 256;
 
+/// How many entries of its own a namespace gives for one that it puts in. Two, so that one whose
+/// quota was lowered comes down to it.
+const MAX_EVICTIONS: usize = 2;
+
 /// How soon deferred work that has more to do goes on, in jiffies.
 const SOON: Jiffies = 1;
 
@@ -73,26 +80,26 @@ pub(crate) enum Lookup<'g> {
     Hit(&'g Dst),
     /// None that is valid; [`Cache::insert`] takes one with this ticket.
     Miss(Ticket),
-    /// The packet is none of the cache's business.
-    Aside,
 }
 
 /// That there is something to look up, and how.
 #[derive(Clone, Copy)]
 pub(crate) struct Ready {
     tag: Tag,
-    sample: u32,
+    sampled: bool,
 }
 
 /// What an entry must be put in with: that there was no flush since the look-up.
-pub(crate) struct Ticket(Tag);
+pub(crate) struct Ticket(Ready);
 
 /// IPv4 or IPv6.
 pub(crate) trait Family<const N: usize> {
-    /// What look-ups use.
-    fn side(cache: &Cache) -> &Side<N>;
+    /// The table that all namespaces share.
+    fn table(cache: &Cache) -> &Table<OwnedDst, N>;
+    /// The namespace's tag in it.
+    fn published(cache: &Cache) -> &Published;
     /// What changes are made to.
-    fn owner(owned: &mut Owned) -> &mut Owner<OwnedDst, N>;
+    fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, N>;
 }
 
 /// IPv4.
@@ -102,36 +109,77 @@ pub(crate) struct Inet6;
 
 impl Family<WORDS4> for Inet4 {
     #[inline(always)]
-    fn side(cache: &Cache) -> &Side<WORDS4> {
-        &cache.side4
+    fn table(cache: &Cache) -> &Table<OwnedDst, WORDS4> {
+        &cache.table4
     }
 
-    fn owner(owned: &mut Owned) -> &mut Owner<OwnedDst, WORDS4> {
-        &mut owned.v4
+    #[inline(always)]
+    fn published(cache: &Cache) -> &Published {
+        &cache.published4
+    }
+
+    fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, WORDS4> {
+        &mut owners.v4
     }
 }
 
 impl Family<WORDS6> for Inet6 {
     #[inline(always)]
-    fn side(cache: &Cache) -> &Side<WORDS6> {
-        &cache.side6
+    fn table(cache: &Cache) -> &Table<OwnedDst, WORDS6> {
+        &cache.table6
     }
 
-    fn owner(owned: &mut Owned) -> &mut Owner<OwnedDst, WORDS6> {
-        &mut owned.v6
+    #[inline(always)]
+    fn published(cache: &Cache) -> &Published {
+        &cache.published6
+    }
+
+    fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, WORDS6> {
+        &mut owners.v6
     }
 }
 
-/// What look-ups of a family use: the shared table, and the namespace's tag in it.
-pub(crate) struct Side<const N: usize> {
-    table: Arc<Table<OwnedDst, N>>,
-    published: Published,
-}
-
-/// What only who holds the lock uses.
-pub(crate) struct Owned {
+/// The entries of the namespace.
+pub(crate) struct Owners {
     v4: Owner<OwnedDst, WORDS4>,
     v6: Owner<OwnedDst, WORDS6>,
+}
+
+impl Owners {
+    /// Entries that are found.
+    fn entries(&self) -> u32 {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// All that the tables hold of the namespace, with what was flushed and not reaped yet.
+    fn held(&self) -> u32 {
+        self.v4.held() + self.v6.held()
+    }
+
+    /// Takes out an entry that was flushed. Says whether there was one.
+    fn reap_one(&mut self) -> bool {
+        self.v4.reap_one() || self.v6.reap_one()
+    }
+
+    /// Takes out an old entry: of the family that wants the place, or else of the other. Says
+    /// whether there was one.
+    fn evict<F: Family<N>, const N: usize>(&mut self) -> bool {
+        F::owner(self).evict() || self.v4.evict() || self.v6.evict()
+    }
+
+    /// Makes all entries unfindable. Returns how many those were.
+    fn flush(&mut self) -> u32 {
+        let entries = self.entries();
+        self.v4.flush();
+        self.v6.flush();
+        entries
+    }
+}
+
+/// What only who holds the lock uses. What is large of it is allocated by itself: an allocation
+/// that is a little larger than a power of two takes the next one.
+pub(crate) struct Owned {
+    owners: KBox<Owners>,
     enabled: bool,
     quota: u32,
     timeout_secs: u32,
@@ -139,22 +187,27 @@ pub(crate) struct Owned {
 }
 
 impl Owned {
-    fn entries(&self) -> u32 {
-        self.v4.len() + self.v6.len()
-    }
-
     fn timeout(&self) -> u32 {
         msecs_to_jiffies(self.timeout_secs.saturating_mul(1000)) as u32
+    }
+
+    /// How many entries there may be now.
+    fn limit(&self) -> u32 {
+        self.aside.limit(self.quota)
     }
 }
 
 /// A namespace's cache.
+///
+/// Look-ups read what is in front; who makes changes writes to what is behind.
 #[pin_data]
+#[repr(C)]
 pub(crate) struct Cache {
-    side4: Side<WORDS4>,
-    side6: Side<WORDS6>,
+    published4: Published,
+    published6: Published,
+    table4: Arc<Table<OwnedDst, WORDS4>>,
+    table6: Arc<Table<OwnedDst, WORDS6>>,
     counters: Counters,
-    max_quota: u32,
     #[pin]
     owned: SpinLockBh<Owned>,
 }
@@ -229,8 +282,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: Key,
     /// Where packets go.
     pub(crate) dst: &'a Dst,
-    /// What its validity is checked with.
-    pub(crate) cookie: u32,
     /// Whether it was used since it was put in or found in use.
     pub(crate) used: bool,
     /// For how many jiffies it has been there since then.
@@ -238,7 +289,7 @@ pub(crate) struct Entry<'a> {
 }
 
 /// A place among the entries of a namespace.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Zeroable)]
 pub(crate) struct Place {
     v6: bool,
     cursor: Cursor,
@@ -249,28 +300,26 @@ impl Cache {
         pin_init::pin_init_scope(|| {
             let tables = tables::get()?;
             let sizes = tables.sizes;
-            let mut owned = Owned {
+            let counters = Counters::new()?;
+            let owners = Owners {
                 v4: Owner::new(tables.v4.clone())?,
                 v6: Owner::new(tables.v6.clone())?,
+            };
+            let mut owned = Owned {
+                owners: KBox::new(owners, GFP_KERNEL)?,
                 enabled: sizes.enable,
                 quota: sizes.quota,
                 timeout_secs: sizes.timeout,
-                aside: Aside::new(None),
+                aside: Aside::new(&counters),
             };
-            let side4 = Side {
-                table: tables.v4,
-                published: Published::new(),
-            };
-            let side6 = Side {
-                table: tables.v6,
-                published: Published::new(),
-            };
-            publish(&side4.published, &side6.published, &mut owned);
+            let (published4, published6) = (Published::new(), Published::new());
+            publish(&published4, &published6, &mut owned);
             Ok::<_, Error>(try_pin_init!(Self {
-                side4,
-                side6,
-                counters: Counters::new()?,
-                max_quota: sizes.max_quota,
+                published4,
+                published6,
+                table4: tables.v4,
+                table6: tables.v6,
+                counters,
                 owned <- new_spinlock_bh!(owned),
             }? Error))
         })
@@ -283,11 +332,20 @@ impl Cache {
         PernetCache::slot().get(net, guard)
     }
 
-    /// Whether the cache is on.
+    /// Whether packets between these ends are looked up. `ends` are both addresses. Counts
+    /// those that are let pass because the cache steps aside.
     #[inline(always)]
-    pub(crate) fn ready<F: Family<N>, const N: usize>(&self) -> Option<Ready> {
-        let (tag, sample) = F::side(self).published.get()?;
-        Some(Ready { tag, sample })
+    pub(crate) fn ready<F: Family<N>, const N: usize, const M: usize>(
+        &self,
+        ends: &[u32; M],
+    ) -> Option<Ready> {
+        let (tag, aside) = F::published(self).get()?;
+        let sampled = F::table(self).in_sample(SAMPLE, ends);
+        if aside && !sampled {
+            self.counters.count(Stat::Bypassed);
+            return None;
+        }
+        Some(Ready { tag, sampled })
     }
 
     /// Looks for the route of a packet. Counts what it comes to, but for a hit: whether that is
@@ -299,27 +357,27 @@ impl Cache {
         key: &[u32; N],
         guard: &'g rcu::Guard,
     ) -> Lookup<'g> {
-        let Ready { tag, sample } = ready;
-        let side = F::side(self);
-        let query = side.table.query(tag, key);
-        if sample != 0 && !query.in_sample(sample) {
-            self.counters.count(Stat::Bypassed);
-            return Lookup::Aside;
-        }
-        if let Some(found) = side.table.find(&query, guard) {
+        let table = F::table(self);
+        if let Some(found) = table.find(&table.query(ready.tag, key), guard) {
             if found.value.check(found.note, guard) {
+                if ready.sampled {
+                    self.counters.count_sampled_hit();
+                }
                 return Lookup::Hit(found.value);
             }
             self.forget::<F, N>(key);
         }
         self.counters.count(Stat::Misses);
-        Lookup::Miss(Ticket(tag))
+        if ready.sampled {
+            self.counters.count_sampled_miss();
+        }
+        Lookup::Miss(Ticket(ready))
     }
 
     /// Takes out an entry whose route has changed.
     #[cold]
     fn forget<F: Family<N>, const N: usize>(&self, key: &[u32; N]) {
-        if F::owner(&mut self.owned.lock()).remove(key) {
+        if F::owner(&mut self.owned.lock().owners).remove(key) {
             self.counters.count(Stat::Invalidations);
         }
     }
@@ -333,21 +391,31 @@ impl Cache {
         cookie: u32,
     ) {
         let counters = &this.counters;
+        let Ready { tag, sampled } = ticket.0;
         let mut guard = this.owned.lock();
         let owned = &mut *guard;
         if !owned.enabled {
             return;
         }
-        let first = owned.entries() == 0;
+        let limit = owned.limit();
+        let owners = &mut *owned.owners;
+        let first = owners.entries() == 0;
         let mut evicted = 0;
-        while owned.entries() >= owned.quota && evict::<F, N>(owned) {
-            evicted += 1;
+        for _ in 0..MAX_EVICTIONS {
+            if owners.held() < limit {
+                break;
+            }
+            // What was flushed goes first.
+            if !owners.reap_one() {
+                evicted += u64::from(owners.evict::<F, N>());
+            }
         }
-        if F::side(this).table.entries() >= F::side(this).table.limit() {
+        let table = F::table(this);
+        if table.entries() >= table.limit() && !F::owner(owners).reap_one() {
             // The table is full: only for an entry of our own there is place.
-            evicted += u64::from(F::owner(owned).evict());
+            evicted += u64::from(F::owner(owners).evict());
         }
-        match F::owner(owned).insert(ticket.0, key, dst, cookie) {
+        match F::owner(owners).insert(tag, key, dst, cookie) {
             Ok(true) => counters.count(Stat::Inserts),
             Ok(false) => {}
             Err(Refused::Limit | Refused::NoRoom | Refused::Flushed) => {
@@ -357,15 +425,15 @@ impl Cache {
         if evicted != 0 {
             counters.add(Stat::Evictions, evicted);
         }
-        let was_aside = owned.aside.is_aside();
-        if owned.aside.missed(counters) {
+        let steps_aside = sampled && owned.aside.missed(counters);
+        if steps_aside {
             this.publish(owned);
         }
         let timeout = owned.timeout();
-        let aside = owned.aside.is_aside();
         drop(guard);
-        if aside && !was_aside {
-            this.schedule(msecs_to_jiffies(ASIDE_CHECK_MS));
+        if steps_aside {
+            // The work that is waiting may do so for long.
+            this.schedule_now();
         } else if first {
             this.schedule(timeout as Jiffies);
         }
@@ -378,37 +446,51 @@ impl Cache {
     }
 
     fn publish(&self, owned: &mut Owned) {
-        publish(&self.side4.published, &self.side6.published, owned);
+        publish(&self.published4, &self.published6, owned);
     }
 
-    /// Makes all entries unfindable at once. Any context but hard interrupts.
-    pub(crate) fn flush_all(this: &Deferred<Self>) {
+    /// Whether the cache is on.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.owned.lock().enabled
+    }
+
+    /// Makes all entries unfindable at once, and says how many those were. Any context but hard
+    /// interrupts.
+    pub(crate) fn flush_all(this: &Deferred<Self>) -> u64 {
         let mut owned = this.owned.lock();
-        let entries = owned.entries();
-        owned.v4.flush();
-        owned.v6.flush();
+        let entries = u64::from(owned.owners.flush());
         this.publish(&mut owned);
         drop(owned);
-        this.counters.add(Stat::Flushed, entries.into());
+        this.counters.add(Stat::Flushed, entries);
         this.schedule_now();
+        entries
     }
 
-    /// Takes out entries that `which` chooses, and says how many those were. Not from a packet's
-    /// path: it looks at all entries of the namespace, but never keeps the lock for long.
-    pub(crate) fn flush_if(&self, mut which: impl FnMut(&Entry<'_>) -> bool) -> u64 {
+    /// Takes out entries that `which` chooses, of those from `place` on, which is moved on. Says
+    /// how many have gone, and whether that were all.
+    pub(crate) fn flush_some(
+        &self,
+        place: &mut Place,
+        which: &mut impl FnMut(&Entry<'_>) -> bool,
+    ) -> (u64, bool) {
         let mut gone = 0;
-        let mut place = Place::default();
-        let mut choose = |entry: &Entry<'_>| {
+        let at_end = self.walk(place, &mut |entry: &Entry<'_>| {
             if which(entry) {
                 gone += 1;
                 Action::Remove
             } else {
                 Action::Keep
             }
-        };
-        while !self.walk(&mut place, &mut choose) {}
+        });
         self.counters.add(Stat::Flushed, gone);
-        gone
+        (gone, at_end)
+    }
+
+    /// Takes out all entries that `which` chooses. Not from a packet's path: it looks at all entries
+    /// of the namespace, but never keeps the lock for long.
+    pub(crate) fn flush_if(&self, mut which: impl FnMut(&Entry<'_>) -> bool) {
+        let mut place = Place::default();
+        while !self.flush_some(&mut place, &mut which).1 {}
     }
 
     /// Shows some entries, from `place` on, which is moved on. Says whether that were all.
@@ -419,11 +501,10 @@ impl Cache {
     ) -> bool {
         let mut owned = self.owned.lock();
         if !place.v6 {
-            let at_end = owned.v4.walk(&mut place.cursor, BUDGET, |entry| {
+            let at_end = owned.owners.v4.walk(&mut place.cursor, BUDGET, |entry| {
                 look(&Entry {
                     key: Key::V4(Key4::from_words(&entry.key)),
                     dst: entry.value,
-                    cookie: entry.note,
                     used: entry.used,
                     age: entry.age,
                 })
@@ -436,11 +517,10 @@ impl Cache {
             }
             return false;
         }
-        owned.v6.walk(&mut place.cursor, BUDGET, |entry| {
+        owned.owners.v6.walk(&mut place.cursor, BUDGET, |entry| {
             look(&Entry {
                 key: Key::V6(Key6::from_words(&entry.key)),
                 dst: entry.value,
-                cookie: entry.note,
                 used: entry.used,
                 age: entry.age,
             })
@@ -450,14 +530,16 @@ impl Cache {
     /// A number that changes when an entry goes or changes its place.
     pub(crate) fn changes(&self) -> u32 {
         let owned = self.owned.lock();
-        owned.v4.changes().wrapping_add(owned.v6.changes())
+        let owners = &*owned.owners;
+        owners.v4.changes().wrapping_add(owners.v6.changes())
     }
 
     /// Changes settings. `ERANGE` for a quota or a timeout that cannot be had: nothing is changed.
-    pub(crate) fn set(this: &Deferred<Self>, change: &Change) -> Result {
+    /// Process context.
+    pub(crate) fn set(this: &Deferred<Self>, change: &Change, max_quota: u32) -> Result {
         if change
             .quota
-            .is_some_and(|quota| !(1..=this.max_quota).contains(&quota))
+            .is_some_and(|quota| !(1..=max_quota).contains(&quota))
         {
             return Err(ERANGE);
         }
@@ -469,15 +551,14 @@ impl Cache {
         owned.quota = change.quota.unwrap_or(owned.quota);
         let was = owned.enabled;
         owned.enabled = change.enabled.unwrap_or(was);
+        let mut flushed = 0;
         if was != owned.enabled {
-            owned.aside = Aside::new(Some(&this.counters));
-            let entries = owned.entries();
-            owned.v4.flush();
-            owned.v6.flush();
-            this.counters.add(Stat::Flushed, entries.into());
+            owned.aside = Aside::new(&this.counters);
+            flushed = owned.owners.flush().into();
         }
         this.publish(&mut owned);
         drop(owned);
+        this.counters.add(Stat::Flushed, flushed);
         this.schedule_now();
         Ok(())
     }
@@ -487,13 +568,8 @@ impl Cache {
         let mut owned = self.owned.lock();
         owned.enabled = false;
         self.publish(&mut owned);
-        while owned.v4.evict() || owned.v6.evict() {}
-        while owned.v4.reap_one() || owned.v6.reap_one() {}
-    }
-
-    /// The largest quota that can be set.
-    pub(crate) fn max_quota(&self) -> u32 {
-        self.max_quota
+        while owned.owners.evict::<Inet4, _>() {}
+        while owned.owners.reap_one() {}
     }
 
     /// What there is to say about the cache.
@@ -502,8 +578,8 @@ impl Cache {
         let owned = self.owned.lock();
         Report {
             stats,
-            entries4: owned.v4.len(),
-            entries6: owned.v6.len(),
+            entries4: owned.owners.v4.len(),
+            entries6: owned.owners.v6.len(),
             quota: owned.quota,
             timeout: owned.timeout_secs,
             enabled: owned.enabled,
@@ -513,51 +589,41 @@ impl Cache {
 }
 
 /// Shows look-ups what they may use.
-fn publish(side4: &Published, side6: &Published, owned: &mut Owned) {
-    let sample = owned.aside.sample();
+fn publish(published4: &Published, published6: &Published, owned: &mut Owned) {
+    let aside = owned.aside.is_aside();
     let on = |tag: Option<Tag>| tag.filter(|_| owned.enabled);
-    side4.set(on(owned.v4.tag()), sample);
-    side6.set(on(owned.v6.tag()), sample);
-}
-
-/// Takes out an old entry: of the family that wants the place, or else of the other.
-fn evict<F: Family<N>, const N: usize>(owned: &mut Owned) -> bool {
-    F::owner(owned).evict() || owned.v4.evict() || owned.v6.evict()
+    published4.set(on(owned.owners.v4.tag()), aside);
+    published6.set(on(owned.owners.v6.tag()), aside);
 }
 
 impl deferred::Run for Cache {
-    /// Expires and reaps, some entries each time, and asks whether an aside cache should come back.
+    /// Expires and reaps, some entries each time, and judges whether the cache is worth its cost.
     fn run(&self) -> Option<Jiffies> {
         let mut guard = self.owned.lock();
         let owned = &mut *guard;
-        let reaped = [owned.v4.reap(BUDGET), owned.v6.reap(BUDGET)];
+        let (timeout, quota) = (owned.timeout(), owned.quota);
+        let owners = &mut *owned.owners;
+        let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let mut evicted = 0;
-        while evicted < BUDGET as u64 && owned.entries() > owned.quota {
-            if !(owned.v4.evict() || owned.v6.evict()) {
+        while evicted < BUDGET as u64 && owners.entries() > quota {
+            if !owners.evict::<Inet4, _>() {
                 break;
             }
             evicted += 1;
         }
-        let timeout = owned.timeout();
-        let (gone4, next4) = owned.v4.expire(timeout, BUDGET);
-        let (gone6, next6) = owned.v6.expire(timeout, BUDGET);
+        let (gone4, next4) = owners.v4.expire(timeout, BUDGET);
+        let (gone6, next6) = owners.v6.expire(timeout, BUDGET);
+        let is_over = owners.entries() > quota;
         owned.aside.judge(&self.counters);
         self.publish(owned);
-        let mut next = match (next4, next6) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        if owned.aside.is_aside() {
-            let check = msecs_to_jiffies(ASIDE_CHECK_MS);
-            next = Some(next.map_or(check, |next| next.min(check)));
-        }
-        if reaped.contains(&false) || owned.entries() > owned.quota {
-            next = Some(SOON);
-        }
+        let aside = owned.aside.is_aside();
         drop(guard);
         self.counters
             .add(Stat::Expiries, u64::from(gone4) + u64::from(gone6));
         self.counters.add(Stat::Evictions, evicted);
+        let more = (reaped.contains(&false) || is_over).then_some(SOON);
+        let check = aside.then(|| msecs_to_jiffies(ASIDE_CHECK_MS));
+        let next = [next4, next6, more, check].into_iter().flatten().min();
         next.map(|next| next.max(SOON))
     }
 }

@@ -31,20 +31,22 @@ impl Watcher for Devices {
             // References to its routes are given back before the device is waited for. No packet
             // comes in by it any more; and the stack has no route left that leads to it.
             Event::Unregister => {
-                cache.flush_if(|entry| concerns(entry, dev, &guard));
+                cache.flush_if(|entry| concerns(entry, dev.ifindex() as u32, &guard));
             }
             // Which of several routes is taken may depend on it.
-            Event::Change => Cache::flush_all(cache),
+            Event::Change => {
+                Cache::flush_all(cache);
+            }
             Event::Other => {}
         }
     }
 }
 
-/// Whether an entry is about packets that come in by `dev`, or leave by it.
-pub(crate) fn concerns(entry: &Entry<'_>, dev: &NetDevice, guard: &rcu::Guard) -> bool {
+/// Whether an entry is about packets that come in by the device with this index, or leave by it.
+pub(crate) fn concerns(entry: &Entry<'_>, ifindex: u32, guard: &rcu::Guard) -> bool {
     let iif = match &entry.key {
         Key::V4(key) => key.iif,
         Key::V6(key) => key.iif,
     };
-    iif == dev.ifindex() as u32 || entry.dst.dev(guard).ifindex() == dev.ifindex()
+    iif == ifindex || entry.dst.dev(guard).ifindex() as u32 == ifindex
 }

@@ -13,38 +13,29 @@ use super::{
     key::Key4,
     stats::Stat, //
 };
-use crate::{
-    net::{
-        dst::Dst,
-        in_device::{
-            InDevice,
-            Setting, //
-        },
-        net_device::NetDevice,
-        netfilter::{
-            self,
-            Ipv4Header,
-            Packet,
-            Verdict, //
-        },
-        Namespace, //
+use crate::net::{
+    dst::Dst,
+    in_device::{
+        InDevice,
+        Setting, //
     },
-    pernet_slot, support,
+    net_device::NetDevice,
+    netfilter::{
+        self,
+        Ipv4Header,
+        Packet,
+        Verdict, //
+    },
+    Namespace, //
 };
 
 /// The hook on IPv4 packets, behind all others: what changes packets before they are routed has
 /// done so.
 pub(crate) struct Hook4;
 
-pernet_slot!(Hook4: netfilter::Registered);
-
 impl netfilter::PreRouting for Hook4 {
     const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv4;
     const PRIORITY: i32 = netfilter::LAST;
-
-    fn applies_to(net: &Namespace) -> bool {
-        support::is_supported(net)
-    }
 
     #[inline]
     fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
@@ -59,8 +50,8 @@ impl netfilter::PreRouting for Hook4 {
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let guard = packet.rcu();
     let cache = Cache::of(net, guard)?;
-    let ready = cache.ready::<Inet4, _>()?;
     let header = packet.ipv4_header()?;
+    let ready = cache.ready::<Inet4, _, _>(&[header.saddr, header.daddr])?;
     let dev = packet.dev();
     if packet.is_decided() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
         return None;
@@ -94,7 +85,6 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
                 packet.forget_route(answer);
             }
         }
-        Lookup::Aside => {}
     }
     Some(())
 }
@@ -152,7 +142,7 @@ fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
 /// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
 fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
     dst.error() == 0
-        && dst.is_unicast()
+        && dst.leads_somewhere()
         && !dst.is_exception()
         && !dst.has_lwtunnel()
         && (dst.is_local()

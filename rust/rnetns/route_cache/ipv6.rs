@@ -13,19 +13,16 @@ use super::{
     key::Key6,
     stats::Stat, //
 };
-use crate::{
-    net::{
-        dst::Dst,
-        net_device::NetDevice,
-        netfilter::{
-            self,
-            Ipv6Header,
-            Packet,
-            Verdict, //
-        },
-        Namespace, //
+use crate::net::{
+    dst::Dst,
+    net_device::NetDevice,
+    netfilter::{
+        self,
+        Ipv6Header,
+        Packet,
+        Verdict, //
     },
-    pernet_slot, support,
+    Namespace, //
 };
 
 /// The traffic class without the bits of congestion control.
@@ -34,15 +31,9 @@ const DSCP: u32 = 0x0fc0_0000;
 /// The hook on IPv6 packets, behind all others.
 pub(crate) struct Hook6;
 
-pernet_slot!(Hook6: netfilter::Registered);
-
 impl netfilter::PreRouting for Hook6 {
     const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv6;
     const PRIORITY: i32 = netfilter::LAST;
-
-    fn applies_to(net: &Namespace) -> bool {
-        support::is_supported(net)
-    }
 
     #[inline]
     fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
@@ -56,8 +47,9 @@ impl netfilter::PreRouting for Hook6 {
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let guard = packet.rcu();
     let cache = Cache::of(net, guard)?;
-    let ready = cache.ready::<Inet6, _>()?;
     let header = packet.ipv6_header()?;
+    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (header.saddr, header.daddr);
+    let ready = cache.ready::<Inet6, _, _>(&[s0, s1, s2, s3, d0, d1, d2, d3])?;
     let dev = packet.dev();
     if packet.is_decided() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
@@ -90,7 +82,6 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
                 packet.dst_drop();
             }
         }
-        Lookup::Aside => {}
     }
     Some(())
 }
@@ -136,7 +127,7 @@ fn is_left_to_sockets(net: &Namespace, header: &Ipv6Header, dst: &Dst) -> bool {
 /// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
 fn is_cacheable(net: &Namespace, dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
     dst.error() == 0
-        && dst.is_unicast()
+        && dst.leads_somewhere()
         && !dst.is_exception()
         && !dst.has_lwtunnel()
         && !dst.is_multipath(guard)

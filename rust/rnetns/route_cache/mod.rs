@@ -13,7 +13,7 @@
 //! | [`cache`] | a namespace's part: entries, quota, timeout |
 //! | [`aside`] | when the cache lets packets pass, because it costs more than it saves |
 //! | [`stats`] | what is counted |
-//! | [`ipv4`], [`ipv6`] | the hooks on packets |
+//! | [`hooks`], [`ipv4`], [`ipv6`] | the hooks on packets |
 //! | [`devices`] | what happens when devices change or go |
 //!
 //! # How a change is noticed
@@ -34,7 +34,7 @@
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it |
 //! | VRFs | packets of their devices are not cached |
-//! | IP options, broadcast, multicast, addresses of the link or of the machine itself | not cached |
+//! | IP options, multicast, limited broadcast, addresses of the link or of the machine itself | not cached |
 //! | a device that goes up or down, loses its carrier, changes MTU or master | the namespace's entries are flushed |
 //! | a device that goes or moves to another namespace | its entries go before it does |
 
@@ -42,15 +42,13 @@ use kernel::prelude::*;
 
 use crate::net::{
     netdev_notifier,
-    netfilter,
     pernet, //
 };
 
 mod aside;
-// Settings and dumps are for the netlink interface.
-#[allow(dead_code)]
 pub(crate) mod cache;
-mod devices;
+pub(crate) mod devices;
+pub(crate) mod hooks;
 mod ipv4;
 mod ipv6;
 pub(crate) mod key;
@@ -60,8 +58,6 @@ pub(crate) mod tables;
 use self::{
     cache::PernetCache,
     devices::Devices,
-    ipv4::Hook4,
-    ipv6::Hook6,
     tables::Sizes, //
 };
 
@@ -71,10 +67,7 @@ use self::{
 /// tables go when no namespace uses them.
 #[pin_data]
 pub(crate) struct RouteCache {
-    #[pin]
-    hook4: netfilter::Registration<Hook4>,
-    #[pin]
-    hook6: netfilter::Registration<Hook6>,
+    hooks: hooks::Registration,
     #[pin]
     devices: netdev_notifier::Registration<Devices>,
     #[pin]
@@ -89,8 +82,7 @@ impl RouteCache {
             tables: tables::Registration::new(sizes)?,
             caches <- pernet::register_pernet_subsys(),
             devices <- netdev_notifier::register(),
-            hook6 <- netfilter::register(),
-            hook4 <- netfilter::register(),
+            hooks: hooks::Registration::new()?,
         })
     }
 }

@@ -4,6 +4,7 @@
 
 use kernel::alloc::AllocError;
 
+use super::aside::Sampled;
 use crate::net::pcpu_counters::PcpuCounters;
 
 /// Something that is counted.
@@ -52,8 +53,12 @@ pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
     c"left",
 ];
 
+/// Behind them, what nobody is shown: hits of the sample in the lower half of the word, and misses
+/// in the upper one.
+const SAMPLED: usize = STATS;
+
 /// The counters of a namespace: each CPU has its own.
-pub(crate) struct Counters(PcpuCounters<STATS>);
+pub(crate) struct Counters(PcpuCounters<{ STATS + 1 }>);
 
 impl Counters {
     pub(crate) fn new() -> Result<Self, AllocError> {
@@ -72,9 +77,24 @@ impl Counters {
         self.0.add(stat as usize, value);
     }
 
-    /// How many there were, on all CPUs.
-    pub(crate) fn sum(&self, stat: Stat) -> u64 {
-        self.0.sum(stat as usize)
+    /// Counts a packet of the sample that found its route.
+    #[inline(always)]
+    pub(super) fn count_sampled_hit(&self) {
+        self.0.add(SAMPLED, 1);
+    }
+
+    /// Counts one that did not.
+    pub(super) fn count_sampled_miss(&self) {
+        self.0.add(SAMPLED, 1 << 32);
+    }
+
+    /// What happened to the packets of the sample.
+    pub(super) fn sampled(&self) -> Sampled {
+        let word = self.0.sum(SAMPLED);
+        Sampled {
+            hits: word as u32,
+            misses: (word >> 32) as u32,
+        }
     }
 
     /// All of them.

@@ -14,8 +14,14 @@ use crate::bindings;
 /// The longest key in words, with the tag, rounded up to pairs.
 const MAX_WORDS: usize = 12;
 
+/// The longest pair of addresses, in words.
+const MAX_ENDS: usize = 8;
+
 /// 2^32 divided by the golden ratio, as `GOLDEN_RATIO_32` of `linux/hash.h`, and odd.
 const GOLDEN: u32 = 0x9e37_79b1;
+
+/// The same for 2^64.
+const GOLDEN64: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The seed.
 ///
@@ -24,28 +30,25 @@ const GOLDEN: u32 = 0x9e37_79b1;
 /// Kaser, "Strongly universal string hashing is fast"): any two keys meet with the probability
 /// that chance has, for whoever chooses keys without the seed. It is a few multiplications that
 /// do not wait for each other.
-pub(super) struct Secrets([u64; MAX_WORDS + 1]);
+pub(super) struct Secrets {
+    keys: [u64; MAX_WORDS + 1],
+    sample: [u64; MAX_ENDS],
+}
 
 impl Secrets {
     /// Takes a new seed from the kernel's random numbers. May sleep until there are some.
     pub(super) fn new() -> Self {
-        let mut secrets = [0u64; MAX_WORDS + 1];
-        // SAFETY: The array is valid for writes of its size.
-        unsafe {
-            bindings::wait_for_random_bytes();
-            bindings::get_random_bytes(
-                secrets.as_mut_ptr().cast::<c_void>(),
-                size_of_val(&secrets),
-            );
+        Self {
+            keys: random(),
+            sample: random(),
         }
-        Self(secrets)
     }
 
     /// The hash of a tag and a key.
     #[inline(always)]
     pub(super) fn hash<const N: usize>(&self, tag: Tag, key: &[u32; N]) -> Hash {
         const { assert!(N < MAX_WORDS) };
-        let s = &self.0;
+        let s = &self.keys;
         let word = |i: usize| match i {
             0 => tag.get().into(),
             i if i <= N => u64::from(key[i - 1]),
@@ -61,6 +64,33 @@ impl Secrets {
         }
         Hash(sum)
     }
+
+    /// Whether the ends of a flow, an even number of words, belong to a sample, 1 in 2^`shift`, of all.
+    #[inline(always)]
+    pub(super) fn in_sample<const M: usize>(&self, shift: u32, ends: &[u32; M]) -> bool {
+        const { assert!(M <= MAX_ENDS && M.is_multiple_of(2)) };
+        let word = |i: usize| u64::from(ends[i]).wrapping_add(self.sample[i]);
+        let mut sum = 0u64;
+        let mut i = 0;
+        while i < M {
+            sum = sum.wrapping_add(word(i).wrapping_mul(word(i + 1)));
+            i += 2;
+        }
+        // Words in a row make sums in a row: the second multiplication scatters them.
+        let mixed = (sum ^ sum >> 32).wrapping_mul(GOLDEN64);
+        mixed.leading_zeros() >= shift
+    }
+}
+
+/// Random words. May sleep until there are some.
+fn random<const N: usize>() -> [u64; N] {
+    let mut words = [0u64; N];
+    // SAFETY: The array is valid for writes of its size.
+    unsafe {
+        bindings::wait_for_random_bytes();
+        bindings::get_random_bytes(words.as_mut_ptr().cast::<c_void>(), size_of_val(&words));
+    }
+    words
 }
 
 /// A hash, of which only the upper half is used.
@@ -79,12 +109,5 @@ impl Hash {
         let upper = (self.0 >> 32) as u32;
         let mixed = (upper ^ upper >> 16).wrapping_mul(GOLDEN);
         (u64::from(mixed) >> shift) as u32
-    }
-
-    /// Whether the key is one of those, 1 in 2^`shift`, that a sample is made of. The
-    /// sample is spread over the whole table.
-    #[inline(always)]
-    pub(super) fn in_sample(self, shift: u32) -> bool {
-        self.0.leading_zeros() >= shift
     }
 }

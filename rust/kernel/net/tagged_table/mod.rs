@@ -141,14 +141,6 @@ pub struct Query<const N: usize> {
     hash: Hash,
 }
 
-impl<const N: usize> Query<N> {
-    /// Whether the key belongs to a sample of all keys, 1 in 2^`shift`.
-    #[inline(always)]
-    pub fn in_sample(&self, shift: u32) -> bool {
-        self.hash.in_sample(shift)
-    }
-}
-
 /// What a look-up gives.
 pub struct Found<'g, T> {
     /// The value, for as long as the guard is held.
@@ -273,6 +265,13 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// How many entries the table takes, of all owners.
     pub fn limit(&self) -> u64 {
         self.limit as u64
+    }
+
+    /// Whether the ends of a flow (two addresses, an even number of words) belong to a sample, 1 in
+    /// 2^`shift`, of all flows: chosen at random, but the same at any time.
+    #[inline(always)]
+    pub fn in_sample<const M: usize>(&self, shift: u32, ends: &[u32; M]) -> bool {
+        self.secrets.in_sample(shift, ends)
     }
 
     /// Prepares a look-up.

@@ -27,7 +27,7 @@ use crate::bindings;
 const NONE: u32 = u32::MAX;
 
 /// How many flushed tags may wait for their entries to be reaped.
-const MAX_FLUSHED: usize = 8;
+const MAX_FLUSHED: usize = 4;
 
 /// How many entries that turn out to be in use are passed over for one that has to go.
 const MAX_SPARED: usize = 8;
@@ -96,7 +96,7 @@ pub enum Action {
 }
 
 /// A place in an owner's list, from which a walk goes on.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Zeroable)]
 pub struct Cursor {
     begun: bool,
     slot: u32,

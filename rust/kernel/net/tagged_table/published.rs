@@ -9,8 +9,8 @@ use super::Tag;
 /// How many bits the tag has of the word.
 const TAG_BITS: u32 = 24;
 
-/// The tag to look up with, and how much of the keys is looked up at all: one word, so that a
-/// look-up reads both at once.
+/// The tag to look up with, and whether only a sample is looked up: one word, so that a look-up
+/// reads both at once.
 pub struct Published(UnsafeCell<u32>);
 
 // SAFETY: The word is read and written whole.
@@ -22,17 +22,17 @@ impl Published {
         Self(UnsafeCell::new(0))
     }
 
-    /// The tag, and the sample of keys that is looked up: 1 in 2^*sample*, so 0 for all.
+    /// The tag, and whether only a sample is looked up.
     #[inline(always)]
-    pub fn get(&self) -> Option<(Tag, u32)> {
+    pub fn get(&self) -> Option<(Tag, bool)> {
         // SAFETY: The word is valid, and written whole. `READ_ONCE()`.
         let word = unsafe { self.0.get().read_volatile() };
         let tag = Tag::from_number(word & ((1 << TAG_BITS) - 1))?;
-        Some((tag, word >> TAG_BITS))
+        Some((tag, word >> TAG_BITS != 0))
     }
 
     /// Changes both. Look-ups that have begun may still use what was before.
-    pub fn set(&self, tag: Option<Tag>, sample: u8) {
+    pub fn set(&self, tag: Option<Tag>, sample: bool) {
         let word = tag.map_or(0, |tag| tag.get() | u32::from(sample) << TAG_BITS);
         // SAFETY: As above. `WRITE_ONCE()`.
         unsafe { self.0.get().write_volatile(word) };

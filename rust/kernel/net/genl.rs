@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Generic netlink: requests, replies and dumps.
+//!
+//! A family is described in YAML; `tools/net/ynl` generates its UAPI header, the policies that
+//! attributes are checked by, and a table of operations, in C. Here is what the operations are made
+//! of: [`genl_doit!`](crate::genl_doit) and [`genl_dumpit!`](crate::genl_dumpit) define the functions
+//! that the generated header declares, and [`genl_family!`](crate::genl_family) makes the generated
+//! family one that [`kernel::net::netlink`] registers.
+//!
+//! An operation works in the namespace of the socket that the request came by, which it is given
+//! with the request.
+//!
+//! C header: [`include/net/genetlink.h`](srctree/include/net/genetlink.h)
+
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings as raw,
+    error::to_result,
+    prelude::*,
+    types::ScopeGuard, //
+};
+
+use super::ActiveNamespace;
+use crate::bindings;
+
+/// The bits of an attribute's type that are not flags: `NLA_TYPE_MASK`.
+const NLA_HDRLEN: usize = 4;
+
+/// A request, whose attributes were checked by the policy of its operation.
+///
+/// # Invariants
+///
+/// `info` is valid for `'a`, as generic netlink makes it for an operation of a family with split
+/// operations; so is the message that it points into. It was sent by a socket, which keeps its
+/// namespace for `'a`.
+pub struct Request<'a> {
+    info: NonNull<raw::genl_info>,
+    _info: PhantomData<&'a raw::genl_info>,
+}
+
+impl<'a> Request<'a> {
+    fn info(&self) -> &'a raw::genl_info {
+        // SAFETY: By the type invariant.
+        unsafe { self.info.as_ref() }
+    }
+
+    /// The namespace of the socket that asks. Wraps `genl_info_net()`.
+    pub fn net(&self) -> &'a ActiveNamespace {
+        // SAFETY: By the type invariant the socket keeps it: user space's sockets, of which this
+        // is one, hold an active reference.
+        unsafe { &*bindings::genl_info_net(self.info.as_ptr()).cast::<ActiveNamespace>() }
+    }
+
+    /// How many attributes the operation knows: the length of `attrs`, without the first.
+    fn max_attr(&self) -> usize {
+        let info = self.info();
+        // SAFETY: By the type invariant family and message are valid, and the table of operations
+        // has as many elements as the family says.
+        let (ops, cmd) = unsafe {
+            let family = &*info.family;
+            let n_ops = usize::from(family.n_split_ops);
+            let ops = core::slice::from_raw_parts(family.split_ops, n_ops);
+            (ops, (*info.genlhdr).cmd)
+        };
+        let is_ours = |op: &&raw::genl_split_ops| {
+            op.cmd == cmd && u32::from(op.flags) & raw::GENL_CMD_CAP_DO != 0
+        };
+        ops.iter().find(is_ours).map_or(0, |op| op.maxattr as usize)
+    }
+
+    fn attr(&self, attr: u32) -> Option<NonNull<raw::nlattr>> {
+        let attrs = self.info().attrs;
+        if attrs.is_null() || attr as usize > self.max_attr() {
+            return None;
+        }
+        // SAFETY: The array, where there is one, has an element for each attribute that the
+        // operation knows. Those that the message has not got are null.
+        NonNull::new(unsafe { *attrs.add(attr as usize) })
+    }
+
+    /// The bytes of an attribute, if the request has it.
+    pub fn bytes(&self, attr: u32) -> Option<&'a [u8]> {
+        let attr = self.attr(attr)?.as_ptr();
+        // SAFETY: By the type invariant the message is valid; that the attribute, with as many
+        // bytes as its header says, is in it was checked before.
+        unsafe {
+            let len = usize::from((*attr).nla_len).saturating_sub(NLA_HDRLEN);
+            let data = attr.cast::<u8>().add(NLA_HDRLEN);
+            Some(core::slice::from_raw_parts(data, len))
+        }
+    }
+
+    /// A number of 32 bits, if the request has it.
+    pub fn u32(&self, attr: u32) -> Option<u32> {
+        let bytes = self.bytes(attr)?.first_chunk()?;
+        Some(u32::from_ne_bytes(*bytes))
+    }
+
+    /// A number of 8 bits, if the request has it.
+    pub fn u8(&self, attr: u32) -> Option<u8> {
+        self.bytes(attr)?.first().copied()
+    }
+
+    /// Refuses the request: user space is told why, and because of which attribute.
+    ///
+    /// Returns `error`. As `NL_SET_ERR_MSG_ATTR()`.
+    pub fn refuse(&self, error: Error, attr: Option<u32>, why: &'static CStr) -> Error {
+        let extack = self.info().extack;
+        if !extack.is_null() {
+            // SAFETY: By the type invariant the structure is valid, and the operation's to write. The
+            // message is a static, the attribute part of the request.
+            unsafe {
+                (*extack)._msg = why.as_char_ptr();
+                if let Some(attr) = attr.and_then(|attr| self.attr(attr)) {
+                    (*extack).bad_attr = attr.as_ptr();
+                }
+            }
+        }
+        error
+    }
+
+    /// Answers with a message that `fill` puts attributes into.
+    ///
+    /// `ENOMEM`, `EMSGSIZE` if they do not fit, or the error of `fill`. Process context.
+    pub fn reply(&self, fill: impl FnOnce(&mut Message<'_>) -> Result) -> Result {
+        // SAFETY: The function has no requirement.
+        let skb = unsafe { raw::genlmsg_new(raw::GENLMSG_DEFAULT_SIZE, raw::GFP_KERNEL) };
+        let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
+            // SAFETY: It was allocated above, and nobody else has it.
+            unsafe { raw::nlmsg_free(skb.as_ptr()) }
+        });
+        let info = self.info();
+        // SAFETY: The buffer is ours, and the header that we answer to is valid.
+        let mut message = unsafe { Message::begin(*skb, info) }.ok_or(EMSGSIZE)?;
+        fill(&mut message)?;
+        message.end();
+        // SAFETY: The function takes the buffer over, whatever comes of it.
+        to_result(unsafe {
+            bindings::genlmsg_reply(skb.dismiss().as_ptr(), self.info.as_ptr().cast())
+        })
+    }
+}
+
+/// A message that is being written.
+///
+/// # Invariants
+///
+/// `skb` is valid for `'a` and nobody else's; `hdr` is in it, from `genlmsg_put()`.
+pub struct Message<'a> {
+    skb: NonNull<raw::sk_buff>,
+    hdr: NonNull<c_void>,
+    _skb: PhantomData<&'a mut raw::sk_buff>,
+}
+
+impl Message<'_> {
+    /// Begins a message that answers a request. None if it does not fit.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be valid and the caller's as long as the message; `info` be that of a request.
+    unsafe fn begin(skb: NonNull<raw::sk_buff>, info: &raw::genl_info) -> Option<Self> {
+        // SAFETY: By the caller's promise.
+        let hdr = unsafe {
+            raw::genlmsg_put(
+                skb.as_ptr(),
+                info.snd_portid,
+                info.snd_seq,
+                info.family,
+                0,
+                (*info.genlhdr).cmd,
+            )
+        };
+        // INVARIANT: By the caller's promise, and the header was put there just now.
+        Some(Self {
+            skb,
+            hdr: NonNull::new(hdr)?,
+            _skb: PhantomData,
+        })
+    }
+
+    /// The message is complete.
+    fn end(self) {
+        // SAFETY: By the type invariant.
+        unsafe { raw::genlmsg_end(self.skb.as_ptr(), self.hdr.as_ptr()) };
+    }
+
+    /// The message is taken back.
+    fn cancel(self) {
+        // SAFETY: By the type invariant.
+        unsafe { raw::genlmsg_cancel(self.skb.as_ptr(), self.hdr.as_ptr()) };
+    }
+
+    /// Puts bytes. `EMSGSIZE` if they do not fit, as for all that is put.
+    pub fn put_bytes(&mut self, attr: u32, value: &[u8]) -> Result {
+        let len = u16::try_from(value.len() + NLA_HDRLEN).map_err(|_| EMSGSIZE)?;
+        // SAFETY: By the type invariant the buffer is valid, and ours; the bytes are copied.
+        to_result(unsafe {
+            raw::nla_put(
+                self.skb.as_ptr(),
+                attr as c_int,
+                c_int::from(len) - NLA_HDRLEN as c_int,
+                value.as_ptr().cast(),
+            )
+        })
+    }
+
+    /// Puts a number of 8 bits.
+    pub fn put_u8(&mut self, attr: u32, value: u8) -> Result {
+        self.put_bytes(attr, &[value])
+    }
+
+    /// Puts a number of 16 bits.
+    pub fn put_u16(&mut self, attr: u32, value: u16) -> Result {
+        self.put_bytes(attr, &value.to_ne_bytes())
+    }
+
+    /// Puts a number of 32 bits.
+    pub fn put_u32(&mut self, attr: u32, value: u32) -> Result {
+        self.put_bytes(attr, &value.to_ne_bytes())
+    }
+
+    /// Puts a number of 64 bits, in 32 if it fits: what a specification calls `uint`. As
+    /// `nla_put_uint()`.
+    pub fn put_uint(&mut self, attr: u32, value: u64) -> Result {
+        match u32::try_from(value) {
+            Ok(value) => self.put_u32(attr, value),
+            Err(_) => self.put_bytes(attr, &value.to_ne_bytes()),
+        }
+    }
+
+    /// Puts an attribute that says something by being there, if `value` is true.
+    pub fn put_flag(&mut self, attr: u32, value: bool) -> Result {
+        if value {
+            self.put_bytes(attr, &[])
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A part of a dump: what fits into one buffer.
+///
+/// # Invariants
+///
+/// `skb` is the buffer of this part and nobody else's for `'a`, `cb` is that of a dump of generic
+/// netlink, and the socket that asks for it keeps its namespace.
+pub struct Dump<'a> {
+    skb: NonNull<raw::sk_buff>,
+    cb: NonNull<raw::netlink_callback>,
+    _skb: PhantomData<&'a mut raw::sk_buff>,
+}
+
+impl<'a> Dump<'a> {
+    fn info(&self) -> &'a raw::genl_info {
+        // SAFETY: By the type invariant it is such a dump, whose request is kept until its end.
+        unsafe { &*bindings::genl_info_dump(self.cb.as_ptr().cast()).cast::<raw::genl_info>() }
+    }
+
+    /// The namespace of the socket that asks.
+    pub fn net(&self) -> &'a ActiveNamespace {
+        let info: *const raw::genl_info = self.info();
+        // SAFETY: As in `Request::net`.
+        unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
+    }
+
+    /// Says which state of things this part shows. If it is another than that of the part before,
+    /// messages say that the dump was interrupted (`NLM_F_DUMP_INTR`).
+    pub fn set_generation(&mut self, generation: u32) {
+        // Zero means that there is nothing to compare.
+        let seq = if generation == 0 {
+            u32::MAX
+        } else {
+            generation
+        };
+        // SAFETY: By the type invariant the callback is ours meanwhile.
+        unsafe { (*self.cb.as_ptr()).seq = seq };
+    }
+
+    /// Adds a message. `EMSGSIZE` if it does not fit: the dump goes on with it in the next buffer.
+    pub fn message(&mut self, fill: impl FnOnce(&mut Message<'_>) -> Result) -> Result {
+        let info = self.info();
+        // SAFETY: By the type invariant the buffer is ours, and the request valid.
+        let mut message = unsafe { Message::begin(self.skb, info) }.ok_or(EMSGSIZE)?;
+        // SAFETY: By the type invariant, and the header is that of a message.
+        unsafe {
+            bindings::genl_dump_check_consistent(self.cb.as_ptr().cast(), message.hdr.as_ptr())
+        };
+        match fill(&mut message) {
+            Ok(()) => message.end(),
+            Err(error) => {
+                message.cancel();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a `doit` operation. For [`genl_doit!`](crate::genl_doit).
+///
+/// # Safety
+///
+/// To be called by generic netlink, as an operation of a family with split operations.
+#[doc(hidden)]
+pub unsafe fn doit(info: *mut bindings::genl_info, operation: fn(&Request<'_>) -> Result) -> c_int {
+    let Some(info) = NonNull::new(info.cast()) else {
+        return EINVAL.to_errno();
+    };
+    // INVARIANT: Generic netlink calls operations with a request that is valid meanwhile, on behalf
+    // of the socket that it came by.
+    let request = Request {
+        info,
+        _info: PhantomData,
+    };
+    operation(&request).map_or_else(|error| error.to_errno(), |()| 0)
+}
+
+/// Runs a `dumpit` operation. For [`genl_dumpit!`](crate::genl_dumpit).
+///
+/// # Safety
+///
+/// To be called by generic netlink, as an operation of a family, always with the same `C` for the
+/// same dump.
+#[doc(hidden)]
+pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
+    skb: *mut bindings::sk_buff,
+    cb: *mut bindings::netlink_callback,
+    operation: fn(&mut Dump<'_>, &mut C) -> Result,
+) -> c_int {
+    const {
+        assert!(size_of::<C>() <= size_of::<raw::netlink_callback__bindgen_ty_1>());
+        assert!(align_of::<C>() <= align_of::<raw::netlink_callback__bindgen_ty_1>());
+    }
+    let (Some(skb), Some(cb)) = (NonNull::new(skb.cast()), NonNull::new(cb.cast())) else {
+        return EINVAL.to_errno();
+    };
+    let cb: NonNull<raw::netlink_callback> = cb;
+    // SAFETY: The callback has this room for the operation's own use, zeroed at first, then as it
+    // was left, by us. It is large enough, and nobody else looks at it meanwhile.
+    let mut cursor = unsafe {
+        (&raw mut (*cb.as_ptr()).__bindgen_anon_1)
+            .cast::<C>()
+            .read()
+    };
+    // INVARIANT: Generic netlink lends both to the operation.
+    let mut dump = Dump {
+        skb,
+        cb,
+        _skb: PhantomData,
+    };
+    let result = operation(&mut dump, &mut cursor);
+    // SAFETY: As above.
+    unsafe {
+        (&raw mut (*cb.as_ptr()).__bindgen_anon_1)
+            .cast::<C>()
+            .write(cursor)
+    };
+    // What is not complete, because the buffer is full, is called again.
+    result.map_or_else(|error| error.to_errno(), |()| 0)
+}
+
+/// Defines the `doit` function of an operation, which the generated header declares.
+///
+/// # Examples
+///
+/// ```ignore
+/// genl_doit!(rnetns_nl_flush_doit => flush);
+///
+/// fn flush(request: &genl::Request<'_>) -> Result {
+///     let ifindex = request.u32(uapi::RNETNS_FLUSH_A_IFINDEX);
+///     request.reply(|message| message.put_uint(uapi::RNETNS_FLUSH_A_FLUSHED, 0))
+/// }
+/// ```
+#[macro_export]
+macro_rules! genl_doit {
+    ($symbol:ident => $operation:path) => {
+        const _: () = {
+            // It has to be declared, with the right type.
+            const _: unsafe extern "C" fn(
+                *mut $crate::bindings::sk_buff,
+                *mut $crate::bindings::genl_info,
+            ) -> ::kernel::ffi::c_int = $crate::bindings::$symbol;
+
+            /// # Safety
+            ///
+            /// Called by generic netlink only.
+            #[no_mangle]
+            unsafe extern "C" fn $symbol(
+                _skb: *mut $crate::bindings::sk_buff,
+                info: *mut $crate::bindings::genl_info,
+            ) -> ::kernel::ffi::c_int {
+                // SAFETY: Only the generated table, which is one of split operations, has it.
+                unsafe { $crate::net::genl::doit(info, $operation) }
+            }
+        };
+    };
+}
+
+/// Defines the `dumpit` function of an operation, which the generated header declares.
+///
+/// The operation gets a place that it keeps from one part of the dump to the next; at first, all of
+/// its bytes are zero. It returns `Ok` when the dump is complete, and `EMSGSIZE` when a message did
+/// not fit.
+#[macro_export]
+macro_rules! genl_dumpit {
+    ($symbol:ident => $operation:path) => {
+        const _: () = {
+            // As above.
+            const _: unsafe extern "C" fn(
+                *mut $crate::bindings::sk_buff,
+                *mut $crate::bindings::netlink_callback,
+            ) -> ::kernel::ffi::c_int = $crate::bindings::$symbol;
+
+            /// # Safety
+            ///
+            /// Called by generic netlink only.
+            #[no_mangle]
+            unsafe extern "C" fn $symbol(
+                skb: *mut $crate::bindings::sk_buff,
+                cb: *mut $crate::bindings::netlink_callback,
+            ) -> ::kernel::ffi::c_int {
+                // SAFETY: Only the generated table has it; this is the only operation of its dumps.
+                unsafe { $crate::net::genl::dumpit(skb, cb, $operation) }
+            }
+        };
+    };
+}
+
+/// Makes the family that was generated in C one that can be registered.
+#[macro_export]
+macro_rules! genl_family {
+    ($symbol:ident) => {{
+        // SAFETY: The static is generated with its operations, and is for generic netlink to use
+        // from here on; a `Family` is transparent over it, and may be written through.
+        unsafe { &*(&raw mut $crate::bindings::$symbol).cast::<::kernel::net::netlink::Family>() }
+    }};
+}
