@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shows and changes the route cache of the network namespace it runs in.
+
+mod message;
+mod show;
+mod socket;
+mod uapi;
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use nix::net::if_::if_nametoindex;
+use serde::Serialize;
+
+use crate::message::Rnetns;
+use crate::show::{Cache, Entry};
+use crate::socket::Connection;
+use crate::uapi::{cache, command, flush};
+
+/// Shows and changes the route cache of the network namespace it runs in.
+///
+/// In another one: `ip netns exec NAME rnetnsctl ...`, `nsenter -n ...`.
+#[derive(Debug, Parser)]
+#[command(name = "rnetnsctl", version)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+    /// JSON instead of text.
+    #[arg(long, short, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Counters and settings.
+    Stats,
+    /// The entries, oldest first.
+    Dump,
+    /// Take entries out: all, or those of a device, or of packets to a network.
+    Flush(Flush),
+    /// Change settings.
+    Set(Set),
+}
+
+#[derive(Debug, Args)]
+struct Flush {
+    /// Of packets that come in or leave by this device (name or index).
+    #[arg(long)]
+    dev: Option<String>,
+    /// Of packets to this network (ADDRESS or ADDRESS/LENGTH).
+    #[arg(long)]
+    dst: Option<Network>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Set {
+    /// How many entries the namespace may have.
+    #[arg(long)]
+    quota: Option<u32>,
+    /// After how many seconds without use an entry goes.
+    #[arg(long)]
+    timeout: Option<u32>,
+    /// On or off.
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    enable: Option<bool>,
+}
+
+fn on_or_off(word: &str) -> Result<bool, String> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("on or off".to_owned()),
+    }
+}
+
+/// An address, of which the first bits count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Network {
+    address: IpAddr,
+    len: Option<u32>,
+}
+
+impl FromStr for Network {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Network> {
+        let (address, len) = match text.split_once('/') {
+            Some((address, len)) => {
+                (address, Some(len.parse().with_context(|| format!("length \"{len}\""))?))
+            }
+            None => (text, None),
+        };
+        let address = address.parse().with_context(|| format!("address \"{address}\""))?;
+        Ok(Network { address, len })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rnetnsctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let mut connection = Connection::open()?;
+    let mut out = io::stdout().lock();
+    match &cli.action {
+        Action::Stats => {
+            let answer = connection.request(Rnetns::new(command::CACHE_GET))?;
+            let cache = Cache::new(&answer.context("the kernel did not answer")?)?;
+            if cli.json { json(&mut out, &cache)? } else { write!(out, "{cache}")? }
+        }
+        Action::Dump => {
+            let dump = connection.dump(Rnetns::new(command::ENTRY_GET))?;
+            let entries: Result<Vec<Entry>> =
+                dump.messages.iter().map(|message| Entry::new(&message.values())).collect();
+            let entries = entries?;
+            if cli.json {
+                json(&mut out, &entries)?;
+            } else {
+                for entry in &entries {
+                    writeln!(out, "{entry}")?;
+                }
+            }
+            if dump.interrupted {
+                eprintln!("rnetnsctl: entries changed while they were read");
+            }
+        }
+        Action::Flush(which) => {
+            let answer = connection.request(flush_request(which)?)?;
+            let flushed = answer.context("the kernel did not answer")?.number(flush::FLUSHED)?;
+            if cli.json {
+                json(&mut out, &serde_json::json!({ "flushed": flushed }))?;
+            } else {
+                writeln!(out, "flushed {flushed}")?;
+            }
+        }
+        Action::Set(settings) => {
+            connection.request(set_request(settings))?;
+        }
+    }
+    Ok(())
+}
+
+fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value).context("write")?;
+    writeln!(out).context("write")
+}
+
+fn flush_request(which: &Flush) -> Result<Rnetns> {
+    let mut request = Rnetns::new(command::FLUSH);
+    if let Some(dev) = &which.dev {
+        request = request.with(flush::IFINDEX, &index(dev)?.to_ne_bytes());
+    }
+    if let Some(network) = &which.dst {
+        request = match network.address {
+            IpAddr::V4(address) => request.with(flush::DST, &address.octets()),
+            IpAddr::V6(address) => request.with(flush::DST, &address.octets()),
+        };
+        if let Some(len) = network.len {
+            request = request.with(flush::DST_LEN, &len.to_ne_bytes());
+        }
+    }
+    Ok(request)
+}
+
+/// The index of a device of this namespace.
+fn index(dev: &str) -> Result<u32> {
+    if let Ok(index) = dev.parse() {
+        return Ok(index);
+    }
+    if_nametoindex(dev).with_context(|| format!("find device {dev} in this namespace"))
+}
+
+fn set_request(settings: &Set) -> Rnetns {
+    let mut request = Rnetns::new(command::CACHE_SET);
+    if let Some(quota) = settings.quota {
+        request = request.with(cache::QUOTA, &quota.to_ne_bytes());
+    }
+    if let Some(timeout) = settings.timeout {
+        request = request.with(cache::TIMEOUT, &timeout.to_ne_bytes());
+    }
+    if let Some(enable) = settings.enable {
+        request = request.with(cache::ENABLED, &[enable.into()]);
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_network_has_an_address_and_perhaps_a_length() {
+        let network: Network = "10.0.0.0/8".parse().unwrap();
+        assert_eq!((network.address, network.len), ("10.0.0.0".parse().unwrap(), Some(8)));
+        assert_eq!("fd01::1".parse::<Network>().unwrap().len, None);
+        for wrong in ["10.0.0", "10.0.0.0/x", "/8", ""] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_set_is_no_command() {
+        assert!(parse("rnetnsctl set").unwrap_err().contains("required"));
+        assert!(parse("rnetnsctl set --enable maybe").unwrap_err().contains("on or off"));
+        let Action::Set(set) = parse("rnetnsctl set --quota 7 --enable off").unwrap().action else {
+            panic!("not a set");
+        };
+        let values = set_request(&set).values();
+        assert_eq!(values.number(cache::QUOTA).unwrap(), 7);
+        assert_eq!(values.number(cache::ENABLED).unwrap(), 0);
+        assert!(!values.has(cache::TIMEOUT));
+    }
+
+    #[test]
+    fn a_flush_says_what_it_is_about() {
+        let Action::Flush(which) =
+            parse("rnetnsctl flush --dev 3 --dst 10.1.0.0/16").unwrap().action
+        else {
+            panic!("not a flush");
+        };
+        let values = flush_request(&which).unwrap().values();
+        assert_eq!(values.number(flush::IFINDEX).unwrap(), 3);
+        assert_eq!(values.bytes(flush::DST), Some(&[10, 1, 0, 0][..]));
+        assert_eq!(values.number(flush::DST_LEN).unwrap(), 16);
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is shown, for people and as JSON.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result, bail};
+use nix::net::if_::{Interfaces, if_nameindex};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::message::Values;
+use crate::uapi::{self, cache, entry};
+
+/// What a namespace's cache counts, and how it is set.
+#[derive(Debug, Serialize)]
+pub struct Cache {
+    entries4: u64,
+    entries6: u64,
+    quota: u64,
+    max_quota: u64,
+    timeout: u64,
+    enabled: bool,
+    aside: bool,
+    #[serde(flatten)]
+    counters: Map<String, Value>,
+}
+
+impl Cache {
+    /// Of what the kernel answered.
+    pub fn new(values: &Values) -> Result<Cache> {
+        let mut counters = Map::new();
+        for (name, number) in uapi::COUNTERS.iter().zip(1..) {
+            counters.insert((*name).to_owned(), values.number(number)?.into());
+        }
+        Ok(Cache {
+            entries4: values.number(cache::ENTRIES4)?,
+            entries6: values.number(cache::ENTRIES6)?,
+            quota: values.number(cache::QUOTA)?,
+            max_quota: values.number(cache::MAX_QUOTA)?,
+            timeout: values.number(cache::TIMEOUT)?,
+            enabled: values.number(cache::ENABLED)? != 0,
+            aside: values.number(cache::ASIDE)? != 0,
+            counters,
+        })
+    }
+}
+
+impl fmt::Display for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (self.enabled, self.aside) {
+            (false, _) => "off",
+            (true, false) => "on",
+            (true, true) => "on, stepping aside",
+        };
+        writeln!(
+            f,
+            "{state}: {} IPv4 and {} IPv6 entries, quota {} (at most {}), timeout {} s",
+            self.entries4, self.entries6, self.quota, self.max_quota, self.timeout
+        )?;
+        for (name, value) in &self.counters {
+            writeln!(f, "  {name:<13} {value:>12}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A cached route.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    src: IpAddr,
+    dst: IpAddr,
+    iif: String,
+    oif: String,
+    mark: u64,
+    flowinfo: u64,
+    local: bool,
+    used: bool,
+    age_ms: u64,
+}
+
+impl Entry {
+    /// Of what the kernel answered.
+    pub fn new(values: &Values) -> Result<Entry> {
+        Ok(Entry {
+            src: address(values, entry::SRC)?,
+            dst: address(values, entry::DST)?,
+            iif: device(values.number(entry::IIF)?),
+            oif: device(values.number(entry::OIF)?),
+            mark: values.number(entry::MARK)?,
+            flowinfo: values.number(entry::FLOWINFO)?,
+            local: values.has(entry::LOCAL),
+            used: values.has(entry::USED),
+            age_ms: values.number(entry::AGE)?,
+        })
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} iif {} oif {}", self.dst, self.src, self.iif, self.oif)?;
+        if self.mark != 0 {
+            write!(f, " mark {:#x}", self.mark)?;
+        }
+        if self.flowinfo != 0 {
+            let name = if self.dst.is_ipv4() { "tos" } else { "flowinfo" };
+            write!(f, " {name} {:#x}", self.flowinfo)?;
+        }
+        if self.local {
+            f.write_str(" local")?;
+        }
+        write!(f, " age {}.{:03}s", self.age_ms / 1000, self.age_ms % 1000)?;
+        if self.used {
+            f.write_str(" used")?;
+        }
+        Ok(())
+    }
+}
+
+fn address(values: &Values, attribute: u16) -> Result<IpAddr> {
+    let bytes = values.bytes(attribute).context("the kernel sent an entry without addresses")?;
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Ok(Ipv4Addr::from(bytes).into());
+    }
+    if let Ok(bytes) = <[u8; 16]>::try_from(bytes) {
+        return Ok(Ipv6Addr::from(bytes).into());
+    }
+    bail!("the kernel sent an address of {} bytes", bytes.len())
+}
+
+/// The name of a device of this namespace; its index, if it has none any more.
+fn device(index: u64) -> String {
+    let devices = if_nameindex();
+    let named =
+        devices.iter().flat_map(Interfaces::iter).find(|device| u64::from(device.index()) == index);
+    named.map_or_else(|| index.to_string(), |device| device.name().to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Rnetns;
+
+    fn answer() -> Rnetns {
+        (1..=18u16).fold(
+            Rnetns::new(uapi::command::CACHE_GET),
+            |message, attribute| match attribute {
+                cache::ASIDE | cache::ENABLED => message.with(attribute, &[1]),
+                _ => message.with(attribute, &u32::from(attribute).to_ne_bytes()),
+            },
+        )
+    }
+
+    #[test]
+    fn a_cache_is_shown_with_all_its_counters() {
+        let cache = Cache::new(&answer().values()).unwrap();
+        let text = cache.to_string();
+        assert!(text.starts_with("on, stepping aside: 12 IPv4 and 13 IPv6 entries, quota 16"));
+        assert_eq!(text.lines().count(), 1 + uapi::COUNTERS.len());
+        let json = serde_json::to_value(&cache).unwrap();
+        assert_eq!((&json["hits"], &json["left"]), (&1.into(), &11.into()));
+        assert_eq!((&json["timeout"], &json["enabled"]), (&17.into(), &true.into()));
+    }
+
+    #[test]
+    fn an_entry_is_shown_like_a_route() {
+        let values = Rnetns::new(uapi::command::ENTRY_GET)
+            .with(entry::SRC, &[10, 0, 1, 2])
+            .with(entry::DST, &[10, 0, 2, 2])
+            .with(entry::IIF, &4_000_000u32.to_ne_bytes())
+            .with(entry::OIF, &4_000_001u32.to_ne_bytes())
+            .with(entry::MARK, &16u32.to_ne_bytes())
+            .with(entry::FLOWINFO, &0u32.to_ne_bytes())
+            .with(entry::USED, &[])
+            .with(entry::AGE, &1234u32.to_ne_bytes())
+            .values();
+        let text = Entry::new(&values).unwrap().to_string();
+        assert_eq!(
+            text,
+            "10.0.2.2 from 10.0.1.2 iif 4000000 oif 4000001 mark 0x10 age 1.234s used"
+        );
+    }
+}

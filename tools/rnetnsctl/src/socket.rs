@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The conversation with the kernel.
+
+use std::fmt::Debug;
+use std::io;
+
+use anyhow::{Context, Result, anyhow, bail};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+};
+use netlink_packet_generic::GenlMessage;
+use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
+use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
+use netlink_sys::protocols::NETLINK_GENERIC;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::message::{Rnetns, Values};
+use crate::uapi;
+
+/// In an error message, behind the code: the header of what it answers.
+const HEADER_LEN: usize = 16;
+/// Attributes of an error message: why, in words.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// An open socket, for the namespace that we are in.
+pub struct Connection {
+    socket: Socket,
+    family: u16,
+    sequence: u32,
+}
+
+/// What a dump gave.
+pub struct Dump {
+    pub messages: Vec<Rnetns>,
+    /// Something changed meanwhile: it may show what never was there at one time.
+    pub interrupted: bool,
+}
+
+impl Connection {
+    /// Opens it, and asks for the number of the family.
+    pub fn open() -> Result<Connection> {
+        let mut socket = Socket::new(NETLINK_GENERIC).context("open a netlink socket")?;
+        socket.bind_auto().context("bind the netlink socket")?;
+        socket.connect(&SocketAddr::new(0, 0)).context("connect to the kernel")?;
+        // Errors with words; without the request in them.
+        socket.set_ext_ack(true).context("ask for messages with errors")?;
+        socket.set_cap_ack(true).context("ask for short acknowledgements")?;
+        let mut connection = Connection { socket, family: 0, sequence: 0 };
+        connection.family = connection.resolve()?;
+        Ok(connection)
+    }
+
+    fn resolve(&mut self) -> Result<u16> {
+        let question = GenlCtrl {
+            cmd: GenlCtrlCmd::GetFamily,
+            nlas: vec![GenlCtrlAttrs::FamilyName(uapi::FAMILY.to_owned())],
+        };
+        let answers = self.talk(GenlMessage::from_payload(question), NLM_F_ACK).map_err(
+            |error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(io::ErrorKind::NotFound) => anyhow!(
+                    "the kernel has no netlink family {}: load the module (modprobe rnetns)",
+                    uapi::FAMILY
+                ),
+                _ => error,
+            },
+        )?;
+        let id =
+            answers.0.iter().flat_map(|message| &message.payload.nlas).find_map(|nla| match nla {
+                GenlCtrlAttrs::FamilyId(id) => Some(*id),
+                _ => None,
+            });
+        id.context("the kernel did not say the number of the family")
+    }
+
+    /// Makes a request; gives the answer, if there is one.
+    pub fn request(&mut self, request: Rnetns) -> Result<Option<Values>> {
+        let mut message = GenlMessage::from_payload(request);
+        message.set_resolved_family_id(self.family);
+        let (answers, _) = self.talk(message, NLM_F_ACK)?;
+        Ok(answers.first().map(|answer| answer.payload.values()))
+    }
+
+    /// Asks for all that there is.
+    pub fn dump(&mut self, request: Rnetns) -> Result<Dump> {
+        let mut message = GenlMessage::from_payload(request);
+        message.set_resolved_family_id(self.family);
+        let (answers, interrupted) = self.talk(message, NLM_F_DUMP)?;
+        let messages = answers.into_iter().map(|answer| answer.into_parts().1).collect();
+        Ok(Dump { messages, interrupted })
+    }
+
+    /// Sends one message, and receives until the kernel says that this was all.
+    fn talk<F>(
+        &mut self,
+        message: GenlMessage<F>,
+        flags: u16,
+    ) -> Result<(Vec<GenlMessage<F>>, bool)>
+    where
+        F: Debug,
+        GenlMessage<F>: NetlinkSerializable + NetlinkDeserializable,
+    {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).context("send to the kernel")?;
+        let mut answers = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let (received, _) = self.socket.recv_from_full().context("receive from the kernel")?;
+            let mut rest = &received[..];
+            while !rest.is_empty() {
+                let packet = NetlinkMessage::<GenlMessage<F>>::deserialize(rest)
+                    .context("read what the kernel sent")?;
+                let len = (packet.header.length as usize).next_multiple_of(4);
+                rest = rest.get(len..).unwrap_or_default();
+                if packet.header.sequence_number != self.sequence {
+                    continue;
+                }
+                interrupted |= packet.header.flags & NLM_F_DUMP_INTR != 0;
+                match packet.payload {
+                    NetlinkPayload::InnerMessage(message) => answers.push(message),
+                    NetlinkPayload::Done(done) if done.code == 0 => {
+                        return Ok((answers, interrupted));
+                    }
+                    NetlinkPayload::Done(done) => {
+                        return Err(io::Error::from_raw_os_error(-done.code).into());
+                    }
+                    NetlinkPayload::Error(error) => match error.code {
+                        None => return Ok((answers, interrupted)),
+                        Some(code) => return Err(refused(code.get(), &error.header)),
+                    },
+                    NetlinkPayload::Overrun(_) => bail!("the kernel sent more than there was room"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// The kernel's error, with its words for it where it has some.
+fn refused(code: i32, payload: &[u8]) -> anyhow::Error {
+    let error = anyhow::Error::from(io::Error::from_raw_os_error(-code));
+    let values = Values::parse(payload.get(HEADER_LEN..).unwrap_or_default());
+    match values.bytes(NLMSGERR_ATTR_MSG) {
+        Some(words) => {
+            let words = String::from_utf8_lossy(words);
+            error.context(words.trim_end_matches('\0').to_owned())
+        }
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_come_before_its_number() {
+        let mut payload = vec![0u8; HEADER_LEN];
+        payload.extend([9, 0, 1, 0]);
+        payload.extend(b"why.\0\0\0\0");
+        let error = refused(-34, &payload);
+        assert_eq!(format!("{error:#}"), "why.: Numerical result out of range (os error 34)");
+        let error = refused(-1, &[]);
+        assert_eq!(format!("{error:#}"), "Operation not permitted (os error 1)");
+    }
+}
