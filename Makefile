@@ -4,7 +4,7 @@
 # Variables reach it through the environment.
 
 .DEFAULT_GOAL := all
-export KSRC KBUILD LLVM CC J V ACCEL MEMORY
+export KSRC KBUILD LLVM CC J V ACCEL ENGINE MEMORY
 # make gives CC a default of its own; only a CC that the user chose counts.
 ifeq ($(origin CC),default)
 unexport CC
@@ -19,13 +19,19 @@ ifeq ($(shell command -v $(CARGO)),)
 $(error cargo is not installed: get a Rust toolchain with rustup (see README.md), then type make again)
 endif
 
-.PHONY: all test shell run bench kernel doctor lint rust-analyzer clean distclean help
+.PHONY: all test test-debug selftests-net shell run bench kernel doctor lint rust-analyzer clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
 
 test: ## everything: lint, host tests, module, selftests [T=PATTERN] [REPEAT=N] [KTAP=1]
 	@$(LAB) test $(if $(T),'$(T)') $(if $(REPEAT),--repeat $(REPEAT)) $(if $(filter 1,$(KTAP)),--ktap)
+
+test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers [T=] [REPEAT=]
+	@$(LAB) test-debug $(if $(T),'$(T)') $(if $(REPEAT),--repeat $(REPEAT)) $(if $(filter 1,$(KTAP)),--ktap)
+
+selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
+	@$(LAB) selftests-net $(TESTS)
 
 shell: ## an interactive shell in the VM, with the module at hand
 	@$(LAB) shell
@@ -34,7 +40,7 @@ run: ## one command in the VM: CMD='ip link'; its output and status come through
 	@$(LAB) run -- $(if $(value CMD),"$$CMD",$(error say which command: make run CMD='ip link'))
 run: export CMD := $(value CMD)
 
-bench: ## measure in the VM and print the ratios
+bench: ## measure in the VM and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench
 
 kernel: ## only build the base kernel
@@ -60,3 +66,4 @@ help: ## this list
 	@echo
 	@echo "KSRC=/tree: another kernel tree. KBUILD=/dir: a finished build. LLVM, CC: the compiler, as for"
 	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe. MEMORY=MIB: the guest's."
+	@echo "ENGINE=uml: User Mode Linux instead of QEMU, for run and bench."

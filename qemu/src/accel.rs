@@ -81,6 +81,9 @@ pub enum Engine {
     /// The same on one processor, whose clock ticks once for each instruction: to
     /// count them.
     Counting,
+    /// No virtual processor: the kernel is a program of this machine.
+    #[serde(rename = "uml")]
+    UserMode,
 }
 
 impl Engine {
@@ -90,6 +93,7 @@ impl Engine {
             Engine::Kvm => "kvm",
             Engine::Tcg => "tcg",
             Engine::Counting => "tcg-icount",
+            Engine::UserMode => "uml",
         }
     }
 }
@@ -117,6 +121,10 @@ enum Finding {
 
 /// Chooses: what was asked for, else KVM if it works.
 pub fn choose(forced: Option<Engine>, cache: &Cache) -> Result<Verdict> {
+    if forced == Some(Engine::UserMode) {
+        let why = "ENGINE=uml asks for it: kernel code at this machine's own speed".to_owned();
+        return Ok(Verdict { used: Engine::UserMode, why });
+    }
     if let Some(used) = forced {
         return Ok(Verdict { used, why: format!("ACCEL={} asks for it", used.name()) });
     }

@@ -19,7 +19,8 @@ use tempfile::TempDir;
 
 use crate::interrupt;
 
-const STAMP: &str = ".complete";
+/// Says that what was made in its place is whole.
+pub const STAMP: &str = ".complete";
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// The cache's directory.

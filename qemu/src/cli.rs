@@ -50,9 +50,14 @@ pub struct Options {
     /// Do not probe for KVM, use this.
     #[arg(long, env = "ACCEL", global = true)]
     pub accel: Option<Accel>,
-    /// Memory of the guest, in MiB; two thousand namespaces fit into what it has by default.
-    #[arg(long, env = "MEMORY", global = true, value_name = "MIB", default_value_t = 1024)]
-    pub memory: u32,
+    /// What runs the kernel: QEMU, or itself as a program of this machine (User Mode Linux), for
+    /// measurements without KVM.
+    #[arg(long, env = "ENGINE", global = true, default_value = "qemu")]
+    pub engine: Engine,
+    /// Memory of the guest, in MiB; two thousand namespaces fit into the 1024 that it has by
+    /// default, and a kernel that watches itself has twice as much.
+    #[arg(long, env = "MEMORY", global = true, value_name = "MIB")]
+    pub memory: Option<u32>,
 }
 
 /// How the guest's processor is made.
@@ -64,6 +69,24 @@ pub enum Accel {
     Tcg,
 }
 
+/// Kernels beside the plain one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Variant {
+    /// Of `test-debug`.
+    Debug,
+    /// Of `selftests-net`.
+    Net,
+}
+
+/// What runs the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// A virtual machine.
+    Qemu,
+    /// User Mode Linux.
+    Uml,
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Action {
@@ -71,6 +94,13 @@ pub enum Action {
     All,
     /// Everything: lint, host tests, module, selftests.
     Test(TestArgs),
+    /// All selftests on a kernel that watches itself: KASAN, lockdep, kmemleak, trackers.
+    TestDebug(TestArgs),
+    /// The kernel tree's own network tests, without and with the module, compared.
+    SelftestsNet {
+        /// File names in tools/testing/selftests/net; without, all that run here.
+        tests: Vec<String>,
+    },
     /// An interactive shell in the guest, with the module at hand.
     Shell,
     /// One command in the guest; its output and exit status come through.
@@ -81,8 +111,12 @@ pub enum Action {
     },
     /// Measure in the guest and print the ratios.
     Bench,
-    /// Only build the kernel.
-    Kernel,
+    /// Only build a kernel.
+    Kernel {
+        /// Which; without, that of the engine.
+        #[arg(value_enum)]
+        variant: Option<Variant>,
+    },
     /// Each tool: found, needed, how to get it.
     Doctor,
     /// Format and lint checks of host and kernel code.
@@ -139,7 +173,7 @@ impl Options {
 /// Removes empty variables: make exports what it names, set or not, and an
 /// empty path or number is none.
 pub fn drop_empty_variables() {
-    for name in ["KSRC", "KBUILD", "LLVM", "CC", "J", "V", "ACCEL", "MEMORY"] {
+    for name in ["KSRC", "KBUILD", "LLVM", "CC", "J", "V", "ACCEL", "ENGINE", "MEMORY"] {
         if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
             // SAFETY: called first thing in main, before any thread starts.
             unsafe { std::env::remove_var(name) };

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use lab_init::protocol::Status;
@@ -12,7 +12,7 @@ use lab_init::protocol::Status;
 use crate::accel::{self, Engine};
 use crate::bench;
 use crate::cache;
-use crate::cli::{Accel, Action, Cli, TestArgs};
+use crate::cli::{self, Accel, Action, Cli, TestArgs};
 use crate::compile_fail;
 use crate::disk;
 use crate::doc_examples;
@@ -20,7 +20,7 @@ use crate::doctor;
 use crate::interrupt;
 use crate::job::{self, Job, Work};
 use crate::junit;
-use crate::kernel;
+use crate::kernel::{self, Variant};
 use crate::ktap;
 use crate::lab::Lab;
 use crate::lint;
@@ -32,7 +32,9 @@ use crate::pipeline::{self, Base, Built};
 use crate::progress::say;
 use crate::report::Report;
 use crate::rust_analyzer;
+use crate::selftests_net::{self, Compared, Prepared, Run};
 use crate::session::{self, Ended};
+use crate::subtests;
 use crate::tally::{Tally, Verdict};
 use crate::toolchain::Toolchain;
 use crate::tools::Machine;
@@ -44,19 +46,34 @@ const BENCH_LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the command; gives the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
-    let engine = cli.options.accel.map(|accel| match accel {
-        Accel::Kvm => Engine::Kvm,
-        Accel::Tcg => Engine::Tcg,
-    });
-    let job = Command { lab, engine, memory_mb: cli.options.memory };
+    let engine = match (cli.options.engine, cli.options.accel) {
+        (cli::Engine::Uml, _) => Some(Engine::UserMode),
+        (cli::Engine::Qemu, Some(Accel::Kvm)) => Some(Engine::Kvm),
+        (cli::Engine::Qemu, Some(Accel::Tcg)) => Some(Engine::Tcg),
+        (cli::Engine::Qemu, None) => None,
+    };
+    let variant = match (&cli.command, engine) {
+        (Action::TestDebug(_), _) => Variant::Debug,
+        (Action::SelftestsNet { .. }, _) => Variant::NetSelftests,
+        (_, Some(Engine::UserMode)) => Variant::UserMode,
+        _ => Variant::Plain,
+    };
+    let job = Command { lab, engine, variant, memory_mb: cli.options.memory };
     match &cli.command {
         Action::All => job.test(&TestArgs::default(), false),
         Action::Test(args) => job.test(args, args.pattern.is_none()),
+        Action::TestDebug(args) => job.test(args, false),
+        Action::SelftestsNet { tests } => job.selftests_net(tests),
         Action::Shell => job.command(Work::Shell, &[MODULE]),
         Action::Run { command } => job.command(Work::Command(command.join(" ")), &[MODULE]),
         Action::Bench => job.bench(),
-        Action::Kernel => {
-            let base = pipeline::base(lab, &mut Phases::default())?;
+        Action::Kernel { variant } => {
+            let variant = match variant {
+                None => job.variant,
+                Some(cli::Variant::Debug) => Variant::Debug,
+                Some(cli::Variant::Net) => Variant::NetSelftests,
+            };
+            let base = pipeline::base(lab, variant, &mut Phases::default())?;
             say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
             Ok(0)
         }
@@ -78,7 +95,9 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
 struct Command<'a> {
     lab: &'a Lab,
     engine: Option<Engine>,
-    memory_mb: u32,
+    variant: Variant,
+    /// What was asked for.
+    memory_mb: Option<u32>,
 }
 
 impl Command<'_> {
@@ -108,15 +127,109 @@ impl Command<'_> {
         checked: &mut Checked,
         phases: &mut Phases,
     ) -> Result<Report> {
-        let base = pipeline::base(self.lab, phases)?;
+        let base = pipeline::base(self.lab, self.variant, phases)?;
         let built = pipeline::build(self.lab, &base, phases)?;
         if checks {
             phases.time("checks", || checked.built(self.lab, &base, &built))?;
         }
+        if self.variant == Variant::Debug && !base.kernel.debug {
+            bail!("this kernel has neither KASAN nor lockdep: it would find nothing");
+        }
         let folder = self.lab.root.join("selftests");
         let tests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
         let work = Work::Tests { tests, repeat: args.repeat };
-        Ok(self.boot(&base, &built, work, &[], std::mem::take(phases))?.report)
+        let report = self.boot(&base, &built, work, &[], std::mem::take(phases))?.report;
+        if checks {
+            interrupt::check()?;
+            let list = selftests_net::List::load(&self.lab.root)?;
+            self.compare(&base, &built, &list, &list.quick(), checked)?;
+        }
+        Ok(report)
+    }
+
+    /// The kernel tree's own network tests.
+    fn selftests_net(&self, names: &[String]) -> Result<u8> {
+        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
+        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
+        let list = selftests_net::List::load(&self.lab.root)?;
+        let machine = Machine::this();
+        let checks: Vec<_> =
+            list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
+        let missing = doctor::missing_packages(&checks);
+        if !missing.is_empty() {
+            say(&format!("some tests will skip; to run them:\n  {}", packages::by_hand(&missing)));
+        }
+        self.compare(&base, &built, &list, &list.choose(names), &mut checked)?;
+        println!("{}", checked.tally);
+        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+    }
+
+    /// Runs network tests without and with the module, and tells each.
+    fn compare(
+        &self,
+        base: &Base,
+        built: &Built,
+        list: &selftests_net::List,
+        tests: &[job::Test],
+        checked: &mut Checked,
+    ) -> Result<()> {
+        let prepared = selftests_net::prepare(self.lab, list, &base.kernel, &base.tools)?;
+        prepared.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        let accel = accel::choose(self.engine, &self.lab.cache)?;
+        let mut all: Vec<Compared> = Vec::new();
+        for test in tests {
+            interrupt::check()?;
+            let run = |loaded| self.net_test(base, built, &prepared, test, &accel, loaded);
+            let verdict = match selftests_net::compare(&test.name, run) {
+                Ok(compared) => {
+                    let failure = compared.failure();
+                    let name = compared.line();
+                    all.push(compared);
+                    Verdict { name, failure }
+                }
+                Err(error) => Verdict::of::<()>(format!("net/{}", test.name), Err(error)),
+            };
+            checked.tell(&[verdict]);
+            selftests_net::write(&self.lab.target.join("selftests-net.json"), &all)?;
+        }
+        Ok(())
+    }
+
+    /// One network test in a guest of its own.
+    fn net_test(
+        &self,
+        base: &Base,
+        built: &Built,
+        prepared: &Prepared,
+        test: &job::Test,
+        accel: &accel::Verdict,
+        loaded: bool,
+    ) -> Result<Run> {
+        let start = Instant::now();
+        let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
+        let load: &[&str] = if loaded { &[MODULE] } else { &[] };
+        let mut job = self.job(base, built, work, load)?;
+        job.keep_loaded = true;
+        job.selftests = vec![prepared.script(test)?];
+        let folder = if loaded { "with" } else { "without" };
+        job.logs = self.lab.target.join("logs/selftests-net").join(folder);
+        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        if matches!(report.outcome, Outcome::Boot | Outcome::Build) {
+            bail!("{}", report.message);
+        }
+        let log = job.logs.join("tests").join(format!("{}.log", test.name));
+        let output = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
+        let output = String::from_utf8_lossy(&output);
+        if loaded != output.lines().any(|line| line == selftests_net::LOADED) {
+            bail!(
+                "the module was to be {}loaded: {}",
+                if loaded { "" } else { "un" },
+                log.display()
+            );
+        }
+        let ms = crate::phases::millis(start.elapsed());
+        Ok(Run { results: subtests::parse(&output), findings: report.kernel_findings, ms })
     }
 
     /// Boots a guest for one job.
@@ -128,12 +241,12 @@ impl Command<'_> {
         load: &[&str],
         phases: Phases,
     ) -> Result<Ended> {
-        let job = self.job(built, work, load)?;
+        let job = self.job(base, built, work, load)?;
         let accel = accel::choose(self.engine, &self.lab.cache)?;
         session::run(&job, &base.kernel, &accel, phases)
     }
 
-    fn job(&self, built: &Built, work: Work, load: &[&str]) -> Result<Job> {
+    fn job(&self, base: &Base, built: &Built, work: Work, load: &[&str]) -> Result<Job> {
         let lab = self.lab;
         let mut selftests = vec![lab.root.join("selftests")];
         selftests.extend(built.guest.selftests.iter().cloned());
@@ -141,10 +254,12 @@ impl Command<'_> {
             work,
             modules: built.modules.clone(),
             load: load.iter().map(|name| (*name).to_owned()).collect(),
+            keep_loaded: false,
             init: built.guest.init.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
-            memory_mb: self.memory_mb,
+            env: Vec::new(),
+            memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
             logs: lab.target.join("logs"),
             root: lab.root.clone(),
         })
@@ -177,7 +292,7 @@ impl Command<'_> {
     /// to harm.
     fn command(&self, work: Work, load: &[&str]) -> Result<u8> {
         let mut phases = Phases::default();
-        let base = pipeline::base(self.lab, &mut phases)?;
+        let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
         let ended = self.boot(&base, &built, work, load, phases)?;
         self.write(&ended.report)?;
@@ -194,7 +309,7 @@ impl Command<'_> {
     /// Measures time, then instructions, and sets both side by side.
     fn bench(&self) -> Result<u8> {
         let mut phases = Phases::default();
-        let base = pipeline::base(self.lab, &mut phases)?;
+        let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
         if !built.modules.iter().any(|path| path.ends_with(bench::MODULE)) {
             bail!("there is no {} to measure with", bench::MODULE);
@@ -230,7 +345,7 @@ impl Command<'_> {
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
         let mut job =
-            self.job(built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
+            self.job(base, built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
         job.selftests.push(script);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         if report.outcome != Outcome::Pass {
@@ -245,7 +360,7 @@ impl Command<'_> {
         let mut checked = Checked { tally: Tally::default(), quiet: false };
         checked.tell(&lint::host(self.lab));
         interrupt::check()?;
-        let base = pipeline::base(self.lab, &mut Phases::default())?;
+        let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;
         checked.tell(&lint::kernel(self.lab, &base.kernel, &base.tools));
         interrupt::check()?;
         println!("{}", checked.tally);
@@ -314,7 +429,7 @@ fn count(report: &Report) -> Tally {
 }
 
 fn describe(lab: &Lab) -> Result<u8> {
-    let base = pipeline::base(lab, &mut Phases::default())?;
+    let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.with_rust_src(lab)?;
     // The generated bindings are part of what an editor resolves.
     modules::build(lab, &base.kernel, &tools)?;

@@ -222,7 +222,7 @@ fn qemu(lab: &Lab, machine: &Machine) -> Check {
     .check(machine, "qemu-system-x86_64")
 }
 
-fn package(machine: &Machine, package: &Package) -> Check {
+pub fn package(machine: &Machine, package: &Package) -> Check {
     let there = match (&package.program, &package.file) {
         (Some(program), _) => machine.which(program).map(|path| path.display().to_string()),
         (None, Some(file)) => machine.file(file).exists().then(|| file.clone()),

@@ -24,12 +24,16 @@ pub struct Job {
     pub modules: Vec<PathBuf>,
     /// File names of those that are loaded first.
     pub load: Vec<String>,
+    /// Whether they stay loaded while tests run.
+    pub keep_loaded: bool,
     /// PID 1.
     pub init: PathBuf,
     /// Files for the guest's `/lab/selftests`: the folder, and built programs.
     pub selftests: Vec<PathBuf>,
     /// Where a command or a shell starts.
     pub directory: PathBuf,
+    /// Variables for the guest's programs.
+    pub env: Vec<(String, String)>,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
     /// Where logs go.
@@ -142,7 +146,7 @@ impl Budget {
     /// For this engine and kernel.
     pub fn of(engine: Engine, kernel: &Kernel) -> Budget {
         let translated = match engine {
-            Engine::Kvm => 1,
+            Engine::Kvm | Engine::UserMode => 1,
             Engine::Tcg => 3,
             Engine::Counting => 9,
         };
@@ -186,8 +190,9 @@ impl Job {
         protocol::Job {
             work,
             load: self.load.clone(),
+            keep_loaded: self.keep_loaded,
             directory: self.directory.to_string_lossy().into_owned(),
-            env: environment(),
+            env: [environment(), self.env.clone()].concat(),
             settle_ms: crate::phases::millis(budget.settle),
         }
     }
@@ -250,6 +255,7 @@ mod tests {
             vmlinux: PathBuf::new(),
             release: String::new(),
             debug,
+            variant: crate::kernel::Variant::Plain,
         };
         let twice = NonZeroU32::new(2).unwrap();
         let limits = [

@@ -2,14 +2,22 @@
 
 //! A kernel that is ready to boot and to build modules against: built here once
 //! and cached, or a finished build of the user's.
+//!
+//! A new configuration does not start from nothing, but from a copy of the most
+//! similar finished build of the same source by the same tools: kbuild compiles
+//! what the options concern. The copy is an unfinished build until it has its
+//! stamp, as any other is.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache;
+use crate::cache::{self, Cache};
 use crate::disk;
 use crate::kconfig::{Config, Wanted};
 use crate::lab::Lab;
@@ -33,6 +41,52 @@ pub struct Kernel {
     pub release: String,
     /// A kernel with KASAN or lockdep is slow: time budgets grow.
     pub debug: bool,
+    /// What it is for.
+    pub variant: Variant,
+}
+
+/// What a kernel is for: each kind has a configuration of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// Day to day.
+    #[default]
+    Plain,
+    /// Every check that the kernel can make of itself.
+    Debug,
+    /// The kernel tree's own network tests, which want many kinds of devices.
+    NetSelftests,
+    /// A program of this machine, for measurements at its own speed.
+    UserMode,
+}
+
+impl Variant {
+    /// Of folders that hold what is built for it.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Variant::Plain => "",
+            Variant::Debug => "-debug",
+            Variant::NetSelftests => "-net",
+            Variant::UserMode => "-uml",
+        }
+    }
+
+    /// What make is told besides the tools.
+    pub fn make_args(self) -> &'static [&'static str] {
+        match self {
+            Variant::UserMode => &["ARCH=um"],
+            _ => &[],
+        }
+    }
+
+    /// What the build of a module is told besides.
+    pub fn module_args(self) -> &'static [&'static str] {
+        match self {
+            // User Mode Linux is no position-independent program, and its modules lie close to
+            // it: without, rustc asks for a table of addresses that its module loader lacks.
+            Variant::UserMode => &["KRUSTFLAGS=-Zdirect-access-external-data=yes"],
+            _ => &[],
+        }
+    }
 }
 
 /// Line tables are all that a stack needs for file:line; types would cost a
@@ -48,50 +102,58 @@ const FRAGMENT: &str = "lab.config";
 const OBJECTS: &str = "lab.objects";
 
 /// Gets the kernel that the settings ask for.
-pub fn prepare(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
+pub fn prepare(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     match &lab.settings.kbuild {
-        Some(build) => finished(lab, build, tools),
-        None => build(lab, tools),
+        Some(build) => finished(lab, build, tools, variant),
+        None => build(lab, tools, variant),
     }
 }
 
 /// The fragments that make the guest's configuration.
-pub fn fragments(lab: &Lab) -> Vec<PathBuf> {
-    let mut paths = vec![lab.root.join("qemu/config/vm.config")];
-    let selftests = lab.root.join("selftests/config");
-    if selftests.is_file() {
-        paths.push(selftests);
+pub fn fragments(lab: &Lab, variant: Variant) -> Vec<PathBuf> {
+    let config = |name| lab.root.join("qemu/config").join(name);
+    let vm = || vec![config("vm.config"), lab.root.join("selftests/config")];
+    match variant {
+        Variant::Plain => vm(),
+        Variant::Debug => [vm(), vec![config("debug.config")]].concat(),
+        Variant::NetSelftests => [vm(), vec![config("selftests-net.config")]].concat(),
+        Variant::UserMode => vec![config("uml.config")],
     }
-    paths
 }
 
-fn build(lab: &Lab, tools: &Toolchain) -> Result<Kernel> {
-    let wanted = Wanted::read(&fragments(lab))?;
+fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
+    let wanted = Wanted::read(&fragments(lab, variant))?;
     let source = source::find(lab)?;
     source::check_tools(&source, tools)?;
-    let entry = entry_name(&source, &wanted, tools);
+    let name = |fragment: &str| entry_name(&source, fragment, tools, variant);
+    let entry = name(&wanted.fragment());
     let make = |dir: &Path| -> Result<()> {
         let tools = tools.clone().with_rust_src(lab)?;
-        Build { lab, source: &source, dir, tools: &tools }.run(&wanted)
+        let seed = match source.fixed {
+            true => similar(&lab.cache, &wanted.fragment(), name),
+            false => None,
+        };
+        Build { lab, source: &source, dir, tools: &tools, variant, seed }.run(&wanted)
     };
     if source.fixed {
         if !lab.cache.has(&entry) {
             disk::check(lab.cache.dir(), disk::KERNEL_BUILD)?;
         }
         let dir = lab.cache.in_place(&entry, make)?;
-        return describe(dir.clone(), source.dir, dir.join("vmlinux.image"));
+        return describe(dir.clone(), source.dir, dir.join("vmlinux.image"), variant);
     }
     // A tree that changes: its own make knows what to do again.
     let dir = lab.cache.path(&entry);
     let _lock = lab.cache.lock(&entry)?;
     cache::make_dir(&dir)?;
     make(&dir)?;
-    describe(dir.clone(), source.dir, dir.join("vmlinux.image"))
+    describe(dir.clone(), source.dir, dir.join("vmlinux.image"), variant)
 }
 
-fn entry_name(source: &Source, wanted: &Wanted, tools: &Toolchain) -> String {
-    let mut parts = vec![source.id.clone(), wanted.fragment(), kcflags(source)];
+fn entry_name(source: &Source, fragment: &str, tools: &Toolchain, variant: Variant) -> String {
+    let mut parts = vec![source.id.clone(), fragment.to_owned(), kcflags(source)];
     parts.extend(tools.key_parts());
+    parts.extend(variant.make_args().iter().map(|arg| (*arg).to_owned()));
     let folder = if source.fixed { "kernel" } else { "ksrc" };
     format!("{folder}/{}-{}", source.version, cache::key(parts))
 }
@@ -107,8 +169,49 @@ pub fn is_built(lab: &Lab, tools: &Toolchain) -> Result<bool> {
         return Ok(false);
     }
     let source = source::find(lab)?;
-    let wanted = Wanted::read(&fragments(lab))?;
-    Ok(lab.cache.has(&entry_name(&source, &wanted, tools)))
+    let wanted = Wanted::read(&fragments(lab, Variant::Plain))?;
+    let entry = entry_name(&source, &wanted.fragment(), tools, Variant::Plain);
+    Ok(lab.cache.has(&entry))
+}
+
+/// The finished build whose configuration differs in the fewest options, the
+/// newest of several. What else it is made of is as it must be when the name
+/// that `name` gives to its configuration is its own.
+fn similar(cache: &Cache, fragment: &str, name: impl Fn(&str) -> String) -> Option<PathBuf> {
+    let wanted: BTreeSet<&str> = fragment.lines().collect();
+    let builds = fs::read_dir(cache.path("kernel")).into_iter().flatten().flatten();
+    let candidates = builds.filter_map(|build| {
+        let entry = format!("kernel/{}", build.file_name().to_string_lossy());
+        let path = build.path().join(FRAGMENT);
+        let have = fs::read_to_string(&path).ok()?;
+        if !cache.has(&entry) || name(&have) != entry {
+            return None;
+        }
+        let have: BTreeSet<&str> = have.lines().collect();
+        let made: SystemTime = path.metadata().ok()?.modified().ok()?;
+        let differences = wanted.symmetric_difference(&have).count();
+        Some(((differences, Reverse(made)), build.path()))
+    });
+    candidates.min().map(|(_, path)| path)
+}
+
+/// Copies a finished build into the empty directory of a new one, but for what
+/// says that it is finished, what it was configured from, and what every
+/// configuration links anew. Times are kept, by which make judges.
+fn copy(seed: &Path, dir: &Path) -> Result<()> {
+    let own = [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", "System.map"];
+    let entries = fs::read_dir(seed).with_context(|| format!("read {}", seed.display()))?;
+    let mut parts = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", seed.display()))?;
+        if !own.iter().any(|name| entry.file_name() == *name) {
+            parts.push(entry.path());
+        }
+    }
+    let mut cp = Command::new("cp");
+    cp.args(["-a", "--reflink=auto", "-t"]).arg(dir).args(parts);
+    process::read(&mut cp).with_context(|| format!("copy {}", seed.display()))?;
+    Ok(())
 }
 
 /// One build in one directory.
@@ -117,10 +220,16 @@ struct Build<'a> {
     source: &'a Source,
     dir: &'a Path,
     tools: &'a Toolchain,
+    variant: Variant,
+    /// The finished build that this one starts from.
+    seed: Option<PathBuf>,
 }
 
 impl Build<'_> {
     fn run(&self, wanted: &Wanted) -> Result<()> {
+        if let Some(seed) = &self.seed {
+            copy(seed, self.dir).map_err(|error| disk::explain(error, self.lab.cache.dir()))?;
+        }
         self.configure(wanted)?;
         wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
         self.compile()?;
@@ -134,6 +243,7 @@ impl Build<'_> {
     fn make(&self) -> Command {
         let mut make = self.tools.make();
         make.arg("-C").arg(&self.source.dir).arg(format!("O={}", self.dir.display()));
+        make.args(self.variant.make_args());
         // Nothing of this machine or of the time of day in the image.
         make.env("KBUILD_BUILD_USER", "lab").env("KBUILD_BUILD_HOST", "lab");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
@@ -155,8 +265,15 @@ impl Build<'_> {
     }
 
     fn compile(&self) -> Result<()> {
-        let what = format!("building Linux {}", self.source.version);
-        let mut step = Step::start(&what, Unit::Objects, self.expected());
+        let (from, expected) = match &self.seed {
+            Some(seed) => {
+                let name = seed.file_name().unwrap_or_default().to_string_lossy();
+                (format!(" from what {name} has compiled"), 0)
+            }
+            None => (String::new(), self.expected()),
+        };
+        let what = format!("building Linux {}{from}", self.source.version);
+        let mut step = Step::start(&what, Unit::Objects, expected);
         let mut make = self.make();
         make.arg(kcflags(self.source)).args(["vmlinux", "modules"]);
         process::logged(make, &self.lab.log("kernel"), |line| {
@@ -168,8 +285,9 @@ impl Build<'_> {
         .with_context(|| format!("build Linux {}", self.source.version))?;
         let objects = step.done();
         step.finish();
-        // An incremental build of a user's tree says nothing about a whole one.
-        if self.source.fixed {
+        // Neither an incremental build of a user's tree nor one that started from another says
+        // anything about a whole one.
+        if self.source.fixed && self.seed.is_none() {
             let path = self.dir.join(OBJECTS);
             fs::write(&path, objects.to_string())
                 .with_context(|| format!("write {}", path.display()))?;
@@ -177,9 +295,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// How many objects there will be: as many as the last build made, whose
-    /// configuration differs by a few options at most; before the first, the
-    /// number that came with the pin.
+    /// How many objects there will be: as many as the last build from nothing
+    /// made; before the first, the number that came with the pin.
     fn expected(&self) -> u64 {
         let built = fs::read_dir(self.lab.cache.path("kernel")).into_iter().flatten().flatten();
         let last = built
@@ -231,31 +348,32 @@ fn strip(vmlinux: &Path, image: &Path, tools: &Toolchain) -> Result<()> {
     fs::rename(&temporary, image).with_context(|| format!("rename to {}", image.display()))
 }
 
-fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
+fn describe(build: PathBuf, source: PathBuf, image: PathBuf, variant: Variant) -> Result<Kernel> {
     let path = build.join("include/config/kernel.release");
     let release = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let config = Config::read(&build.join("include/config/auto.conf"))?;
     let debug = ["KASAN", "PROVE_LOCKING", "KCSAN", "UBSAN"].iter().any(|o| config.is_set(o));
     let vmlinux = build.join("vmlinux");
-    Ok(Kernel { release: release.trim().to_owned(), debug, vmlinux, image, source, build })
+    let release = release.trim().to_owned();
+    Ok(Kernel { release, debug, vmlinux, image, source, build, variant })
 }
 
 /// A finished build of the user's, which is only read.
-fn finished(lab: &Lab, build: &Path, tools: &Toolchain) -> Result<Kernel> {
+fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     let shown = format!("KBUILD={}", build.display());
     let build = build.canonicalize().with_context(|| shown.clone())?;
-    check_finished(&build, tools).with_context(|| shown.clone())?;
+    check_finished(&build, tools, variant).with_context(|| shown.clone())?;
     let source = source_of(&build).with_context(|| shown.clone())?;
     let image = lab.target.join("kbuild").join(cache::key([build.display().to_string()]));
     cache::make_dir(&image)?;
     let image = image.join("vmlinux.image");
     strip(&build.join("vmlinux"), &image, tools)?;
     say(&format!("using the kernel in {}", build.display()));
-    describe(build, source, image)
+    describe(build, source, image, variant)
 }
 
 /// Why a build is of no use, in one sentence, before anything is compiled.
-fn check_finished(build: &Path, tools: &Toolchain) -> Result<()> {
+fn check_finished(build: &Path, tools: &Toolchain, variant: Variant) -> Result<()> {
     if !build.is_dir() {
         bail!("not a directory");
     }
@@ -285,7 +403,10 @@ fn check_finished(build: &Path, tools: &Toolchain) -> Result<()> {
             bail!("not a finished kernel build ({file} is missing): build it first");
         }
     }
-    if !config.is_set("PVH") {
+    if (variant == Variant::UserMode) != config.is_set("UML") {
+        bail!("ENGINE=uml takes a build with ARCH=um, and nothing else does");
+    }
+    if variant != Variant::UserMode && !config.is_set("PVH") {
         bail!("built without CONFIG_PVH, by which QEMU boots vmlinux: set it and build again");
     }
     Ok(())
@@ -358,7 +479,7 @@ mod tests {
     fn a_complete_build_is_accepted() {
         let dir = tempfile::tempdir().unwrap();
         finished_build(dir.path());
-        check_finished(dir.path(), &tools()).unwrap();
+        check_finished(dir.path(), &tools(), Variant::Plain).unwrap();
     }
 
     #[test]
@@ -388,7 +509,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             finished_build(dir.path());
             spoil(dir.path());
-            let error = check_finished(dir.path(), &tools()).unwrap_err().to_string();
+            let error =
+                check_finished(dir.path(), &tools(), Variant::Plain).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
     }
@@ -412,7 +534,7 @@ mod tests {
             let mut tools = tools();
             tools.versions.rustc = rustc.into();
             tools.versions.cc = cc.into();
-            let error = check_finished(dir.path(), &tools).unwrap_err().to_string();
+            let error = check_finished(dir.path(), &tools, Variant::Plain).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
     }
@@ -459,5 +581,71 @@ mod tests {
         ] {
             assert_eq!(dir.path().join(file).exists(), kept, "{file}");
         }
+    }
+
+    /// A build in a cache, named as `name` names its configuration.
+    fn cached(cache: &Cache, fragment: &str, whole: bool) -> PathBuf {
+        let dir = cache.path(&name_of(fragment));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join(FRAGMENT), fragment).unwrap();
+        if whole {
+            fs::write(dir.join(cache::STAMP), "whole\n").unwrap();
+        }
+        dir
+    }
+
+    fn name_of(fragment: &str) -> String {
+        format!("kernel/7.3.4-{}", cache::key([fragment]))
+    }
+
+    #[test]
+    fn a_build_starts_from_the_most_similar_finished_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned());
+        let wanted = "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\n";
+        assert_eq!(similar(&cache, wanted, name_of), None, "there is no cache yet");
+        let far = cached(&cache, "CONFIG_A=y\n", true);
+        assert_eq!(similar(&cache, wanted, name_of), Some(far.clone()));
+        let near = cached(&cache, "CONFIG_A=y\nCONFIG_B=y\n", true);
+        cached(&cache, "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=n\n", false);
+        assert_eq!(
+            similar(&cache, wanted, name_of),
+            Some(near.clone()),
+            "half-finished ones are not used"
+        );
+        let other_tools = |fragment: &str| format!("{}-gcc", name_of(fragment));
+        assert_eq!(similar(&cache, wanted, other_tools), None);
+
+        let equal = cached(&cache, "CONFIG_A=y\nCONFIG_C=y\n", true);
+        let time = |dir: &Path, time| {
+            let file = fs::File::options().write(true).open(dir.join(FRAGMENT)).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        time(&equal, SystemTime::UNIX_EPOCH);
+        assert_eq!(similar(&cache, wanted, name_of), Some(near.clone()), "the newer of two");
+        time(&near, SystemTime::UNIX_EPOCH);
+        time(&equal, SystemTime::now());
+        assert_eq!(similar(&cache, wanted, name_of), Some(equal));
+    }
+
+    #[test]
+    fn a_copy_is_not_finished_and_keeps_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let (seed, new) = (dir.path().join("seed"), dir.path().join("new"));
+        for folder in [&seed.join("net"), &new] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", ".config", "net/a.o"] {
+            fs::write(seed.join(name), name).unwrap();
+        }
+        let object = fs::File::options().write(true).open(seed.join("net/a.o")).unwrap();
+        object.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        copy(&seed, &new).unwrap();
+        for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image"] {
+            assert!(!new.join(name).exists(), "{name}");
+        }
+        assert!(new.join(".config").exists());
+        let copied = new.join("net/a.o").metadata().unwrap().modified().unwrap();
+        assert_eq!(copied, SystemTime::UNIX_EPOCH);
     }
 }

@@ -52,7 +52,7 @@ const fn p(kind: &'static str, text: &'static str, end: End) -> Pattern {
 }
 
 /// The more telling first: a report that fits several is named by the first.
-const PATTERNS: [Pattern; 55] = [
+const PATTERNS: [Pattern; 56] = [
     p("panic", "Kernel panic - not syncing", End::Trace),
     p("kasan", "BUG: KASAN:", End::Rule),
     p("kcsan", "BUG: KCSAN:", End::Rule),
@@ -96,6 +96,7 @@ const PATTERNS: [Pattern; 55] = [
     p("reference-leak", "leaked reference", End::Stack),
     p("reference-leak", "*reference already released", End::Stack),
     p("memory-leak", "kmemleak: ", End::Line),
+    p("memory-leak", "unreferenced object", End::Stack),
     p("out-of-memory", "Out of memory:", End::Line),
     p("out-of-memory", "Memory cgroup out of memory:", End::Line),
     p("slab", "BUG ", End::Stack),
@@ -147,7 +148,9 @@ fn fits(pattern: &Pattern, message: &str) -> bool {
     // Each of these also introduces something harmless.
     let really = match pattern.kind {
         "hung-task" => message.contains("blocked"),
-        "memory-leak" => message.contains("suspected memory leak"),
+        "memory-leak" => {
+            message.contains("suspected memory leak") || message.starts_with("unreferenced object")
+        }
         "reference-leak" => !message.contains("memory allocation failure"),
         _ => true,
     };
@@ -399,6 +402,7 @@ mod tests {
     #[test]
     fn every_kind_of_report_is_found() {
         let cases = [
+            ("memory-leak", "unreferenced object 0xffff888103a5c0c0 (size 64):"),
             ("kasan", "BUG: KASAN: slab-use-after-free in rnetns_exit+0x1f/0x90 [rnetns]"),
             ("kcsan", "BUG: KCSAN: data-race in a+0x1/0x2 / b+0x3/0x4"),
             ("kfence", "BUG: KFENCE: use-after-free read in a+0x1/0x2"),

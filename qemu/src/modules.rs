@@ -21,7 +21,7 @@ const BUILT_FOR: &str = ".lab-kernel";
 
 /// Builds every module; gives the `.ko` files.
 pub fn build(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<Vec<PathBuf>> {
-    let out = lab.target.join("modules");
+    let out = lab.target.join(format!("modules{}", kernel.variant.suffix()));
     for_this_kernel(&out, kernel)?;
     let step =
         Step::start(&format!("building modules for Linux {}", kernel.release), Unit::None, 0);
@@ -36,6 +36,7 @@ pub fn make(lab: &Lab, kernel: &Kernel, tools: &Toolchain, out: &Path) -> Comman
     let mut make = tools.make();
     make.arg("-C").arg(&kernel.build);
     make.arg(format!("M={}", lab.root.display())).arg(format!("MO={}", out.display()));
+    make.args(kernel.variant.make_args()).args(kernel.variant.module_args());
     make
 }
 
@@ -74,6 +75,7 @@ fn parse_order(order: &str, out: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Variant;
 
     #[test]
     fn modules_are_those_that_kbuild_lists() {
@@ -93,6 +95,7 @@ mod tests {
             vmlinux: PathBuf::new(),
             release: "7.3.4".into(),
             debug: false,
+            variant: Variant::Plain,
             build,
         };
         let out = dir.path().join("out");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::guest::{self, Guest};
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, Variant};
 use crate::lab::Lab;
 use crate::modules;
 use crate::packages;
@@ -34,12 +34,12 @@ pub struct Built {
 }
 
 /// Installs what is missing, finds the tools, and builds the kernel.
-pub fn base(lab: &Lab, phases: &mut Phases) -> Result<Base> {
+pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Base> {
     let tools = phases.time("tools", || {
         packages::ensure(lab)?;
         Toolchain::find(lab)
     })?;
-    let kernel = phases.time("kernel", || kernel::prepare(lab, &tools))?;
+    let kernel = phases.time("kernel", || kernel::prepare(lab, &tools, variant))?;
     Ok(Base { tools, kernel })
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The virtual machine: QEMU's command line, its process, and what comes out of
-//! it.
+//! it. User Mode Linux is a machine like the others, but that the kernel itself is
+//! the program.
 //!
 //! QEMU gets connected sockets instead of paths to listen on: nothing to clean
 //! up, nothing that others can connect to, and an end of file the moment QEMU is
@@ -25,6 +26,10 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use crate::accel::{Engine, QEMU};
 use crate::interrupt::{self, Running};
 use crate::process;
+
+/// The most memory, in MiB, with which modules in User Mode Linux can reach the
+/// kernel: they lie behind the memory, and both below 2 GiB.
+const USER_MODE_MEMORY: u32 = 448;
 
 /// What QEMU makes.
 #[derive(Debug, Clone)]
@@ -85,7 +90,11 @@ pub fn start(machine: &Machine, log: &Path, stderr: &Path) -> Result<Vm> {
         if machine.terminal { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
     let ends = Ends { log: log_end, port, terminal };
 
-    let mut command = command(machine, &ends);
+    let mut command = if machine.engine == Engine::UserMode {
+        user_mode(machine, &ends)
+    } else {
+        command(machine, &ends)
+    };
     process::announce(&command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
     tie(&mut command, &ends);
@@ -140,6 +149,21 @@ fn command(machine: &Machine, ends: &Ends) -> Command {
     command
 }
 
+/// The kernel as a program. `seccomp=on`: more than one processor needs it. No channel but the
+/// kernel log and PID 1's line; a memory file in memory.
+fn user_mode(machine: &Machine, ends: &Ends) -> Command {
+    let mut command = Command::new(&machine.image);
+    let memory = machine.memory_mb.min(USER_MODE_MEMORY);
+    command.arg(format!("mem={memory}M")).args(["ncpus=2", "seccomp=on"]);
+    command.arg(format!("initrd={}", machine.initrd.display()));
+    command.args(["con=null", "ssl=null", "console=tty0"]);
+    command.arg(format!("con0=null,fd:{}", ends.log.as_raw_fd()));
+    let port = ends.port.as_raw_fd();
+    command.arg(format!("ssl0=fd:{port},fd:{port}"));
+    command.args(["ignore_loglevel", "printk.devkmsg=on", "panic=-1"]);
+    command
+}
+
 /// q35 has PCI Express, so virtio devices are modern ones. Two processors, since
 /// most races need two and most machines have them. `max` under TCG: all that it
 /// can translate, where the default processor is one of 2003.
@@ -147,7 +171,7 @@ fn processor(command: &mut Command, machine: &Machine) {
     let (accel, cpu, number) = match machine.engine {
         Engine::Kvm => ("kvm", "host", "2"),
         Engine::Tcg => ("tcg,thread=multi", "max", "2"),
-        Engine::Counting => ("tcg,thread=single", "max", "1"),
+        Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
     };
     command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", number]);
     if machine.engine == Engine::Counting {
@@ -316,6 +340,16 @@ mod tests {
         let counting = arguments(&machine(Engine::Counting, false));
         assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
         assert!(arguments(&machine(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
+    }
+
+    #[test]
+    fn a_kernel_in_user_mode_is_the_program_itself() {
+        let (_a, log) = pair().unwrap();
+        let (_b, port) = pair().unwrap();
+        let machine = machine(Engine::UserMode, false);
+        let line = process::display(&user_mode(&machine, &Ends { log, port, terminal: None }));
+        assert!(line.starts_with("/k/vmlinux mem=448M ncpus=2 seccomp=on"), "{line}");
+        assert!(line.contains("initrd=/t/initrd") && line.contains("con0=null,fd:"), "{line}");
     }
 
     fn log_of(file: File, bytes: &[u8]) -> Vec<String> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use lab::accel::{Engine, Verdict as Accel};
 use lab::job::{Budget, Job, Test, Work};
-use lab::kernel::Kernel;
+use lab::kernel::{Kernel, Variant};
 use lab::ktap::Verdict;
 use lab::outcome::Outcome;
 use lab::phases::Phases;
@@ -47,14 +47,23 @@ fn bench() -> Option<Bench> {
         return None;
     };
     let build = vmlinux.parent().unwrap().to_owned();
-    let kernel =
-        Kernel { source: build.clone(), build, image, vmlinux, release: "?".into(), debug: false };
+    let kernel = Kernel {
+        source: build.clone(),
+        build,
+        image,
+        vmlinux,
+        release: "?".into(),
+        debug: false,
+        variant: Variant::Plain,
+    };
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tests")).unwrap();
     let job = Job {
         work: Work::Tests { tests: Vec::new(), repeat: NonZeroU32::MIN },
         modules: Vec::new(),
         load: Vec::new(),
+        keep_loaded: false,
+        env: Vec::new(),
         init,
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),

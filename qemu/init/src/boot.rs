@@ -59,10 +59,18 @@ pub fn loopback_up() -> Result<()> {
     if result < 0 { Err(io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
+/// Whether the kernel is a program of the host, User Mode Linux, and not in a virtual machine.
+pub fn user_mode() -> bool {
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    processor.lines().any(|line| line.starts_with("vendor_id") && line.ends_with("User Mode Linux"))
+}
+
 /// The end. Nothing to sync: all that is written is in memory. QEMU runs with
-/// `-no-reboot`, so a restart ends it, without ACPI having to be asked.
+/// `-no-reboot`, so a restart ends it, without ACPI having to be asked; a kernel
+/// in user mode would start itself again.
 pub fn power_off() -> ! {
-    if let Err(error) = reboot(RebootCommand::Restart) {
+    let how = if user_mode() { RebootCommand::PowerOff } else { RebootCommand::Restart };
+    if let Err(error) = reboot(how) {
         panic!("switch off: {error}");
     }
     loop {

@@ -6,6 +6,7 @@
 mod boot;
 mod child;
 mod kmsg;
+mod leaks;
 mod leftovers;
 mod modules;
 mod mounts;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use lab_init::protocol::{HOST_TAG, LAB_DIR};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 
+use crate::boot;
 use crate::port::Port;
 
 /// One line of a table.
@@ -57,7 +58,11 @@ pub fn kernel_filesystems() -> Result<()> {
 /// the lab's own files are in it as well.
 pub fn host_root(port: &mut Port) -> Result<()> {
     make_dirs(&["/host", "/layer", "/new"])?;
-    bind(HOST_TAG, "/host", "9p", MountFlags::RDONLY, HOST_OPTIONS)?;
+    if boot::user_mode() {
+        bind(HOST_TAG, "/host", "hostfs", MountFlags::RDONLY, "/")?;
+    } else {
+        bind(HOST_TAG, "/host", "9p", MountFlags::RDONLY, HOST_OPTIONS)?;
+    }
     bind("layer", "/layer", "tmpfs", MountFlags::empty(), "mode=0755")?;
     make_dirs(&["/layer/upper", "/layer/work"])?;
     bind("root", "/new", "overlay", MountFlags::empty(), LAYERS)?;

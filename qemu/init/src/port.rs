@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use lab_init::protocol::{Event, Frame, PORT};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use crate::boot;
+
+/// What User Mode Linux has instead: a serial line.
+const SERIAL: &str = "/dev/ttyS0";
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -21,6 +27,9 @@ pub struct Port(File);
 impl Port {
     /// Waits for the port with the right name and opens it.
     pub fn open() -> Result<Port> {
+        if boot::user_mode() {
+            return serial();
+        }
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(path) = find() {
@@ -54,6 +63,16 @@ impl Port {
     pub fn note(&mut self, text: String) {
         self.event(&Event::Note(text));
     }
+}
+
+/// Bytes are to pass a terminal as they are.
+fn serial() -> Result<Port> {
+    let line = File::options().read(true).write(true).open(SERIAL);
+    let line = line.with_context(|| format!("open {SERIAL}"))?;
+    let mut settings = tcgetattr(&line).with_context(|| format!("ask about {SERIAL}"))?;
+    settings.make_raw();
+    tcsetattr(&line, OptionalActions::Now, &settings).with_context(|| format!("set {SERIAL}"))?;
+    Ok(Port(line))
 }
 
 fn find() -> Option<PathBuf> {

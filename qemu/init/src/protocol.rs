@@ -40,6 +40,8 @@ pub struct Job {
     /// File names in [`MODULES_DIR`] that are loaded first, in this order. For
     /// tests they are loaded and unloaded again, to see that they can be.
     pub load: Vec<String>,
+    /// Whether they stay loaded while tests run.
+    pub keep_loaded: bool,
     /// Current directory of a command or a shell.
     pub directory: String,
     /// Variables for all programs.
@@ -266,6 +268,7 @@ mod tests {
         let job = Job {
             work: Work::Shell(Size { rows: 24, columns: 80 }),
             load: vec!["rnetns.ko".into()],
+            keep_loaded: false,
             directory: "/src".into(),
             env: vec![("TERM".into(), "xterm".into())],
             settle_ms: 5000,

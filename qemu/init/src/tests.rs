@@ -12,11 +12,16 @@ use lab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, 
 use crate::child::{Program, reap_orphans};
 use crate::leftovers::{self, Before, Found};
 use crate::port::Port;
-use crate::{kmsg, modules};
+use crate::{kmsg, leaks, modules};
 
 /// Runs them all.
 pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
-    try_modules(&job.load, port);
+    if job.keep_loaded {
+        modules::load_all(&job.load, port);
+    } else {
+        try_modules(&job.load, port);
+    }
+    leaks::forget(port);
     let settle = Duration::from_millis(job.settle_ms);
     for (index, test) in tests.iter().enumerate() {
         let before = Before::look();
@@ -38,6 +43,7 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
             anyhow::bail!("{} is stuck in the kernel", test.name);
         }
     }
+    leaks::look(port);
     Ok(())
 }
 

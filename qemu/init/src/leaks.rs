@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! kmemleak's word on what the tests lost, where the kernel has it. It goes into
+//! the kernel log, where the lab looks for reports.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use lab_init::protocol::{LOG_BEGIN, LOG_END};
+
+use crate::kmsg;
+use crate::port::Port;
+
+const FILE: &str = "/sys/kernel/debug/kmemleak";
+/// As the lab shows it.
+const NAME: &str = "kmemleak";
+/// What is younger is no leak to kmemleak: somebody may still be about to store
+/// its address.
+const OLD_ENOUGH: Duration = Duration::from_secs(6);
+/// What is printed of it: nobody reads more, and the log's buffer is small.
+const MOST_LINES: usize = 400;
+
+/// What was lost before the tests is not theirs.
+pub fn forget(port: &mut Port) {
+    if scan(port) {
+        tell(port, "clear");
+    }
+}
+
+/// Looks for what was lost since. Twice: an object counts when its content did not
+/// change from one scan to the next.
+pub fn look(port: &mut Port) {
+    if !Path::new(FILE).exists() {
+        return;
+    }
+    kmsg::write(&format!("{LOG_BEGIN}{NAME}"));
+    std::thread::sleep(OLD_ENOUGH);
+    if scan(port) && scan(port) {
+        match fs::read_to_string(FILE) {
+            Ok(text) => text.lines().take(MOST_LINES).for_each(kmsg::write),
+            Err(error) => port.note(format!("read {FILE}: {error}")),
+        }
+    }
+    kmsg::write(&format!("{LOG_END}{NAME}"));
+}
+
+fn scan(port: &mut Port) -> bool {
+    Path::new(FILE).exists() && tell(port, "scan")
+}
+
+fn tell(port: &mut Port, word: &str) -> bool {
+    let told = fs::write(FILE, word);
+    if let Err(error) = &told {
+        port.note(format!("write {word} to {FILE}: {error}"));
+    }
+    told.is_ok()
+}
