@@ -19,7 +19,7 @@ ifeq ($(shell command -v $(CARGO)),)
 $(error cargo is not installed: get a Rust toolchain with rustup (see README.md), then type make again)
 endif
 
-.PHONY: all test test-debug selftests-net shell run bench kernel doctor lint rust-analyzer clean distclean help
+.PHONY: all test test-debug selftests-net shell run bench kernel doctor lint netlink rust-analyzer clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -51,6 +51,9 @@ doctor: ## each tool: found, needed, how to get it; fails when a build cannot su
 
 lint: ## format and lint checks of host and kernel code
 	@$(LAB) lint
+
+netlink: ## generate the C code of the netlink specification anew
+	@$(LAB) netlink
 
 rust-analyzer: ## write rust-project.json for an editor
 	@$(LAB) rust-analyzer

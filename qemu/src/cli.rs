@@ -117,6 +117,8 @@ pub enum Action {
         #[arg(value_enum)]
         variant: Option<Variant>,
     },
+    /// Generate the C code of the netlink specification anew.
+    Netlink,
     /// Each tool: found, needed, how to get it.
     Doctor,
     /// Format and lint checks of host and kernel code.

@@ -25,6 +25,7 @@ use crate::ktap;
 use crate::lab::Lab;
 use crate::lint;
 use crate::modules;
+use crate::netlink;
 use crate::outcome::Outcome;
 use crate::packages::{self, Rights};
 use crate::phases::Phases;
@@ -75,6 +76,11 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             };
             let base = pipeline::base(lab, variant, &mut Phases::default())?;
             say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
+            Ok(0)
+        }
+        Action::Netlink => {
+            let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
+            netlink::generate(lab, &base.kernel)?;
             Ok(0)
         }
         Action::Doctor => diagnose(lab, engine),
@@ -153,13 +159,6 @@ impl Command<'_> {
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
         let list = selftests_net::List::load(&self.lab.root)?;
-        let machine = Machine::this();
-        let checks: Vec<_> =
-            list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
-        let missing = doctor::missing_packages(&checks);
-        if !missing.is_empty() {
-            say(&format!("some tests will skip; to run them:\n  {}", packages::by_hand(&missing)));
-        }
         self.compare(&base, &built, &list, &list.choose(names), &mut checked)?;
         println!("{}", checked.tally);
         Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
@@ -174,6 +173,14 @@ impl Command<'_> {
         tests: &[job::Test],
         checked: &mut Checked,
     ) -> Result<()> {
+        let machine = Machine::this();
+        let checks: Vec<_> =
+            list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
+        let missing = doctor::missing_packages(&checks);
+        if !missing.is_empty() {
+            let get = packages::by_hand(&missing);
+            say(&format!("some of the kernel's tests may skip; to run them:\n  {get}"));
+        }
         let prepared = selftests_net::prepare(self.lab, list, &base.kernel, &base.tools)?;
         prepared.notes.iter().for_each(|note| say(&format!("note: {note}")));
         let accel = accel::choose(self.engine, &self.lab.cache)?;
@@ -256,6 +263,7 @@ impl Command<'_> {
             load: load.iter().map(|name| (*name).to_owned()).collect(),
             keep_loaded: false,
             init: built.guest.init.clone(),
+            tools: built.guest.tools.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
             env: Vec::new(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The programs that run in the guest: its init, and the selftests in Rust.
+//! The programs that run in the guest: its init, the selftests in Rust, and rnetnsctl.
 //!
 //! They are linked statically, since the guest has no C library of its own.
 
@@ -19,6 +19,8 @@ use crate::toolchain::Toolchain;
 const INIT: &str = "lab-init";
 /// The package with the selftests that are written in Rust.
 const SELFTESTS: &str = "rnetns-selftests";
+/// The package with the tool that the module's users have.
+const TOOL: &str = "rnetnsctl";
 
 /// Statically linked programs.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Guest {
     pub init: PathBuf,
     /// Programs of `selftests/src/bin/`.
     pub selftests: Vec<PathBuf>,
+    /// What a user types.
+    pub tools: Vec<PathBuf>,
 }
 
 /// Builds them all; nothing happens when nothing changed.
@@ -35,6 +39,9 @@ pub fn build(lab: &Lab, tools: &Toolchain) -> Result<Guest> {
     let mut packages = vec![INIT];
     if lab.root.join("selftests/Cargo.toml").is_file() {
         packages.push(SELFTESTS);
+    }
+    if lab.root.join("tools/rnetnsctl/Cargo.toml").is_file() {
+        packages.push(TOOL);
     }
     let log = lab.log("guest");
     let mut messages = Vec::new();
@@ -49,7 +56,7 @@ pub fn build(lab: &Lab, tools: &Toolchain) -> Result<Guest> {
         mine.map(|(_, path)| path.clone()).collect()
     };
     let Some(init) = of(INIT).pop() else { bail!("cargo built no {INIT}, see {}", log.display()) };
-    Ok(Guest { init, selftests: of(SELFTESTS) })
+    Ok(Guest { init, selftests: of(SELFTESTS), tools: of(TOOL) })
 }
 
 fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> std::process::Command {
@@ -82,6 +89,7 @@ fn executables(messages: &[String]) -> Vec<(String, PathBuf)> {
             let package = match manifest.parent()?.file_name()?.to_str()? {
                 "init" => INIT,
                 "selftests" => SELFTESTS,
+                "rnetnsctl" => TOOL,
                 _ => return None,
             };
             Some((package.to_owned(), PathBuf::from(path)))
@@ -112,12 +120,16 @@ mod tests {
         let messages = [
             r#"{"reason":"compiler-artifact","manifest_path":"/p/qemu/init/Cargo.toml","executable":"/t/lab-init"}"#,
             r#"{"reason":"compiler-artifact","manifest_path":"/p/selftests/Cargo.toml","executable":"/t/stress"}"#,
+            r#"{"reason":"compiler-artifact","manifest_path":"/p/tools/rnetnsctl/Cargo.toml","executable":"/t/rnetnsctl"}"#,
             r#"{"reason":"compiler-artifact","manifest_path":"/r/libc/Cargo.toml","executable":null}"#,
             "   Compiling libc",
         ]
         .map(str::to_owned);
-        let want =
-            [(INIT.to_owned(), "/t/lab-init".into()), (SELFTESTS.to_owned(), "/t/stress".into())];
+        let want = [
+            (INIT.to_owned(), "/t/lab-init".into()),
+            (SELFTESTS.to_owned(), "/t/stress".into()),
+            (TOOL.to_owned(), "/t/rnetnsctl".into()),
+        ];
         assert_eq!(executables(&messages), want);
     }
 

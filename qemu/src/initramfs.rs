@@ -14,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use cpio::newc;
-use lab_init::protocol::{JOB_FILE, MODULES_DIR, SELFTESTS_DIR};
+use lab_init::protocol::{JOB_FILE, MODULES_DIR, SELFTESTS_DIR, TOOLS_DIR};
 
 use crate::job::Job;
 
@@ -37,13 +37,16 @@ fn fill(
     job: &Job,
     guest: &lab_init::protocol::Job,
 ) -> Result<()> {
-    for dir in ["lab", "lab/modules", "lab/selftests"] {
+    for dir in ["lab", "lab/modules", "lab/selftests", "lab/tools"] {
         archive.add(dir, DIRECTORY, &[])?;
     }
     archive.add("init", REGULAR | 0o755, &read(&job.init)?)?;
     archive.add(inside(JOB_FILE), REGULAR | 0o644, &serde_json::to_vec(guest)?)?;
     for module in &job.modules {
         archive.add_path(&format!("{}/{}", inside(MODULES_DIR), name(module)), module)?;
+    }
+    for tool in &job.tools {
+        archive.add_path(&format!("{}/{}", inside(TOOLS_DIR), name(tool)), tool)?;
     }
     for path in &job.selftests {
         if path.is_dir() {
@@ -166,6 +169,7 @@ mod tests {
             keep_loaded: false,
             init: make(dir, "lab-init", 0o755),
             selftests: vec![folder, make(dir, "built/churn", 0o755)],
+            tools: vec![make(dir, "built/tool", 0o755)],
             directory: "/".into(),
             env: Vec::new(),
             memory_mb: 1024,
@@ -197,6 +201,8 @@ mod tests {
             "lab/selftests/lib",
             "lab/selftests/lib/b.sh",
             "lab/selftests/link.sh",
+            "lab/tools",
+            "lab/tools/tool",
         ];
         assert_eq!(names, want);
         assert_eq!(found["init"], (0o100_755, b"lab-init".to_vec()));

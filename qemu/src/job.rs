@@ -30,6 +30,8 @@ pub struct Job {
     pub init: PathBuf,
     /// Files for the guest's `/lab/selftests`: the folder, and built programs.
     pub selftests: Vec<PathBuf>,
+    /// Programs for the guest's PATH.
+    pub tools: Vec<PathBuf>,
     /// Where a command or a shell starts.
     pub directory: PathBuf,
     /// Variables for the guest's programs.

@@ -12,6 +12,7 @@ use crate::disk;
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::modules;
+use crate::netlink;
 use crate::pipeline::Built;
 use crate::process;
 use crate::progress::{Step, Unit};
@@ -60,6 +61,7 @@ pub fn kernel(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Vec<Verdict> {
     let verdicts = vec![
         Verdict::of("rustfmt (kernel)", rustfmt(lab, kernel, tools)),
         Verdict::of("clippy (kernel)", clippy(lab, kernel, tools)),
+        Verdict::of("netlink code is generated", netlink::check(lab, kernel)),
     ];
     step.finish();
     verdicts

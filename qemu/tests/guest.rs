@@ -65,6 +65,7 @@ fn bench() -> Option<Bench> {
         keep_loaded: false,
         env: Vec::new(),
         init,
+        tools: Vec::new(),
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),
         memory_mb: 512,

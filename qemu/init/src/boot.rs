@@ -13,7 +13,7 @@ use rustix::system::{RebootCommand, reboot, uname};
 
 /// What every program in the guest starts with.
 const ENVIRONMENT: [(&str, &str); 6] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("PATH", "/lab/tools:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/root"),
     ("LC_ALL", "C"),
     ("TERM", "dumb"),

@@ -24,6 +24,8 @@ pub const JOB_FILE: &str = "/lab/job.json";
 pub const MODULES_DIR: &str = "/lab/modules";
 /// The selftests, and their current directory.
 pub const SELFTESTS_DIR: &str = "/lab/selftests";
+/// Programs that commands and tests find by their name.
+pub const TOOLS_DIR: &str = "/lab/tools";
 /// What the guest writes into the kernel log before and after a test's name, so
 /// that a kernel message can be told to belong to it.
 pub const LOG_BEGIN: &str = "lab-init: begin ";
