@@ -29,6 +29,7 @@
 #include <net/ip6_route.h>
 
 #include "../rnetns/netlink/rnetns_netlink_gen.h"
+#include "../rnetns/trace.h"
 
 /* `bindgen` cannot evaluate these macros. */
 const u16 RUST_CONST_HELPER_IPSKB_DOREDIRECT = IPSKB_DOREDIRECT;

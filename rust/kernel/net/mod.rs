@@ -26,6 +26,7 @@
 //! | [`rtnl`] | the RTNL mutex |
 //! | [`spinlock_bh`] | spinlocks that packets take as well |
 //! | [`tagged_table`] | a hash table that namespaces share |
+//! | [`tracepoint`] | `struct tracepoint`: tracepoints that are safe to call |
 
 pub mod deferred;
 pub mod dev_lookup;
@@ -48,6 +49,7 @@ pub mod sk_buff;
 pub mod sock;
 pub mod spinlock_bh;
 pub mod tagged_table;
+pub mod tracepoint;
 pub mod xmit;
 
 pub use self::namespace::{

@@ -30,7 +30,8 @@ use super::{
         Stat,
         STATS, //
     },
-    tables, //
+    tables,
+    trace, //
 };
 use crate::{
     net::{
@@ -100,6 +101,8 @@ pub(crate) trait Family<const N: usize> {
     fn published(cache: &Cache) -> &Published;
     /// What changes are made to.
     fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, N>;
+    /// The key that the table has in this form.
+    fn key(words: &[u32; N]) -> Key;
 }
 
 /// IPv4.
@@ -121,6 +124,10 @@ impl Family<WORDS4> for Inet4 {
     fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, WORDS4> {
         &mut owners.v4
     }
+
+    fn key(words: &[u32; WORDS4]) -> Key {
+        Key::V4(Key4::from_words(words))
+    }
 }
 
 impl Family<WORDS6> for Inet6 {
@@ -137,12 +144,18 @@ impl Family<WORDS6> for Inet6 {
     fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, WORDS6> {
         &mut owners.v6
     }
+
+    fn key(words: &[u32; WORDS6]) -> Key {
+        Key::V6(Key6::from_words(words))
+    }
 }
 
 /// The entries of the namespace.
 pub(crate) struct Owners {
     v4: Owner<OwnedDst, WORDS4>,
     v6: Owner<OwnedDst, WORDS6>,
+    /// The inode number of the namespace, to name it.
+    netns: u32,
 }
 
 impl Owners {
@@ -161,10 +174,19 @@ impl Owners {
         self.v4.reap_one() || self.v6.reap_one()
     }
 
+    /// Takes out an old entry of this family. Says whether there was one.
+    fn evict_own<F: Family<N>, const N: usize>(&mut self) -> bool {
+        let Some(words) = F::owner(self).evict() else {
+            return false;
+        };
+        trace::evict(self.netns, || F::key(&words));
+        true
+    }
+
     /// Takes out an old entry: of the family that wants the place, or else of the other. Says
     /// whether there was one.
     fn evict<F: Family<N>, const N: usize>(&mut self) -> bool {
-        F::owner(self).evict() || self.v4.evict() || self.v6.evict()
+        self.evict_own::<F, N>() || self.evict_own::<Inet4, _>() || self.evict_own::<Inet6, _>()
     }
 
     /// Makes all entries unfindable. Returns how many those were.
@@ -225,9 +247,9 @@ impl pernet::Operations for PernetCache {
         support::is_supported(net)
     }
 
-    fn init(_net: &Namespace) -> impl PinInit<Deferred<Cache>, Error> {
+    fn init(net: &Namespace) -> impl PinInit<Deferred<Cache>, Error> {
         Deferred::new(
-            Cache::new(),
+            Cache::new(net.inum()),
             kernel::static_lock_class!(),
             kernel::static_lock_class!(),
         )
@@ -296,14 +318,15 @@ pub(crate) struct Place {
 }
 
 impl Cache {
-    fn new() -> impl PinInit<Self, Error> {
-        pin_init::pin_init_scope(|| {
+    fn new(netns: u32) -> impl PinInit<Self, Error> {
+        pin_init::pin_init_scope(move || {
             let tables = tables::get()?;
             let sizes = tables.sizes;
             let counters = Counters::new()?;
             let owners = Owners {
                 v4: Owner::new(tables.v4.clone())?,
                 v6: Owner::new(tables.v6.clone())?,
+                netns,
             };
             let mut owned = Owned {
                 owners: KBox::new(owners, GFP_KERNEL)?,
@@ -413,7 +436,7 @@ impl Cache {
         let table = F::table(this);
         if table.entries() >= table.limit() && !F::owner(owners).reap_one() {
             // The table is full: only for an entry of our own there is place.
-            evicted += u64::from(F::owner(owners).evict());
+            evicted += u64::from(owners.evict_own::<F, N>());
         }
         match F::owner(owners).insert(tag, key, dst, cookie) {
             Ok(true) => counters.count(Stat::Inserts),

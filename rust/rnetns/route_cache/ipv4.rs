@@ -7,11 +7,13 @@ use kernel::sync::rcu;
 use super::{
     cache::{
         Cache,
+        Family,
         Inet4,
         Lookup, //
     },
     key::Key4,
-    stats::Stat, //
+    stats::Stat,
+    trace, //
 };
 use crate::net::{
     dst::Dst,
@@ -64,10 +66,12 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
+                trace::hit(net.inum(), || Inet4::key(&key), dst, guard);
                 packet.set_dst_noref(dst);
             }
         }
         Lookup::Miss(ticket) => {
+            trace::miss(net.inum(), || Inet4::key(&key));
             if !may_ask(net, &in_dev) {
                 cache.count(Stat::Uncacheable);
                 return None;

@@ -7,11 +7,13 @@ use kernel::sync::rcu;
 use super::{
     cache::{
         Cache,
+        Family,
         Inet6,
         Lookup, //
     },
     key::Key6,
-    stats::Stat, //
+    stats::Stat,
+    trace, //
 };
 use crate::net::{
     dst::Dst,
@@ -61,10 +63,12 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
+                trace::hit(net.inum(), || Inet6::key(&key), dst, guard);
                 packet.set_dst_noref(dst);
             }
         }
         Lookup::Miss(ticket) => {
+            trace::miss(net.inum(), || Inet6::key(&key));
             // What else they ask for is not part of the key.
             if net.rules6_look_into_packets() {
                 cache.count(Stat::Uncacheable);

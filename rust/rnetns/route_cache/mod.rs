@@ -15,6 +15,7 @@
 //! | [`stats`] | what is counted |
 //! | [`hooks`], [`ipv4`], [`ipv6`] | the hooks on packets |
 //! | [`devices`] | what happens when devices change or go |
+//! | [`trace`] | tracepoints: hits, misses and evictions as they happen |
 //!
 //! # How a change is noticed
 //!
@@ -54,6 +55,7 @@ mod ipv6;
 pub(crate) mod key;
 pub(crate) mod stats;
 pub(crate) mod tables;
+mod trace;
 
 use self::{
     cache::PernetCache,

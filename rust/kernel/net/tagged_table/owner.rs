@@ -230,20 +230,22 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     }
 
     /// Takes out the oldest entry that was not used since it was put in or renewed; entries that
-    /// were are renewed, up to a limit. Says whether there was one.
-    pub fn evict(&mut self) -> bool {
+    /// were are renewed, up to a limit. Returns its key, if there was one.
+    pub fn evict(&mut self) -> Option<[u32; N]> {
         for _ in 0..MAX_SPARED {
             let head = self.live.head;
             if head == NONE {
-                return false;
+                return None;
             }
             if !self.content(head).used {
                 break;
             }
             self.renew(head);
         }
-        self.take_out(self.live.head, false);
-        true
+        let head = self.live.head;
+        let key = self.content(head).key;
+        self.take_out(head, false);
+        Some(key)
     }
 
     /// Takes out entries that were not used for `age` jiffies, and renews those that were; looks at
