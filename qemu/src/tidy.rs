@@ -10,6 +10,9 @@ use anyhow::{Context, Result, bail};
 
 /// The first line of every source file, in its language's comment.
 const SPDX: &str = "SPDX-License-Identifier: GPL-2.0";
+/// What user space includes, and the kernel's netlink tool writes, is under either.
+const SPDX_UAPI: &str =
+    "SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause)";
 
 /// Extensions and names of files that have comments, and so a licence.
 const SOURCES: [&str; 10] =
@@ -35,7 +38,7 @@ const NOT_OURS: [(&str, &str); 7] = [
 pub fn licences(root: &Path) -> Result<()> {
     report(root, |name, text| {
         let source = SOURCES.contains(&name.rsplit('.').next().unwrap_or(name));
-        let head = text.lines().take(2).any(|line| line.contains(SPDX));
+        let head = text.lines().take(2).any(|line| line.contains(SPDX) || line.contains(SPDX_UAPI));
         if source && !head { vec![format!("no `{SPDX}` on top")] } else { Vec::new() }
     })
 }
