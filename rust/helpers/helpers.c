@@ -17,6 +17,7 @@
 #include "mm.c"
 #include "net_namespace.c"
 #include "netdevice.c"
+#include "netfilter.c"
 #include "percpu.c"
 #include "skbuff.c"
 #include "spinlock_bh.c"

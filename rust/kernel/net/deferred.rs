@@ -16,7 +16,7 @@ use kernel::{
 use crate::bindings;
 
 /// What is done later, and with what.
-pub trait Run: Send + Sync {
+pub trait Run: Send + Sync + 'static {
     /// Does it. Process context, may sleep. Returns in how many jiffies it is to be done again, if
     /// it is.
     fn run(&self) -> Option<Jiffies>;

@@ -18,6 +18,7 @@ use kernel::{
 
 use super::{
     net_device::NetDevice,
+    netfilter::Protocol,
     tagged_table::RcuValue, //
 };
 use crate::bindings;
@@ -28,7 +29,7 @@ use crate::bindings;
 ///
 /// The memory is valid while a reference to this type exists, and is part of the structure that
 /// the family of its operations says (`struct rtable`, `struct rt6_info`). The count of references
-/// may be zero: the memory lasts for a grace period after that.
+/// may be zero.
 #[repr(transparent)]
 pub struct Dst(Opaque<bindings::dst_entry>);
 
@@ -96,6 +97,16 @@ impl Dst {
         unsafe { (*(*self.as_raw()).ops).family.into() }
     }
 
+    /// Whether packets of this protocol can have it.
+    #[inline]
+    pub(super) fn is_of(&self, protocol: Protocol) -> bool {
+        let family = match protocol {
+            Protocol::Ipv4 => bindings::AF_INET,
+            Protocol::Ipv6 => bindings::AF_INET6,
+        };
+        self.family() == family
+    }
+
     fn as_rtable(&self) -> Option<NonNull<bindings::rtable>> {
         let rt = NonNull::new(self.as_raw().cast::<bindings::rtable>())?;
         (self.family() == bindings::AF_INET).then_some(rt)
@@ -113,7 +124,7 @@ impl Dst {
         // SAFETY: By the type invariant the structures are valid.
         unsafe {
             if let Some(rt) = self.as_rtable() {
-                (*rt.as_ptr()).rt_flags & bindings::RTCF_LOCAL != 0
+                (&raw const (*rt.as_ptr()).rt_flags).read_volatile() & bindings::RTCF_LOCAL != 0
             } else if let Some(rt) = self.as_rt6_info() {
                 (*rt.as_ptr()).rt6i_flags & bindings::RTF_LOCAL != 0
             } else {
@@ -154,9 +165,10 @@ impl Dst {
         // SAFETY: By the type invariant the structures are valid.
         unsafe {
             if let Some(rt) = self.as_rtable() {
-                (*rt.as_ptr()).rt_flags & bindings::RTCF_REDIRECTED != 0
+                (&raw const (*rt.as_ptr()).rt_flags).read_volatile() & bindings::RTCF_REDIRECTED
+                    != 0
                     || (*rt.as_ptr()).rt_pmtu() != 0
-                    || (*self.as_raw()).expires != 0
+                    || (&raw const (*self.as_raw()).expires).read_volatile() != 0
             } else if let Some(rt) = self.as_rt6_info() {
                 (*rt.as_ptr()).rt6i_flags & bindings::RTF_CACHE != 0
             } else {
@@ -169,7 +181,11 @@ impl Dst {
     /// not know when an exception makes it wrong.
     pub fn is_kept_by_route(&self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the word says on which list it is.
-        unsafe { (*self.as_raw()).rt_uncached_list.is_null() }
+        unsafe {
+            (&raw const (*self.as_raw()).rt_uncached_list)
+                .read_volatile()
+                .is_null()
+        }
     }
 
     /// Whether packets are encapsulated, or handled by something else than routing.
@@ -233,14 +249,13 @@ impl Deref for OwnedDst {
 impl Drop for OwnedDst {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant one reference is ours. May be called from any context; when
-        // it was the last one, the memory is freed after a grace period.
+        // SAFETY: By the type invariant one reference is ours. May be called from any context.
         unsafe { bindings::dst_release(self.0.as_ptr()) };
     }
 }
 
-// SAFETY: The memory lasts until the last reference was dropped, of which this is one, and then for
-// a grace period (`dst_release()` frees by `call_rcu_hurry()`).
+// SAFETY: The memory lasts until the last reference was dropped, of which this is one. (No longer:
+// next hops give up theirs by `dst_release_immediate()`.)
 unsafe impl RcuValue for OwnedDst {
     type Target = Dst;
 

@@ -118,7 +118,11 @@ impl NetDevice {
     pub fn is_l3mdev(&self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the flags are one word.
         let flags = unsafe { bindings::netdev_priv_flags(self.as_raw()) };
-        flags & (bindings::IFF_L3MDEV_MASTER | bindings::IFF_L3MDEV_SLAVE) != 0
+        flags
+            & (bindings::IFF_L3MDEV_MASTER
+                | bindings::IFF_L3MDEV_SLAVE
+                | bindings::IFF_L3MDEV_RX_HANDLER)
+            != 0
     }
 }
 

@@ -37,6 +37,8 @@ impl Event {
             | bindings::netdev_cmd_NETDEV_DOWN
             | bindings::netdev_cmd_NETDEV_CHANGE
             | bindings::netdev_cmd_NETDEV_CHANGEMTU
+            // Rules may name it.
+            | bindings::netdev_cmd_NETDEV_CHANGENAME
             | bindings::netdev_cmd_NETDEV_CHANGEUPPER => Self::Change,
             _ => Self::Other,
         }

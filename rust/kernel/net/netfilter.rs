@@ -99,10 +99,11 @@ pub const LAST: i32 = i32::MAX;
 ///
 /// # Invariants
 ///
-/// `skb` is valid for `'a` and nobody else's, its device is the one that it came in by, and RCU is
+/// `skb` is a packet of `protocol`, valid for `'a` and nobody else's, its device is the one that it came in by, and RCU is
 /// held for `'a`.
 pub struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
+    protocol: Protocol,
     _skb: PhantomData<&'a mut bindings::sk_buff>,
 }
 
@@ -140,6 +141,12 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
         self.skb.as_ptr()
+    }
+
+    /// Which packets the hook is for.
+    #[inline(always)]
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Evidence that RCU is held.
@@ -191,6 +198,25 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Whether the packet is none that came from a wire for this machine to route, or not only that:
+    /// it is [decided](Self::is_decided), was protected by IPsec (`secpath_exists()`), or is one
+    /// that a bridge shows to netfilter (`nf_bridge_in_prerouting()`).
+    #[inline]
+    pub fn is_special(&self) -> bool {
+        self.is_decided() || self.has_special_extensions()
+    }
+
+    #[inline(always)]
+    fn has_special_extensions(&self) -> bool {
+        // SAFETY: By the type invariant the packet is valid.
+        cfg!(CONFIG_SKB_EXTENSIONS)
+            && unsafe {
+                bindings::skb_has_extensions(self.as_raw())
+                    && (bindings::secpath_exists(self.as_raw())
+                        || bindings::nf_bridge_in_prerouting(self.as_raw()))
+            }
+    }
+
     /// The first bytes of the network header. None if the packet does not hold so many in one
     /// piece, which a stack that checked it rules out.
     #[inline(always)]
@@ -239,9 +265,9 @@ impl<'a> Packet<'a> {
 
     /// The destination that the packet has.
     #[inline]
-    pub fn dst(&self) -> Option<&'a Dst> {
+    pub fn dst(&self) -> Option<&Dst> {
         // SAFETY: By the type invariant the packet is valid; a destination that it has is valid
-        // under RCU, with a reference or without.
+        // under RCU, with a reference or without, until the packet is given another.
         unsafe {
             let dst = bindings::skb_dst(self.as_raw());
             (!dst.is_null()).then(|| Dst::from_raw(dst))
@@ -255,11 +281,15 @@ impl<'a> Packet<'a> {
     }
 
     /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
-    /// RCU critical section. It must not have a destination yet; if it has, nothing changes.
+    /// RCU critical section. It must not have a destination yet, and this must be one of its
+    /// protocol; else, nothing changes.
     ///
     /// Wraps `skb_dst_set_noref()`.
     #[inline]
     pub fn set_dst_noref(&mut self, dst: &'a Dst) {
+        if !dst.is_of(self.protocol) {
+            return;
+        }
         // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
         // the destination is valid.
         unsafe {
@@ -418,6 +448,7 @@ unsafe extern "C" fn hook<T: PreRouting>(
     // checked the header before.
     let mut packet = Packet {
         skb,
+        protocol: T::PROTOCOL,
         _skb: PhantomData,
     };
     match T::pre_routing(net, &mut packet) {

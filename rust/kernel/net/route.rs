@@ -8,7 +8,10 @@
 use kernel::prelude::*;
 
 use super::{
-    netfilter::Packet,
+    netfilter::{
+        Packet,
+        Protocol, //
+    },
     Namespace, //
 };
 use crate::bindings;
@@ -38,6 +41,9 @@ impl Packet<'_> {
     /// An error leaves it without one: whoever asks again gets the same. Wraps
     /// `ip_route_input_noref()`.
     pub fn ip_route_input(&mut self) -> Result<Answer> {
+        if self.protocol() != Protocol::Ipv4 {
+            return Err(EINVAL);
+        }
         let header = self.ipv4_header().ok_or(EINVAL)?;
         let before = self.ip_flags();
         // SAFETY: By the type invariant the packet is valid, its network header an IPv4 header, its
@@ -64,7 +70,9 @@ impl Packet<'_> {
     /// Takes back what [`ip_route_input`](Self::ip_route_input) gave.
     pub fn forget_route(&mut self, answer: Answer) {
         self.dst_drop();
-        self.set_ip_flags(answer.before);
+        if self.protocol() == Protocol::Ipv4 {
+            self.set_ip_flags(answer.before);
+        }
     }
 
     /// Asks which way this IPv6 packet goes, and gives it that destination, which may be one that
@@ -72,9 +80,11 @@ impl Packet<'_> {
     ///
     /// Wraps `ip6_route_input()`.
     pub fn ip6_route_input(&mut self) {
-        // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and RCU
-        // held.
-        unsafe { bindings::ip6_route_input(self.as_raw()) };
+        if self.protocol() == Protocol::Ipv6 {
+            // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and
+            // RCU held.
+            unsafe { bindings::ip6_route_input(self.as_raw()) };
+        }
     }
 }
 
@@ -100,6 +110,23 @@ impl Namespace {
             bindings::IPPROTO_UDP => read(all) && read(udp),
             _ => false,
         }
+    }
+
+    /// A number that changes when IPv4 routes, addresses, rules or settings do that decide on them.
+    ///
+    /// As `rt_genid_ipv4()`.
+    #[inline]
+    pub fn rt_genid_ipv4(&self) -> u32 {
+        // SAFETY: By the type invariant the structure is valid; the word is read whole.
+        unsafe { (&raw const (*self.as_raw()).ipv4.rt_genid.counter).read_volatile() as u32 }
+    }
+
+    /// A number that changes when an IPv6 route is added or changed, or its rules are, in whatever
+    /// table: `net->ipv6.fib6_sernum`. It does so after the change.
+    #[inline]
+    pub fn fib6_sernum(&self) -> u32 {
+        // SAFETY: As above.
+        unsafe { (&raw const (*self.as_raw()).ipv6.fib6_sernum.counter).read_volatile() as u32 }
     }
 
     /// Whether policy rules look at more of an IPv4 packet than its addresses, mark and service:

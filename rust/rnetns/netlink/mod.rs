@@ -160,7 +160,8 @@ fn flush_chosen(
     loop {
         let guard = rcu::read_lock();
         let cache = cache_of(request, &guard)?;
-        let (gone, at_end) = cache.flush_some(&mut place, &mut |entry| which(entry, &guard));
+        let (gone, at_end) =
+            Cache::flush_some(cache, &mut place, &mut |entry| which(entry, &guard));
         flushed += gone;
         if at_end {
             return Ok(flushed);

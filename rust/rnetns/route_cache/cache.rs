@@ -5,6 +5,7 @@
 use kernel::{
     prelude::*,
     sync::{
+        barrier,
         rcu,
         Arc, //
     },
@@ -69,6 +70,13 @@ const BUDGET: usize = 256;
 /// quota was lowered comes down to it.
 const MAX_EVICTIONS: usize = 2;
 
+/// How many entries of a namespace, besides those that it has, may wait for a grace period before
+/// their places are free: so few at least, and a quarter of its quota.
+const MIN_DOOMED: u32 = 256;
+
+/// How many of these are freed with each entry that is put in: more than go for it.
+const SETTLED: usize = 4;
+
 /// How soon deferred work that has more to do goes on, in jiffies.
 const SOON: Jiffies = 1;
 
@@ -90,8 +98,12 @@ pub(crate) struct Ready {
     sampled: bool,
 }
 
-/// What an entry must be put in with: that there was no flush since the look-up.
-pub(crate) struct Ticket(Ready);
+/// What an entry must be put in with: that neither a flush nor a change of routes came since the
+/// look-up.
+pub(crate) struct Ticket {
+    ready: Ready,
+    generation: u32,
+}
 
 /// IPv4 or IPv6.
 pub(crate) trait Family<const N: usize> {
@@ -103,6 +115,10 @@ pub(crate) trait Family<const N: usize> {
     fn owner(owners: &mut Owners) -> &mut Owner<OwnedDst, N>;
     /// The key that the table has in this form.
     fn key(words: &[u32; N]) -> Key;
+    /// A number that changes when routes of `net` do.
+    fn generation(net: &Namespace) -> u32;
+    /// Whether a route is still what it was when it was put in with this note.
+    fn is_valid(net: &Namespace, dst: &Dst, note: u32, guard: &rcu::Guard) -> bool;
 }
 
 /// IPv4.
@@ -128,6 +144,17 @@ impl Family<WORDS4> for Inet4 {
     fn key(words: &[u32; WORDS4]) -> Key {
         Key::V4(Key4::from_words(words))
     }
+
+    fn generation(net: &Namespace) -> u32 {
+        net.rt_genid_ipv4()
+    }
+
+    /// The destination has the generation itself. One that its route has given up meanwhile for
+    /// another is not told about exceptions any more.
+    #[inline(always)]
+    fn is_valid(_net: &Namespace, dst: &Dst, _note: u32, guard: &rcu::Guard) -> bool {
+        dst.check(0, guard) && (dst.is_local() || dst.is_kept_by_route())
+    }
 }
 
 impl Family<WORDS6> for Inet6 {
@@ -148,14 +175,24 @@ impl Family<WORDS6> for Inet6 {
     fn key(words: &[u32; WORDS6]) -> Key {
         Key::V6(Key6::from_words(words))
     }
+
+    #[inline(always)]
+    fn generation(net: &Namespace) -> u32 {
+        net.fib6_sernum()
+    }
+
+    /// The destination knows about its own tree only: a route in a table that is asked before is
+    /// noticed by the number that all tables of the namespace share. For the rest it is asked.
+    #[inline(always)]
+    fn is_valid(net: &Namespace, dst: &Dst, note: u32, guard: &rcu::Guard) -> bool {
+        note == net.fib6_sernum() && dst.check(dst.cookie(guard), guard)
+    }
 }
 
 /// The entries of the namespace.
 pub(crate) struct Owners {
     v4: Owner<OwnedDst, WORDS4>,
     v6: Owner<OwnedDst, WORDS6>,
-    /// The inode number of the namespace, to name it.
-    netns: u32,
 }
 
 impl Owners {
@@ -169,24 +206,37 @@ impl Owners {
         self.v4.held() + self.v6.held()
     }
 
+    /// How many entries were taken out that no grace period was asked for yet.
+    fn waiting(&self) -> u32 {
+        self.v4.waiting() + self.v6.waiting()
+    }
+
+    /// Frees places of a few entries that were taken out.
+    fn settle(&mut self) {
+        self.v4.settle(SETTLED);
+        self.v6.settle(SETTLED);
+    }
+
     /// Takes out an entry that was flushed. Says whether there was one.
     fn reap_one(&mut self) -> bool {
         self.v4.reap_one() || self.v6.reap_one()
     }
 
     /// Takes out an old entry of this family. Says whether there was one.
-    fn evict_own<F: Family<N>, const N: usize>(&mut self) -> bool {
+    fn evict_own<F: Family<N>, const N: usize>(&mut self, netns: u32) -> bool {
         let Some(words) = F::owner(self).evict() else {
             return false;
         };
-        trace::evict(self.netns, || F::key(&words));
+        trace::evict(netns, || F::key(&words));
         true
     }
 
     /// Takes out an old entry: of the family that wants the place, or else of the other. Says
     /// whether there was one.
-    fn evict<F: Family<N>, const N: usize>(&mut self) -> bool {
-        self.evict_own::<F, N>() || self.evict_own::<Inet4, _>() || self.evict_own::<Inet6, _>()
+    fn evict<F: Family<N>, const N: usize>(&mut self, netns: u32) -> bool {
+        self.evict_own::<F, N>(netns)
+            || self.evict_own::<Inet4, _>(netns)
+            || self.evict_own::<Inet6, _>(netns)
     }
 
     /// Makes all entries unfindable. Returns how many those were.
@@ -206,6 +256,8 @@ pub(crate) struct Owned {
     quota: u32,
     timeout_secs: u32,
     aside: Aside,
+    /// The inode number of the namespace, to name it.
+    netns: u32,
 }
 
 impl Owned {
@@ -326,7 +378,6 @@ impl Cache {
             let owners = Owners {
                 v4: Owner::new(tables.v4.clone())?,
                 v6: Owner::new(tables.v6.clone())?,
-                netns,
             };
             let mut owned = Owned {
                 owners: KBox::new(owners, GFP_KERNEL)?,
@@ -334,6 +385,7 @@ impl Cache {
                 quota: sizes.quota,
                 timeout_secs: sizes.timeout,
                 aside: Aside::new(&counters),
+                netns,
             };
             let (published4, published6) = (Published::new(), Published::new());
             publish(&published4, &published6, &mut owned);
@@ -376,13 +428,14 @@ impl Cache {
     #[inline(always)]
     pub(crate) fn lookup<'g, F: Family<N>, const N: usize>(
         &self,
+        net: &Namespace,
         ready: Ready,
         key: &[u32; N],
         guard: &'g rcu::Guard,
     ) -> Lookup<'g> {
         let table = F::table(self);
         if let Some(found) = table.find(&table.query(ready.tag, key), guard) {
-            if found.value.check(found.note, guard) {
+            if F::is_valid(net, found.value, found.note, guard) {
                 if ready.sampled {
                     self.counters.count_sampled_hit();
                 }
@@ -394,7 +447,10 @@ impl Cache {
         if ready.sampled {
             self.counters.count_sampled_miss();
         }
-        Lookup::Miss(Ticket(ready))
+        let generation = F::generation(net);
+        // What the routes are looked up in is not older than that.
+        barrier::smp_mb(barrier::Read);
+        Lookup::Miss(Ticket { ready, generation })
     }
 
     /// Takes out an entry whose route has changed.
@@ -405,24 +461,54 @@ impl Cache {
         }
     }
 
+    /// The route of a packet that a look-up has missed cannot be kept: that counts, too, when it is
+    /// judged whether the cache is worth its cost. Any context but hard interrupts.
+    pub(crate) fn decline(this: &Deferred<Self>, ticket: Ticket) {
+        this.count(Stat::Uncacheable);
+        if ticket.ready.sampled {
+            let mut owned = this.owned.lock();
+            let steps_aside = owned.enabled && owned.aside.missed(&this.counters);
+            this.publish(&mut owned);
+            drop(owned);
+            if steps_aside {
+                this.schedule_now();
+            }
+        }
+    }
+
     /// Puts in the route of a packet that a look-up has missed. Any context but hard interrupts.
     pub(crate) fn insert<F: Family<N>, const N: usize>(
         this: &Deferred<Self>,
+        net: &Namespace,
         ticket: Ticket,
         key: &[u32; N],
         dst: OwnedDst,
-        cookie: u32,
+        guard: &rcu::Guard,
     ) {
         let counters = &this.counters;
-        let Ready { tag, sampled } = ticket.0;
+        let Ticket { ready, generation } = ticket;
+        let Ready { tag, sampled } = ready;
+        // What the routes were looked up in is not younger than that.
+        barrier::smp_mb(barrier::Read);
+        if F::generation(net) != generation || !F::is_valid(net, &dst, generation, guard) {
+            counters.count(Stat::Refusals);
+            return;
+        }
         let mut guard = this.owned.lock();
         let owned = &mut *guard;
         if !owned.enabled {
             return;
         }
-        let limit = owned.limit();
+        let (limit, netns) = (owned.limit(), owned.netns);
         let owners = &mut *owned.owners;
         let first = owners.entries() == 0;
+        if owners.waiting() != 0 {
+            owners.settle();
+        }
+        if owners.waiting() >= MIN_DOOMED.max(limit / 4) {
+            counters.count(Stat::Refusals);
+            return;
+        }
         let mut evicted = 0;
         for _ in 0..MAX_EVICTIONS {
             if owners.held() < limit {
@@ -430,15 +516,15 @@ impl Cache {
             }
             // What was flushed goes first.
             if !owners.reap_one() {
-                evicted += u64::from(owners.evict::<F, N>());
+                evicted += u64::from(owners.evict::<F, N>(netns));
             }
         }
         let table = F::table(this);
         if table.entries() >= table.limit() && !F::owner(owners).reap_one() {
             // The table is full: only for an entry of our own there is place.
-            evicted += u64::from(owners.evict_own::<F, N>());
+            evicted += u64::from(owners.evict_own::<F, N>(netns));
         }
-        match F::owner(owners).insert(tag, key, dst, cookie) {
+        match F::owner(owners).insert(tag, key, dst, generation) {
             Ok(true) => counters.count(Stat::Inserts),
             Ok(false) => {}
             Err(Refused::Limit | Refused::NoRoom | Refused::Flushed) => {
@@ -492,12 +578,12 @@ impl Cache {
     /// Takes out entries that `which` chooses, of those from `place` on, which is moved on. Says
     /// how many have gone, and whether that were all.
     pub(crate) fn flush_some(
-        &self,
+        this: &Deferred<Self>,
         place: &mut Place,
         which: &mut impl FnMut(&Entry<'_>) -> bool,
     ) -> (u64, bool) {
         let mut gone = 0;
-        let at_end = self.walk(place, &mut |entry: &Entry<'_>| {
+        let at_end = this.walk(place, &mut |entry: &Entry<'_>| {
             if which(entry) {
                 gone += 1;
                 Action::Remove
@@ -505,15 +591,20 @@ impl Cache {
                 Action::Keep
             }
         });
-        self.counters.add(Stat::Flushed, gone);
+        if gone != 0 {
+            this.counters.add(Stat::Flushed, gone);
+            this.schedule_now();
+        }
         (gone, at_end)
     }
 
-    /// Takes out all entries that `which` chooses. Not from a packet's path: it looks at all entries
+    /// Takes out all entries that `which` chooses. Their routes are given back soon. Not from a packet's path: it looks at all entries
     /// of the namespace, but never keeps the lock for long.
-    pub(crate) fn flush_if(&self, mut which: impl FnMut(&Entry<'_>) -> bool) {
+    pub(crate) fn flush_if(this: &Deferred<Self>, mut which: impl FnMut(&Entry<'_>) -> bool) {
         let mut place = Place::default();
-        while !self.flush_some(&mut place, &mut which).1 {}
+        while !Self::flush_some(this, &mut place, &mut which).1 {}
+        // What went before may have to do with it too.
+        this.schedule_now();
     }
 
     /// Shows some entries, from `place` on, which is moved on. Says whether that were all.
@@ -591,8 +682,19 @@ impl Cache {
         let mut owned = self.owned.lock();
         owned.enabled = false;
         self.publish(&mut owned);
-        while owned.owners.evict::<Inet4, _>() {}
-        while owned.owners.reap_one() {}
+        owned.owners.flush();
+        drop(owned);
+        // Nobody waits for long, where there are many.
+        while !self.reap_flushed() {}
+        let mut owned = self.owned.lock();
+        owned.owners.v4.seal();
+        owned.owners.v6.seal();
+    }
+
+    /// Takes out some entries that were flushed. Says whether that were all.
+    fn reap_flushed(&self) -> bool {
+        let mut owned = self.owned.lock();
+        !(0..BUDGET).all(|_| owned.owners.reap_one())
     }
 
     /// What there is to say about the cache.
@@ -624,18 +726,19 @@ impl deferred::Run for Cache {
     fn run(&self) -> Option<Jiffies> {
         let mut guard = self.owned.lock();
         let owned = &mut *guard;
-        let (timeout, quota) = (owned.timeout(), owned.quota);
+        let (timeout, quota, netns) = (owned.timeout(), owned.quota, owned.netns);
         let owners = &mut *owned.owners;
-        let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let mut evicted = 0;
         while evicted < BUDGET as u64 && owners.entries() > quota {
-            if !owners.evict::<Inet4, _>() {
+            if !owners.evict::<Inet4, _>(netns) {
                 break;
             }
             evicted += 1;
         }
         let (gone4, next4) = owners.v4.expire(timeout, BUDGET);
         let (gone6, next6) = owners.v6.expire(timeout, BUDGET);
+        // At last, for what was taken out just now.
+        let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let is_over = owners.entries() > quota;
         owned.aside.judge(&self.counters);
         self.publish(owned);

@@ -31,7 +31,7 @@ impl Watcher for Devices {
             // References to its routes are given back before the device is waited for. No packet
             // comes in by it any more; and the stack has no route left that leads to it.
             Event::Unregister => {
-                cache.flush_if(|entry| concerns(entry, dev.ifindex() as u32, &guard));
+                Cache::flush_if(cache, |entry| concerns(entry, dev.ifindex() as u32, &guard));
             }
             // Which of several routes is taken may depend on it.
             Event::Change => {

@@ -55,12 +55,12 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let header = packet.ipv4_header()?;
     let ready = cache.ready::<Inet4, _, _>(&[header.saddr, header.daddr])?;
     let dev = packet.dev();
-    if packet.is_decided() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
+    if packet.is_special() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
         return None;
     }
     let in_dev = InDevice::of(net, dev, guard)?;
     let key = key(packet, &header, dev, &in_dev)?;
-    match cache.lookup::<Inet4, _>(ready, &key, guard) {
+    match cache.lookup::<Inet4, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, &header, dst) {
                 cache.count(Stat::Left);
@@ -73,19 +73,25 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
         Lookup::Miss(ticket) => {
             trace::miss(net.inum(), || Inet4::key(&key));
             if !may_ask(net, &in_dev) {
-                cache.count(Stat::Uncacheable);
+                Cache::decline(cache, ticket);
                 return None;
             }
             // Refused packets are the stack's to refuse: it looks for a socket that knows better
             // first, and counts what it drops.
-            let answer = packet.ip_route_input().ok()?;
+            let Ok(answer) = packet.ip_route_input() else {
+                Cache::decline(cache, ticket);
+                return None;
+            };
             let dst = packet.dst()?;
-            if answer.redirects() || answer.is_multipath() || !is_cacheable(dst, dev, guard) {
-                cache.count(Stat::Uncacheable);
-            } else if let Some(dst) = dst.hold() {
-                Cache::insert::<Inet4, _>(cache, ticket, &key, dst, 0);
+            let is_left = is_left_to_sockets(net, &header, dst);
+            let is_plain = !answer.redirects() && !answer.is_multipath();
+            match dst.hold() {
+                Some(dst) if is_plain && is_cacheable(&dst, dev, guard) => {
+                    Cache::insert::<Inet4, _>(cache, net, ticket, &key, dst, guard);
+                }
+                _ => Cache::decline(cache, ticket),
             }
-            if is_left_to_sockets(net, &header, dst) {
+            if is_left {
                 packet.forget_route(answer);
             }
         }

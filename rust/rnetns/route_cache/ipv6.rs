@@ -53,11 +53,11 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (header.saddr, header.daddr);
     let ready = cache.ready::<Inet6, _, _>(&[s0, s1, s2, s3, d0, d1, d2, d3])?;
     let dev = packet.dev();
-    if packet.is_decided() || !has_plain_addresses(&header) || dev.is_l3mdev() {
+    if packet.is_special() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
     }
     let key = key(net, packet, &header, dev);
-    match cache.lookup::<Inet6, _>(ready, &key, guard) {
+    match cache.lookup::<Inet6, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, &header, dst) {
                 cache.count(Stat::Left);
@@ -71,18 +71,19 @@ fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
             trace::miss(net.inum(), || Inet6::key(&key));
             // What else they ask for is not part of the key.
             if net.rules6_look_into_packets() {
-                cache.count(Stat::Uncacheable);
+                Cache::decline(cache, ticket);
                 return None;
             }
             packet.ip6_route_input();
             let dst = packet.dst()?;
-            if !is_cacheable(net, dst, dev, guard) {
-                cache.count(Stat::Uncacheable);
-            } else if let Some(owned) = dst.hold() {
-                let cookie = owned.cookie(guard);
-                Cache::insert::<Inet6, _>(cache, ticket, &key, owned, cookie);
+            let is_left = is_left_to_sockets(net, &header, dst);
+            match dst.hold() {
+                Some(dst) if is_cacheable(net, &dst, dev, guard) => {
+                    Cache::insert::<Inet6, _>(cache, net, ticket, &key, dst, guard);
+                }
+                _ => Cache::decline(cache, ticket),
             }
-            if is_left_to_sockets(net, &header, dst) {
+            if is_left {
                 packet.dst_drop();
             }
         }

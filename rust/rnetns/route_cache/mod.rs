@@ -26,18 +26,29 @@
 //! |---|---|
 //! | addresses, device, mark, DSCP, the flow label where there are rules | they are in the key |
 //! | IPv4 routes, rules, addresses, next hops; `forwarding`, `accept_local`, `route_localnet` | the stack counts up `rt_genid`, which `dst_check()` compares |
-//! | IPv6 routes, rules, addresses | the serial number of the tree, which `dst_check()` compares |
+//! | IPv6 routes, rules, addresses | `fib6_sernum`, which an entry has: `dst_check()` compares that of one table |
+//! | either of them while a route is looked up | an entry is refused if the number is not what it was before |
 //! | `rp_filter` | it is in the key: the stack counts nothing up |
 //! | `src_valid_mark`, `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
 //! | several next hops | not cached: what else is in the packet may decide |
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
-//! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it |
+//! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it; see below |
+//! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |
 //! | IP options, multicast, limited broadcast, addresses of the link or of the machine itself | not cached |
-//! | a device that goes up or down, loses its carrier, changes MTU or master | the namespace's entries are flushed |
+//! | a device that goes up or down, loses its carrier, changes MTU, master or name | the namespace's entries are flushed |
 //! | a device that goes or moves to another namespace | its entries go before it does |
+//!
+//! What is not noticed:
+//!
+//! - `ignore_routes_with_linkdown` that is changed while a link has no carrier; RFC 4191 preferences
+//!   of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in sysfs.
+//! - With early demux, the stack looks for a connected socket before it looks for a route. Here a
+//!   packet that has a route to another machine takes that, even if this machine has such a socket:
+//!   a transparent proxy that marks the first packet of a connection alone wants the cache off.
+//! - Hooks at the same, last, priority that are registered later come behind the cache's.
 
 use kernel::prelude::*;
 

@@ -27,7 +27,10 @@ use kernel::{
     },
 };
 
-use super::Tag;
+use super::{
+    Tag,
+    MAX_TAG, //
+};
 use crate::bindings;
 
 /// Words of 32 bits in a line.
@@ -56,6 +59,9 @@ const _: () = assert!(usize::BITS == 64, "tagged tables are for 64-bit kernels")
 // but on PREEMPT_RT.
 #[cfg(CONFIG_PREEMPT_RT)]
 compile_error!("tagged tables are not for PREEMPT_RT");
+
+/// What no owner has as a tag: of slots that nobody finds, and that are not free yet.
+pub(super) const DOOMED: u32 = MAX_TAG + 1;
 
 /// How many slots fit into a line, for keys of so many words.
 pub(super) const fn slots(key_words: usize) -> usize {
@@ -232,7 +238,7 @@ impl<const N: usize> Line<N> {
         (0..Self::WAYS).find(|&way| self.tag(way) == 0)
     }
 
-    /// The tag in a slot, zero if that is free.
+    /// The tag in a slot, zero if that is free, [`DOOMED`] if it waits to be emptied.
     pub(super) fn tag(&self, way: usize) -> u32 {
         self.load(Self::slot(way)) & TAG
     }
@@ -304,17 +310,17 @@ impl<const N: usize> Locked<'_, N> {
         self.set_value(way, value, note);
     }
 
-    /// Exchanges the value of a slot.
-    pub(super) fn replace(&mut self, way: usize, value: *const c_void, note: u32) -> *const c_void {
+    /// Makes a slot unfindable, which keeps its value until it is emptied.
+    pub(super) fn doom(&mut self, way: usize) {
         self.changed();
-        let old = self.line.load_value(way);
-        self.set_value(way, value, note);
-        old
+        self.line.store(Line::<N>::slot(way), DOOMED);
     }
 
     /// Empties a slot, and gives what its value was.
     pub(super) fn empty(&mut self, way: usize) -> *const c_void {
-        let old = self.replace(way, ptr::null(), 0);
+        self.changed();
+        let old = self.line.load_value(way);
+        self.set_value(way, ptr::null(), 0);
         self.line.store(Line::<N>::slot(way), 0);
         old
     }

@@ -18,8 +18,8 @@
 //!   back its entries at a cost that depends on them alone.
 //! - No entry ever has to go for another owner's.
 //!
-//! A value is a pointer to something that lives for an RCU grace period after it was given up
-//! ([`RcuValue`]). So a look-up needs no reference to hand out a value.
+//! A value that was taken out is dropped a grace period later: until then it stays in its slot,
+//! where nobody finds it any more. So a look-up needs no reference to hand out a value.
 
 mod audit;
 mod hash;
@@ -72,8 +72,8 @@ pub use self::published::Published;
 /// A look-up reads so many lines at most; an entry that finds no room in them is refused.
 const MAX_PROBE: u32 = 8;
 
-/// The largest tag: it has 24 bits.
-const MAX_TAG: u32 = 0x00ff_ffff;
+/// The largest tag: it has 24 bits, of which one pattern means something else.
+const MAX_TAG: u32 = 0x00ff_fffe;
 
 /// What tells the entries of one owner from those of the others.
 ///
@@ -96,12 +96,12 @@ impl Tag {
     }
 }
 
-/// An owned pointer to something that can still be read for a while after it was given up.
+/// An owned pointer to something that others may read as well. The table drops it a grace period
+/// after nobody can find it any more.
 ///
 /// # Safety
 ///
-/// `into_raw` gives a pointer that is valid until, after `from_raw` and the drop of what that
-/// returned, an RCU grace period has passed.
+/// `into_raw` gives a pointer that is valid until what `from_raw` makes of it is dropped.
 pub unsafe trait RcuValue: Send + Sync + Sized + 'static {
     /// What the pointer leads to.
     type Target: Sync + 'static;
@@ -302,8 +302,8 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                     let value = NonNull::new(found.value.cast_mut().cast::<V::Target>())?;
                     return Some(Found {
                         // SAFETY: By the type invariant it was in a slot, after the guard's
-                        // critical section began, and came from `V::into_raw`. Its owner gives it
-                        // up after that, and then it is valid for a grace period.
+                        // critical section began, and came from `V::into_raw`. Its owner drops it
+                        // a grace period after it was taken from there.
                         value: unsafe { value.as_ref() },
                         note: found.note,
                     });

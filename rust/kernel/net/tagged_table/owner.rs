@@ -107,20 +107,29 @@ pub struct Cursor {
 ///
 /// Everything needs `&mut`, and so a lock around the owner where several CPUs use it. Dropping it
 /// drops its entries: what that costs depends on their number. Whoever still looks up by its tag
-/// then may find those of another.
+/// then may find those of another. Dropping it may sleep.
 ///
 /// # Invariants
 ///
 /// - `live` has exactly the slots of the table that have `tag`, `flushed` those with one of
 ///   `flushed_tags`; these tags are from the table's allocator and nobody else's.
 /// - If there is a `tag`, there is a free place among `flushed_tags`.
+/// - `doomed` and `dying` have slots of ours that nobody finds, each with a value. Since those of
+///   `dying` were last findable, as since entries had a tag of `dying_tags`, the grace period
+///   `grace` was asked for.
 pub struct Owner<V: RcuValue, const N: usize> {
     table: Arc<Table<V, N>>,
     tag: Option<Tag>,
     live: List,
     flushed: List,
     flushed_tags: [Option<Tag>; MAX_FLUSHED],
-    /// The grace period after which flushed tags may be given to others.
+    /// Linked by `next` alone, as `dying` is.
+    doomed: u32,
+    doomed_tail: u32,
+    doomed_len: u32,
+    dying: u32,
+    /// Which of `flushed_tags`, a bit for each.
+    dying_tags: u8,
     grace: Option<c_ulong>,
     next_order: u32,
     changes: u32,
@@ -143,6 +152,11 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             live: List::EMPTY,
             flushed: List::EMPTY,
             flushed_tags: [None; MAX_FLUSHED],
+            doomed: NONE,
+            doomed_tail: NONE,
+            doomed_len: 0,
+            dying: NONE,
+            dying_tags: 0,
             grace: None,
             next_order: 0,
             changes: 0,
@@ -175,6 +189,11 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.live.len + self.flushed.len
     }
 
+    /// How many slots wait until a grace period is asked for.
+    pub fn waiting(&self) -> u32 {
+        self.doomed_len
+    }
+
     /// A number that changes when an entry goes, or changes its place in the list.
     pub fn changes(&self) -> u32 {
         self.changes
@@ -198,12 +217,12 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         }
         let home = self.table.home(self.table.secrets.hash(tag, key));
         if let Some(slot) = self.position(tag, key, home) {
-            let (index, way) = self.place(slot);
-            let new = value.into_raw().as_ptr().cast::<c_void>();
-            let old = self.table.line(index).lock().replace(way, new, note);
-            // SAFETY: By the type invariant the slot is ours, and had a value.
-            drop(unsafe { owned::<V>(old) });
-            self.touch(slot);
+            // Who has found the old value may still read it.
+            self.take_out(slot, false);
+            let slot = self.fill(tag, key, home, value, note)?;
+            self.table.entries.add(1, Relaxed);
+            // INVARIANT: As below.
+            self.append(slot);
             return Ok(false);
         }
         if self.table.entries.load(Relaxed) >= self.table.limit {
@@ -285,7 +304,6 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             return;
         };
         self.append_live_to_flushed();
-        self.grace = None;
         // INVARIANT: With a tag, there was a free place; without one free now, there is no tag.
         let mut free = self.flushed_tags.iter_mut().filter(|place| place.is_none());
         if let Some(place) = free.next() {
@@ -296,40 +314,100 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         }
     }
 
-    /// Takes out flushed entries, `budget` of them at most, and gives their tags back after a grace
-    /// period. Says whether nothing is left to do.
+    /// Takes out flushed entries, `budget` of them at most, and [settles](Self::settle). Says whether
+    /// nothing is left to do.
     ///
     /// The tag from before the flush must not be in use any more for new look-ups. Any context but
     /// hard interrupts.
     pub fn reap(&mut self, budget: usize) -> bool {
         self.reap_some(budget);
-        if self.flushed.len != 0 {
+        self.settle(budget)
+    }
+
+    /// Drops the values of entries that were taken out, `budget` of them at most, and gives tags
+    /// back, where a grace period is over; asks for one where there is need. Says whether nothing is
+    /// left to do.
+    pub fn settle(&mut self, budget: usize) -> bool {
+        if let Some(grace) = self.grace {
+            // SAFETY: The function has no requirement.
+            if !unsafe { bindings::poll_state_synchronize_rcu(grace) } {
+                return false;
+            }
+            if !self.bury(budget) {
+                return false;
+            }
+            self.grace = None;
+        }
+        if self.doomed != NONE || self.tags_to_give_back() != 0 {
+            self.ask_for_grace_period();
             return false;
         }
-        if self.flushed_tags.iter().all(Option::is_none) && self.tag.is_some() {
-            return true;
+        if self.tag.is_none() {
+            self.tag = self.table.new_tag_atomic().ok();
         }
-        let over = match self.grace {
-            None => {
-                // SAFETY: The function has no requirement. It lets the grace period begin, too:
-                // where nobody else wants one, there would be none.
-                self.grace = Some(unsafe { bindings::start_poll_synchronize_rcu() });
-                false
+        self.flushed.len == 0 && self.tag.is_some()
+    }
+
+    /// All that is taken out by now waits for a grace period that begins now: after that, dropping
+    /// the owner does not wait.
+    pub fn seal(&mut self) {
+        if self.doomed != NONE || self.dying != NONE {
+            self.ask_for_grace_period();
+        }
+    }
+
+    /// The flushed tags that no entry has any more.
+    fn tags_to_give_back(&self) -> u8 {
+        if self.flushed.len != 0 {
+            return 0;
+        }
+        let bits = self.flushed_tags.iter().enumerate();
+        bits.fold(0, |all, (bit, tag)| all | u8::from(tag.is_some()) << bit)
+    }
+
+    fn ask_for_grace_period(&mut self) {
+        // INVARIANT: What was doomed is unfindable by now, and goes in front of what is dying.
+        if self.doomed != NONE {
+            let (tail, dying) = (self.doomed_tail, self.dying);
+            self.link_mut(tail).next = dying;
+            self.dying = self.doomed;
+        }
+        self.doomed = NONE;
+        self.doomed_tail = NONE;
+        self.doomed_len = 0;
+        self.dying_tags = self.tags_to_give_back();
+        // SAFETY: The function has no requirement. It lets the grace period begin, too: where nobody
+        // else wants one, there would be none.
+        self.grace = Some(unsafe { bindings::start_poll_synchronize_rcu() });
+    }
+
+    /// Empties slots whose grace period is over. Says whether that were all, whose tags are then
+    /// given back.
+    fn bury(&mut self, budget: usize) -> bool {
+        for _ in 0..budget {
+            let slot = self.dying;
+            if slot == NONE {
+                break;
             }
-            // SAFETY: As above.
-            Some(grace) => unsafe { bindings::poll_state_synchronize_rcu(grace) },
-        };
-        if over {
-            for tag in &mut self.flushed_tags {
-                if let Some(tag) = tag.take() {
+            self.dying = self.link(slot).next;
+            let (index, way) = self.place(slot);
+            let old = self.table.line(index).lock().empty(way);
+            // SAFETY: By the type invariant the slot was ours, with a value, and who has found that
+            // one has ended its critical section.
+            drop(unsafe { owned::<V>(old) });
+        }
+        if self.dying != NONE {
+            return false;
+        }
+        for (bit, place) in self.flushed_tags.iter_mut().enumerate() {
+            if self.dying_tags & (1 << bit) != 0 {
+                if let Some(tag) = place.take() {
                     self.table.tags.free(tag.get());
                 }
             }
-            if self.tag.is_none() {
-                self.tag = self.table.new_tag_atomic().ok();
-            }
         }
-        over && self.tag.is_some()
+        self.dying_tags = 0;
+        true
     }
 
     /// Takes out a flushed entry. Says whether there was one.
@@ -482,7 +560,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         Err(Refused::NoRoom)
     }
 
-    /// Empties a slot of ours, and drops the value.
+    /// Makes an entry of ours unfindable. Its value is dropped after a grace period.
     fn take_out(&mut self, slot: u32, flushed: bool) {
         let (index, way) = self.place(slot);
         let content = self.content(slot);
@@ -492,7 +570,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.unlink(slot, flushed);
         self.changes = self.changes.wrapping_add(1);
         let table = &self.table;
-        let old = table.line(index).lock().empty(way);
+        table.line(index).lock().doom(way);
         let home = table.home(table.secrets.hash(tag, &content.key));
         for passed in 0..table.distance(home, index) {
             table
@@ -501,9 +579,14 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
                 .one_less_passed();
         }
         table.entries.add(-1, Relaxed);
-        // SAFETY: By the type invariant the slot was ours, and had a value, which nobody finds any
-        // more.
-        drop(unsafe { owned::<V>(old) });
+        // INVARIANT: Nobody finds it any more, and it is on no other list.
+        let next = self.doomed;
+        self.link_mut(slot).next = next;
+        self.doomed = slot;
+        if next == NONE {
+            self.doomed_tail = slot;
+        }
+        self.doomed_len += 1;
     }
 
     fn link(&self, slot: u32) -> &Link {
@@ -618,6 +701,15 @@ impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
             self.take_out(self.live.head, false);
         }
         self.reap_some(usize::MAX);
+        if self.doomed != NONE {
+            self.seal();
+        }
+        if let Some(grace) = self.grace {
+            // SAFETY: Process context. Where a grace period has passed since `seal`, as at the end
+            // of a namespace, this does not wait.
+            unsafe { bindings::cond_synchronize_rcu(grace) };
+            self.bury(usize::MAX);
+        }
         for tag in Iterator::chain(self.flushed_tags.iter().flatten(), &self.tag) {
             self.table.tags.free(tag.get());
         }
