@@ -97,6 +97,8 @@ a_path_mtu_that_is_learnt() {
 	[[ $(ip_in rt -$family route get $TARGET) == *"mtu 1290"* ]] || fail "rt did not learn"
 	now "the path MTU is known"
 	too_big_for $RT 1290
+	# What is learnt counts as a change of the routes in IPv6: the answers' route is looked up again.
+	send 1 -W 5
 	mark rt
 	send 5 -W 5
 	[[ $said == *" 5 received"* ]] || fail "small packets do not arrive: $said"

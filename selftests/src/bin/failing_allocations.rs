@@ -7,6 +7,7 @@
 //! Per-CPU allocations have no fault injection of their own: those alone are not covered here.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
@@ -72,6 +73,13 @@ impl Drop for Settings {
 /// Lets the `nth` allocation of this thread fail during `attempt`. Whether it came to that, and what
 /// `attempt` returned.
 fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
+    let (left, result) = with_failure_left(nth, attempt)?;
+    Ok((left == 0, result))
+}
+
+/// Lets the `nth` allocation of this thread fail during `attempt`. How many allocations were left to
+/// make until then, and what `attempt` returned.
+fn with_failure_left<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(u32, T)> {
     let file = OpenOptions::new().read(true).write(true).open(FAIL_NTH).context(FAIL_NTH)?;
     file.write_all_at(nth.to_string().as_bytes(), 0).context(FAIL_NTH)?;
     let result = attempt();
@@ -79,7 +87,7 @@ fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
     let len = file.read_at(&mut left, 0).context(FAIL_NTH)?;
     file.write_all_at(b"0", 0).context(FAIL_NTH)?;
     let left = std::str::from_utf8(&left[..len]).context(FAIL_NTH)?;
-    Ok((left.trim() == "0", result))
+    Ok((left.trim().parse().context(FAIL_NTH)?, result))
 }
 
 /// Counts of what became of the attempts.
@@ -139,7 +147,9 @@ fn load() -> Result<Outcome> {
     // What is allocated by the first load, and kept.
     module.load()?.unload()?;
     let before = Usage::now()?;
-    let tally = load_all(&module, &other)?;
+    let first = before_parameters(&module)? + 1;
+    comment(&format!("allocation {first} is the first that fails"));
+    let tally = load_all(&module, &other, first)?;
     drop(settings);
     comment(&format!("{tally:?}"));
     ensure!(tally.failed >= FEWEST, "only {} allocations failed", tally.failed);
@@ -150,10 +160,23 @@ fn load() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// Loads the module, with every allocation failing once.
-fn load_all(module: &Module, other: &Netns) -> Result<Tally> {
+/// How many allocations the loader makes before it looks at the parameters, which it does last
+/// before it calls the module. They are left alone: among them are the descriptions of the
+/// tracepoints, and the kernel warns (`event_define_fields()`) when it has no memory for those.
+fn before_parameters(module: &Module) -> Result<u32> {
+    const NO_NUMBER: &CStr = c"buckets=none";
+    let (left, loaded) = with_failure_left(MOST, || module.load_with(NO_NUMBER))?;
+    match loaded {
+        Err(Errno::EINVAL) => Ok(MOST - left),
+        Err(error) => bail!("a parameter that is no number: {error}, want EINVAL"),
+        Ok(_) => bail!("a parameter that is no number is taken"),
+    }
+}
+
+/// Loads the module, with every allocation from the `first` on failing once.
+fn load_all(module: &Module, other: &Netns, first: u32) -> Result<Tally> {
     let mut tally = Tally::default();
-    for nth in 1..MOST {
+    for nth in first..MOST {
         let (injected, loaded) = with_failure(nth, || module.try_load())?;
         match (injected, loaded) {
             (true, Err(error)) => {
