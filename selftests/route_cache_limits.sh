@@ -116,8 +116,89 @@ idle_entries_expire() {
 	remove_topology
 }
 
+# generate FILE COMMAND...: to the generator of packets in src, which is that of who writes.
+generate() {
+	expect "pktgen" nsenter --net="/run/netns/${PREFIX}src" bash -c 'cd /proc/net/pktgen
+		for command in "${@:2}"; do echo "$command" >"$1" || exit; done' - "$@"
+}
+
+is_aside() {
+	local value
+	cached rt aside
+	[ "$value" = "$1" ]
+}
+
+# Traffic that pays: the same flows again and again.
+comes_back() {
+	knock 10 249
+	is_aside 0
+}
+
+# flood: packets from spoofed sources, as fast as they can be made, until `stem`.
+flood() {
+	if [ ! -e "/proc/${HOLDERS[src]}/net/pktgen/pgctrl" ]; then
+		skip "no generator of packets (CONFIG_NET_PKTGEN)"
+		return 1
+	fi
+	generate kpktgend_0 "add_device e"
+	generate e "count 0" "delay 0" "pkt_size 60" "dst 10.9.0.9" "dst_mac 02:00:00:00:01:01" \
+		"src_min 10.128.0.1" "src_max 10.255.255.254" "flag IPSRC_RND"
+	generate pgctrl start &
+	flooding=$!
+}
+
+stem() {
+	generate pgctrl stop
+	wait "$flooding"
+	generate kpktgend_0 "rem_device_all"
+}
+
+# Each packet is from another source: nothing is gained by keeping their routes. The cache steps
+# aside, for as long as that goes on.
+a_flood_of_spoofed_sources() {
+	local value
+	with quota=4096
+	warm_neighbour
+	warm dst
+	now "in the flood"
+	mark rt
+	flood || return
+	wait_until 30 is_aside 1 || fail "the cache does not step aside"
+	neighbour 20
+	# Most packets pass by, and few are kept.
+	mark rt
+	sleep 2
+	cached rt entries4
+	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
+	since rt misses
+	expect_since_at_least rt bypassed=$((4 * value))
+	expect_since_at_least rt bypassed=1000
+	neighbour 20
+	stem
+	now "after the flood"
+	wait_until 40 comes_back || fail "the cache does not come back"
+	neighbour 5
+	exchange dst 3
+	exchange dst 3
+	expect_since rt hits=6 misses=0
+	remove_topology
+}
+
+# What is looked up and then refused costs more than what is kept.
+a_flood_that_is_refused() {
+	with quota=4096
+	set_in rt net.ipv4.conf.a.rp_filter=1
+	warm_neighbour
+	now "in the flood"
+	flood || return
+	wait_until 30 is_aside 1 || fail "the cache does not step aside"
+	neighbour 20
+	stem
+	remove_topology
+}
+
 for_each_family a_quota_of_eight idle_entries_expire
-for_family 4 a_quota_for_both_families
+for_family 4 a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
 
 begin_route_cache bash
 run_cases "${cases[@]}"
