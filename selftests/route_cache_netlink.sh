@@ -1,0 +1,151 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The cache of a namespace, read and changed over netlink: by whom, and what that is to others. By
+# rnetnsctl, which must be in the PATH.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+NOBODY=65534
+
+topology() {
+	router rt src dst alt
+	router rt2 src2 dst2 alt2
+}
+
+# ctl NAME ARGUMENT...: rnetnsctl in a namespace; what it says, in `said`.
+ctl() {
+	local name=$1
+	shift
+	said=$(in_netns "$name" rnetnsctl "$@" 2>&1) || fail "rnetnsctl $* in $name: $said"
+}
+
+# denied TEXT NAME ARGUMENT...: it fails, and says that.
+denied() {
+	local text=$1 name=$2
+	shift 2
+	if said=$(in_netns "$name" rnetnsctl "$@" 2>&1); then
+		fail "rnetnsctl $* in $name was not refused: $said"
+	fi
+	[[ $said == *"$text"* ]] || fail "rnetnsctl $* in $name: '$said' does not say '$text'"
+}
+
+warm_both() {
+	warm dst
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W 5 "$TARGET" >/dev/null 2>&1
+}
+
+# The figures are those that the kernel has otherwise, and entries those of this namespace.
+what_is_read_is_that_of_the_namespace() {
+	local value
+	warm dst
+	ctl rt --json stats
+	cached rt hits
+	[[ $said == *'"hits": '"$value,"* ]] || fail "not $value hits: $said"
+	ctl rt dump
+	expect_equal "lines" "$(wc -l <<<"$said")" 2
+	[[ $said == *"$TARGET from $SRC iif a oif b "* ]] || fail "no such entry: $said"
+	ctl rt2 dump
+	[ -z "$said" ] || fail "entries of another namespace: $said"
+}
+
+a_flush_takes_what_it_names() {
+	warm_both
+	mark rt rt2
+	ctl rt flush --dst "$NET"
+	expect_equal "answer" "$said" "flushed 1"
+	now "to the network"
+	expect_since rt flushed=1
+	warm dst
+	ctl rt flush --dev c
+	expect_equal "answer" "$said" "flushed 0"
+	ctl rt flush --dev b
+	expect_equal "answer" "$said" "flushed 2"
+	warm dst
+	ctl rt flush
+	expect_equal "answer" "$said" "flushed 2"
+	now "beside"
+	expect_since rt2 flushed=0
+	expect_cached rt2 entries$family=2
+	exchange dst 3
+}
+
+settings_are_those_of_the_namespace() {
+	ctl rt set --quota 5 --timeout 7
+	now "set"
+	expect_cached rt quota=5 timeout=7 enabled=1
+	expect_cached rt2 quota=65536 timeout=60 enabled=1
+	ctl rt set --quota 65536 --timeout 60
+	denied "max_quota" rt set --quota 4000000000
+	denied "out of range" rt set --quota 0
+	denied "out of range" rt set --timeout 0
+	denied "out of range" rt set --timeout 86401
+	now "refused"
+	expect_cached rt quota=65536 timeout=60
+}
+
+# Without the cache, packets go on, and are not looked up.
+switched_off_and_on() {
+	warm_both
+	ctl rt set --enable off
+	now "off"
+	expect_cached rt entries$family=0 enabled=0
+	mark rt rt2
+	exchange dst 3
+	expect_since rt hits=0 misses=0 inserts=0
+	ctl rt set --enable on
+	now "on"
+	mark rt
+	exchange dst 3
+	expect_since rt misses=2 inserts=2
+	expect_since_at_least rt hits=2
+	expect_since rt2 flushed=0
+}
+
+wrong_networks_are_refused() {
+	denied "longer than an address" rt flush --dst "$TARGET/129"
+	denied "no device" rt flush --dev nosuch0
+}
+
+# as_nobody NAME COMMAND...: without any right, in a namespace that belongs to root.
+as_nobody() {
+	local name=$1
+	shift
+	said=$(in_netns "$name" setpriv --reuid $NOBODY --regid $NOBODY --clear-groups \
+		--inh-caps=-all --bounding-set=-all "$@" 2>&1)
+}
+
+who_has_no_right_may_read_alone() {
+	warm_both
+	as_nobody rt rnetnsctl stats || fail "may not read: $said"
+	as_nobody rt rnetnsctl dump || fail "may not dump: $said"
+	for change in "flush" "set --quota 9" "set --enable off"; do
+		as_nobody rt rnetnsctl $change && fail "$change is allowed"
+		[[ $said == *"not permitted"* ]] || fail "$change: $said"
+	done
+	now "refused"
+	expect_cached rt quota=65536 enabled=1 entries$family=2
+}
+
+# In its own user namespace, anybody is the owner of the network namespaces made there; and of no
+# other.
+an_owner_manages_its_own_namespace() {
+	said=$(setpriv --reuid $NOBODY --regid $NOBODY --clear-groups unshare -Urn sh -c \
+		'rnetnsctl set --quota 9 && rnetnsctl --json stats && rnetnsctl flush' 2>&1) ||
+		fail "its own: $said"
+	[[ $said == *'"quota": 9'* ]] || fail "its own was not set: $said"
+	said=$(in_netns rt setpriv --reuid $NOBODY --regid $NOBODY --clear-groups unshare -Ur sh -c \
+		'rnetnsctl set --quota 9' 2>&1) && fail "root's namespace was changed"
+	[[ $said == *"not permitted"* ]] || fail "root's namespace: $said"
+	now "root's"
+	expect_cached rt quota=65536
+}
+
+for_each_family what_is_read_is_that_of_the_namespace a_flush_takes_what_it_names \
+	switched_off_and_on
+for_family 4 settings_are_those_of_the_namespace wrong_networks_are_refused \
+	who_has_no_right_may_read_alone an_owner_manages_its_own_namespace
+
+begin_route_cache bash rnetnsctl setpriv unshare
+run_cases "${cases[@]}"
