@@ -104,8 +104,11 @@ switched_off_and_on() {
 }
 
 wrong_networks_are_refused() {
-	denied "longer than an address" rt flush --dst "$TARGET/129"
-	denied "no device" rt flush --dev nosuch0
+	case $family in
+	4) denied "longer than an address" rt flush --dst "$TARGET/33" ;;
+	esac
+	denied "out of range" rt flush --dst "$TARGET/129"
+	denied "find device nosuch0" rt flush --dev nosuch0
 }
 
 # as_nobody NAME COMMAND...: without any right, in a namespace that belongs to root.
