@@ -111,7 +111,7 @@ impl Bench {
 }
 
 /// What user space has written, without the white space around it.
-fn command(reader: &mut UserSliceReader) -> Result<CString> {
+pub(crate) fn command(reader: &mut UserSliceReader) -> Result<CString> {
     let mut buffer = [0u8; COMMAND_LEN];
     let len = reader.len();
     let bytes = buffer.get_mut(..len).ok_or(E2BIG)?;

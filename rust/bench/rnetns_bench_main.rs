@@ -7,6 +7,7 @@
 //! | [`state`] | access to per-namespace state: Rust, C, explicit, by a per-CPU global |
 //! | [`traffic`] | packets per second through `lo` and `rlo` |
 //! | [`current_namespace`] | the per-CPU global as an experiment: where it is wrong |
+//! | [`table_check`] | whether the table that namespaces share does what it should |
 //! | [`figures`] | repeats of a measurement, and how they are shown |
 //! | [`control`] | the files in debugfs by which all of it is started and read |
 
@@ -25,6 +26,7 @@ mod control;
 mod current_namespace;
 mod figures;
 mod state;
+mod table_check;
 mod traffic;
 
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
         State,
         Twin, //
     },
+    table_check::TableCheck,
 };
 
 module! {
@@ -51,6 +54,8 @@ pub struct RnetnsBench {
     #[pin]
     state: pernet::Registration<State>,
     twin: Twin,
+    #[pin]
+    table_check: TableCheck,
 }
 
 impl kernel::InPlaceModule for RnetnsBench {
@@ -59,6 +64,7 @@ impl kernel::InPlaceModule for RnetnsBench {
             twin: Twin::register()?,
             state <- pernet::register_pernet_subsys(),
             control <- control::new(),
+            table_check <- table_check::new(),
         })
     }
 }

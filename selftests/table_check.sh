@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The table that namespaces share, without routes in it: rnetns_bench compares what it does with a
+# plain list, in random operations on tables of several sizes, then on several CPUs at once.
+
+. "$(dirname "$0")/lib.sh"
+
+CHECK=/sys/kernel/debug/rnetns_table_check
+STEPS=4000
+CHURN_MS=5000
+
+load_bench() {
+	if [ -f "$MODULES_DIR/rnetns_bench.ko" ]; then
+		insmod "$MODULES_DIR/rnetns_bench.ko"
+	else
+		modprobe rnetns_bench
+	fi
+}
+
+cleanup_bench() {
+	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
+	cleanup
+}
+
+# check COMMAND: runs it; it ends without a difference.
+check() {
+	echo "$1" 2>/dev/null >"$CHECK/run" || fail "'$1' failed: $(tail -n 1 "$CHECK/report")"
+}
+
+# done_at_least COUNT NAME...: otherwise, what was checked proves nothing.
+done_at_least() {
+	local count=$1 name value
+	local -A report=()
+	shift
+	while IFS='=' read -r name value; do report[$name]=$value; done <"$CHECK/report"
+	for name in "$@"; do expect_at_least "$name" "${report[$name]}" "$count"; done
+}
+
+a_wrong_model_is_noticed() {
+	echo "lie 2000" 2>/dev/null >"$CHECK/run" && fail "nothing was noticed"
+	grep -q '^wrong in step 1[0-9][0-9][0-9]:' "$CHECK/report" ||
+		fail "not noticed when it happened: $(tail -n 1 "$CHECK/report")"
+}
+
+# Of one to eight lines, all are looked at for every key: the table wraps, and takes what it has
+# slots for. With an odd seed, it is limited to fewer entries.
+small_tables_do_what_a_list_does() {
+	local lines words
+	for words in 4 11; do
+		for lines in 1 2 4 8; do
+			check "model $words $lines $STEPS 2"
+			done_at_least 10 inserts no_room found not_found evicted flushes
+			done_at_least 1 expired owners
+			# The old one waits in its slot, and the new one needs another.
+			[ $lines -eq 1 ] || done_at_least 1 displaced
+			[ $lines -eq 1 ] || done_at_least 1 replaced
+			check "model $words $lines $STEPS 3"
+			done_at_least 10 limited
+		done
+	done
+}
+
+larger_tables_do_what_a_list_does() {
+	local lines words seed
+	for words in 4 11; do
+		for lines in 32 64 1024; do
+			for seed in 4 5; do
+				check "model $words $lines $STEPS $seed"
+				done_at_least 10 inserts replaced found not_found evicted expired flushes
+				done_at_least 1 owners
+				[ $lines -eq 1024 ] || done_at_least 1 displaced no_room
+			done
+		done
+	done
+}
+
+flushed_tags_come_back_after_a_grace_period() {
+	check flushes
+	done_at_least 4 flushes
+}
+
+walks_go_on_when_their_place_has_gone() {
+	check walks
+}
+
+entries_in_use_outlast_expiry() {
+	check expiry
+	done_at_least 1000 found expired
+}
+
+owners_on_several_cpus_do_not_meet() {
+	local jobs= job seed
+	[ "$(nproc)" -ge 2 ] || skip "one CPU"
+	check begin
+	for seed in 1 2; do
+		check "churn $((seed - 1)) $CHURN_MS $seed" &
+		jobs="$jobs $!"
+		check "read $CHURN_MS $((seed + 2))" &
+		jobs="$jobs $!"
+	done
+	# What a job prints is in the log; that it has failed, `report` says as well.
+	for job in $jobs; do wait "$job"; done
+	check end
+	grep '^wrong' "$CHECK/report" && fail "$(tail -n 1 "$CHECK/report")"
+	done_at_least 100 inserts replaced limited found not_found evicted expired flushes
+	done_at_least 5 owners
+	done_at_least 1 no_room displaced
+}
+
+begin
+trap cleanup_bench EXIT
+[ -f "$MODULES_DIR/rnetns_bench.ko" ] || modinfo rnetns_bench >/dev/null 2>&1 ||
+	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
+if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
+load_bench || skip_all "rnetns_bench does not load"
+run_cases a_wrong_model_is_noticed small_tables_do_what_a_list_does larger_tables_do_what_a_list_does \
+	flushed_tags_come_back_after_a_grace_period walks_go_on_when_their_place_has_gone \
+	entries_in_use_outlast_expiry owners_on_several_cpus_do_not_meet
