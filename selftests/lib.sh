@@ -90,9 +90,11 @@ expect_refused() {
 	fi
 }
 
-# wait_until SECONDS COMMAND...: polls until the command succeeds; fails if it never does.
+# wait_until SECONDS COMMAND...: polls until the command succeeds; fails if it never does. On a
+# machine that says that it is slow (KSFT_MACHINE_SLOW), it takes longer to give up.
 wait_until() {
-	local end=$((SECONDS + $1))
+	local slow=${KSFT_MACHINE_SLOW:+10}
+	local end=$((SECONDS + $1 * ${slow:-1}))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1

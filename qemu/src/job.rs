@@ -137,6 +137,8 @@ pub struct Budget {
     pub boot: Duration,
     /// Factor for a test's own limit.
     pub scale: u32,
+    /// Whether tests are told that the machine is slow.
+    pub slow: bool,
     /// After each test, for namespaces to end.
     pub settle: Duration,
     /// How long the guest may be silent beyond the limit of what it does, before
@@ -157,6 +159,7 @@ impl Budget {
         Budget {
             boot: Duration::from_secs(10) * scale,
             scale,
+            slow: kernel.debug,
             // A little beyond the ten seconds after which the kernel says that a
             // device's references do not go away: the log then has the reason.
             settle: Duration::from_secs(12) + Duration::from_secs(3) * scale,
@@ -194,7 +197,7 @@ impl Job {
             load: self.load.clone(),
             keep_loaded: self.keep_loaded,
             directory: self.directory.to_string_lossy().into_owned(),
-            env: [environment(), self.env.clone()].concat(),
+            env: [environment(budget), self.env.clone()].concat(),
             settle_ms: crate::phases::millis(budget.settle),
         }
     }
@@ -208,10 +211,13 @@ fn guest_test(test: &Test, budget: &Budget) -> protocol::Test {
     }
 }
 
-/// What of this side's environment means something in the guest.
-fn environment() -> Vec<(String, String)> {
+/// What of this side's environment means something in the guest, and what the
+/// kernel's own network tests look at where time passes slowly.
+fn environment(budget: &Budget) -> Vec<(String, String)> {
     let pass = ["TERM", "COLORTERM"];
-    pass.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+    let pass = pass.iter().filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    let slow = budget.slow.then(|| ("KSFT_MACHINE_SLOW".to_owned(), "yes".to_owned()));
+    pass.chain(slow).collect()
 }
 
 #[cfg(test)]

@@ -18,9 +18,17 @@ pub mod netns;
 
 use std::time::{Duration, Instant};
 
-/// Asks until the answer is yes. False if it is still no after `limit`.
+/// `limit` on a machine that keeps time; longer where `KSFT_MACHINE_SLOW` says that this is none, as
+/// under emulation with a kernel that watches itself.
+pub fn patience(limit: Duration) -> Duration {
+    let slow = std::env::var_os("KSFT_MACHINE_SLOW").is_some_and(|value| !value.is_empty());
+    if slow { limit * 10 } else { limit }
+}
+
+/// Asks until the answer is yes. False if it is still no after `limit`, or what [`patience`] makes of
+/// it.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + patience(limit);
     while !done() {
         if Instant::now() >= end {
             return false;

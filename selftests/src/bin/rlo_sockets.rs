@@ -22,6 +22,7 @@ use rnetns_selftests::command::{run, through_rlo};
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::module::{Figures, Loaded, Module, Traffic};
 use rnetns_selftests::netns::Netns;
+use rnetns_selftests::patience;
 
 const V4: (&str, &str) = ("192.0.2.1:0", "192.0.2.2:0");
 const V6: (&str, &str) = ("[2001:db8::1]:0", "[2001:db8::2]:0");
@@ -74,7 +75,7 @@ fn data(len: usize) -> Vec<u8> {
 fn sockets((from, to): (&str, &str)) -> Result<(UdpSocket, UdpSocket)> {
     let bind = |address| UdpSocket::bind(address).with_context(|| format!("bind to {address}"));
     let (sender, receiver) = (bind(from)?, bind(to)?);
-    receiver.set_read_timeout(Some(PATIENCE))?;
+    receiver.set_read_timeout(Some(patience(PATIENCE)))?;
     sender.connect(receiver.local_addr()?)?;
     Ok((sender, receiver))
 }
@@ -104,7 +105,7 @@ fn tcp((from, to): (&str, &str)) -> Result<Outcome> {
         let address = listener.local_addr()?;
         let receiver = thread::spawn(move || receive(&listener));
         let mut stream = TcpStream::connect(address).context("connect")?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(patience(PATIENCE)))?;
         stream.write_all(&data(STREAM)).context("send")?;
         drop(stream);
         let received = receiver.join().map_err(|_| anyhow!("the receiver panicked"))??;
@@ -122,7 +123,7 @@ fn tcp((from, to): (&str, &str)) -> Result<Outcome> {
 
 fn receive(listener: &TcpListener) -> Result<Vec<u8>> {
     let (mut stream, _) = listener.accept().context("accept")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience(PATIENCE)))?;
     let mut received = Vec::new();
     stream.read_to_end(&mut received).context("receive")?;
     Ok(received)

@@ -19,6 +19,7 @@ use rnetns_selftests::command::{ip, run};
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::module::{Figures, Module};
 use rnetns_selftests::netns::Netns;
+use rnetns_selftests::patience;
 
 /// How many ways there are.
 const WAYS: usize = 3;
@@ -239,7 +240,7 @@ fn changes(family: &'static Family, means: Means) -> Result<Outcome> {
 
 fn bind(family: &Family) -> Result<UdpSocket> {
     let socket = UdpSocket::bind((family.target, 5000)).context("bind the target")?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience(PATIENCE)))?;
     Ok(socket)
 }
 
