@@ -137,8 +137,11 @@ pub struct Counts {
 impl Counts {
     /// Of one run, its exit status aside.
     pub fn of(results: &Results) -> Counts {
+        // A test that says nothing else says how it went by its exit status.
+        let alone = results.len() == 1;
+        let counts = |name: &str| alone || name != EXIT;
         let count = |wanted| {
-            results.iter().filter(|(name, verdict)| **verdict == wanted && *name != EXIT).count()
+            results.iter().filter(|(name, verdict)| **verdict == wanted && counts(name)).count()
         };
         Counts {
             passed: count(Verdict::Pass),
@@ -226,6 +229,14 @@ lab: exit status 1\n";
         ]);
         assert_eq!(parse(text), want);
         assert_eq!(Counts::of(&parse(text)), Counts { passed: 6, failed: 3, skipped: 2 });
+    }
+
+    #[test]
+    fn a_test_without_subtests_counts_by_its_exit_status() {
+        let counts = |status: u32| Counts::of(&parse(&format!("OK\n{EXIT_STATUS}{status}\n")));
+        assert_eq!(counts(0), Counts { passed: 1, failed: 0, skipped: 0 });
+        assert_eq!(counts(1), Counts { passed: 0, failed: 1, skipped: 0 });
+        assert_eq!(counts(SKIPPED), Counts { passed: 0, failed: 0, skipped: 1 });
     }
 
     #[test]
