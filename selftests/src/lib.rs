@@ -9,12 +9,16 @@
 //! | [`netns`] | namespaces without a name, that end when nobody holds them |
 //! | [`memory`] | how much the kernel has allocated, exactly enough to see a leak |
 //! | [`command`] | programs of the system, `ip` first |
+//! | [`genl`] | the netlink family `rnetns`, byte by byte |
+//! | [`router`] | a namespace whose cache has as many entries as a test wants |
 
 pub mod command;
+pub mod genl;
 pub mod ktap;
 pub mod memory;
 pub mod module;
 pub mod netns;
+pub mod router;
 
 use std::time::{Duration, Instant};
 
