@@ -90,6 +90,7 @@ pub struct Socket {
     fd: OwnedFd,
     family: u16,
     sequence: u32,
+    named: bool,
 }
 
 impl Socket {
@@ -106,7 +107,7 @@ impl Socket {
 
     /// One that somebody else has opened so.
     pub fn from_fd(fd: OwnedFd) -> Result<Socket> {
-        let mut socket = Socket { fd, family: CTRL, sequence: 0 };
+        let mut socket = Socket { fd, family: CTRL, sequence: 0, named: true };
         let question =
             Message::new(uapi::CTRL_CMD_GETFAMILY).attr(uapi::CTRL_ATTR_FAMILY_NAME, b"rnetns\0");
         let question = socket.bytes(&question);
@@ -133,10 +134,17 @@ impl Socket {
         self.sequence
     }
 
+    /// From now on, messages do not say to whom they go, as those that are just written to a file.
+    /// To the kernel go all.
+    pub fn write_only(self) -> Socket {
+        Socket { named: false, ..self }
+    }
+
     /// Sends bytes as they are. That is when the kernel reads them.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
         let (to, none) = (NetlinkAddr::new(0, 0), MsgFlags::empty());
-        sendmsg(self.fd.as_raw_fd(), &[IoSlice::new(bytes)], &[], none, Some(&to)).map(drop)
+        let to = self.named.then_some(&to);
+        sendmsg(self.fd.as_raw_fd(), &[IoSlice::new(bytes)], &[], none, to).map(drop)
     }
 
     /// What is there, at most as much as fits; nothing if nothing is there.
