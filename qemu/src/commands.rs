@@ -266,7 +266,8 @@ impl Command<'_> {
             tools: built.guest.tools.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
-            env: Vec::new(),
+            // They are under the host's root, which the guest has as its own.
+            env: netlink::environment(lab, &base.kernel),
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
             logs: lab.target.join("logs"),
             root: lab.root.clone(),

@@ -33,6 +33,13 @@ const FILES: [(&str, &[&str]); 3] = [
     ("rnetns_netlink_gen.c", &["--mode", "kernel", "--source"]),
 ];
 
+/// What the guest's programs find the tool and the specification by.
+pub fn environment(lab: &Lab, kernel: &Kernel) -> Vec<(String, String)> {
+    let specification = lab.root.join(FOLDER).join(SPECIFICATION);
+    let path = |name: &str, path: &Path| (name.to_owned(), path.to_string_lossy().into_owned());
+    vec![path("KERNEL_SOURCE", &kernel.source), path("NETLINK_SPEC", &specification)]
+}
+
 /// Writes the files of the repository anew.
 pub fn generate(lab: &Lab, kernel: &Kernel) -> Result<()> {
     let folder = lab.root.join(FOLDER);
