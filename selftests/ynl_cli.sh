@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The kernel tree's own netlink tool, which knows the family by its specification alone, does what
+# rnetnsctl does. The tree is in $KERNEL_SOURCE, the specification in $NETLINK_SPEC; by default both
+# are where they would be if the tests were in that tree.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/route_cache_lib.sh"
+
+TREE=${KERNEL_SOURCE:-$HERE/../../../../..}
+SPEC=${NETLINK_SPEC:-$TREE/Documentation/netlink/specs/rnetns.yaml}
+SCHEMA=$TREE/Documentation/netlink/genetlink.yaml
+CLI=$TREE/tools/net/ynl/pyynl/cli.py
+
+# ynl NAME ARGUMENT...: the tool in a namespace; what it says, in `said`. To check the specification
+# against its schema takes longer than all else: that is a case of its own.
+ynl() {
+	local name=$1
+	shift
+	said=$(in_netns "$name" python3 "$CLI" --no-schema --spec "$SPEC" --output-json "$@" 2>&1) ||
+		fail "ynl $* in $name: $said"
+}
+
+# denied TEXT ARGUMENT...: it fails in rt, and says that.
+denied() {
+	local text=$1
+	shift
+	if said=$(in_netns rt python3 "$CLI" --no-schema --spec "$SPEC" "$@" 2>&1); then
+		fail "ynl $* was not refused: $said"
+	fi
+	[[ $said == *"$text"* ]] || fail "ynl $*: '$said' does not say '$text'"
+}
+
+# ctl ARGUMENT...: rnetnsctl in rt; what it says, in `said`.
+ctl() {
+	said=$(in_netns rt rnetnsctl "$@" 2>&1) || fail "rnetnsctl $*: $said"
+}
+
+# same WHAT HAVE WANT: what ynl says and what rnetnsctl says means the same.
+same() {
+	local out
+	out=$(in_netns rt python3 -c "$COMPARE" "$2" "$3" 2>&1) || fail "$1: $out"
+}
+
+# Names have hyphens there and underscores here, devices have numbers there and names here, and
+# flags are there or true. Time passes between the two.
+COMPARE='
+import json, socket, sys
+
+def translated(item):
+    item = {name.replace("-", "_"): value for name, value in item.items()}
+    if "dst" not in item:
+        return item
+    assert item.pop("family") == (socket.AF_INET6 if ":" in item["dst"] else socket.AF_INET), item
+    for end in "iif", "oif":
+        item[end] = socket.if_indextoname(item[end])
+    for flag in "local", "used":
+        item[flag] = bool(item.get(flag, False))
+    item["age_ms"] = item.pop("age")
+    return item
+
+ynl, ctl = (json.loads(said) for said in sys.argv[1:])
+single = isinstance(ynl, dict)
+have = [translated(item) for item in ([ynl] if single else ynl)]
+want = [ctl] if single else ctl
+for mine, its in zip(have, want):
+    later = mine.pop("age_ms", 0) - its.pop("age_ms", 0)
+    assert 0 <= later < 60000, f"{later} ms later"
+assert have == want, f"{have} is not {want}"
+'
+
+the_specification_is_what_its_schema_allows() {
+	python3 -c 'import jsonschema' 2>/dev/null || {
+		skip "python3 has no jsonschema"
+		return
+	}
+	expect "schema" python3 "$CLI" --spec "$SPEC" --schema "$SCHEMA" --validate
+}
+
+what_it_reads_is_what_rnetnsctl_reads() {
+	local ctl
+	warm dst
+	ctl --json stats
+	ctl=$said
+	ynl rt --do cache-get
+	same "figures" "$said" "$ctl"
+	ctl --json dump
+	ctl=$said
+	ynl rt --dump entry-get
+	same "entries" "$said" "$ctl"
+	[[ $said == *"\"dst\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
+}
+
+a_flush_takes_what_it_names() {
+	local index
+	warm dst
+	mark rt
+	ynl rt --do flush --json "{\"dst\": \"${NET%/*}\", \"dst-len\": ${NET#*/}}"
+	expect_equal "answer" "$said" '{"flushed": 1}'
+	now "to the network"
+	expect_since rt flushed=1
+	warm dst
+	index=$(ip_in rt -o link show dev b)
+	ynl rt --do flush --json "{\"ifindex\": ${index%%:*}}"
+	expect_equal "answer" "$said" '{"flushed": 2}'
+	now "of a device"
+	expect_cached rt entries$family=0
+}
+
+settings_are_made() {
+	ynl rt --do cache-set --json '{"quota": 9, "timeout": 7, "enabled": 0}'
+	now "set"
+	expect_cached rt quota=9 timeout=7 enabled=0
+	ctl set --quota 65536 --timeout 60 --enable on
+}
+
+# With the name of the attribute, which the tool finds by the place that the kernel tells.
+a_refusal_comes_with_the_kernels_words() {
+	denied "more than max_quota" --do cache-set --json '{"quota": 4000000000}'
+	[[ $said == *".quota"* ]] || fail "it does not say which attribute: $said"
+	denied "out of range" --do cache-set --json '{"quota": 5, "timeout": 0}'
+	[[ $said == *".timeout"* ]] || fail "it does not say which attribute: $said"
+	denied "longer than an address" --do flush --json '{"dst": "10.9.0.0", "dst-len": 33}'
+	[[ $said == *".dst-len"* ]] || fail "it does not say which attribute: $said"
+	now "refused"
+	expect_cached rt quota=65536 timeout=60
+}
+
+# What the kernel tells about its checks is what the specification says.
+the_kernel_tells_its_policy() {
+	ynl rt --policy --do cache-set
+	[[ $said == *'"quota": '*'"min-value": 1'* ]] || fail "no least quota: $said"
+	[[ $said == *'"timeout": '*'"max-value": 86400'* ]] || fail "no largest timeout: $said"
+	[[ $said != *'"hits"'* ]] || fail "a counter can be set: $said"
+	ynl rt --policy --do flush
+	[[ $said == *'"dst-len": '*'"max-value": 128'* ]] || fail "no largest length: $said"
+}
+
+cases=(the_specification_is_what_its_schema_allows)
+for_family 6 what_it_reads_is_what_rnetnsctl_reads
+for_family 4 what_it_reads_is_what_rnetnsctl_reads a_flush_takes_what_it_names \
+	settings_are_made a_refusal_comes_with_the_kernels_words the_kernel_tells_its_policy
+
+require python3
+[ -f "$CLI" ] || skip_all "no tools/net/ynl in $TREE (KERNEL_SOURCE)"
+[ -f "$SPEC" ] || skip_all "no $SPEC (NETLINK_SPEC)"
+python3 -c 'import yaml' 2>/dev/null || skip_all "python3 has no yaml (PyYAML)"
+begin_route_cache bash rnetnsctl
+run_cases "${cases[@]}"
