@@ -267,8 +267,9 @@ impl<'a> Dump<'a> {
         unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
     }
 
-    /// Says which state of things this part shows. If it is another than that of the part before,
-    /// messages say that the dump was interrupted (`NLM_F_DUMP_INTR`).
+    /// Says which state of things the following messages show. If it is another than that of those
+    /// before, the next one says that the dump was interrupted (`NLM_F_DUMP_INTR`): at the latest
+    /// the one that ends it.
     pub fn set_generation(&mut self, generation: u32) {
         // Zero means that there is nothing to compare.
         let seq = if generation == 0 {
@@ -285,17 +286,17 @@ impl<'a> Dump<'a> {
         let info = self.info();
         // SAFETY: By the type invariant the buffer is ours, and the request valid.
         let mut message = unsafe { Message::begin(self.skb, info) }.ok_or(EMSGSIZE)?;
+        if let Err(error) = fill(&mut message) {
+            message.cancel();
+            return Err(error);
+        }
+        // Only now: what is compared is then taken for seen, and a message that is taken back
+        // would take the mark with it.
         // SAFETY: By the type invariant, and the header is that of a message.
         unsafe {
             bindings::genl_dump_check_consistent(self.cb.as_ptr().cast(), message.hdr.as_ptr())
         };
-        match fill(&mut message) {
-            Ok(()) => message.end(),
-            Err(error) => {
-                message.cancel();
-                return Err(error);
-            }
-        }
+        message.end();
         Ok(())
     }
 }

@@ -212,6 +212,9 @@ fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
         });
         result?;
         if at_end {
+            // Entries may have gone between the first look at that and the walk: then the end of
+            // the dump says so, since no message does.
+            dump.set_generation(cache.changes());
             return Ok(());
         }
     }
