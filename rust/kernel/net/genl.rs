@@ -27,7 +27,7 @@ use kernel::{
 use super::ActiveNamespace;
 use crate::bindings;
 
-/// The bits of an attribute's type that are not flags: `NLA_TYPE_MASK`.
+/// How long the header of an attribute is.
 const NLA_HDRLEN: usize = 4;
 
 /// A request, whose attributes were checked by the policy of its operation.
@@ -435,8 +435,10 @@ macro_rules! genl_dumpit {
 #[macro_export]
 macro_rules! genl_family {
     ($symbol:ident) => {{
+        // A family and nothing else: what is generated beside it has another type.
+        let family: *mut $crate::bindings::genl_family = &raw mut $crate::bindings::$symbol;
         // SAFETY: The static is generated with its operations, and is for generic netlink to use
         // from here on; a `Family` is transparent over it, and may be written through.
-        unsafe { &*(&raw mut $crate::bindings::$symbol).cast::<::kernel::net::netlink::Family>() }
+        unsafe { &*family.cast::<::kernel::net::netlink::Family>() }
     }};
 }
