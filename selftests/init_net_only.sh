@@ -52,6 +52,21 @@ other_namespaces_are_refused_by_name() {
 	expect_at_least "lines in the log" "$(log_lines "$inum")" 1
 }
 
+# Over netlink, it says why: with a refusal, and with the end of a dump.
+other_namespaces_are_told_why_over_netlink() {
+	local why="the module works in the initial namespace only" operation
+	if ! command -v rnetnsctl >/dev/null; then
+		skip "rnetnsctl is not installed"
+		return
+	fi
+	for operation in stats dump flush "flush --dst 10.0.0.0/8" "set --quota 5" "set --enable off"; do
+		expect_refused "$why" in_netns older rnetnsctl $operation
+		expect_refused "$REFUSED" in_netns older rnetnsctl $operation
+	done
+	expect "the initial namespace" rnetnsctl stats
+	expect "the initial namespace" rnetnsctl dump
+}
+
 # The kernel's limit is net_ratelimit(): 10 messages in 5 seconds.
 the_log_line_is_rate_limited() {
 	local i inum lines accepted=0
@@ -93,6 +108,7 @@ run_cases \
 	other_namespaces_have_neither_device_nor_state \
 	the_initial_namespace_works \
 	other_namespaces_are_refused_by_name \
+	other_namespaces_are_told_why_over_netlink \
 	the_log_line_is_rate_limited \
 	the_parameter_takes_no_nonsense \
 	without_it_the_same_namespace_is_served

@@ -267,6 +267,19 @@ impl<'a> Dump<'a> {
         unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
     }
 
+    /// Refuses to go on: user space is told why with the end of the dump.
+    ///
+    /// Returns `error`. As `NL_SET_ERR_MSG()`.
+    pub fn refuse(&self, error: Error, why: &'static CStr) -> Error {
+        let extack = self.info().extack;
+        if !extack.is_null() {
+            // SAFETY: Generic netlink sets it for each part of the dump, to a structure that is the
+            // operation's to write meanwhile. The message is a static.
+            unsafe { (*extack)._msg = why.as_char_ptr() };
+        }
+        error
+    }
+
     /// Says which state of things the following messages show. If it is another than that of those
     /// before, the next one says that the dump was interrupted (`NLM_F_DUMP_INTR`): at the latest
     /// the one that ends it.

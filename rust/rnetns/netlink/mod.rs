@@ -81,15 +81,13 @@ const COUNTERS: [u32; stats::STATS] = [
     RNETNS_A_LEFT,
 ];
 
+/// Why there is no cache in a namespace.
+const INIT_NET_ONLY: &CStr = c"the module works in the initial namespace only (init_net_only)";
+
 /// The cache of the namespace. There is none where the module refuses to work.
 fn cache_of<'g>(request: &Request<'_>, guard: &'g rcu::Guard) -> Result<&'g Deferred<Cache>> {
-    Cache::of(request.net(), guard).ok_or_else(|| {
-        request.refuse(
-            EAFNOSUPPORT,
-            None,
-            c"the module works in the initial namespace only (init_net_only)",
-        )
-    })
+    Cache::of(request.net(), guard)
+        .ok_or_else(|| request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY))
 }
 
 fn cache_get(request: &Request<'_>) -> Result {
@@ -199,7 +197,8 @@ fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
     let net: &ActiveNamespace = dump.net();
     loop {
         let guard = rcu::read_lock();
-        let cache = Cache::of(net, &guard).ok_or(EAFNOSUPPORT)?;
+        let cache = Cache::of(net, &guard)
+            .ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
         dump.set_generation(cache.changes());
         let mut result = Ok(());
         let at_end = cache.walk(place, &mut |entry: &Entry<'_>| {

@@ -130,11 +130,14 @@ impl Connection {
                         return Ok((answers, interrupted));
                     }
                     NetlinkPayload::Done(done) => {
-                        return Err(io::Error::from_raw_os_error(-done.code).into());
+                        return Err(refused(done.code, &done.extended_ack));
                     }
                     NetlinkPayload::Error(error) => match error.code {
                         None => return Ok((answers, interrupted)),
-                        Some(code) => return Err(refused(code.get(), &error.header)),
+                        Some(code) => {
+                            let words = error.header.get(HEADER_LEN..).unwrap_or_default();
+                            return Err(refused(code.get(), words));
+                        }
                     },
                     NetlinkPayload::Overrun(_) => bail!("the kernel sent more than there was room"),
                     _ => {}
@@ -145,9 +148,9 @@ impl Connection {
 }
 
 /// The kernel's error, with its words for it where it has some.
-fn refused(code: i32, payload: &[u8]) -> anyhow::Error {
+fn refused(code: i32, attributes: &[u8]) -> anyhow::Error {
     let error = anyhow::Error::from(io::Error::from_raw_os_error(-code));
-    let values = Values::parse(payload.get(HEADER_LEN..).unwrap_or_default());
+    let values = Values::parse(attributes);
     match values.bytes(NLMSGERR_ATTR_MSG) {
         Some(words) => {
             let words = String::from_utf8_lossy(words);
@@ -163,10 +166,8 @@ mod tests {
 
     #[test]
     fn the_kernels_words_come_before_its_number() {
-        let mut payload = vec![0u8; HEADER_LEN];
-        payload.extend([9, 0, 1, 0]);
-        payload.extend(b"why.\0\0\0\0");
-        let error = refused(-34, &payload);
+        let attributes = b"\x09\0\x01\0why.\0\0\0\0";
+        let error = refused(-34, attributes);
         assert_eq!(format!("{error:#}"), "why.: Numerical result out of range (os error 34)");
         let error = refused(-1, &[]);
         assert_eq!(format!("{error:#}"), "Operation not permitted (os error 1)");
