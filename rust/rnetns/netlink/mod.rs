@@ -86,8 +86,7 @@ const INIT_NET_ONLY: &CStr = c"the module works in the initial namespace only (i
 
 /// The cache of the namespace. There is none where the module refuses to work.
 fn cache_of<'g>(request: &Request<'_>, guard: &'g rcu::Guard) -> Result<&'g Deferred<Cache>> {
-    Cache::of(request.net(), guard)
-        .ok_or_else(|| request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY))
+    Cache::of(request.net(), guard).ok_or_else(|| request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY))
 }
 
 fn cache_get(request: &Request<'_>) -> Result {
@@ -197,8 +196,8 @@ fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
     let net: &ActiveNamespace = dump.net();
     loop {
         let guard = rcu::read_lock();
-        let cache = Cache::of(net, &guard)
-            .ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
+        let cache =
+            Cache::of(net, &guard).ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
         dump.set_generation(cache.changes());
         let mut result = Ok(());
         let at_end = cache.walk(place, &mut |entry: &Entry<'_>| {
