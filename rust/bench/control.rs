@@ -4,10 +4,15 @@
 //!
 //! In `/sys/kernel/debug/rnetns_bench/`:
 //!
-//! - `measure`: `state PID` or `traffic PID` measures in the namespace of that process; the write
-//!   returns when it is done. `traffic` wants `lo` and `rlo` up.
-//! - `results`: what the last write to `measure` found, a line each:
-//!   `NAME min_ns=.. median_ns=.. repeats=.. lost=..`, each for one operation.
+//! - `measure`: the write returns when it is done.
+//!   - `state PID`, `traffic PID`: in the namespace of that process; `traffic` wants `lo` and `rlo`
+//!     up. `lo NAME PID`: packets through `lo` alone.
+//!   - `table SET ENTRIES NAMESPACES LOOK_UPS`, `update ENTRIES NAMESPACES`, `end ENTRIES`, and
+//!     `fib ENTRIES LOOK_UPS ROUTES PID DEVICE`: see [`table`].
+//!   - `forward NAME KIND FLOWS PACKETS ROUTES PID IN OUT [IN OUT]`: see [`forward`].
+//!   - `hold WHAT ENTRIES empty|full`, `hold off`: keeps a table in memory.
+//! - `results`: what the last write to `measure` found, a line each: `NAME lost=N ns=A,B,...`: how
+//!   many operations came to nothing, and nanoseconds for one, once for each repeat.
 //! - `watch`: `LOWER PID UPPER PID` starts the experiment of [`current_namespace`] on two devices,
 //!   each in the namespace of a process; `off` ends it. It holds the devices: end it before they go.
 //! - `attribution`: its counts, `NAME=COUNT` in each line.
@@ -27,12 +32,17 @@ use kernel::{
 use crate::{
     current_namespace::Experiment,
     figures::Figure,
+    forward,
     net::{
         net_device::NetDevice,
         ActiveNamespace,
         Tag, //
     },
     state,
+    table::{
+        self,
+        Held, //
+    },
     traffic, //
 };
 
@@ -40,7 +50,7 @@ use crate::{
 pub(crate) type Control = Scope<Bench>;
 
 /// The longest command, in bytes.
-const COMMAND_LEN: usize = 96;
+const COMMAND_LEN: usize = 192;
 
 /// What the files share.
 #[pin_data]
@@ -49,6 +59,8 @@ pub(crate) struct Bench {
     results: Mutex<KVec<Figure>>,
     #[pin]
     experiment: Mutex<Option<Experiment>>,
+    #[pin]
+    held: Mutex<Option<Held>>,
 }
 
 /// Makes the files.
@@ -56,6 +68,7 @@ pub(crate) fn new() -> impl PinInit<Control> {
     let bench = pin_init!(Bench {
         results <- new_mutex!(KVec::new()),
         experiment <- new_mutex!(None),
+        held <- new_mutex!(None),
     });
     Scope::dir(bench, c"rnetns_bench", |bench, dir| {
         dir.write_only_callback_file(c"measure", bench, &|bench: &Bench, reader| {
@@ -80,16 +93,53 @@ pub(crate) fn new() -> impl PinInit<Control> {
 
 impl Bench {
     fn measure(&self, command: &str) -> Result {
-        let mut words = command.split_ascii_whitespace();
-        let (Some(what), Some(pid), None) = (words.next(), words.next(), words.next()) else {
-            return Err(EINVAL);
-        };
-        let net = namespace(pid)?;
+        let mut words = KVec::new();
+        for word in command.split_ascii_whitespace() {
+            words.push(word, GFP_KERNEL)?;
+        }
         let mut results = self.results.lock();
         results.clear();
-        *results = match what {
-            "state" => state::measure(&net)?,
-            "traffic" => traffic::measure(&net)?,
+        *results = match &words[..] {
+            ["state", pid] => state::measure(&*namespace(pid)?)?,
+            ["traffic", pid] => traffic::measure(&*namespace(pid)?)?,
+            ["lo", name, pid] => traffic::measure_lo(&*namespace(pid)?, name)?,
+            ["table", set, entries, namespaces, n] => table::measure(
+                set,
+                number(entries)?,
+                number(namespaces)?,
+                number(n)?.into(),
+            )?,
+            ["update", entries, namespaces] => {
+                table::measure_updates(number(entries)?, number(namespaces)?)?
+            }
+            ["end", entries] => table::measure_ends(number(entries)?)?,
+            ["fib", entries, n, routes, pid, dev] => table::measure_fib(
+                number(entries)?,
+                number(n)?.into(),
+                number(routes)?,
+                device(dev, pid)?.0,
+            )?,
+            ["forward", name, kind, flows, packets, routes, pid, devices @ ..] => {
+                let mut paths = KVec::new();
+                for pair in devices.chunks(2) {
+                    let [input, output] = pair else {
+                        return Err(EINVAL);
+                    };
+                    let path = forward::Path::new(device(input, pid)?.0, device(output, pid)?.0);
+                    paths.push(path, GFP_KERNEL)?;
+                }
+                let flows = forward::Flows::new(kind, number(flows)?, number(routes)?)?;
+                forward::measure(name, flows, number(packets)?.into(), &mut paths)?
+            }
+            ["hold", "off"] => {
+                *self.held.lock() = None;
+                KVec::new()
+            }
+            ["hold", what, entries, how @ ("empty" | "full")] => {
+                let held = table::hold(what, number(entries)?, *how == "full")?;
+                *self.held.lock() = Some(held);
+                KVec::new()
+            }
             _ => return Err(EINVAL),
         };
         Ok(())
@@ -117,6 +167,10 @@ pub(crate) fn command(reader: &mut UserSliceReader) -> Result<CString> {
     let bytes = buffer.get_mut(..len).ok_or(E2BIG)?;
     reader.read_slice(bytes)?;
     CString::try_from_fmt(fmt!("{}", core::str::from_utf8(bytes)?.trim()))
+}
+
+fn number(word: &str) -> Result<u32> {
+    word.parse().map_err(|_| EINVAL)
 }
 
 /// The namespace of a process.

@@ -5,27 +5,34 @@
 use kernel::{
     fmt,
     prelude::*,
+    str::CString,
     time::{
         Instant,
         Monotonic, //
     }, //
 };
 
-/// How often each thing is measured. Odd: the median is one of them.
+/// How often each thing is measured, at most. Odd: the median is one of them.
 pub(crate) const REPEATS: usize = 11;
 
 /// What one thing costs, in picoseconds for each operation, once for each repeat.
 pub(crate) struct Figure {
-    name: &'static str,
+    name: CString,
     picoseconds: [u64; REPEATS],
+    repeats: usize,
     lost: u64,
 }
 
 impl Figure {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        Ok(Self::named(CString::try_from_fmt(fmt!("{}", name))?))
+    }
+
+    pub(crate) fn named(name: CString) -> Self {
         Self {
             name,
             picoseconds: [0; REPEATS],
+            repeats: 0,
             lost: 0,
         }
     }
@@ -34,6 +41,7 @@ impl Figure {
     pub(crate) fn note(&mut self, repeat: usize, nanoseconds: u64, operations: u64) {
         if let Some(slot) = self.picoseconds.get_mut(repeat) {
             *slot = nanoseconds.saturating_mul(1000) / operations.max(1);
+            self.repeats = self.repeats.max(repeat + 1);
         }
     }
 
@@ -42,21 +50,14 @@ impl Figure {
         self.lost += lost;
     }
 
-    /// A line: the name, then `name=value` for each value.
+    /// A line: the name, what was lost, and the nanoseconds of each repeat.
     pub(crate) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted = self.picoseconds;
-        sorted.sort_unstable();
-        let (min, median) = (sorted[0], sorted[REPEATS / 2]);
-        f.write_fmt(fmt!(
-            "{} min_ns={}.{:03} median_ns={}.{:03} repeats={} lost={}\n",
-            self.name,
-            min / 1000,
-            min % 1000,
-            median / 1000,
-            median % 1000,
-            REPEATS,
-            self.lost
-        ))
+        f.write_fmt(fmt!("{} lost={} ns=", &*self.name, self.lost))?;
+        for (i, one) in self.picoseconds.iter().take(self.repeats).enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            f.write_fmt(fmt!("{}{}.{:03}", comma, one / 1000, one % 1000))?;
+        }
+        f.write_fmt(fmt!("\n"))
     }
 }
 

@@ -6,6 +6,9 @@
 //! |---|---|
 //! | [`state`] | access to per-namespace state: Rust, C, explicit, by a per-CPU global |
 //! | [`traffic`] | packets per second through `lo` and `rlo` |
+//! | [`table`] | the table that all namespaces share, `rhashtable` and others, and the FIB |
+//! | [`plan`] | which keys are looked up, and in which order |
+//! | [`forward`] | packets through a machine that forwards them |
 //! | [`current_namespace`] | the per-CPU global as an experiment: where it is wrong |
 //! | [`table_check`] | whether the table that namespaces share does what it should |
 //! | [`figures`] | repeats of a measurement, and how they are shown |
@@ -25,7 +28,10 @@ mod net;
 mod control;
 mod current_namespace;
 mod figures;
+mod forward;
+mod plan;
 mod state;
+mod table;
 mod table_check;
 mod traffic;
 

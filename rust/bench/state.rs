@@ -131,7 +131,7 @@ const WAYS: [(&str, Way); 7] = [
 pub(crate) fn measure(net: &ActiveNamespace) -> Result<KVec<Figure>> {
     let mut figures = KVec::with_capacity(WAYS.len(), GFP_KERNEL)?;
     for (name, _) in WAYS {
-        figures.push(Figure::new(name), GFP_KERNEL)?;
+        figures.push(Figure::new(name)?, GFP_KERNEL)?;
     }
     for repeat in rounds() {
         for ((_, way), figure) in WAYS.iter().zip(figures.iter_mut()) {

@@ -96,13 +96,21 @@ fn wait_for(arrived: &Atomic<u64>, want: u64, lost: u64) -> u64 {
 ///
 /// Both have to be up; `ENODEV` if one is not there.
 pub(crate) fn measure(net: &ActiveNamespace) -> Result<KVec<Figure>> {
-    let paths = [
+    compare(&[
         ("packet_lo", path(net.dev_get_by_name(c"lo")?)?),
         ("packet_rlo", path(net.dev_get_by_name(c"rlo")?)?),
-    ];
+    ])
+}
+
+/// Measures `lo` alone.
+pub(crate) fn measure_lo(net: &ActiveNamespace, name: &str) -> Result<KVec<Figure>> {
+    compare(&[(name, path(net.dev_get_by_name(c"lo")?)?)])
+}
+
+fn compare(paths: &[(&str, Path)]) -> Result<KVec<Figure>> {
     let mut figures = KVec::with_capacity(paths.len(), GFP_KERNEL)?;
-    for (name, _) in &paths {
-        figures.push(Figure::new(name), GFP_KERNEL)?;
+    for (name, _) in paths {
+        figures.push(Figure::new(name)?, GFP_KERNEL)?;
     }
     for repeat in rounds() {
         for ((_, path), figure) in paths.iter().zip(figures.iter_mut()) {
