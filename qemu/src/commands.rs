@@ -326,8 +326,14 @@ impl Command<'_> {
         let engine = accel::choose(self.engine, &self.lab.cache)?;
         let counting =
             accel::Verdict { used: Engine::Counting, why: "to count instructions".to_owned() };
+        let mut runs = vec![(&engine, "time")];
+        if engine.used == Engine::UserMode {
+            say("not counting instructions: that takes QEMU, and another kernel");
+        } else {
+            runs.push((&counting, "instructions"));
+        }
         let mut outputs = Vec::new();
-        for (accel, what) in [(&engine, "time"), (&counting, "instructions")] {
+        for (accel, what) in runs {
             say(&format!("measuring {what}"));
             match self.measure(&base, &built, accel)? {
                 Ok(output) => outputs.push(output),
