@@ -26,6 +26,8 @@ use crate::accel::{Engine, Verdict as Accel};
 
 /// What measures, in the checkout.
 pub const SCRIPT: &str = "rust/bench/measure.sh";
+/// How the lines of its output begin that say how far it has come.
+pub const PROGRESS: &str = "# at ";
 /// The module that it loads.
 pub const MODULE: &str = "rnetns_bench.ko";
 
@@ -142,8 +144,9 @@ pub struct Results {
     figures: Vec<Figure>,
 }
 
-/// Sets side by side what the runs printed.
-pub fn results(engine: &Accel, outputs: &[Output<'_>]) -> Result<Results> {
+/// Sets side by side what the runs printed. If they are not `whole`, because a measurement failed,
+/// what there is counts, and the results say so.
+pub fn results(engine: &Accel, outputs: &[Output<'_>], whole: bool) -> Result<Results> {
     let mut figures = Vec::new();
     let mut why = engine.why.clone();
     for output in outputs {
@@ -154,15 +157,20 @@ pub fn results(engine: &Accel, outputs: &[Output<'_>]) -> Result<Results> {
         }
         let native = engine.used.is_native() && output.unit == Unit::Time;
         let place = Where { native, unit: output.unit };
-        figures.extend(side_by_side(&parse(output.text)?, place)?);
+        figures.extend(side_by_side(&parse(output.text, whole)?, place, whole)?);
+    }
+    if !whole {
+        why = format!("{why}; NOT WHOLE: a measurement has failed");
     }
     Ok(Results { engine: engine.used.name(), why, figures })
 }
 
 /// The lines `# figure NAME ...` and `# memory NAME ...` of the script's output.
-fn parse(text: &str) -> Result<All> {
+fn parse(text: &str, whole: bool) -> Result<All> {
     let mut all = All::default();
-    for line in text.lines() {
+    // What was being printed when the machine went.
+    let end = if whole { text.len() } else { text.rfind('\n').unwrap_or(0) };
+    for line in text[..end].lines() {
         if let Some(rest) = line.strip_prefix("# figure ") {
             let (name, measured) =
                 measured(rest, "ns").with_context(|| format!("understand `{rest}`"))?;
@@ -175,6 +183,9 @@ fn parse(text: &str) -> Result<All> {
                 measured(rest, "bytes").with_context(|| format!("understand `{rest}`"))?;
             note(&mut all.bytes, &name, measured);
         }
+    }
+    if !whole {
+        all.costs.retain(|_, measured| measured.rounds.len() >= LEAST_ROUNDS);
     }
     for (name, measured) in all.costs.iter().chain(&all.bytes) {
         if measured.rounds.len() < LEAST_ROUNDS {
@@ -212,7 +223,7 @@ fn measured(line: &str, key: &str) -> Result<(String, Measured)> {
     Ok((name.to_owned(), measured))
 }
 
-fn side_by_side(all: &All, place: Where) -> Result<Vec<Figure>> {
+fn side_by_side(all: &All, place: Where, whole: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, measured) in &all.costs {
         let named = format!("{name}{}", place.unit.suffix());
@@ -223,10 +234,13 @@ fn side_by_side(all: &All, place: Where) -> Result<Vec<Figure>> {
             figures.push(alone(format!("{named}_lost"), measured.lost as f64, "operations"));
         }
         for comparison in targets::comparisons(name, place) {
-            let other = all.costs.get(&comparison.against);
-            let other =
-                other.with_context(|| format!("{} was not measured", comparison.against))?;
-            figures.push(against(&named, measured, other, &comparison, place.unit));
+            match all.costs.get(&comparison.against) {
+                Some(other) => {
+                    figures.push(against(&named, measured, other, &comparison, place.unit));
+                }
+                None if whole => bail!("{} was not measured", comparison.against),
+                None => {}
+            }
         }
     }
     // The same whoever counts.
@@ -363,7 +377,7 @@ mod tests {
     const TIME: Where = Where { native: false, unit: Unit::Time };
 
     fn met(rust: f64, rlo: f64, name: &str) -> Option<bool> {
-        let figures = side_by_side(&parse(&output(rust, rlo)).unwrap(), TIME).unwrap();
+        let figures = side_by_side(&parse(&output(rust, rlo), true).unwrap(), TIME, true).unwrap();
         figures.iter().find(|figure| figure.name == name).unwrap().met
     }
 
@@ -394,7 +408,7 @@ mod tests {
     #[test]
     fn rounds_that_came_one_by_one_are_one_figure() {
         let text: String = (1..=5).map(|round| line(&format!("idle#{round}_0"), 10.0)).collect();
-        let all = parse(&text).unwrap();
+        let all = parse(&text, true).unwrap();
         assert_eq!(all.costs["idle_0"].rounds, [10.0; 5]);
     }
 
@@ -406,7 +420,7 @@ mod tests {
             Output { unit: Unit::Time, text: &texts[0] },
             Output { unit: Unit::Instructions, text: &texts[1] },
         ];
-        let all = results(&accel, &outputs).unwrap();
+        let all = results(&accel, &outputs, true).unwrap();
         let json = serde_json::to_value(&all).unwrap();
         assert_eq!(json["engine"], "tcg");
         let figures = json["figures"].as_array().unwrap();
@@ -428,7 +442,19 @@ mod tests {
             whole.replace("ns=14.400", "ns=0.000"),
         ];
         for text in cases {
-            assert!(parse(&text).and_then(|all| side_by_side(&all, TIME)).is_err(), "{text}");
+            let all = parse(&text, true).and_then(|all| side_by_side(&all, TIME, true));
+            assert!(all.is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_measured_before_a_failure_is_kept() {
+        let accel = Accel { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
+        let text = output(9.0, 1000.0);
+        let cut = text.find("# figure packet_lo").unwrap() + 30;
+        let outputs = [Output { unit: Unit::Time, text: &text[..cut] }];
+        let all = results(&accel, &outputs, false).unwrap();
+        assert!(all.figures.iter().any(|figure| figure.name == "state_rust_against_state_c"));
+        assert!(all.why.ends_with("a measurement has failed"), "{}", all.why);
     }
 }

@@ -269,6 +269,7 @@ impl Command<'_> {
             // They are under the host's root, which the guest has as its own.
             env: netlink::environment(lab, &base.kernel),
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
+            progress: None,
             logs: lab.target.join("logs"),
             root: lab.root.clone(),
         })
@@ -332,49 +333,47 @@ impl Command<'_> {
         } else {
             runs.push((&counting, "instructions"));
         }
-        let mut outputs = Vec::new();
-        for (accel, what) in runs {
+        let mut runs = runs.into_iter().zip([bench::Unit::Time, bench::Unit::Instructions]);
+        let (mut texts, mut outcome) = (Vec::new(), Outcome::Pass);
+        while let (Outcome::Pass, Some(((accel, what), unit))) = (outcome, runs.next()) {
             say(&format!("measuring {what}"));
-            match self.measure(&base, &built, accel)? {
-                Ok(output) => outputs.push(output),
-                Err(report) => {
-                    eprint!("{}", report.table());
-                    return Ok(report.outcome.exit_code());
-                }
+            let (text, report) = self.measure(&base, &built, accel)?;
+            outcome = report.outcome;
+            if outcome != Outcome::Pass {
+                eprint!("{}", report.table());
             }
+            texts.push((unit, text));
         }
-        let units = [bench::Unit::Time, bench::Unit::Instructions];
-        let outputs: Vec<_> = units
-            .into_iter()
-            .zip(&outputs)
-            .map(|(unit, text)| bench::Output { unit, text })
-            .collect();
-        let results = bench::results(&engine, &outputs)?;
+        let outputs: Vec<_> =
+            texts.iter().map(|(unit, text)| bench::Output { unit: *unit, text }).collect();
+        let results = bench::results(&engine, &outputs, outcome == Outcome::Pass)?;
         results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
         print!("{}", results.table());
-        Ok(0)
+        Ok(outcome.exit_code())
     }
 
-    /// What the measurements print; the report instead, if they did not pass.
+    /// What the measurements have printed, however they ended.
     fn measure(
         &self,
         base: &Base,
         built: &Built,
         accel: &accel::Verdict,
-    ) -> Result<std::result::Result<String, Report>> {
+    ) -> Result<(String, Report)> {
         let script = self.lab.root.join(bench::SCRIPT);
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
         let mut job =
             self.job(base, built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
         job.selftests.push(script);
+        job.progress = Some(bench::PROGRESS);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
-        if report.outcome != Outcome::Pass {
-            return Ok(Err(report));
-        }
         let log = job.logs.join("tests").join(format!("{name}.log"));
-        let output = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
-        Ok(Ok(output))
+        let output = match fs::read_to_string(&log) {
+            // It did not come that far.
+            Err(_) if report.outcome != Outcome::Pass => String::new(),
+            output => output.with_context(|| format!("read {}", log.display()))?,
+        };
+        Ok((output, report))
     }
 
     fn lint(&self) -> Result<u8> {

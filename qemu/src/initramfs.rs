@@ -173,6 +173,7 @@ mod tests {
             directory: "/".into(),
             env: Vec::new(),
             memory_mb: 1024,
+            progress: None,
             logs: dir.join("logs"),
             root: dir.to_owned(),
         };

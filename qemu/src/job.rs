@@ -38,6 +38,8 @@ pub struct Job {
     pub env: Vec<(String, String)>,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
+    /// How lines of a test begin that are shown as they come, without that beginning.
+    pub progress: Option<&'static str>,
     /// Where logs go.
     pub logs: PathBuf,
     /// The checkout, to shorten paths in stacks.

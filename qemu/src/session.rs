@@ -128,6 +128,18 @@ struct Round {
     notes: Vec<String>,
 }
 
+/// Where the line begins that is not whole yet.
+fn last_line(text: &[u8]) -> usize {
+    text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1)
+}
+
+/// The lines that have come to their end.
+fn whole_lines(text: &[u8]) -> impl Iterator<Item = &str> {
+    text[..last_line(text)]
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| str::from_utf8(line).ok())
+}
+
 /// What the guest is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
@@ -295,7 +307,13 @@ impl<'a> Session<'a> {
         {
             let kept = if out { &mut round.stdout } else { &mut round.stderr };
             let room = MOST_OUTPUT.saturating_sub(kept.len());
+            let new = last_line(kept);
             kept.extend(&bytes[..bytes.len().min(room)]);
+            if let Some(beginning) = self.job.progress {
+                for line in whole_lines(&kept[new..]) {
+                    line.strip_prefix(beginning).into_iter().for_each(say);
+                }
+            }
             return Ok(());
         }
         // A command's output is ours. Whoever reads it may have had enough.

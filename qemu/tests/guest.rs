@@ -69,6 +69,7 @@ fn bench() -> Option<Bench> {
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),
         memory_mb: 512,
+        progress: None,
         logs: dir.path().join("logs"),
         root: dir.path().to_owned(),
     };
