@@ -248,12 +248,7 @@ router() {
 
 # routes NUMBER FROM TO: 10.0.0.0/24 and on, out of a router.
 routes() {
-	local number=$1
-	awk -v from="$2" -v to="$3" -v via="172.17.$1.2" 'BEGIN {
-		for (i = from; i < to; i++)
-			printf "route add %d.%d.%d.0/24 via %s dev out\n",
-				10 + int(i / 65536), int(i / 256) % 256, i % 256, via
-	}' | ip_in "r$number" -batch - || fail "cannot add routes"
+	in_netns "r$1" "$HERE/add_routes" "172.17.$1.2" out "$2" "$3" || fail "cannot add routes"
 }
 
 # rules NUMBER FROM TO: policy rules that no packet of ours meets.
