@@ -101,7 +101,8 @@ pub(super) struct Content<const N: usize> {
 #[repr(C, align(64))]
 pub(super) struct Line<const N: usize>(UnsafeCell<[u32; WORDS]>);
 
-// SAFETY: Words are read and written whole; who writes more than the flag of use holds the lock.
+// SAFETY: Words are read and written whole; who writes more than the flag of use and the count of
+// those that had to pass holds the lock.
 unsafe impl<const N: usize> Sync for Line<N> {}
 
 impl<const N: usize> Line<N> {
@@ -248,30 +249,81 @@ impl<const N: usize> Line<N> {
     pub(super) fn lock(&self) -> Locked<'_, N> {
         // SAFETY: It is enabled again when the guard is dropped, on the same CPU.
         unsafe { bindings::local_bh_disable() };
-        // SAFETY: The word is in the line and aligned; all accesses to it are whole.
-        let word = unsafe { Atomic::from_ptr(self.word(HEAD)) };
         loop {
-            let head = word.load(Relaxed);
-            if head & LOCKED == 0 && word.cmpxchg(head, head | LOCKED, Acquire).is_ok() {
+            let head = self.load(HEAD);
+            if head & LOCKED == 0 && self.head().cmpxchg(head, head | LOCKED, Acquire).is_ok() {
                 // What is written now is not to be seen before the lock.
-                barrier::smp_mb(barrier::Write);
+                write_barrier();
                 return Locked { line: self, head };
             }
             hint::spin_loop();
         }
     }
+
+    /// One more entry had to pass. A count that has reached its end stays there.
+    pub(super) fn one_more_passed(&self) {
+        self.count_passed(|head| (head & PASSED != PASSED).then(|| head + ONE_PASSED));
+    }
+
+    /// One of the entries that had to pass is gone.
+    pub(super) fn one_less_passed(&self) {
+        self.count_passed(|head| {
+            (head & PASSED != PASSED && head & PASSED != 0).then(|| head - ONE_PASSED)
+        });
+    }
+
+    /// Changes the count without taking the lock: no slot changes, so that readers need not look
+    /// again, and who comes too late to see it misses an entry that has just come, at most.
+    fn count_passed(&self, change: impl Fn(u32) -> Option<u32>) {
+        loop {
+            let head = self.load(HEAD);
+            // Who has the lock stores the count that it has seen.
+            if head & LOCKED == 0 {
+                let Some(changed) = change(head) else {
+                    return;
+                };
+                if self.head().cmpxchg(head, changed, Relaxed).is_ok() {
+                    return;
+                }
+            }
+            hint::spin_loop();
+        }
+    }
+
+    fn head(&self) -> &Atomic<u32> {
+        // SAFETY: The word is in the line and aligned; all accesses to it are whole.
+        unsafe { Atomic::from_ptr(self.word(HEAD)) }
+    }
 }
 
-/// `smp_rmb()`: on x86, loads are not reordered, and a call of the helper would cost more than all
-/// the look-up's loads.
+// On x86, loads are not reordered with loads, nor stores with stores: the barriers are for the
+// compiler alone, and a call of a helper would cost more than all the loads of a look-up.
+
+/// `smp_rmb()`.
 #[inline(always)]
 fn read_barrier() {
     if cfg!(target_arch = "x86_64") {
-        // SAFETY: Nothing is executed: the compiler keeps accesses to memory on their side of it.
-        unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
+        compiler_barrier();
     } else {
         barrier::smp_mb(barrier::Read);
     }
+}
+
+/// `smp_wmb()`.
+#[inline(always)]
+fn write_barrier() {
+    if cfg!(target_arch = "x86_64") {
+        compiler_barrier();
+    } else {
+        barrier::smp_mb(barrier::Write);
+    }
+}
+
+/// `barrier()`.
+#[inline(always)]
+fn compiler_barrier() {
+    // SAFETY: Nothing is executed: the compiler keeps accesses to memory on their side of it.
+    unsafe { core::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
 /// A line that only the owner of this writes to.
@@ -332,27 +384,11 @@ impl<const N: usize> Locked<'_, N> {
             self.line.store(NOTE, note);
         }
     }
-
-    /// One more entry had to pass. A count that has reached its end stays there.
-    pub(super) fn one_more_passed(&mut self) {
-        if self.head & PASSED != PASSED {
-            self.head += ONE_PASSED;
-        }
-    }
-
-    /// One of the entries that had to pass is gone.
-    pub(super) fn one_less_passed(&mut self) {
-        if self.head & PASSED != PASSED && self.head & PASSED != 0 {
-            self.head -= ONE_PASSED;
-        }
-    }
 }
 
 impl<const N: usize> Drop for Locked<'_, N> {
     fn drop(&mut self) {
-        // SAFETY: As in `lock`.
-        let word = unsafe { Atomic::from_ptr(self.line.word(HEAD)) };
-        word.store(self.head, Release);
+        self.line.head().store(self.head, Release);
         // SAFETY: It was disabled by `lock`.
         unsafe { bindings::local_bh_enable() };
     }

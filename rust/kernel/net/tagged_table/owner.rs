@@ -550,10 +550,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             line.fill(way, tag, key, value.into_raw().as_ptr().cast(), note);
             drop(line);
             for passed in 0..distance {
-                table
-                    .line(home.wrapping_add(passed))
-                    .lock()
-                    .one_more_passed();
+                table.line(home.wrapping_add(passed)).one_more_passed();
             }
             return Ok(index * Table::<V, N>::WAYS + way as u32);
         }
@@ -573,10 +570,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         table.line(index).lock().doom(way);
         let home = table.home(table.secrets.hash(tag, &content.key));
         for passed in 0..table.distance(home, index) {
-            table
-                .line(home.wrapping_add(passed))
-                .lock()
-                .one_less_passed();
+            table.line(home.wrapping_add(passed)).one_less_passed();
         }
         table.entries.add(-1, Relaxed);
         // INVARIANT: Nobody finds it any more, and it is on no other list.
