@@ -10,7 +10,8 @@
 //!   - `table SET ENTRIES NAMESPACES LOOK_UPS`, `update ENTRIES NAMESPACES`, `end ENTRIES`, and
 //!     `fib ENTRIES LOOK_UPS ROUTES PID DEVICE`: see [`table`].
 //!   - `forward NAME KIND FLOWS PACKETS ROUTES PID IN OUT [IN OUT]`: see [`forward`].
-//!   - `hold WHAT ENTRIES empty|full`, `hold off`: keeps a table in memory.
+//!   - `hold WHAT LINES empty|one|full`, `hold off`: keeps a table in memory, with as many entries as
+//!     it has lines, or as it takes.
 //! - `results`: what the last write to `measure` found, a line each: `NAME lost=N ns=A,B,...`: how
 //!   many operations came to nothing, and nanoseconds for one, once for each repeat.
 //! - `watch`: `LOWER PID UPPER PID` starts the experiment of [`current_namespace`] on two devices,
@@ -41,6 +42,7 @@ use crate::{
     state,
     table::{
         self,
+        Filling,
         Held, //
     },
     traffic, //
@@ -135,8 +137,14 @@ impl Bench {
                 *self.held.lock() = None;
                 KVec::new()
             }
-            ["hold", what, entries, how @ ("empty" | "full")] => {
-                let held = table::hold(what, number(entries)?, *how == "full")?;
+            ["hold", what, lines, filling] => {
+                let filling = match *filling {
+                    "empty" => Filling::Empty,
+                    "one" => Filling::OneALine,
+                    "full" => Filling::Full,
+                    _ => return Err(EINVAL),
+                };
+                let held = Held::new(what, number(lines)?, filling)?;
                 *self.held.lock() = Some(held);
                 KVec::new()
             }

@@ -125,7 +125,7 @@ used() {
 	echo $total
 }
 
-# held NAME DIVISOR WHAT ENTRIES empty|full: bytes that a table takes, for one of so many.
+# held NAME DIVISOR WHAT LINES FILLING: bytes that a table takes, for one of so many.
 held() {
 	local name=$1 divisor=$2 bytes=() before after round
 	shift 2
@@ -133,7 +133,7 @@ held() {
 	for ((round = 0; round < ROUNDS; round++)); do
 		echo hold off >$FILES/measure
 		before=$(used)
-		echo "hold $*" >$FILES/measure || fail "cannot hold $*"
+		echo "hold $*" >$FILES/measure || { fail "cannot hold $*"; return; }
 		after=$(used)
 		bytes+=($(((after - before) * 1024 * 1000 / divisor)))
 	done
@@ -151,16 +151,18 @@ report() {
 	echo "# memory $name bytes=${text#,}"
 }
 
-# Tables with as many lines as entries, as the module has them.
+# Tables with as many entries as they take: for IPv4 that is five for four lines, for IPv6 three. In
+# addition, IPv4 with one entry a line, as look-ups are measured.
 memory_of_entries() {
-	local entries=$HELD
+	local lines=$HELD
 
-	held memory_inet_bucket $entries inet $entries empty
-	held memory_inet_entry $entries inet $entries full
-	held memory_inet6_bucket $((entries * 2)) inet6 $entries empty
-	held memory_inet6_entry $entries inet6 $entries full
-	held memory_rhashtable_entry $entries rhashtable $entries full
-	held memory_hlist_entry $entries hlist $entries full
+	held memory_inet_bucket $lines inet $lines empty
+	held memory_inet_entry $((lines / 4 * 5)) inet $lines full
+	held memory_inet_entry_one_a_bucket $lines inet $lines one
+	held memory_inet6_bucket $lines inet6 $lines empty
+	held memory_inet6_entry $((lines / 4 * 3)) inet6 $lines full
+	held memory_rhashtable_entry $lines rhashtable $lines full
+	held memory_hlist_entry $lines hlist $lines full
 }
 
 # allocated FILE: bytes that the creation of a namespace leaves allocated, by the function that

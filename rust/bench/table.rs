@@ -139,10 +139,17 @@ pub(crate) struct Tagged<const N: usize> {
 }
 
 impl<const N: usize> Tagged<N> {
-    /// With a line for each entry, or more where lines have one slot.
-    fn new(entries: u32, namespaces: u32) -> Result<Pin<KBox<Self>>> {
-        let lines = entries * (2 / Table::<&'static u64, N>::WAYS).max(1);
-        let table = Table::new(lines, entries + entries / 4)?;
+    /// How many entries so many lines are for, as a namespace's cache has it: no more than five for
+    /// four lines of two slots, three for four of one.
+    const fn most(lines: u32) -> u32 {
+        match Table::<&'static u64, N>::WAYS {
+            1 => lines / 4 * 3,
+            _ => lines / 4 * 5,
+        }
+    }
+
+    fn new(lines: u32, namespaces: u32) -> Result<Pin<KBox<Self>>> {
+        let table = Table::new(lines, Self::most(lines))?;
         let mut owners = KVVec::with_capacity(namespaces as usize, GFP_KERNEL)?;
         for number in 1..=namespaces {
             let owner = Owner::new(table.clone())?;
@@ -458,25 +465,18 @@ const MANY: u32 = 10_000;
 /// Which contenders meet. Not all at once: they must fit into the memory of a small machine.
 fn entrants(set: &str, entries: u32, namespaces: u32) -> Result<KVec<Entrant>> {
     let mut all = KVec::with_capacity(4, GFP_KERNEL)?;
-    let rust = |name, namespaces| Entrant::rust(name, entries, namespaces);
+    let rust = |name| Entrant::rust(name, entries, namespaces);
     let twin = |name, kind| Entrant::twin(name, kind, entries, namespaces);
     match set {
         "rhashtable" => {
-            all.push(rust(fmt!("rust"), namespaces)?, GFP_KERNEL)?;
+            all.push(rust(fmt!("rust"))?, GFP_KERNEL)?;
             all.push(twin(fmt!("rhashtable"), Kind::Rhashtable)?, GFP_KERNEL)?;
         }
         "hlist" => {
-            all.push(rust(fmt!("rust_beside_hlist"), namespaces)?, GFP_KERNEL)?;
+            all.push(rust(fmt!("rust_beside_hlist"))?, GFP_KERNEL)?;
             all.push(twin(fmt!("hlist"), Kind::Hlist)?, GFP_KERNEL)?;
             let one_each = twin(fmt!("per_namespace"), Kind::PerNamespace)?;
             all.push(one_each, GFP_KERNEL)?;
-        }
-        // The same entries in one namespace, in as many as the command says, and in many.
-        "namespaces" => {
-            for namespaces in [1, namespaces, MANY] {
-                let name = fmt!("rust_in_{}", namespaces);
-                all.push(Entrant::rust(name, entries, namespaces)?, GFP_KERNEL)?;
-            }
         }
         _ => return Err(EINVAL),
     }
@@ -519,62 +519,125 @@ impl Way {
     }
 }
 
-/// Measures look-ups, the contenders in turn, so that drift does not favour one.
+/// Dependent, and not.
+const ORDERS: [(bool, &str); 2] = [(true, "dependent"), (false, "independent")];
+
+/// A figure for each contender.
+fn figures(
+    entrants: &[Entrant],
+    way: Way,
+    order: &str,
+    namespaces: u32,
+    figures: &mut KVec<Figure>,
+) -> Result {
+    for entrant in entrants {
+        let name = CString::try_from_fmt(fmt!(
+            "{}_{}_{}_{}_{}",
+            way.name(),
+            order,
+            entrant.plan.keys(),
+            namespaces,
+            &*entrant.name
+        ))?;
+        figures.push(Figure::named(name), GFP_KERNEL)?;
+    }
+    Ok(())
+}
+
+/// One repeat for each contender.
 ///
 /// What was not found, or was found and should not have been, counts as lost.
+fn turn(
+    figures: &mut [Figure],
+    entrants: &mut [Entrant],
+    way: Way,
+    dependent: bool,
+    n: u64,
+    repeat: usize,
+) {
+    for (figure, entrant) in figures.iter_mut().zip(entrants) {
+        let mut plan = way.plan(entrant.plan);
+        let table = entrant.contender();
+        let (nanoseconds, found) = time(|| table.look_up(&mut plan, n, dependent));
+        entrant.plan.state = plan.state;
+        figure.note(repeat, nanoseconds, n);
+        figure.note_lost(found.abs_diff(way.found(n)));
+        yield_now();
+    }
+}
+
+/// Measures look-ups, the contenders in turn, so that drift does not favour one.
 fn look_ups(
     entrants: &mut [Entrant],
     ways: &[Way],
     namespaces: u32,
     n: u64,
 ) -> Result<KVec<Figure>> {
-    let mut figures = KVec::new();
+    let mut all = KVec::new();
     for &way in ways {
-        for dependent in [true, false] {
-            let first = figures.len();
-            for entrant in entrants.iter() {
-                let name = CString::try_from_fmt(fmt!(
-                    "{}_{}_{}_{}_{}",
-                    way.name(),
-                    if dependent {
-                        "dependent"
-                    } else {
-                        "independent"
-                    },
-                    entrant.plan.keys(),
-                    namespaces,
-                    &*entrant.name
-                ))?;
-                figures.push(Figure::named(name), GFP_KERNEL)?;
-            }
+        for (dependent, order) in ORDERS {
+            let first = all.len();
+            figures(entrants, way, order, namespaces, &mut all)?;
             for repeat in rounds() {
-                for (figure, entrant) in figures[first..].iter_mut().zip(entrants.iter_mut()) {
-                    let mut plan = way.plan(entrant.plan);
-                    let table = entrant.contender();
-                    let (nanoseconds, found) = time(|| table.look_up(&mut plan, n, dependent));
-                    entrant.plan.state = plan.state;
-                    figure.note(repeat, nanoseconds, n);
-                    figure.note_lost(found.abs_diff(way.found(n)));
-                    yield_now();
-                }
+                turn(&mut all[first..], entrants, way, dependent, n, repeat);
             }
         }
     }
-    Ok(figures)
+    Ok(all)
+}
+
+/// The same entries in one namespace, in as many as the command says, and in many.
+///
+/// The contenders are the same code: what differs by a few percent is which memory each got. So each
+/// repeat has new tables, made in another order.
+fn measure_namespaces(entries: u32, namespaces: u32, ways: &[Way], n: u64) -> Result<KVec<Figure>> {
+    let mut all = KVec::new();
+    for repeat in rounds() {
+        let mut counts = [1, namespaces, MANY];
+        let turned = repeat % counts.len();
+        counts.rotate_left(turned);
+        let mut entrants = KVec::with_capacity(counts.len(), GFP_KERNEL)?;
+        for count in counts {
+            let name = fmt!("rust_in_{}", count);
+            entrants.push(Entrant::rust(name, entries, count)?, GFP_KERNEL)?;
+        }
+        entrants.rotate_right(turned);
+        for entrant in entrants.iter() {
+            entrant.fill()?;
+        }
+        let mut first = 0;
+        for &way in ways {
+            for (dependent, order) in ORDERS {
+                if all.len() == first {
+                    figures(&entrants, way, order, namespaces, &mut all)?;
+                }
+                // The first turn warms up, and is overwritten.
+                for _ in 0..2 {
+                    let figures = &mut all[first..first + entrants.len()];
+                    turn(figures, &mut entrants, way, dependent, n, repeat);
+                }
+                first += entrants.len();
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// `table SET ENTRIES NAMESPACES LOOK_UPS`: look-ups in full tables.
 pub(crate) fn measure(set: &str, entries: u32, namespaces: u32, n: u64) -> Result<KVec<Figure>> {
     check(entries, namespaces)?;
-    let mut entrants = entrants(set, entries, namespaces)?;
-    for entrant in entrants.iter() {
-        entrant.fill()?;
-    }
     let ways: &[Way] = if entries > HOT {
         &[Way::Hit, Way::Miss, Way::Hot]
     } else {
         &[Way::Hit, Way::Miss]
     };
+    if set == "namespaces" {
+        return measure_namespaces(entries, namespaces, ways, n);
+    }
+    let mut entrants = entrants(set, entries, namespaces)?;
+    for entrant in entrants.iter() {
+        entrant.fill()?;
+    }
     look_ups(&mut entrants, ways, namespaces, n)
 }
 
@@ -760,24 +823,59 @@ pub(crate) enum Held {
 /// Words of an IPv6 key: what lines with one slot have room for.
 const KEY_WORDS_INET6: usize = 11;
 
-/// `hold WHAT ENTRIES FILLED`: keeps a table in memory. `EINVAL` for `off`, among others.
-pub(crate) fn hold(what: &str, entries: u32, filled: bool) -> Result<Held> {
-    check(entries, 1)?;
-    let plan = Plan::all(entries, 1, 0);
-    let held = match what {
-        "inet" => Held::Inet(Tagged::new(entries, 1)?),
-        "inet6" => Held::Inet6(Tagged::new(entries, 1)?),
-        "rhashtable" => Held::Twin(Twin::new(Kind::Rhashtable, entries, 1)?),
-        "hlist" => Held::Twin(Twin::new(Kind::Hlist, entries, 1)?),
-        _ => return Err(EINVAL),
-    };
-    let table: &dyn Contender = match &held {
-        Held::Inet(table) => &**table,
-        Held::Inet6(table) => &**table,
-        Held::Twin(table) => table,
-    };
-    if filled {
-        fill(table, &plan)?;
+/// How full a table is that is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filling {
+    Empty,
+    /// With an entry for each line.
+    OneALine,
+    /// With as many as it takes.
+    Full,
+}
+
+impl Held {
+    /// `hold WHAT LINES FILLING`: keeps a table in memory.
+    pub(crate) fn new(what: &str, lines: u32, filling: Filling) -> Result<Self> {
+        check(lines, 1)?;
+        let (held, most) = match what {
+            "inet" => (
+                Self::Inet(Tagged::new(lines, 1)?),
+                Tagged::<KEY_WORDS>::most(lines),
+            ),
+            "inet6" => (
+                Self::Inet6(Tagged::new(lines, 1)?),
+                Tagged::<KEY_WORDS_INET6>::most(lines),
+            ),
+            "rhashtable" => (Self::Twin(Twin::new(Kind::Rhashtable, lines, 1)?), lines),
+            "hlist" => (Self::Twin(Twin::new(Kind::Hlist, lines, 1)?), lines),
+            _ => return Err(EINVAL),
+        };
+        let entries = match filling {
+            Filling::Empty => 0,
+            Filling::OneALine => lines,
+            Filling::Full => most,
+        };
+        let (mut taken, mut tried) = (0, 0);
+        // More keys than entries: some are refused.
+        let plan = Plan::all(lines * 2, 1, 0);
+        while taken < entries {
+            if tried == plan.keys() {
+                return Err(ENOSPC);
+            }
+            let n = CHUNK.min(entries - taken).min(plan.keys() - tried);
+            taken += held.contender().insert(&plan, tried, n);
+            tried += n;
+            yield_now();
+        }
+        held.contender().settle();
+        Ok(held)
     }
-    Ok(held)
+
+    fn contender(&self) -> &dyn Contender {
+        match self {
+            Held::Inet(table) => &**table,
+            Held::Inet6(table) => &**table,
+            Held::Twin(table) => table,
+        }
+    }
 }
