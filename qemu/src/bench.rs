@@ -374,7 +374,7 @@ mod tests {
         text + "# memory memory_inet_entry bytes=95.1,96.0,96.2,96.0,96.0\nok 1 state\nok 2 traffic\n"
     }
 
-    const TIME: Where = Where { native: false, unit: Unit::Time };
+    const TIME: Where = Where { native: true, unit: Unit::Time };
 
     fn met(rust: f64, rlo: f64, name: &str) -> Option<bool> {
         let figures = side_by_side(&parse(&output(rust, rlo), true).unwrap(), TIME, true).unwrap();

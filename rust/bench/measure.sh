@@ -344,6 +344,7 @@ idle() {
 			if loaded; then unload; fi
 			if [ $how = disabled ]; then load enable=0 || fail "cannot load"; fi
 			router 0
+			routes 0 0 1
 			measure lo "idle_lo_$how#$round" $$
 			measure forward "idle_forward_$how#$round" flows 16 $PACKETS 1 $$ g0 s0
 			del_netns r0

@@ -69,6 +69,14 @@ pub struct Where {
     pub unit: Unit,
 }
 
+impl Where {
+    /// Whether anything is aimed at there: time that is spent in translating instructions says
+    /// nothing about the code that they are of.
+    fn aims(self) -> bool {
+        self.native || self.unit == Unit::Instructions
+    }
+}
+
 /// Costs that are set side by side, by name.
 const COSTS: [(&str, &str, Option<Target>); 4] = [
     ("state_rust_guarded", "state_c_guarded", Some(Target::AtMost(1.1))),
@@ -97,6 +105,9 @@ pub fn comparisons(name: &str, place: Where) -> Vec<Comparison> {
         .map(|&(_, other, target)| cost(other.to_owned(), target))
         .collect();
     all.extend(others(name, place));
+    if !place.aims() {
+        all.iter_mut().for_each(|comparison| comparison.target = None);
+    }
     all
 }
 
@@ -147,8 +158,7 @@ fn table(name: &str, place: Where) -> Vec<Comparison> {
             .into();
     }
     if let Some((what, namespaces)) = name.split_once("rust_in_") {
-        let target = place.native || place.unit == Unit::Instructions;
-        let target = target.then_some(Target::Within(0.05));
+        let target = Some(Target::Within(0.05));
         let other = (namespaces != "1").then(|| cost(format!("{what}rust_in_1"), target));
         return other.into_iter().collect();
     }
@@ -190,6 +200,7 @@ mod tests {
 
     const NATIVE: Where = Where { native: true, unit: Unit::Time };
     const EMULATED: Where = Where { native: false, unit: Unit::Time };
+    const COUNTED: Where = Where { native: false, unit: Unit::Instructions };
 
     #[test]
     fn each_figure_finds_what_it_is_compared_with() {
@@ -244,6 +255,15 @@ mod tests {
     fn what_caches_decide_is_aimed_at_on_real_ones_only() {
         let name = "hit_dependent_262144_1_rust";
         assert_eq!(comparisons(name, EMULATED)[0].target, None);
+        assert_eq!(comparisons(name, COUNTED)[0].target, None);
+    }
+
+    #[test]
+    fn the_time_that_an_emulator_takes_is_compared_and_not_judged() {
+        for name in ["state_rust", "insert_65536_1_rust", "forward_1_8_1_4096_cache_1_0"] {
+            assert_eq!(comparisons(name, EMULATED)[0].target, None, "{name}");
+            assert!(comparisons(name, COUNTED)[0].target.is_some(), "{name}");
+        }
     }
 
     #[test]
