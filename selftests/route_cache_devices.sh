@@ -117,4 +117,4 @@ for_each_family \
 	a_module_that_goes
 
 begin_route_cache dmesg grep rmmod sed timeout
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

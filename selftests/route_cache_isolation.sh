@@ -191,4 +191,4 @@ everything_is_freed() {
 
 PARAMETERS=(buckets=1024)
 begin_route_cache bash ping python3 seq tee
-run_cases "${cases[@]}" everything_is_freed
+run_cases "${cases[@]}" no_entry_is_lost everything_is_freed

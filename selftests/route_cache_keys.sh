@@ -122,4 +122,4 @@ for_each_family \
 for_family 4 a_route_for_a_service congestion_bits
 
 begin_route_cache bash tc
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

@@ -394,6 +394,30 @@ cleanup_route_cache() {
 	cleanup
 }
 
+# --- All of them --------------------------------------------------------------------------------
+
+# total NAME: the figure, of all namespaces.
+total() {
+	local sum=0 value
+	while read -r value; do sum=$((sum + value)); done < <(
+		sed -n "s/.* $1=\\([0-9]*\\).*/\\1/p" "$ROUTE_CACHE"
+	)
+	echo $sum
+}
+
+tables_match() {
+	local family
+	for family in 4 6; do
+		grep -q "^ipv$family .* entries=$(total entries$family) " $DEBUGFS/tables || return
+	done
+}
+
+# Each entry in the tables is one of some namespace.
+no_entry_is_lost() {
+	wait_until 10 tables_match ||
+		fail "the tables have others: $(<$DEBUGFS/tables) $(<"$ROUTE_CACHE")"
+}
+
 # begin_route_cache [PROGRAM...]: with the module, loaded with the options in PARAMETERS.
 begin_route_cache() {
 	begin ping sleep sysctl "$@"

@@ -201,4 +201,4 @@ for_each_family a_quota_of_eight idle_entries_expire
 for_family 4 a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
 
 begin_route_cache bash
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

@@ -151,4 +151,4 @@ for_family 4 settings_are_those_of_the_namespace wrong_networks_are_refused \
 	who_has_no_right_may_read_alone an_owner_manages_its_own_namespace
 
 begin_route_cache bash rnetnsctl setpriv unshare
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

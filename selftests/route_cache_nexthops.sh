@@ -133,4 +133,4 @@ for_each_family \
 	several_next_hops
 
 begin_route_cache bash
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

@@ -161,4 +161,4 @@ for_family 6 \
 	packets_of_other_sockets
 
 begin_route_cache cat python3 timeout
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

@@ -261,4 +261,4 @@ for_family 6 \
 	a_macvlan_across_namespaces
 
 begin_route_cache cat sed
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

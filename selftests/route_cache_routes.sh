@@ -149,4 +149,4 @@ for_each_family \
 	a_neighbour_that_changes
 
 begin_route_cache
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

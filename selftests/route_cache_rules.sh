@@ -73,4 +73,4 @@ for_each_family \
 	a_rule_that_suppresses
 
 begin_route_cache
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

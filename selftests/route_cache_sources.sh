@@ -201,4 +201,4 @@ for_family 4 \
 	forwarding_of_a_device
 
 begin_route_cache dmesg tc
-run_cases "${cases[@]}"
+run_cases "${cases[@]}" no_entry_is_lost

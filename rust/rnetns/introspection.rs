@@ -7,6 +7,9 @@
 //! - `namespaces` lists the namespaces that have state, a line each: the inode number, then
 //!   `name=value` for each figure.
 //! - `route_cache` lists the same for the route caches of the namespaces.
+//! - `tables` lists the tables that the route caches share: the family, how many lines of slots there
+//!   are, how many entries of all namespaces, and how many there may be. What was flushed counts
+//!   until it is taken out.
 //! - `next_generation` takes a namespace, as `pid NUMBER` or `fd NUMBER` of the writer, and begins
 //!   a new generation in it. `EAFNOSUPPORT` where the module refuses to work.
 //!
@@ -30,7 +33,11 @@ use crate::{
     },
     route_cache::{
         cache::Cache,
-        stats, //
+        stats,
+        tables::{
+            self,
+            Tables, //
+        }, //
     },
     state::State,
     support,
@@ -47,6 +54,7 @@ pub(crate) fn new() -> impl PinInit<Introspection> {
     Scope::dir((), c"rnetns", |nothing, dir| {
         dir.read_callback_file(c"namespaces", nothing, &|(), f| show_namespaces(f));
         dir.read_callback_file(c"route_cache", nothing, &|(), f| show_route_caches(f));
+        dir.read_callback_file(c"tables", nothing, &|(), f| show_tables(f));
         dir.write_only_callback_file(c"next_generation", nothing, &|(), reader| {
             next_generation(reader)
         });
@@ -91,6 +99,19 @@ fn show_route_caches(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
     }
     Ok(())
+}
+
+fn show_tables(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Ok(Tables { v4, v6, .. }) = tables::get() else {
+        return Ok(());
+    };
+    let mut show = |family: &str, lines: u32, entries: u64, limit: u64| {
+        f.write_fmt(fmt!(
+            "{family} lines={lines} entries={entries} limit={limit}\n"
+        ))
+    };
+    show("ipv4", v4.lines(), v4.entries(), v4.limit())?;
+    show("ipv6", v6.lines(), v6.entries(), v6.limit())
 }
 
 fn next_generation(reader: &mut UserSliceReader) -> Result {
