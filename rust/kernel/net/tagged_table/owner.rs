@@ -225,7 +225,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             self.append(slot);
             return Ok(false);
         }
-        if self.table.entries.load(Relaxed) >= self.table.limit {
+        if self.table.entries() >= self.table.limit() {
             return Err(Refused::Limit);
         }
         let slot = self.fill(tag, key, home, value, note)?;
