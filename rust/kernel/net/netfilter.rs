@@ -232,6 +232,29 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Words of the network header, as they are in the packet.
+    #[inline(always)]
+    fn words<const AT: usize, const LEN: usize, const WORDS: usize>(&self) -> Option<[u32; WORDS]> {
+        const { assert!(AT + 4 * WORDS <= LEN) };
+        let header = self.header::<LEN>()?;
+        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+        Some(core::array::from_fn(|i| {
+            u32::from_ne_bytes(word(AT + 4 * i))
+        }))
+    }
+
+    /// Source and destination of an IPv4 packet, as they are in it.
+    #[inline(always)]
+    pub fn ipv4_addresses(&self) -> Option<[u32; 2]> {
+        self.words::<12, 20, 2>()
+    }
+
+    /// Source and destination of an IPv6 packet, as they are in it.
+    #[inline(always)]
+    pub fn ipv6_addresses(&self) -> Option<[u32; 8]> {
+        self.words::<8, 40, 8>()
+    }
+
     /// Reads the IPv4 header.
     #[inline(always)]
     pub fn ipv4_header(&self) -> Option<Ipv4Header> {

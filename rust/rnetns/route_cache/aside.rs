@@ -7,18 +7,29 @@
 //! than the quota), the cache of the namespace steps aside: only packets of a *sample* of all
 //! pairs of addresses are looked up, and the sample has that share of the quota alone. What happens
 //! to the sample is then what would happen to all, on a smaller scale: so it tells when the cache is
-//! worth its cost again.
+//! worth its cost again. Of a few flows, none may be in the sample: where it stays empty, the cache
+//! comes back too.
 //!
 //! It is the sample that is judged by at any time. Were it all packets, a cache that comes back
 //! would have to step aside again because of the many that it has not seen for a while.
 
+use kernel::time::{
+    Instant,
+    Monotonic, //
+};
+
 use super::stats::Counters;
 
-/// The sample: 1 in 2^5 pairs of addresses.
-pub(super) const SAMPLE: u32 = 5;
+/// The sample: 1 in 2^7 pairs of addresses. A packet of it that is not found costs as much as thirty
+/// that pass by.
+pub(super) const SAMPLE: u32 = 7;
 
 /// A judgement needs so many packets of the sample.
 const PACKETS: u32 = 64;
+
+/// When no judgement was made for so many milliseconds there is not much traffic, or none of it is
+/// in the sample.
+const QUIET_MS: i64 = 5000;
 
 /// How many misses of the sample make a judgement; else it is made now and then.
 const MISSES: u32 = 64;
@@ -45,6 +56,8 @@ pub(super) struct Aside {
     /// Misses since the last judgement, and what there had been by then.
     misses: u32,
     judged: Sampled,
+    /// When that was.
+    since: Instant<Monotonic>,
 }
 
 impl Aside {
@@ -54,6 +67,7 @@ impl Aside {
             aside: false,
             misses: 0,
             judged: counters.sampled(),
+            since: Instant::now(),
         }
     }
 
@@ -78,9 +92,16 @@ impl Aside {
         !self.aside && self.misses >= MISSES && self.judge(counters)
     }
 
+    /// Judges now and then, while the cache steps aside.
+    pub(super) fn check(&mut self, counters: &Counters) {
+        if !self.judge(counters) && self.aside && self.since.elapsed().as_millis() >= QUIET_MS {
+            *self = Self::new(counters);
+        }
+    }
+
     /// Judges by what came since the last time, if that was enough. Says whether that made a
     /// difference.
-    pub(super) fn judge(&mut self, counters: &Counters) -> bool {
+    fn judge(&mut self, counters: &Counters) -> bool {
         let so_far = counters.sampled();
         let hits = so_far.hits.wrapping_sub(self.judged.hits);
         let misses = so_far.misses.wrapping_sub(self.judged.misses);
@@ -88,6 +109,7 @@ impl Aside {
             return false;
         }
         self.misses = 0;
+        self.since = Instant::now();
         self.judged = so_far;
         let all = u64::from(hits) + u64::from(misses);
         let enough = if self.aside { RETURN_FROM } else { LEAVE_BELOW };

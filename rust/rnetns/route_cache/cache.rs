@@ -740,7 +740,7 @@ impl deferred::Run for Cache {
         // At last, for what was taken out just now.
         let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let is_over = owners.entries() > quota;
-        owned.aside.judge(&self.counters);
+        owned.aside.check(&self.counters);
         self.publish(owned);
         let aside = owned.aside.is_aside();
         drop(guard);

@@ -9,13 +9,15 @@ use super::{
         Cache,
         Family,
         Inet4,
-        Lookup, //
+        Lookup,
+        Ready, //
     },
     key::Key4,
     stats::Stat,
     trace, //
 };
 use crate::net::{
+    deferred::Deferred,
     dst::Dst,
     in_device::{
         InDevice,
@@ -48,12 +50,24 @@ impl netfilter::PreRouting for Hook4 {
 
 /// Gives the packet its route, if the cache has anything to do with it. Else the stack finds it in
 /// the state in which it was.
+///
+/// Most of it is a function of its own: where the cache steps aside, packets do not pay for it.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    let cache = Cache::of(net, packet.rcu())?;
+    let ready = cache.ready::<Inet4, _, _>(&packet.ipv4_addresses()?)?;
+    route_cached(net, packet, cache, ready)
+}
+
+#[inline(never)]
+fn route_cached(
+    net: &Namespace,
+    packet: &mut Packet<'_>,
+    cache: &Deferred<Cache>,
+    ready: Ready,
+) -> Option<()> {
     let guard = packet.rcu();
-    let cache = Cache::of(net, guard)?;
     let header = packet.ipv4_header()?;
-    let ready = cache.ready::<Inet4, _, _>(&[header.saddr, header.daddr])?;
     let dev = packet.dev();
     if packet.is_special() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
         return None;

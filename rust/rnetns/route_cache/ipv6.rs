@@ -9,13 +9,15 @@ use super::{
         Cache,
         Family,
         Inet6,
-        Lookup, //
+        Lookup,
+        Ready, //
     },
     key::Key6,
     stats::Stat,
     trace, //
 };
 use crate::net::{
+    deferred::Deferred,
     dst::Dst,
     net_device::NetDevice,
     netfilter::{
@@ -47,11 +49,20 @@ impl netfilter::PreRouting for Hook6 {
 /// Gives the packet its route, if the cache has anything to do with it.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    let cache = Cache::of(net, packet.rcu())?;
+    let ready = cache.ready::<Inet6, _, _>(&packet.ipv6_addresses()?)?;
+    route_cached(net, packet, cache, ready)
+}
+
+#[inline(never)]
+fn route_cached(
+    net: &Namespace,
+    packet: &mut Packet<'_>,
+    cache: &Deferred<Cache>,
+    ready: Ready,
+) -> Option<()> {
     let guard = packet.rcu();
-    let cache = Cache::of(net, guard)?;
     let header = packet.ipv6_header()?;
-    let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (header.saddr, header.daddr);
-    let ready = cache.ready::<Inet6, _, _>(&[s0, s1, s2, s3, d0, d1, d2, d3])?;
     let dev = packet.dev();
     if packet.is_special() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
