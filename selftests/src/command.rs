@@ -25,7 +25,17 @@ pub fn run(line: &str) -> Result<String> {
 
 /// Runs commands of `ip`, in one process, up to the first that fails.
 pub fn ip(lines: &[&str]) -> Result<()> {
+    ip_with(&[], lines)
+}
+
+/// As [`ip`], for the address family of an option: `-4`, `-6`.
+pub fn ip_of(option: &str, lines: &[&str]) -> Result<()> {
+    ip_with(&[option], lines)
+}
+
+fn ip_with(options: &[&str], lines: &[&str]) -> Result<()> {
     let mut child = Command::new("ip")
+        .args(options)
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

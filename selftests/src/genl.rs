@@ -60,6 +60,7 @@ pub mod uapi {
     pub const ENTRY_A_SRC: u16 = 2;
     pub const ENTRY_A_DST: u16 = 3;
     pub const ENTRY_A_IIF: u16 = 4;
+    pub const ENTRY_A_OIF: u16 = 7;
 
     pub const FLUSH_A_IFINDEX: u16 = 1;
     pub const FLUSH_A_DST: u16 = 2;

@@ -111,15 +111,18 @@ fn look() -> Result<i64> {
     live_namespaces()
 }
 
-/// Caches whose objects come with namespaces. Those of files and processes live a life of their
-/// own: the test itself has some.
+/// Caches whose objects come with namespaces, and those of routes. Those of files and processes live
+/// a life of their own: the test itself has some.
 fn cache_names() -> Result<Vec<String>> {
     let text = fs::read_to_string(SLABINFO).context(SLABINFO)?;
     Ok(text
         .lines()
         .filter_map(parse_cache)
         .map(|(name, _)| name)
-        .filter(|name| name.starts_with("kmalloc-") || name == "net_namespace")
+        .filter(|name| {
+            name.starts_with("kmalloc-")
+                || ["net_namespace", "ip_dst_cache", "ip6_dst_cache"].contains(&name.as_str())
+        })
         .collect())
 }
 

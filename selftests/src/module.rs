@@ -123,6 +123,11 @@ pub fn all() -> Result<BTreeMap<u64, Figures>> {
     listed("namespaces")
 }
 
+/// The figures of every namespace's route cache, by inode number.
+pub fn route_caches() -> Result<BTreeMap<u64, Figures>> {
+    listed("route_cache")
+}
+
 /// The lines of a file of the module, by the inode number of the namespace.
 fn listed(file: &str) -> Result<BTreeMap<u64, Figures>> {
     let path = Path::new(DEBUGFS).join(file);
