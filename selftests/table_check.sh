@@ -80,6 +80,15 @@ flushed_tags_come_back_after_a_grace_period() {
 	done_at_least 4 flushes
 }
 
+chosen_keys_do_not_lengthen_chains() {
+	local words
+	for words in 4 11; do
+		check "attack $words"
+		done_at_least 20000 inserts
+		done_at_least 1 displaced
+	done
+}
+
 walks_go_on_when_their_place_has_gone() {
 	check walks
 }
@@ -115,5 +124,6 @@ trap cleanup_bench EXIT
 if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 load_bench || skip_all "rnetns_bench does not load"
 run_cases a_wrong_model_is_noticed small_tables_do_what_a_list_does larger_tables_do_what_a_list_does \
-	flushed_tags_come_back_after_a_grace_period walks_go_on_when_their_place_has_gone \
-	entries_in_use_outlast_expiry owners_on_several_cpus_do_not_meet
+	chosen_keys_do_not_lengthen_chains flushed_tags_come_back_after_a_grace_period \
+	walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \
+	owners_on_several_cpus_do_not_meet

@@ -7,6 +7,7 @@
 //! | [`value`] | values that know where they belong, and whether they were given up |
 //! | [`shadow`] | an owner, and beside it a plain list of what it should have |
 //! | [`model`] | random operations, each compared with the list |
+//! | [`attack`] | keys that someone has chosen |
 //! | [`torture`] | the same on several CPUs at once, beside look-ups |
 //!
 //! In `/sys/kernel/debug/rnetns_table_check/`:
@@ -14,10 +15,12 @@
 //! - `run`: the write returns when it is done; `EBADMSG` when the table does not what it should.
 //!   - `model WORDS LINES STEPS SEED`: keys of 4 or 11 words. `lie STEPS`: a model that is wrong
 //!     on purpose, which must be noticed.
+//!   - `attack WORDS`: keys that were chosen to meet.
 //!   - `flushes`, `walks`, `expiry`: one behaviour each.
 //!   - `begin`, then several `churn 0|1 MS SEED` and `read MS SEED` at once, then `end`.
 //! - `report`: what was done, `NAME=COUNT` in each line, and what was wrong.
 
+mod attack;
 mod model;
 mod shadow;
 mod torture;
@@ -190,6 +193,14 @@ impl Files {
             ["lie", steps] => {
                 self.fresh();
                 model::run::<4>(64, number(steps)?, 1, true)
+            }
+            ["attack", words] => {
+                self.fresh();
+                match *words {
+                    "4" => attack::run::<4>(),
+                    "11" => attack::run::<11>(),
+                    _ => return Err(EINVAL),
+                }
             }
             ["flushes"] => {
                 self.fresh();

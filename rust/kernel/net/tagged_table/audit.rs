@@ -3,6 +3,7 @@
 //! Whether a table is what its invariants say: for tests.
 
 use super::{
+    Query,
     RcuValue,
     Table,
     Tag,
@@ -35,6 +36,11 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
             audit.miscounted += u32::from(self.line(index).passed() != passing);
         }
         audit
+    }
+
+    /// The line where a look-up begins.
+    pub fn line_of(&self, query: &Query<N>) -> u32 {
+        self.home(query.hash)
     }
 
     /// How many entries of the line `distance` further on had to pass this one.
