@@ -218,6 +218,7 @@ impl Command<'_> {
         let load: &[&str] = if loaded { &[MODULE] } else { &[] };
         let mut job = self.job(base, built, work, load)?;
         job.keep_loaded = true;
+        job.turns = true;
         job.selftests = vec![prepared.script(test)?];
         let folder = if loaded { "with" } else { "without" };
         job.logs = self.lab.target.join("logs/selftests-net").join(folder);
@@ -236,7 +237,8 @@ impl Command<'_> {
             );
         }
         let ms = crate::phases::millis(start.elapsed());
-        Ok(Run { results: subtests::parse(&output), findings: report.kernel_findings, ms })
+        let died = report.outcome == Outcome::Panic;
+        Ok(Run { results: subtests::parse(&output), findings: report.kernel_findings, died, ms })
     }
 
     /// Boots a guest for one job.
@@ -268,6 +270,7 @@ impl Command<'_> {
             directory: std::env::current_dir().context("find the current directory")?,
             // They are under the host's root, which the guest has as its own.
             env: netlink::environment(lab, &base.kernel),
+            turns: false,
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
             progress: None,
             logs: lab.target.join("logs"),

@@ -172,6 +172,7 @@ mod tests {
             tools: vec![make(dir, "built/tool", 0o755)],
             directory: "/".into(),
             env: Vec::new(),
+            turns: false,
             memory_mb: 1024,
             progress: None,
             logs: dir.join("logs"),

@@ -36,6 +36,10 @@ pub struct Job {
     pub directory: PathBuf,
     /// Variables for the guest's programs.
     pub env: Vec<(String, String)>,
+    /// Whether its processors take turns where they are emulated. In threads of their own they are
+    /// faster, and now and then one meets the breakpoint that another puts where it patches code,
+    /// which the emulator should hide: "Oops: int3".
+    pub turns: bool,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
     /// How lines of a test begin that are shown as they come, without that beginning.

@@ -228,6 +228,8 @@ pub struct Run {
     pub results: Results,
     /// What the kernel log had.
     pub findings: Vec<Finding>,
+    /// Whether the guest did not live to its end.
+    pub died: bool,
     /// How long it took, in ms.
     pub ms: u64,
 }
@@ -258,7 +260,14 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
     let mut pairs = Vec::new();
     let (mut before, mut findings) = (Vec::new(), Vec::new());
     loop {
-        let (without, with) = (run(false)?, run(true)?);
+        let mut without = run(false)?;
+        if without.died {
+            without = run(false)?;
+        }
+        if without.died {
+            bail!("without the module, the guest dies twice: there is nothing to compare with");
+        }
+        let with = run(true)?;
         before.extend(without.findings);
         findings.extend(with.findings);
         pairs.push((without.results, with.results));
@@ -364,7 +373,20 @@ mod tests {
 
     fn results(a: Verdict) -> Run {
         let results = [("a".to_owned(), a), ("b".to_owned(), Verdict::Pass)].into();
-        Run { results, findings: Vec::new(), ms: 1 }
+        Run { results, findings: Vec::new(), died: false, ms: 1 }
+    }
+
+    #[test]
+    fn a_guest_that_dies_without_the_module_is_nothing_to_compare_with() {
+        for (deaths, compares) in [(1, true), (2, false)] {
+            let mut left = deaths;
+            let compared = compare("t", |loaded| {
+                let died = !loaded && left > 0;
+                left -= i32::from(died);
+                Ok(Run { died, ..results(if died { Verdict::Fail } else { Verdict::Pass }) })
+            });
+            assert_eq!(compared.is_ok_and(|it| it.failure().is_none()), compares);
+        }
     }
 
     #[test]

@@ -103,6 +103,7 @@ fn once(
         image: kernel.image.clone(),
         initrd,
         terminal: shell,
+        turns: job.turns,
     };
     let vm = vm::start(&machine, &job.logs.join("dmesg.log"), &scratch.path().join("stderr"))?;
     let mut session = Session::new(job, budget, vm, guest_tests(job));

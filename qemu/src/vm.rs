@@ -44,6 +44,8 @@ pub struct Machine {
     pub initrd: PathBuf,
     /// Whether there is a second console for a person.
     pub terminal: bool,
+    /// Whether processors that are emulated take turns, in one thread of the host.
+    pub turns: bool,
 }
 
 /// What a running machine says.
@@ -170,6 +172,7 @@ fn user_mode(machine: &Machine, ends: &Ends) -> Command {
 fn processor(command: &mut Command, machine: &Machine) {
     let (accel, cpu, number) = match machine.engine {
         Engine::Kvm => ("kvm", "host", "2"),
+        Engine::Tcg if machine.turns => ("tcg,thread=single", "max", "2"),
         Engine::Tcg => ("tcg,thread=multi", "max", "2"),
         Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
     };
@@ -309,6 +312,7 @@ mod tests {
             image: "/k/vmlinux".into(),
             initrd: "/t/initrd".into(),
             terminal,
+            turns: false,
         }
     }
 

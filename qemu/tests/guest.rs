@@ -68,6 +68,7 @@ fn bench() -> Option<Bench> {
         tools: Vec::new(),
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),
+        turns: false,
         memory_mb: 512,
         progress: None,
         logs: dir.path().join("logs"),
