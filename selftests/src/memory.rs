@@ -20,6 +20,9 @@ const SLABINFO: &str = "/proc/slabinfo";
 const SLAB: &str = "/sys/kernel/slab";
 const PERCPU: &str = "/sys/kernel/debug/percpu_stats";
 
+/// The caches of routes.
+pub const ROUTES: [&str; 2] = ["ip_dst_cache", "ip6_dst_cache"];
+
 /// What is allocated at a moment.
 #[derive(Debug, Clone)]
 pub struct Usage {
@@ -121,7 +124,8 @@ fn cache_names() -> Result<Vec<String>> {
         .map(|(name, _)| name)
         .filter(|name| {
             name.starts_with("kmalloc-")
-                || ["net_namespace", "ip_dst_cache", "ip6_dst_cache"].contains(&name.as_str())
+                || name == "net_namespace"
+                || ROUTES.contains(&name.as_str())
         })
         .collect())
 }

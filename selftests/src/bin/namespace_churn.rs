@@ -7,6 +7,8 @@
 //! limit is a tenth of that: far above what the rest of the system allocates meanwhile, far below
 //! the smallest leak. That the figures see such a leak is shown by making some: objects that are
 //! really allocated, one for each namespace that would have leaked.
+//!
+//! And some namespaces end while their route cache has entries.
 
 use std::process::ExitCode;
 use std::thread;
@@ -23,6 +25,7 @@ use rnetns_selftests::memory::{
 };
 use rnetns_selftests::module::{self, Module};
 use rnetns_selftests::netns::{in_thread, unshare_net};
+use rnetns_selftests::router::Router;
 use rnetns_selftests::wait_until;
 
 /// How many come and go.
@@ -33,6 +36,11 @@ const LIMIT: i64 = NAMESPACES / 10;
 const LEAKED: usize = 400;
 /// What comes first, so that caches that only ever grow have grown.
 const WARM_UP: i64 = 100;
+/// Routers that come and go with entries in their cache, what comes first, and how many entries of
+/// each family they have.
+const ROUTERS: i64 = 60;
+const WARM_ROUTERS: i64 = 5;
+const KEPT: u16 = 3;
 /// Threads that create them.
 const CREATORS: i64 = 2;
 /// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         ("a_leaked_slab_object_a_namespace_would_be_seen", slab_control),
         ("a_leaked_percpu_object_a_namespace_would_be_seen", percpu_control),
         ("memory_is_back_after_2000_namespaces", churn),
+        ("routes_are_given_back_at_the_end_of_a_namespace", routes),
     ])
 }
 
@@ -93,6 +102,32 @@ fn churn() -> Result<Outcome> {
     ensure!(listed == listed_at_first, "{listed} namespaces have state, had {listed_at_first}");
     loaded.unload()?;
     Ok(Outcome::Pass)
+}
+
+/// Each namespace keeps a route of each family in its cache when it ends.
+fn routes() -> Result<Outcome> {
+    let module = Module::open()?;
+    let loaded = module.load()?;
+    let at_first = settled_namespaces()?;
+    routers(WARM_ROUTERS, at_first)?;
+    let before = Usage::now()?;
+    routers(ROUTERS, at_first)?;
+    let mut grown = Vec::new();
+    let back = wait_until(Duration::from_secs(15), || {
+        grown = Usage::now().map(|now| now.grown_since(&before, ROUTERS / 2)).unwrap_or_default();
+        grown.retain(|(name, _)| memory::ROUTES.contains(&name.as_str()));
+        grown.is_empty()
+    });
+    ensure!(back, "{ROUTERS} namespaces have ended, and left: {grown:?}");
+    loaded.unload()?;
+    Ok(Outcome::Pass)
+}
+
+fn routers(count: i64, at_first: i64) -> Result<()> {
+    for _ in 0..count {
+        Router::new(1)?.fill(KEPT, KEPT)?;
+    }
+    wait_for_namespaces(at_first)
 }
 
 fn largest(after: &Usage, before: &Usage) -> Option<(String, i64)> {
