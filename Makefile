@@ -19,7 +19,7 @@ ifeq ($(shell command -v $(CARGO)),)
 $(error cargo is not installed: get a Rust toolchain with rustup (see README.md), then type make again)
 endif
 
-.PHONY: all test test-debug selftests-net shell run bench kernel doctor lint netlink rust-analyzer clean distclean help
+.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink rust-analyzer clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -32,6 +32,9 @@ test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers
 
 selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
 	@$(LAB) selftests-net $(TESTS)
+
+mutants: ## break one rule of the module at a time, and see that the selftests notice [T=PATTERN]
+	@$(LAB) mutants $(if $(T),'$(T)')
 
 shell: ## an interactive shell in the VM, with the module at hand
 	@$(LAB) shell

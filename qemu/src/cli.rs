@@ -101,6 +101,11 @@ pub enum Action {
         /// File names in tools/testing/selftests/net; without, all that run here.
         tests: Vec<String>,
     },
+    /// Break one rule of the module at a time, and see that the selftests notice.
+    Mutants {
+        /// Only those whose name has this in it.
+        pattern: Option<String>,
+    },
     /// An interactive shell in the guest, with the module at hand.
     Shell,
     /// One command in the guest; its output and exit status come through.

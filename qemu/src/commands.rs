@@ -17,6 +17,7 @@ use crate::compile_fail;
 use crate::disk;
 use crate::doc_examples;
 use crate::doctor;
+use crate::guest::{self, Guest};
 use crate::interrupt;
 use crate::job::{self, Job, Work};
 use crate::junit;
@@ -25,6 +26,7 @@ use crate::ktap;
 use crate::lab::Lab;
 use crate::lint;
 use crate::modules;
+use crate::mutants::{self, Mutant};
 use crate::netlink;
 use crate::outcome::Outcome;
 use crate::packages::{self, Rights};
@@ -65,6 +67,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Test(args) => job.test(args, args.pattern.is_none()),
         Action::TestDebug(args) => job.test(args, false),
         Action::SelftestsNet { tests } => job.selftests_net(tests),
+        Action::Mutants { pattern } => job.mutants(pattern.as_deref()),
         Action::Shell => job.command(Work::Shell, &[MODULE]),
         Action::Run { command } => job.command(Work::Command(command.join(" ")), &[MODULE]),
         Action::Bench => job.bench(),
@@ -239,6 +242,50 @@ impl Command<'_> {
         let ms = crate::phases::millis(start.elapsed());
         let died = report.outcome == Outcome::Panic;
         Ok(Run { results: subtests::parse(&output), findings: report.kernel_findings, died, ms })
+    }
+
+    /// Selftests that must fail.
+    fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
+        let mutants = mutants::load(&self.lab.root, pattern)?;
+        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
+        let guest = guest::build(self.lab, &base.tools)?;
+        let accel = accel::choose(self.engine, &self.lab.cache)?;
+        let copy = mutants::Copy::new(&self.lab.root)?;
+        for mutant in &mutants {
+            interrupt::check()?;
+            let name = format!("{}: {}", mutant.name, mutant.rule);
+            let verdict = match self.mutant(&base, &guest, &copy, mutant, &accel) {
+                Ok(who) => Verdict { name: format!("{name}: noticed by {who}"), failure: None },
+                Err(error) => Verdict::of::<()>(name, Err(error)),
+            };
+            checked.tell(&[verdict]);
+        }
+        println!("{}", checked.tally);
+        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+    }
+
+    /// Who has noticed one.
+    fn mutant(
+        &self,
+        base: &Base,
+        guest: &Guest,
+        copy: &mutants::Copy,
+        mutant: &Mutant,
+        accel: &accel::Verdict,
+    ) -> Result<String> {
+        let lab = Lab {
+            root: copy.root().to_owned(),
+            target: self.lab.target.join("mutants"),
+            ..self.lab.clone()
+        };
+        let modules = copy.with(mutant, || modules::build(&lab, &base.kernel, &base.tools))?;
+        let built = Built { modules, guest: guest.clone() };
+        let work = Work::Tests { tests: mutant.tests.clone(), repeat: NonZeroU32::MIN };
+        let mut job = self.job(base, &built, work, &[])?;
+        job.logs = lab.target.join("logs").join(&mutant.name);
+        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        mutants::judge(&report).with_context(|| format!("see {}", job.logs.display()))
     }
 
     /// Boots a guest for one job.

@@ -45,7 +45,6 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Verdict>> {
     Ok(verdicts)
 }
 
-/// The Rust files in `folder`, in the order of their names.
 /// The Rust files of a folder, in order; none when there is no such folder.
 pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     if !folder.exists() {

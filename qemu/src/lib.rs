@@ -35,6 +35,7 @@ pub mod ktap;
 pub mod lab;
 pub mod lint;
 pub mod modules;
+pub mod mutants;
 pub mod netlink;
 pub mod outcome;
 pub mod packages;

@@ -12,6 +12,7 @@ use crate::disk;
 use crate::kernel::Kernel;
 use crate::lab::Lab;
 use crate::modules;
+use crate::mutants;
 use crate::netlink;
 use crate::pipeline::Built;
 use crate::process;
@@ -33,6 +34,7 @@ pub fn host(lab: &Lab) -> Vec<Verdict> {
                 "clippy",
             ),
         ),
+        Verdict::of("mutants fit the code", mutants::check(lab)),
         Verdict::of("licence headers", tidy::licences(&lab.root)),
         Verdict::of("nothing of one machine", tidy::nothing_of_one_machine(&lab.root)),
     ];
