@@ -145,6 +145,90 @@ packets_of_other_sockets() {
 	expect_since_at_least rt hits=76
 }
 
+# take FILE PORT: rt takes what is for this port of the target as if it were its own, and writes down
+# what comes.
+take() {
+	nsenter --net="/run/netns/${PREFIX}rt" python3 -c '
+import socket, sys
+address, file, port = sys.argv[1:]
+family, level, transparent = (socket.AF_INET6, 41, 75) if ":" in address else (socket.AF_INET, 0, 19)
+sockets = [socket.socket(family, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+for s in sockets:
+    s.setsockopt(level, transparent, 1)
+    s.bind((address, int(port)))
+udp, tcp = sockets
+tcp.listen()
+def note(word): print(word, file=open(file, "a"))
+note("ready")
+message, sender = udp.recvfrom(100)
+udp.connect(sender)
+note("udp " + message.decode())
+connection, _ = tcp.accept()
+note("tcp " + connection.recv(100).decode())
+for word in range(2):
+    note("udp " + udp.recv(100).decode())
+note("tcp " + connection.recv(100).decode())
+' "$TARGET" "$@" &
+	taker=$!
+}
+
+# give FILE PORT: src sends there, and again when there is the word "go" in the file.
+give() {
+	nsenter --net="/run/netns/${PREFIX}src" python3 -c '
+import socket, sys, time
+address, file, port = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+udp, tcp = (socket.socket(family, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+for s in udp, tcp:
+    if s is tcp: time.sleep(0.5)
+    s.connect((address, int(port)))
+    s.send(b"first")
+udp.send(b"second")
+while "go" not in open(file).read(): time.sleep(0.05)
+udp.send(b"last")
+tcp.send(b"last")
+time.sleep(30)
+' "$TARGET" "$@" &
+	giver=$!
+}
+
+has() {
+	[ "$(grep -c "$1" "$2")" = "$3" ]
+}
+
+# A proxy: the packets that open a connection are marked, which leads them here. The socket knows the
+# way of the others, though they have a route to dst.
+packets_of_a_socket_with_an_address_of_others() {
+	local enabled file port=5000
+	file=$(mktemp)
+	rule add fwmark 1 lookup 100
+	route add local $TARGET dev lo table 100
+	for enabled in off on; do
+		expect "set" in_netns rt rnetnsctl set --enable $enabled
+		: >"$file"
+		port=$((port + 1))
+		now "the cache $enabled, marked"
+		mark_from_now 1
+		take "$file" $port
+		wait_until 10 has ready "$file" 1 || fail "no proxy ($what)"
+		give "$file" $port
+		wait_until 10 has 'first\|second' "$file" 3 || fail "marked: $(<"$file") ($what)"
+		no_mark
+		now "the cache $enabled, not marked"
+		exchange dst 3
+		mark rt
+		echo go >>"$file"
+		wait_until 10 has last "$file" 2 || fail "not marked: $(<"$file") ($what)"
+		# IPv6 may look up each protocol by itself, by its flow label: what was missed is not counted.
+		if [ $enabled = on ]; then expect_since_at_least rt left=1; fi
+		kill $taker $giver 2>/dev/null
+		wait $taker $giver 2>/dev/null
+	done
+	rm "$file"
+	rule del fwmark 1 lookup 100
+	route del local $TARGET dev lo table 100
+}
+
 for_family 4 \
 	fragments \
 	options \
@@ -152,13 +236,15 @@ for_family 4 \
 	multicast \
 	directed_broadcast \
 	packets_of_local_sockets \
-	packets_of_other_sockets
+	packets_of_other_sockets \
+	packets_of_a_socket_with_an_address_of_others
 for_family 6 \
 	fragments \
 	a_time_to_live_that_ends \
 	addresses_of_the_link \
 	packets_of_local_sockets \
-	packets_of_other_sockets
+	packets_of_other_sockets \
+	packets_of_a_socket_with_an_address_of_others
 
-begin_route_cache cat python3 timeout
+begin_route_cache cat mktemp python3 timeout
 run_cases "${cases[@]}" no_entry_is_lost

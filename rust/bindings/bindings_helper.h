@@ -23,10 +23,13 @@
 #include <net/netns/generic.h>
 #include <net/sock.h>
 #include <net/dst.h>
+#include <net/inet6_hashtables.h>
+#include <net/inet_hashtables.h>
 #include <net/ip.h>
 #include <net/ip6_fib.h>
 #include <net/route.h>
 #include <net/ip6_route.h>
+#include <net/udp.h>
 
 #include "../rnetns/netlink/rnetns_netlink_gen.h"
 #include "../rnetns/trace.h"

@@ -31,6 +31,7 @@
 pub mod deferred;
 pub mod dev_lookup;
 pub mod dst;
+pub mod early_demux;
 pub mod genl;
 pub mod ida;
 pub mod in_device;

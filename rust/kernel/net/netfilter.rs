@@ -217,10 +217,10 @@ impl<'a> Packet<'a> {
             }
     }
 
-    /// The first bytes of the network header. None if the packet does not hold so many in one
-    /// piece, which a stack that checked it rules out.
+    /// The first bytes from the network header on. None if the packet does not hold so many in one
+    /// piece, which a stack that checked the header rules out for that.
     #[inline(always)]
-    fn header<const LEN: usize>(&self) -> Option<[u8; LEN]> {
+    pub(super) fn header<const LEN: usize>(&self) -> Option<[u8; LEN]> {
         // SAFETY: By the type invariant the packet is valid: its data, from `data` on, are
         // `len - data_len` bytes in one piece, and the network header begins there at this hook.
         unsafe {

@@ -76,7 +76,7 @@ fn route_cached(
     let key = key(packet, &header, dev, &in_dev)?;
     match cache.lookup::<Inet4, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
-            if is_left_to_sockets(net, &header, dst) {
+            if is_left_to_sockets(net, packet, &header, dst) {
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
@@ -97,7 +97,7 @@ fn route_cached(
                 return None;
             };
             let dst = packet.dst()?;
-            let is_left = is_left_to_sockets(net, &header, dst);
+            let is_left = is_left_to_sockets(net, packet, &header, dst);
             let is_plain = !answer.redirects() && !answer.is_multipath();
             match dst.hold() {
                 Some(dst) if is_plain && is_cacheable(&dst, dev, guard) => {
@@ -148,10 +148,18 @@ fn key(
 }
 
 /// Whether the stack would look for a socket that knows the way, which it only does for packets
-/// without one.
+/// without one, and may find it: a packet for this machine is left to it at once, of those for others
+/// the few for which there is one.
 #[inline(always)]
-fn is_left_to_sockets(net: &Namespace, header: &Ipv4Header, dst: &Dst) -> bool {
-    !header.is_fragment && net.early_demux(header.protocol) && dst.is_local()
+fn is_left_to_sockets(
+    net: &Namespace,
+    packet: &Packet<'_>,
+    header: &Ipv4Header,
+    dst: &Dst,
+) -> bool {
+    !header.is_fragment
+        && net.early_demux(header.protocol)
+        && (dst.is_local() || packet.has_connected_socket(net, header.protocol))
 }
 
 /// Whether the route depends on nothing but the key, as far as that can be known before it is

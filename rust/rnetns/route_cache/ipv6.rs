@@ -70,7 +70,7 @@ fn route_cached(
     let key = key(net, packet, &header, dev);
     match cache.lookup::<Inet6, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
-            if is_left_to_sockets(net, &header, dst) {
+            if is_left_to_sockets(net, packet, &header, dst) {
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
@@ -87,7 +87,7 @@ fn route_cached(
             }
             packet.ip6_route_input();
             let dst = packet.dst()?;
-            let is_left = is_left_to_sockets(net, &header, dst);
+            let is_left = is_left_to_sockets(net, packet, &header, dst);
             match dst.hold() {
                 Some(dst) if is_cacheable(net, &dst, dev, guard) => {
                     Cache::insert::<Inet6, _>(cache, net, ticket, &key, dst, guard);
@@ -134,10 +134,16 @@ fn key(
     .words()
 }
 
-/// Whether the stack would look for a socket that knows the way.
+/// Whether the stack would look for a socket that knows the way, and may find it.
 #[inline(always)]
-fn is_left_to_sockets(net: &Namespace, header: &Ipv6Header, dst: &Dst) -> bool {
-    net.early_demux(header.nexthdr) && dst.is_local()
+fn is_left_to_sockets(
+    net: &Namespace,
+    packet: &Packet<'_>,
+    header: &Ipv6Header,
+    dst: &Dst,
+) -> bool {
+    net.early_demux(header.nexthdr)
+        && (dst.is_local() || packet.has_connected_socket(net, header.nexthdr))
 }
 
 /// Whether a route can be kept: `dst_check()` will tell when it is no longer right.

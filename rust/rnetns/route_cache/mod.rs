@@ -34,7 +34,7 @@
 //! | several next hops | not cached: what else is in the packet may decide |
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
-//! | a socket that knows the way (early demux) | local TCP and UDP packets are left to it; see below |
+//! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
 //! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |
 //! | IP options, multicast, limited broadcast, addresses of the link or of the machine itself | not cached |
@@ -45,9 +45,6 @@
 //!
 //! - `ignore_routes_with_linkdown` that is changed while a link has no carrier; RFC 4191 preferences
 //!   of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in sysfs.
-//! - With early demux, the stack looks for a connected socket before it looks for a route. Here a
-//!   packet that has a route to another machine takes that, even if this machine has such a socket:
-//!   a transparent proxy that marks the first packet of a connection alone wants the cache off.
 //! - Hooks at the same, last, priority that are registered later come behind the cache's.
 
 use kernel::prelude::*;
