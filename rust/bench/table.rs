@@ -267,7 +267,7 @@ impl<const N: usize> Tagged<N> {
     /// Whether no slot waits for a grace period any more.
     fn settle_all(&self) -> bool {
         let mut settled = true;
-        self.each(|owner| settled &= owner.settle(usize::MAX));
+        self.each(|owner| settled &= owner.settle(usize::MAX, 1));
         settled
     }
 

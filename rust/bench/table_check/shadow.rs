@@ -179,7 +179,7 @@ impl<const N: usize> Shadow<N> {
 
     /// Empties the slots whose grace period is over, and asks for one for the others.
     pub(super) fn settle(&mut self, budget: usize) -> Result<(), Wrong> {
-        self.owner.settle(budget);
+        self.owner.settle(budget, 1);
         self.lengths_agree()
     }
 

@@ -77,8 +77,15 @@ const MIN_DOOMED: u32 = 256;
 /// How many of these are freed with each entry that is put in: more than go for it.
 const SETTLED: usize = 4;
 
+/// So many entries that were taken out have a grace period of their own, at most: one for each
+/// would keep RCU busy.
+const MAX_BATCH: u32 = 64;
+
 /// How soon deferred work that has more to do goes on, in jiffies.
 const SOON: Jiffies = 1;
+
+/// How often an aside cache gives back what was taken out, in milliseconds.
+const ASIDE_REAP_MS: u32 = 100;
 
 /// How often an aside cache is asked whether it should come back, in milliseconds.
 const ASIDE_CHECK_MS: u32 = 500;
@@ -211,10 +218,10 @@ impl Owners {
         self.v4.waiting() + self.v6.waiting()
     }
 
-    /// Frees places of a few entries that were taken out.
-    fn settle(&mut self) {
-        self.v4.settle(SETTLED);
-        self.v6.settle(SETTLED);
+    /// Frees places of a few entries that were taken out, of so many at a time.
+    fn settle(&mut self, batch: u32) {
+        self.v4.settle(SETTLED, batch);
+        self.v6.settle(SETTLED, batch);
     }
 
     /// Takes out an entry that was flushed. Says whether there was one.
@@ -503,7 +510,7 @@ impl Cache {
         let owners = &mut *owned.owners;
         let first = owners.entries() == 0;
         if owners.waiting() != 0 {
-            owners.settle();
+            owners.settle((limit / 8).min(MAX_BATCH));
         }
         if owners.waiting() >= MIN_DOOMED.max(limit / 4) {
             counters.count(Stat::Refusals);
@@ -740,6 +747,7 @@ impl deferred::Run for Cache {
         // At last, for what was taken out just now.
         let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let is_over = owners.entries() > quota;
+        let is_flushed = owners.held() > owners.entries();
         owned.aside.check(&self.counters);
         self.publish(owned);
         let aside = owned.aside.is_aside();
@@ -747,9 +755,21 @@ impl deferred::Run for Cache {
         self.counters
             .add(Stat::Expiries, u64::from(gone4) + u64::from(gone6));
         self.counters.add(Stat::Evictions, evicted);
-        let more = (reaped.contains(&false) || is_over).then_some(SOON);
+        let more = (is_over || is_flushed).then_some(SOON);
+        // While the cache steps aside, entries of the sample go all the time: that is no reason to be
+        // here all the time.
+        let waiting = reaped.contains(&false).then(|| {
+            if aside {
+                msecs_to_jiffies(ASIDE_REAP_MS)
+            } else {
+                SOON
+            }
+        });
         let check = aside.then(|| msecs_to_jiffies(ASIDE_CHECK_MS));
-        let next = [next4, next6, more, check].into_iter().flatten().min();
+        let next = [next4, next6, more, waiting, check]
+            .into_iter()
+            .flatten()
+            .min();
         next.map(|next| next.max(SOON))
     }
 }

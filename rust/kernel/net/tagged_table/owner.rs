@@ -321,13 +321,13 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// hard interrupts.
     pub fn reap(&mut self, budget: usize) -> bool {
         self.reap_some(budget);
-        self.settle(budget)
+        self.settle(budget, 1)
     }
 
     /// Drops the values of entries that were taken out, `budget` of them at most, and gives tags
-    /// back, where a grace period is over; asks for one where there is need. Says whether nothing is
-    /// left to do.
-    pub fn settle(&mut self, budget: usize) -> bool {
+    /// back, where a grace period is over; asks for one if `batch` entries wait for that, or tags do.
+    /// Says whether nothing is left to do.
+    pub fn settle(&mut self, budget: usize, batch: u32) -> bool {
         if let Some(grace) = self.grace {
             // SAFETY: The function has no requirement.
             if !unsafe { bindings::poll_state_synchronize_rcu(grace) } {
@@ -338,8 +338,11 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             }
             self.grace = None;
         }
-        if self.doomed != NONE || self.tags_to_give_back() != 0 {
+        if self.doomed_len >= batch.max(1) || self.tags_to_give_back() != 0 {
             self.ask_for_grace_period();
+            return false;
+        }
+        if self.doomed != NONE {
             return false;
         }
         if self.tag.is_none() {
