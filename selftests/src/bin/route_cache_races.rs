@@ -596,7 +596,7 @@ fn warm(
     send: impl Fn(u16) -> Result<()>,
     has_entries: impl Fn() -> Result<bool>,
 ) -> Result<bool> {
-    let end = Instant::now() + Duration::from_secs(4);
+    let end = Instant::now() + patience(Duration::from_secs(4));
     while Instant::now() < end && !counts.stop.load(Relaxed) {
         if is_loaded() {
             (0..WARM).try_for_each(&send)?;
@@ -630,7 +630,11 @@ fn load(module: &Module, counts: &Counts, number: u64) -> Result<()> {
     let parameters = PARAMETERS[(number % PARAMETERS.len() as u64) as usize];
     let loaded = module.load_with(parameters).context("load rnetns")?;
     // Long enough for namespaces to begin and end with it, now and then.
-    thread::sleep(Duration::from_millis([3000, 30, 1500, 200][(number % 4) as usize]));
+    let pause = patience(Duration::from_millis([3000, 30, 1500, 200][(number % 4) as usize]));
+    let end = Instant::now() + pause;
+    while Instant::now() < end && !counts.stop.load(Relaxed) {
+        thread::sleep(pause.min(Duration::from_millis(30)));
+    }
     let (mut hits, mut entries) = (0, 0);
     for figures in module::route_caches()?.values() {
         hits += figures.get("hits")?;
