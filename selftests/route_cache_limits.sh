@@ -211,8 +211,36 @@ a_flood_that_is_refused() {
 	remove_topology
 }
 
-for_each_family a_quota_of_eight idle_entries_expire
-for_family 4 a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
+# Where quotas are no limit, the table is: a namespace may have four fifths of it, and one that comes
+# late finds place.
+a_namespace_that_would_take_all() {
+	local value
+	with buckets=1024
+	mark rt
+	in_netns src python3 -c '
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for service in range(0, 24, 4):
+    udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, service)
+    for host in range(10, 250):
+        for _ in range(6): udp.sendto(b"", ("10.9.0.%d" % host, 9))
+'
+	now "1440 flows, 1280 places"
+	cached rt entries4
+	expect_at_least "entries of rt" "$value" 900
+	[ "$value" -le 1024 ] || fail "$value entries, more than four fifths of 1280"
+	expect_since_at_least rt evictions=300
+	now "beside that"
+	warm_neighbour
+	expect "flush" in_netns rt2 rnetnsctl flush
+	now "anew"
+	warm_neighbour
+	expect_cached rt2 entries4=2
+	remove_topology
+}
 
-begin_route_cache bash
+for_each_family a_quota_of_eight idle_entries_expire
+for_family 4 a_namespace_that_would_take_all a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
+
+begin_route_cache bash python3
 run_cases "${cases[@]}" no_entry_is_lost

@@ -65,12 +65,30 @@ a_rule_that_suppresses() {
 	exchange dst 3
 }
 
+# A route that says to go on with the next rule: what is behind it counts when it is gone.
+a_route_that_throws() {
+	route add throw $NET table 102
+	route add default via $ALT table 102
+	rule add pref 100 to $TARGET lookup 102
+	now "thrown"
+	exchange dst 3
+	warm dst
+	route del throw $NET table 102
+	now "no more thrown"
+	exchange alt 3
+	rule del pref 100
+	route del default via $ALT table 102
+	now "without the rule"
+	exchange dst 3
+}
+
 for_each_family \
 	a_rule_on_the_device \
 	a_rule_on_the_source \
 	a_rule_on_the_destination \
 	a_rule_that_refuses \
-	a_rule_that_suppresses
+	a_rule_that_suppresses \
+	a_route_that_throws
 
 begin_route_cache
 run_cases "${cases[@]}" no_entry_is_lost

@@ -117,6 +117,14 @@ impl Dst {
         (self.family() == bindings::AF_INET6).then_some(rt)
     }
 
+    /// Whether it has a realm, `tclassid`: an IPv4 route that does is made for each packet, and
+    /// nothing but its end gives back the device that it holds.
+    #[inline]
+    pub fn has_realm(&self) -> bool {
+        // SAFETY: By the type invariant the structure is valid; the word is read whole.
+        unsafe { (&raw const (*self.as_raw()).tclassid).read_volatile() != 0 }
+    }
+
     /// Whether packets are delivered to this machine: `RTCF_LOCAL` of an IPv4 route, `RTF_LOCAL` of
     /// an IPv6 one.
     #[inline]

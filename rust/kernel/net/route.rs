@@ -121,12 +121,25 @@ impl Namespace {
         unsafe { (&raw const (*self.as_raw()).ipv4.rt_genid.counter).read_volatile() as u32 }
     }
 
-    /// A number that changes when an IPv6 route is added or changed, or its rules are, in whatever
-    /// table: `net->ipv6.fib6_sernum`. It does so after the change.
+    /// A number that changes when an IPv6 route is added, changed or deleted, or rules are, in
+    /// whatever table. It does so after the change.
+    ///
+    /// `net->ipv6.fib6_sernum`, which deletions leave as it is, and the number of deletions: both
+    /// only grow, and so does the sum. Of two deletions at the same moment, in two tables, one may
+    /// not be counted.
     #[inline]
-    pub fn fib6_sernum(&self) -> u32 {
-        // SAFETY: As above.
-        unsafe { (&raw const (*self.as_raw()).ipv6.fib6_sernum.counter).read_volatile() as u32 }
+    pub fn fib6_generation(&self) -> u32 {
+        // SAFETY: By the type invariant the structure is valid, and so are its statistics, while it
+        // has devices that packets come in by; the words are read whole.
+        unsafe {
+            let ipv6 = &raw const (*self.as_raw()).ipv6;
+            let sernum = (&raw const (*ipv6).fib6_sernum.counter).read_volatile() as u32;
+            let stats = (&raw const (*ipv6).rt6_stats)
+                .read()
+                .cast::<bindings::rt6_statistics>();
+            let deleted = (&raw const (*stats).fib_discarded_routes).read_volatile();
+            sernum.wrapping_add(deleted)
+        }
     }
 
     /// Whether policy rules look at more of an IPv4 packet than its addresses, mark and service:

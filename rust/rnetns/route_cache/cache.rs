@@ -70,6 +70,11 @@ const BUDGET: usize = 256;
 /// quota was lowered comes down to it.
 const MAX_EVICTIONS: usize = 2;
 
+/// A namespace may have so many times the entries that are free in the table: one alone four fifths
+/// of it, and of any number, all the same. So there is always place for one that comes late, or was
+/// flushed, whatever the others' quotas are.
+const SHARE: u64 = 4;
+
 /// How many entries of a namespace, besides those that it has, may wait for a grace period before
 /// their places are free: so few at least, and a quarter of its quota.
 const MIN_DOOMED: u32 = 256;
@@ -77,8 +82,9 @@ const MIN_DOOMED: u32 = 256;
 /// How many of these are freed with each entry that is put in: more than go for it.
 const SETTLED: usize = 4;
 
-/// So many entries that were taken out have a grace period of their own, at most: one for each
-/// would keep RCU busy.
+/// While the cache steps aside, so many entries that were taken out share a grace period, at most: in
+/// a flood, there are new ones all the time. Else each has its own: until then, its place is taken,
+/// and there are few for the same key.
 const MAX_BATCH: u32 = 64;
 
 /// How soon deferred work that has more to do goes on, in jiffies.
@@ -185,14 +191,14 @@ impl Family<WORDS6> for Inet6 {
 
     #[inline(always)]
     fn generation(net: &Namespace) -> u32 {
-        net.fib6_sernum()
+        net.fib6_generation()
     }
 
     /// The destination knows about its own tree only: a route in a table that is asked before is
     /// noticed by the number that all tables of the namespace share. For the rest it is asked.
     #[inline(always)]
     fn is_valid(net: &Namespace, dst: &Dst, note: u32, guard: &rcu::Guard) -> bool {
-        note == net.fib6_sernum() && dst.check(dst.cookie(guard), guard)
+        note == net.fib6_generation() && dst.check(dst.cookie(guard), guard)
     }
 }
 
@@ -315,8 +321,10 @@ impl pernet::Operations for PernetCache {
     }
 
     fn pre_exit(_net: &Namespace, cache: Pin<&Deferred<Cache>>) {
-        // The devices of the namespace go before its state does: by then, nothing keeps a route.
+        // The devices of the namespace go before its state does, and are waited for: the work gives
+        // back routes in the meantime.
         cache.close();
+        cache.schedule_now();
     }
 }
 
@@ -507,10 +515,15 @@ impl Cache {
             return;
         }
         let (limit, netns) = (owned.limit(), owned.netns);
+        let batch = if owned.aside.is_aside() {
+            (limit / 8).min(MAX_BATCH)
+        } else {
+            1
+        };
         let owners = &mut *owned.owners;
         let first = owners.entries() == 0;
         if owners.waiting() != 0 {
-            owners.settle((limit / 8).min(MAX_BATCH));
+            owners.settle(batch);
         }
         if owners.waiting() >= MIN_DOOMED.max(limit / 4) {
             counters.count(Stat::Refusals);
@@ -527,8 +540,10 @@ impl Cache {
             }
         }
         let table = F::table(this);
-        if table.entries() >= table.limit() && !F::owner(owners).reap_one() {
-            // The table is full: only for an entry of our own there is place.
+        let free = table.limit().saturating_sub(table.entries());
+        let held = u64::from(F::owner(owners).held());
+        if held >= free.saturating_mul(SHARE) && !F::owner(owners).reap_one() {
+            // As much as we may have of the table: there is place for an entry of our own only.
             evicted += u64::from(owners.evict_own::<F, N>(netns));
         }
         match F::owner(owners).insert(tag, key, dst, generation) {
@@ -603,15 +618,6 @@ impl Cache {
             this.schedule_now();
         }
         (gone, at_end)
-    }
-
-    /// Takes out all entries that `which` chooses. Their routes are given back soon. Not from a packet's path: it looks at all entries
-    /// of the namespace, but never keeps the lock for long.
-    pub(crate) fn flush_if(this: &Deferred<Self>, mut which: impl FnMut(&Entry<'_>) -> bool) {
-        let mut place = Place::default();
-        while !Self::flush_some(this, &mut place, &mut which).1 {}
-        // What went before may have to do with it too.
-        this.schedule_now();
     }
 
     /// Shows some entries, from `place` on, which is moved on. Says whether that were all.

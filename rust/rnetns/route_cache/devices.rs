@@ -7,7 +7,8 @@ use kernel::sync::rcu;
 use super::cache::{
     Cache,
     Entry,
-    Key, //
+    Key,
+    Place, //
 };
 use crate::net::{
     net_device::NetDevice,
@@ -23,21 +24,35 @@ pub(crate) struct Devices;
 
 impl Watcher for Devices {
     fn event(net: &Namespace, dev: &NetDevice, event: Event) {
+        match event {
+            // References to its routes are given back before the device is waited for. No packet
+            // comes in by it any more; and the stack has no route left that leads to it.
+            Event::Unregister => forget(net, dev.ifindex() as u32),
+            // Which of several routes is taken may depend on it.
+            Event::Change => {
+                let guard = rcu::read_lock();
+                if let Some(cache) = Cache::of(net, &guard) {
+                    Cache::flush_all(cache);
+                }
+            }
+            Event::Other => {}
+        }
+    }
+}
+
+/// Takes out all entries that concern a device. Process context: between some and the next, others
+/// get their turn.
+fn forget(net: &Namespace, ifindex: u32) {
+    let mut place = Place::default();
+    loop {
         let guard = rcu::read_lock();
         let Some(cache) = Cache::of(net, &guard) else {
             return;
         };
-        match event {
-            // References to its routes are given back before the device is waited for. No packet
-            // comes in by it any more; and the stack has no route left that leads to it.
-            Event::Unregister => {
-                Cache::flush_if(cache, |entry| concerns(entry, dev.ifindex() as u32, &guard));
-            }
-            // Which of several routes is taken may depend on it.
-            Event::Change => {
-                Cache::flush_all(cache);
-            }
-            Event::Other => {}
+        let mut which = |entry: &Entry<'_>| concerns(entry, ifindex, &guard);
+        if Cache::flush_some(cache, &mut place, &mut which).1 {
+            // What went before may have to do with it too.
+            return cache.schedule_now();
         }
     }
 }

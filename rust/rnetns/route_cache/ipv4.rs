@@ -165,8 +165,10 @@ fn is_left_to_sockets(
 /// Whether the route depends on nothing but the key, as far as that can be known before it is
 /// looked up.
 fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
-    // A packet that is refused is looked up a second time: that would be told twice.
-    in_dev.max(Setting::LogMartians) == 0
+    // It was off when the key was made, and may have been switched on since.
+    in_dev.max(Setting::SrcValidMark) == 0
+        // A packet that is refused is looked up a second time: that would be told twice.
+        && in_dev.max(Setting::LogMartians) == 0
         && in_dev.max(Setting::BcForwarding) == 0
         && !net.rules_look_into_packets()
 }
@@ -177,7 +179,7 @@ fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
         && dst.leads_somewhere()
         && !dst.is_exception()
         && !dst.has_lwtunnel()
-        && (dst.is_local()
+        && ((dst.is_local() && !dst.has_realm())
             // A packet that leaves where it came in may call for a redirect.
             || (dst.dev(guard).ifindex() != in_dev.ifindex()
                 // The next hop marks the routes that it keeps when a path MTU or a redirect is

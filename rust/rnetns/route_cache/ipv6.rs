@@ -67,7 +67,8 @@ fn route_cached(
     if packet.is_special() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
     }
-    let key = key(net, packet, &header, dev);
+    let has_rules = net.has_rules6();
+    let key = key(has_rules, packet, &header, dev);
     match cache.lookup::<Inet6, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, packet, &header, dst) {
@@ -80,8 +81,9 @@ fn route_cached(
         }
         Lookup::Miss(ticket) => {
             trace::miss(net.inum(), || Inet6::key(&key));
-            // What else they ask for is not part of the key.
-            if net.rules6_look_into_packets() {
+            // What else they ask for is not part of the key; nor is the flow label, if the first
+            // rules came after the key was made.
+            if net.rules6_look_into_packets() || net.has_rules6() != has_rules {
                 Cache::decline(cache, ticket);
                 return None;
             }
@@ -117,13 +119,13 @@ fn has_plain_addresses(header: &Ipv6Header) -> bool {
 
 #[inline(always)]
 fn key(
-    net: &Namespace,
+    has_rules: bool,
     packet: &Packet<'_>,
     header: &Ipv6Header,
     dev: &NetDevice,
 ) -> [u32; super::key::WORDS6] {
     // Rules may ask for the flow label: when there are any.
-    let asked = if net.has_rules6() { u32::MAX } else { DSCP };
+    let asked = if has_rules { u32::MAX } else { DSCP };
     Key6 {
         saddr: header.saddr,
         daddr: header.daddr,

@@ -26,12 +26,13 @@
 //! |---|---|
 //! | addresses, device, mark, DSCP, the flow label where there are rules | they are in the key |
 //! | IPv4 routes, rules, addresses, next hops; `forwarding`, `accept_local`, `route_localnet` | the stack counts up `rt_genid`, which `dst_check()` compares |
-//! | IPv6 routes, rules, addresses | `fib6_sernum`, which an entry has: `dst_check()` compares that of one table |
+//! | IPv6 routes, rules, addresses | an entry has the sum of `fib6_sernum` and of the number of deletions; `dst_check()` knows of one table alone |
 //! | either of them while a route is looked up | an entry is refused if the number is not what it was before |
 //! | `rp_filter` | it is in the key: the stack counts nothing up |
 //! | `src_valid_mark`, `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
-//! | several next hops | not cached: what else is in the packet may decide |
+//! | realms | local IPv4 routes that have one are not cached |
+//! | several next hops, IPv6 next hop objects | not cached: what else is in the packet may decide |
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
