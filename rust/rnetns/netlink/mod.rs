@@ -128,6 +128,8 @@ fn cache_set(request: &Request<'_>) -> Result {
             if let Ok(cache) = cache_of(request, &rcu::read_lock()) {
                 let _ = Cache::set(cache, &off, max_quota);
             }
+            // Another request may have had them registered meanwhile. To take them away does not fail.
+            let _ = hooks::follow_cache(request.net());
         })?;
     }
     Ok(())

@@ -36,6 +36,7 @@
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
+//! | a tunnel's metadata on the packet | it is not looked up |
 //! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |
 //! | IP options, multicast, limited broadcast, addresses of the link or of the machine itself | not cached |

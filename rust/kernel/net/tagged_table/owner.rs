@@ -99,7 +99,10 @@ pub enum Action {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Zeroable)]
 pub struct Cursor {
     begun: bool,
+    /// The slot that the walk has come to, and the place in the order that its entry had then.
     slot: u32,
+    at: u32,
+    /// What the walk has shown: entries up to this place.
     order: u32,
 }
 
@@ -447,11 +450,17 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             if slot == NONE {
                 return true;
             }
-            let content = self.content(slot);
             let (next, order, stamp) = {
                 let link = self.link(slot);
                 (link.next, link.order, link.stamp)
             };
+            if cursor.begun && order.wrapping_sub(cursor.order) as i32 <= 0 {
+                // On the way to where the walk was, whose entry is gone.
+                (cursor.slot, cursor.at) = (slot, order);
+                slot = next;
+                continue;
+            }
+            let content = self.content(slot);
             let Some(value) = NonNull::new(content.value.cast_mut().cast::<V::Target>()) else {
                 return true;
             };
@@ -469,6 +478,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
                     *cursor = Cursor {
                         begun: true,
                         slot,
+                        at: order,
                         order,
                     };
                 }
@@ -481,7 +491,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         slot == NONE
     }
 
-    /// The slot after the one that the cursor points to.
+    /// The slot after the one that the cursor points to; the first one, if its entry is gone.
     fn resume(&self, cursor: &Cursor) -> u32 {
         if !cursor.begun {
             return self.live.head;
@@ -492,14 +502,10 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             let (index, way) = self.place(cursor.slot);
             known && self.table.line(index).tag(way) == tag.get()
         });
-        if mine && self.link(cursor.slot).order == cursor.order {
+        if mine && self.link(cursor.slot).order == cursor.at {
             return self.link(cursor.slot).next;
         }
-        let mut slot = self.live.head;
-        while slot != NONE && (self.link(slot).order.wrapping_sub(cursor.order) as i32) <= 0 {
-            slot = self.link(slot).next;
-        }
-        slot
+        self.live.head
     }
 
     /// Line and way of a slot.
