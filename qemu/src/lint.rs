@@ -34,7 +34,6 @@ pub fn host(lab: &Lab) -> Vec<Verdict> {
                 "clippy",
             ),
         ),
-        Verdict::of("mutants fit the code", mutants::check(lab)),
         Verdict::of("licence headers", tidy::licences(&lab.root)),
         Verdict::of("nothing of one machine", tidy::nothing_of_one_machine(&lab.root)),
     ];
@@ -64,6 +63,7 @@ pub fn kernel(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Vec<Verdict> {
         Verdict::of("rustfmt (kernel)", rustfmt(lab, kernel, tools)),
         Verdict::of("clippy (kernel)", clippy(lab, kernel, tools)),
         Verdict::of("netlink code is generated", netlink::check(lab, kernel)),
+        Verdict::of("mutants fit the code", mutants::check(lab)),
     ];
     step.finish();
     verdicts
