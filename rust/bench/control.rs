@@ -10,6 +10,7 @@
 //!   - `table SET ENTRIES NAMESPACES LOOK_UPS`, `update ENTRIES NAMESPACES`, `end ENTRIES`, and
 //!     `fib ENTRIES LOOK_UPS ROUTES PID DEVICE`: see [`table`].
 //!   - `forward NAME KIND FLOWS PACKETS ROUTES PID IN OUT [IN OUT]`: see [`forward`].
+//!   - `hooks on|off`: see [`idle_hooks`].
 //!   - `hold WHAT LINES empty|one|full`, `hold off`: keeps a table in memory, with as many entries as
 //!     it has lines, or as it takes.
 //! - `results`: what the last write to `measure` found, a line each: `NAME lost=N ns=A,B,...`: how
@@ -34,6 +35,10 @@ use crate::{
     current_namespace::Experiment,
     figures::Figure,
     forward,
+    idle_hooks::{
+        self,
+        IdleHooks, //
+    },
     net::{
         net_device::NetDevice,
         ActiveNamespace,
@@ -63,6 +68,8 @@ pub(crate) struct Bench {
     experiment: Mutex<Option<Experiment>>,
     #[pin]
     held: Mutex<Option<Held>>,
+    #[pin]
+    hooks: Mutex<Option<IdleHooks>>,
 }
 
 /// Makes the files.
@@ -71,6 +78,7 @@ pub(crate) fn new() -> impl PinInit<Control> {
         results <- new_mutex!(KVec::new()),
         experiment <- new_mutex!(None),
         held <- new_mutex!(None),
+        hooks <- new_mutex!(None),
     });
     Scope::dir(bench, c"rnetns_bench", |bench, dir| {
         dir.write_only_callback_file(c"measure", bench, &|bench: &Bench, reader| {
@@ -132,6 +140,17 @@ impl Bench {
                 }
                 let flows = forward::Flows::new(kind, number(flows)?, number(routes)?)?;
                 forward::measure(name, flows, number(packets)?.into(), &mut paths)?
+            }
+            ["hooks", "on"] => {
+                let mut hooks = self.hooks.lock();
+                if hooks.is_none() {
+                    *hooks = Some(idle_hooks::register()?);
+                }
+                KVec::new()
+            }
+            ["hooks", "off"] => {
+                *self.hooks.lock() = None;
+                KVec::new()
             }
             ["hold", "off"] => {
                 *self.held.lock() = None;

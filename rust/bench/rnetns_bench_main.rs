@@ -11,6 +11,7 @@
 //! | [`forward`] | packets through a machine that forwards them |
 //! | [`current_namespace`] | the per-CPU global as an experiment: where it is wrong |
 //! | [`table_check`] | whether the table that namespaces share does what it should |
+//! | [`idle_hooks`] | hooks that do nothing, so that others come and go without code being patched |
 //! | [`figures`] | repeats of a measurement, and how they are shown |
 //! | [`control`] | the files in debugfs by which all of it is started and read |
 
@@ -29,6 +30,7 @@ mod control;
 mod current_namespace;
 mod figures;
 mod forward;
+mod idle_hooks;
 mod plan;
 mod state;
 mod table;

@@ -14,6 +14,7 @@
 
 pub mod command;
 pub mod genl;
+pub mod idle_hooks;
 pub mod ktap;
 pub mod memory;
 pub mod module;

@@ -28,6 +28,7 @@ use nix::net::if_::if_nametoindex;
 
 use rnetns_selftests::command::{ip, ip_of};
 use rnetns_selftests::genl::{Answer, DONE, Message, PAGE, Socket, uapi};
+use rnetns_selftests::idle_hooks::IdleHooks;
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::memory::{self, Usage, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Figures, Loaded, Module};
@@ -285,6 +286,7 @@ fn send_to(from: &UdpSocket, to: IpAddr, count: u64) -> u64 {
 
 fn everything() -> Result<Outcome> {
     let module = Module::open()?;
+    let _hooks = IdleHooks::register()?;
     // What is only ever allocated once, is now.
     warm_up(&module)?;
     let at_first = settled_namespaces()?;
