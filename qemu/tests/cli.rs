@@ -69,7 +69,7 @@ impl User {
         self.program("qemu-system-x86_64", "echo 'QEMU emulator version 9.0.0'");
         for name in [
             "cc", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip", "ping",
-            "tcpdump", "ethtool",
+            "tcpdump", "ethtool", "git",
         ] {
             self.program(name, "echo 1.0");
         }
