@@ -109,6 +109,45 @@ impl Drop for Step {
     }
 }
 
+/// Things of which each takes a while, one after another: on a terminal the one that is at work, in a
+/// log file a line for each that has ended.
+#[derive(Debug)]
+pub struct Series {
+    total: usize,
+    done: usize,
+    step: Option<Step>,
+}
+
+impl Series {
+    /// Of so many; of a single one nothing is said.
+    pub fn new(total: usize) -> Series {
+        Series { total, done: 0, step: None }
+    }
+
+    /// The next begins.
+    pub fn begin(&mut self, name: &str) {
+        if self.total > 1 && std::io::stderr().is_terminal() {
+            let what = format!("{} of {}: {name}", self.done + 1, self.total);
+            self.step = Some(Step::start(&what, Unit::None, 0));
+        }
+    }
+
+    /// It has ended as `how` says.
+    pub fn end(&mut self, how: &str) {
+        self.done += 1;
+        if self.step.take().is_none() && self.total > 1 {
+            say(&format!("{} of {}: {how}", self.done, self.total));
+        }
+    }
+
+    /// Time passes.
+    pub fn draw(&self) {
+        if let Some(step) = &self.step {
+            step.draw();
+        }
+    }
+}
+
 fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> String {
     let count = |n: u64| match unit {
         Unit::Bytes => format!("{} MB", n / 1_000_000),

@@ -187,7 +187,8 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-fn word(verdict: Verdict) -> &'static str {
+/// How a table says it.
+pub fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "ok  ",
         Verdict::Skip => "skip",

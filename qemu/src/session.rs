@@ -21,8 +21,8 @@ use crate::kernel_log::{self, Finding};
 use crate::ktap::{self, Verdict};
 use crate::outcome::Outcome;
 use crate::phases::Phases;
-use crate::progress::say;
-use crate::report::{Report, TestReport};
+use crate::progress::{Series, human, say};
+use crate::report::{self, Report, TestReport};
 use crate::terminal::{self, Raw};
 use crate::vm::{self, Machine, Said, Vm};
 
@@ -157,6 +157,7 @@ struct Session<'a> {
     vm: Vm,
     tests: Vec<Test>,
     rounds: Vec<Round>,
+    series: Series,
     at: At,
     since: Instant,
     deadline: Instant,
@@ -188,6 +189,7 @@ impl<'a> Session<'a> {
             budget,
             vm,
             rounds: vec![Round::default(); tests.len()],
+            series: Series::new(tests.len()),
             tests,
             at: At::Booting,
             since: now,
@@ -225,6 +227,7 @@ impl<'a> Session<'a> {
                 }
                 None => {}
             }
+            self.series.draw();
             self.look_at_the_clock();
             self.follow_size()?;
         }
@@ -256,6 +259,9 @@ impl<'a> Session<'a> {
                 self.start_terminal()?;
             }
             Event::Begin(index) => {
+                if let Some(test) = self.tests.get(index) {
+                    self.series.begin(&test.name);
+                }
                 let limit =
                     self.tests.get(index).map(|test| self.budget.test(test)).unwrap_or_default();
                 self.go(At::Test(index), limit + self.budget.settle + self.budget.grace);
@@ -265,6 +271,9 @@ impl<'a> Session<'a> {
                     round.ended = Some((status, ms));
                     round.problems = problems;
                     round.notes = notes;
+                    let test = self.test(index);
+                    let (word, took) = (report::word(test.result), Duration::from_millis(ms));
+                    self.series.end(&format!("{word}  {}, {}", test.name, human(took)));
                 }
                 self.at = At::Between;
                 self.deadline = Instant::now() + self.between();
