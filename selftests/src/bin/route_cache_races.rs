@@ -483,7 +483,7 @@ fn read(counts: &Counts, most: usize) -> Result<Option<Answer>> {
 
 fn dump(counts: &Counts, number: u64) -> Result<()> {
     let abandon = number % 4 == 3;
-    let Some(answer) = read(counts, if abandon { 2 } else { ENDLESS })? else {
+    let Some(answer) = read(counts, if abandon { 1 } else { ENDLESS })? else {
         return Ok(());
     };
     match answer.ends.is_empty() {
