@@ -252,6 +252,34 @@ impl Owners {
             || self.evict_own::<Inet6, _>(netns)
     }
 
+    /// Whether the namespace has less of the family's table than it may have at most.
+    fn has_share<F: Family<N>, const N: usize>(&mut self) -> bool {
+        let owner = F::owner(self);
+        let table = owner.table();
+        let free = table.limit().saturating_sub(table.entries());
+        u64::from(owner.held()) < free.saturating_mul(SHARE)
+    }
+
+    /// Makes room for an entry where there may be `limit` of them. Says how many had to go that were
+    /// still good.
+    fn make_room<F: Family<N>, const N: usize>(&mut self, limit: u32, netns: u32) -> u64 {
+        let mut evicted = 0;
+        for _ in 0..MAX_EVICTIONS {
+            if self.held() < limit {
+                break;
+            }
+            // What was flushed goes first.
+            if !self.reap_one() {
+                evicted += u64::from(self.evict::<F, N>(netns));
+            }
+        }
+        if !self.has_share::<F, N>() && !F::owner(self).reap_one() {
+            // As much as there may be of the table: what goes must be of this family.
+            evicted += u64::from(self.evict_own::<F, N>(netns));
+        }
+        evicted
+    }
+
     /// Makes all entries unfindable. Returns how many those were.
     fn flush(&mut self) -> u32 {
         let entries = self.entries();
@@ -529,23 +557,13 @@ impl Cache {
             counters.count(Stat::Refusals);
             return;
         }
-        let mut evicted = 0;
-        for _ in 0..MAX_EVICTIONS {
-            if owners.held() < limit {
-                break;
-            }
-            // What was flushed goes first.
-            if !owners.reap_one() {
-                evicted += u64::from(owners.evict::<F, N>(netns));
-            }
-        }
-        let table = F::table(this);
-        let free = table.limit().saturating_sub(table.entries());
-        let held = u64::from(F::owner(owners).held());
-        if held >= free.saturating_mul(SHARE) && !F::owner(owners).reap_one() {
-            // As much as we may have of the table: there is place for an entry of our own only.
-            evicted += u64::from(owners.evict_own::<F, N>(netns));
-        }
+        // What replaces an entry, or is refused, does not need the place of another.
+        let has_room = owners.held() < limit && owners.has_share::<F, N>();
+        let evicted = if has_room || !F::owner(owners).needs_place(tag, key) {
+            0
+        } else {
+            owners.make_room::<F, N>(limit, netns)
+        };
         match F::owner(owners).insert(tag, key, dst, generation) {
             Ok(true) => counters.count(Stat::Inserts),
             Ok(false) => {}

@@ -238,6 +238,13 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         Ok(true)
     }
 
+    /// Whether [`insert`](Self::insert) would take one more place of the table. Any context but hard
+    /// interrupts.
+    pub fn needs_place(&mut self, tag: Tag, key: &[u32; N]) -> bool {
+        let home = self.table.home(self.table.secrets.hash(tag, key));
+        self.tag == Some(tag) && self.position(tag, key, home).is_none()
+    }
+
     /// Takes out the entry with this key. Any context but hard interrupts.
     pub fn remove(&mut self, key: &[u32; N]) -> bool {
         let Some(tag) = self.tag else {
