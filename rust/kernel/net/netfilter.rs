@@ -462,9 +462,8 @@ unsafe extern "C" fn hook<T: PreRouting>(
     skb: *mut bindings::sk_buff,
     state: *const bindings::nf_hook_state,
 ) -> c_uint {
-    let Some(skb) = NonNull::new(skb) else {
-        return bindings::NF_ACCEPT;
-    };
+    // SAFETY: There is always a packet.
+    let skb = unsafe { NonNull::new_unchecked(skb) };
     // SAFETY: `nf_hook()` holds RCU, which keeps the namespace of a device that receives.
     let net = unsafe { Namespace::from_raw((*state).net) };
     // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has

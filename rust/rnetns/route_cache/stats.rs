@@ -4,7 +4,7 @@
 
 use kernel::alloc::AllocError;
 
-use super::aside::Sampled;
+use super::aside::Seen;
 use crate::net::pcpu_counters::PcpuCounters;
 
 /// Something that is counted.
@@ -89,11 +89,20 @@ impl Counters {
     }
 
     /// What happened to the packets of the sample.
-    pub(super) fn sampled(&self) -> Sampled {
+    pub(super) fn sampled(&self) -> Seen {
         let word = self.0.sum(SAMPLED);
-        Sampled {
+        Seen {
             hits: word as u32,
             misses: (word >> 32) as u32,
+        }
+    }
+
+    /// What happened to all packets that were looked up.
+    pub(super) fn seen(&self) -> Seen {
+        let sum = |stat: Stat| self.0.sum(stat as usize) as u32;
+        Seen {
+            hits: sum(Stat::Hits).wrapping_add(sum(Stat::Left)),
+            misses: sum(Stat::Misses),
         }
     }
 
