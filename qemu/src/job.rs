@@ -136,7 +136,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 /// How long things may take. What takes a second with KVM takes ten when every
-/// instruction is translated, and twice that again under a debug kernel.
+/// instruction is translated, and ten times that again under a debug kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// From QEMU's start until everything is mounted.
@@ -160,7 +160,7 @@ impl Budget {
             Engine::Tcg => 3,
             Engine::Counting => 9,
         };
-        let debug = if kernel.debug { 3 } else { 1 };
+        let debug = if kernel.debug { 6 } else { 1 };
         let scale = translated * debug;
         Budget {
             boot: Duration::from_secs(10) * scale,

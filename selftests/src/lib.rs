@@ -23,11 +23,15 @@ pub mod router;
 
 use std::time::{Duration, Instant};
 
-/// `limit` on a machine that keeps time; longer where `KSFT_MACHINE_SLOW` says that this is none, as
-/// under emulation with a kernel that watches itself.
+/// Whether `KSFT_MACHINE_SLOW` says that this machine does not keep time, as under emulation with a
+/// kernel that watches itself.
+pub fn is_slow() -> bool {
+    std::env::var_os("KSFT_MACHINE_SLOW").is_some_and(|value| !value.is_empty())
+}
+
+/// `limit` on a machine that keeps time; longer on one that [`is_slow`].
 pub fn patience(limit: Duration) -> Duration {
-    let slow = std::env::var_os("KSFT_MACHINE_SLOW").is_some_and(|value| !value.is_empty());
-    if slow { limit * 10 } else { limit }
+    if is_slow() { limit * 10 } else { limit }
 }
 
 /// Asks until the answer is yes. False if it is still no after `limit`, or what [`patience`] makes of
