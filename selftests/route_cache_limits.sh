@@ -95,13 +95,15 @@ expired() {
 
 # What is not used goes after the timeout, what is used stays.
 idle_entries_expire() {
-	local value
-	with timeout=2
+	local value timeout=2 interval=0.25
+	# A machine that watches itself may need two seconds for the next line of this.
+	[ -z "$KSFT_MACHINE_SLOW" ] || timeout=12 interval=1.5
+	with timeout=$timeout
 	warm_neighbour
+	nsenter --net="/run/netns/${PREFIX}src2" ping "-$family" -q -n -c 30 -i $interval -W 5 "$TARGET" \
+		>/dev/null 2>&1 &
 	warm dst
 	mark rt
-	nsenter --net="/run/netns/${PREFIX}src2" ping "-$family" -q -n -c 30 -i 0.25 -W 5 "$TARGET" \
-		>/dev/null 2>&1 &
 	now "idle"
 	wait_until 10 expired || fail "entries are still there"
 	expect_since rt expiries=2 evictions=0 flushed=0
@@ -148,9 +150,9 @@ flood() {
 	flooding=$!
 }
 
-# What the kernel's objects take, in KiB.
-slab() {
-	sed -n 's/^Slab: *\([0-9]*\) kB/\1/p' /proc/meminfo
+# memory WHAT: a figure of /proc/meminfo, in KiB.
+memory() {
+	sed -n "s/^$1: *\([0-9]*\) kB/\1/p" /proc/meminfo
 }
 
 stem() {
@@ -162,34 +164,39 @@ stem() {
 # Each packet is from another source: nothing is gained by keeping their routes. The cache steps
 # aside, for as long as that goes on.
 a_flood_of_spoofed_sources() {
-	local value slab count=1000000
-	# A machine that is slow because it watches itself takes a minute for this many.
-	[ -z "$KSFT_MACHINE_SLOW" ] || count=100000
+	local value slab count=1000000 allowed=$((16 << 10))
+	if [ -n "$KSFT_MACHINE_SLOW" ]; then
+		# What watches it takes a minute for this many, and keeps what was freed (KASAN's quarantine).
+		count=40000
+		allowed=$((allowed + $(memory MemTotal) / 32))
+	fi
 	with quota=4096
 	warm_neighbour
 	warm dst
 	now "in the flood"
 	mark rt
-	slab=$(slab)
+	slab=$(memory Slab)
 	flood $count || return
 	wait_until 30 is_aside 1 || fail "the cache does not step aside"
 	neighbour 20
-	# Most packets pass by, and few are kept.
 	mark rt
 	sleep 2
 	cached rt entries4
 	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
-	since rt misses
-	expect_since_at_least rt bypassed=$((4 * value))
-	expect_since_at_least rt bypassed=1000
+	# Most packets pass by, unless there are so few that the cache came back.
+	if [ -z "$KSFT_MACHINE_SLOW" ]; then
+		since rt misses
+		expect_since_at_least rt bypassed=$((4 * value))
+		expect_since_at_least rt bypassed=1000
+	fi
 	# As long as it goes on, which is longer than the timeout where the machine is slow.
 	while kill -0 "$flooding" 2>/dev/null; do neighbour 20; done
 	wait "$flooding"
 	neighbour 20
 	now "after the flood"
 	in_netns src grep -q "sofar: $count " /proc/net/pktgen/e || fail "not $count packets were sent"
-	value=$(($(slab) - slab))
-	[ $value -lt $((16 << 10)) ] || fail "the kernel's objects take $value KiB more"
+	value=$(($(memory Slab) - slab))
+	[ $value -lt $allowed ] || fail "the kernel's objects take $value KiB more"
 	generate kpktgend_0 "rem_device_all"
 	wait_until 40 comes_back || fail "the cache does not come back"
 	neighbour 5
