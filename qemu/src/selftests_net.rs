@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -137,6 +137,8 @@ pub struct Prepared {
     folder: PathBuf,
     built: PathBuf,
     scripts: PathBuf,
+    /// What `modprobe` reads, for the guest's `/lib/modules`.
+    modules: PathBuf,
     /// Worth saying before the first test.
     pub notes: Vec<String>,
 }
@@ -158,6 +160,7 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     cache::make_dir(&built)?;
     cache::make_dir(&scripts)?;
     let step = Step::start("building the kernel's network tests", Unit::None, 0);
+    let modules = builtin_modules(&target, kernel, tools)?;
     let headers = headers(lab, &target, kernel, tools)?;
     for program in &list.programs {
         if let Err(error) = compile(&folder, &headers, program, &built) {
@@ -166,7 +169,28 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
         }
     }
     step.finish();
-    Ok(Prepared { folder, built, scripts, notes })
+    Ok(Prepared { folder, built, scripts, modules, notes })
+}
+
+/// The folder of `/lib/modules` that tells the guest's `modprobe` which modules
+/// are part of the kernel: some tests give up if it does not know one.
+fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
+    let root = target.join("modules");
+    let usr = root.join("usr");
+    let dir = usr.join("lib/modules").join(&kernel.release);
+    cache::make_dir(&dir)?;
+    // Some builds of kmod look into /lib, some into /usr/lib.
+    if !root.join("lib").exists() {
+        symlink("usr/lib", root.join("lib"))
+            .with_context(|| format!("link {}", root.join("lib").display()))?;
+    }
+    for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+        let from = kernel.build.join(name);
+        fs::copy(&from, dir.join(name)).with_context(|| format!("copy {}", from.display()))?;
+    }
+    let mut depmod = tools.machine.command("depmod");
+    process::read(depmod.arg("-b").arg(&root).arg(&kernel.release))?;
+    Ok(dir)
 }
 
 /// The tree's headers for user space: those of the distribution are older.
@@ -203,10 +227,12 @@ impl Prepared {
             bail!("there is no {} in {}", test.name, self.folder.display());
         }
         let (folder, built) = (self.folder.display(), self.built.display());
+        let modules = self.modules.display();
         let name = &test.name;
         let text = format!(
             "#!/bin/sh\n\
              cp {built}/* {folder}/ && cd {folder} || exit 1\n\
+             mkdir -p /lib/modules && ln -sfn {modules} /lib/modules/\"$(uname -r)\"\n\
              exec 2>&1\n\
              grep -q '^rnetns ' /proc/modules && echo '{LOADED}'\n\
              ./{name}\n\
