@@ -126,7 +126,7 @@ impl Namespace {
     ///
     /// `net->ipv6.fib6_sernum`, which deletions leave as it is, and the number of deletions: both
     /// only grow, and so does the sum. Of two deletions at the same moment, in two tables, one may
-    /// not be counted.
+    /// not be counted: the number changes all the same, and routes are unlinked before it does.
     #[inline]
     pub fn fib6_generation(&self) -> u32 {
         // SAFETY: By the type invariant the structure is valid, and so are its statistics, while it
