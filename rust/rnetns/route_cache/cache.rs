@@ -310,6 +310,48 @@ impl Owned {
     fn limit(&self) -> u32 {
         self.aside.limit(self.quota)
     }
+
+    /// Puts in a route, if there is a place for it or can be made one.
+    fn insert<F: Family<N>, const N: usize>(
+        &mut self,
+        counters: &Counters,
+        tag: Tag,
+        key: &[u32; N],
+        dst: OwnedDst,
+        note: u32,
+    ) {
+        let (limit, netns) = (self.limit(), self.netns);
+        let batch = if self.aside.is_aside() {
+            (limit / 8).min(MAX_BATCH)
+        } else {
+            1
+        };
+        let owners = &mut *self.owners;
+        if owners.waiting() != 0 {
+            owners.settle(batch);
+        }
+        if owners.waiting() >= MIN_DOOMED.max(limit / 4) {
+            counters.count(Stat::Refusals);
+            return;
+        }
+        // What replaces an entry, or is refused, does not need the place of another.
+        let has_room = owners.held() < limit && owners.has_share::<F, N>();
+        let evicted = if has_room || !F::owner(owners).needs_place(tag, key) {
+            0
+        } else {
+            owners.make_room::<F, N>(limit, netns)
+        };
+        match F::owner(owners).insert(tag, key, dst, note) {
+            Ok(true) => counters.count(Stat::Inserts),
+            Ok(false) => {}
+            Err(Refused::Limit | Refused::NoRoom | Refused::Flushed) => {
+                counters.count(Stat::Refusals);
+            }
+        }
+        if evicted != 0 {
+            counters.add(Stat::Evictions, evicted);
+        }
+    }
 }
 
 /// A namespace's cache.
@@ -542,38 +584,9 @@ impl Cache {
         if !owned.enabled {
             return;
         }
-        let (limit, netns) = (owned.limit(), owned.netns);
-        let batch = if owned.aside.is_aside() {
-            (limit / 8).min(MAX_BATCH)
-        } else {
-            1
-        };
-        let owners = &mut *owned.owners;
-        let first = owners.entries() == 0;
-        if owners.waiting() != 0 {
-            owners.settle(batch);
-        }
-        if owners.waiting() >= MIN_DOOMED.max(limit / 4) {
-            counters.count(Stat::Refusals);
-            return;
-        }
-        // What replaces an entry, or is refused, does not need the place of another.
-        let has_room = owners.held() < limit && owners.has_share::<F, N>();
-        let evicted = if has_room || !F::owner(owners).needs_place(tag, key) {
-            0
-        } else {
-            owners.make_room::<F, N>(limit, netns)
-        };
-        match F::owner(owners).insert(tag, key, dst, generation) {
-            Ok(true) => counters.count(Stat::Inserts),
-            Ok(false) => {}
-            Err(Refused::Limit | Refused::NoRoom | Refused::Flushed) => {
-                counters.count(Stat::Refusals);
-            }
-        }
-        if evicted != 0 {
-            counters.add(Stat::Evictions, evicted);
-        }
+        let first = owned.owners.entries() == 0;
+        owned.insert::<F, N>(counters, tag, key, dst, generation);
+        // Whether it was taken or not: where there is no place, most look-ups miss.
         let steps_aside = sampled && owned.aside.missed(counters);
         if steps_aside {
             this.publish(owned);
