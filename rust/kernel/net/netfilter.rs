@@ -99,8 +99,8 @@ pub const LAST: i32 = i32::MAX;
 ///
 /// # Invariants
 ///
-/// `skb` is a packet of `protocol`, valid for `'a` and nobody else's, its device is the one that it came in by, and RCU is
-/// held for `'a`.
+/// `skb` is a packet of `protocol`, valid for `'a` and nobody else's, its device is the one that it
+/// came in by, and RCU is held for `'a`.
 pub struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     protocol: Protocol,
