@@ -219,27 +219,22 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             return Err(Refused::Flushed);
         }
         let home = self.table.home(self.table.secrets.hash(tag, key));
-        if let Some(slot) = self.position(tag, key, home) {
+        let old = self.position(tag, key, home);
+        if let Some(slot) = old {
             // Who has found the old value may still read it.
             self.take_out(slot, false);
-            let slot = self.fill(tag, key, home, value, note)?;
-            self.table.entries.add(1, Relaxed);
-            // INVARIANT: As below.
-            self.append(slot);
-            return Ok(false);
-        }
-        if self.table.entries() >= self.table.limit() {
+        } else if self.table.entries() >= self.table.limit() {
             return Err(Refused::Limit);
         }
         let slot = self.fill(tag, key, home, value, note)?;
         self.table.entries.add(1, Relaxed);
         // INVARIANT: The slot has the tag now, and was on no list: it was free.
         self.append(slot);
-        Ok(true)
+        Ok(old.is_none())
     }
 
-    /// Whether [`insert`](Self::insert) would take one more place of the table. Any context but hard
-    /// interrupts.
+    /// Whether [`insert`](Self::insert) would take one more place of the table. Any context but
+    /// hard interrupts.
     pub fn needs_place(&mut self, tag: Tag, key: &[u32; N]) -> bool {
         let home = self.table.home(self.table.secrets.hash(tag, key));
         self.tag == Some(tag) && self.position(tag, key, home).is_none()
