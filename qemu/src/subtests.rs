@@ -85,9 +85,13 @@ fn ktap(line: &str) -> Option<(String, Verdict)> {
     Some((if name.is_empty() { number.to_owned() } else { name.to_owned() }, verdict))
 }
 
-/// `TEST: name    [ OK ]`, and without the `TEST:`.
+/// `TEST: name    [ OK ]`, and without the `TEST:`; with it, more may follow.
 fn word_behind(line: &str) -> Option<(String, Verdict)> {
-    let (name, word) = line.strip_suffix(']')?.rsplit_once('[')?;
+    let (name, rest) = line.rsplit_once('[')?;
+    let (word, more) = rest.split_once(']')?;
+    if !more.is_empty() && !name.starts_with("TEST:") {
+        return None;
+    }
     let verdict = verdict(word.trim())?;
     let name = name.trim().trim_start_matches("TEST:").trim_end_matches("...");
     Some((name.trim().to_owned(), verdict))
@@ -213,6 +217,7 @@ IPv4 rp_filter tests\n\
 TEST: ping local, no VRF                                        [ OK ]\n\
 TEST: IPv6: link local                                              [SKIP]\n\
 TEST: address from ns1-Ab3dEf                                       [XFAIL]\n\
+TEST: path MTU of a router                                    [ FAIL ]  mtu_r\n\
 TEST: testns-Ab3dEf: add vrf (received 101/100)                     [ OK ]\n\
 PASS: policy routing\n\
 FAIL: ipv6 addrlabel\n\
@@ -229,6 +234,7 @@ lab: exit status 1\n";
             ("ping local, no VRF", Verdict::Pass),
             ("IPv6: link local", Verdict::Skip),
             ("address from ns1-*", Verdict::Pass),
+            ("path MTU of a router", Verdict::Fail),
             ("testns-*: add vrf (received *", Verdict::Pass),
             ("policy routing", Verdict::Pass),
             ("ipv6 addrlabel", Verdict::Fail),
@@ -239,7 +245,7 @@ lab: exit status 1\n";
             (EXIT, Verdict::Fail),
         ]);
         assert_eq!(parse(text), want);
-        assert_eq!(Counts::of(&parse(text)), Counts { passed: 7, failed: 3, skipped: 2 });
+        assert_eq!(Counts::of(&parse(text)), Counts { passed: 7, failed: 4, skipped: 2 });
     }
 
     #[test]
