@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -38,7 +39,7 @@ use crate::rust_analyzer;
 use crate::selftests_net::{self, Compared, Prepared, Run};
 use crate::session::{self, Ended};
 use crate::subtests;
-use crate::tally::{Tally, Verdict};
+use crate::tally::{self, Tally, Verdict};
 use crate::toolchain::Toolchain;
 use crate::tools::Machine;
 
@@ -181,8 +182,14 @@ impl Command<'_> {
             list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
         let missing = doctor::missing_packages(&checks);
         if !missing.is_empty() {
-            let get = packages::by_hand(&missing);
-            say(&format!("some of the kernel's tests may skip; to run them:\n  {get}"));
+            let installed = packages::offer(self.lab, &machine, &missing);
+            if let Err(error) = &installed {
+                say(&format!("note: {error:#}"));
+            }
+            if !installed.is_ok_and(|installed| installed) {
+                let get = packages::by_hand(&missing);
+                say(&format!("some of the kernel's tests may skip; to run them:\n  {get}"));
+            }
         }
         let prepared = selftests_net::prepare(self.lab, list, &base.kernel, &base.tools)?;
         prepared.notes.iter().for_each(|note| say(&format!("note: {note}")));
@@ -193,10 +200,19 @@ impl Command<'_> {
             let run = |loaded| self.net_test(base, built, &prepared, test, &accel, loaded);
             let verdict = match selftests_net::compare(&test.name, run) {
                 Ok(compared) => {
-                    let failure = compared.failure();
+                    let (failure, void) = (compared.failure(), compared.is_void());
+                    let status = match (failure, void) {
+                        (Some(why), _) => tally::Status::Failed(why),
+                        (None, Some(why)) => {
+                            let log = net_logs(self.lab, false).join("tests");
+                            let log = log.join(format!("{}.log", test.name));
+                            tally::Status::Skipped(format!("{why}; see {}", log.display()))
+                        }
+                        (None, None) => tally::Status::Passed,
+                    };
                     let name = compared.line();
                     all.push(compared);
-                    Verdict { name, failure }
+                    Verdict { name, status }
                 }
                 Err(error) => Verdict::of::<()>(format!("net/{}", test.name), Err(error)),
             };
@@ -223,8 +239,7 @@ impl Command<'_> {
         job.keep_loaded = true;
         job.turns = true;
         job.selftests = vec![prepared.script(test)?];
-        let folder = if loaded { "with" } else { "without" };
-        job.logs = self.lab.target.join("logs/selftests-net").join(folder);
+        job.logs = net_logs(self.lab, loaded);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         if matches!(report.outcome, Outcome::Boot | Outcome::Build) {
             bail!("{}", report.message);
@@ -256,7 +271,7 @@ impl Command<'_> {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);
             let verdict = match self.mutant(&base, &guest, &copy, mutant, &accel) {
-                Ok(who) => Verdict { name: format!("{name}: noticed by {who}"), failure: None },
+                Ok(who) => Verdict::of(format!("{name}: noticed by {who}"), Ok(())),
                 Err(error) => Verdict::of::<()>(name, Err(error)),
             };
             checked.tell(&[verdict]);
@@ -436,6 +451,11 @@ impl Command<'_> {
         println!("{}", checked.tally);
         Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
+}
+
+/// Where network tests leave their logs.
+fn net_logs(lab: &Lab, loaded: bool) -> PathBuf {
+    lab.target.join("logs/selftests-net").join(if loaded { "with" } else { "without" })
 }
 
 /// As a shell would have it.

@@ -329,6 +329,12 @@ impl Compared {
         (!text.is_empty()).then(|| text.trim_end().to_owned())
     }
 
+    /// Why it says nothing about the module, if it does not.
+    pub fn is_void(&self) -> Option<&'static str> {
+        (self.without.passed == 0)
+            .then_some("nothing passes without the module, either: there is nothing to compare")
+    }
+
     /// Its results in a line, and what was not the same every time.
     pub fn line(&self) -> String {
         let (a, b) = (self.without, self.with);
@@ -427,6 +433,21 @@ mod tests {
             let compared = compared.unwrap();
             assert_eq!((compared.pairs, runs), (pairs, 2 * pairs));
             assert_eq!(compared.failure().is_some(), fails);
+        }
+    }
+
+    #[test]
+    fn a_test_that_passes_nowhere_says_nothing() {
+        let of = |verdict| {
+            let results = || [("a".to_owned(), verdict)].into();
+            let run = || Run { results: results(), findings: Vec::new(), died: false, ms: 1 };
+            compare("t", |_| Ok(run())).unwrap()
+        };
+        assert!(of(Verdict::Pass).is_void().is_none());
+        for verdict in [Verdict::Fail, Verdict::Skip] {
+            let compared = of(verdict);
+            assert!(compared.failure().is_none());
+            assert!(compared.is_void().is_some());
         }
     }
 

@@ -4,20 +4,34 @@
 
 use std::fmt;
 
-/// How one check came out; a failure says why.
+/// How one check came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// What was checked.
     pub name: String,
-    /// Why it failed.
-    pub failure: Option<String>,
+    /// What it came to.
+    pub status: Status,
+}
+
+/// What a check came to; all but success say why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// As it should be.
+    Passed,
+    /// Not as it should be.
+    Failed(String),
+    /// It says nothing.
+    Skipped(String),
 }
 
 impl Verdict {
     /// A check that ended in `result`.
     pub fn of<T>(name: impl Into<String>, result: anyhow::Result<T>) -> Verdict {
-        let failure = result.err().map(|error| format!("{error:#}"));
-        Verdict { name: name.into(), failure }
+        let status = match result {
+            Ok(_) => Status::Passed,
+            Err(error) => Status::Failed(format!("{error:#}")),
+        };
+        Verdict { name: name.into(), status }
     }
 }
 
@@ -37,15 +51,21 @@ impl Tally {
     pub fn count(verdicts: &[Verdict], mut tell: impl FnMut(&str)) -> Tally {
         let mut tally = Tally::default();
         for verdict in verdicts {
-            match &verdict.failure {
-                None => tell(&format!("ok      {}", verdict.name)),
-                Some(why) => tell(&format!("FAILED  {}\n{}", verdict.name, indent(why))),
+            let name = &verdict.name;
+            match &verdict.status {
+                Status::Passed => {
+                    tally.passed += 1;
+                    tell(&format!("ok      {name}"));
+                }
+                Status::Failed(why) => {
+                    tally.failed += 1;
+                    tell(&format!("FAILED  {name}\n{}", indent(why)));
+                }
+                Status::Skipped(why) => {
+                    tally.skipped += 1;
+                    tell(&format!("skip    {name}\n{}", indent(why)));
+                }
             }
-            tally.add(Tally {
-                passed: u64::from(verdict.failure.is_none()),
-                failed: u64::from(verdict.failure.is_some()),
-                skipped: 0,
-            });
         }
         tally
     }
@@ -85,12 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_counted_by_their_failure() {
-        let verdicts =
-            [Verdict::of("a", Ok(())), Verdict::of::<()>("b", Err(anyhow::anyhow!("no")))];
+    fn verdicts_are_counted_by_what_they_came_to() {
+        let verdicts = [
+            Verdict::of("a", Ok(())),
+            Verdict::of::<()>("b", Err(anyhow::anyhow!("no"))),
+            Verdict { name: "c".into(), status: Status::Skipped("no tool".into()) },
+        ];
         let mut told = Vec::new();
         let tally = Tally::count(&verdicts, |line| told.push(line.to_owned()));
-        assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 0 });
-        assert_eq!(told, ["ok      a", "FAILED  b\n        no"]);
+        assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 1 });
+        assert_eq!(told, ["ok      a", "FAILED  b\n        no", "skip    c\n        no tool"]);
     }
 }
