@@ -47,6 +47,12 @@
 //!
 //! - `ignore_routes_with_linkdown` that is changed while a link has no carrier; RFC 4191 preferences
 //!   of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in sysfs.
+//! - An IPv6 route that has expired and is renewed before it is collected: packets stay on the next
+//!   best one while they keep coming.
+//! - An IPv4 route that is deleted while the first packet ever is looking it up on another CPU, and
+//!   that shares its next hop with other routes: the stack may see no user of it, and count nothing.
+//! - Programs that choose sockets (`sk_lookup`) see UDP packets for other hosts, too: the stack is
+//!   asked for a connected socket, and asks them.
 //! - Hooks at the same, last, priority that are registered later come behind the cache's.
 
 use kernel::prelude::*;
