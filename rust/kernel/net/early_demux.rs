@@ -107,8 +107,10 @@ impl Packet<'_> {
     }
 
     fn has_udp_socket(&self, net: &Namespace, ends: &Ends<u32>) -> bool {
-        // SAFETY: The namespace and the packet are valid, and by the type invariant RCU is held, under
-        // which a socket that is found stays valid.
+        // Without the packet: programs that choose one of several sockets are not asked. A connected
+        // socket is chosen by none, and the packet may be for somebody else.
+        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which a socket
+        // that is found stays valid. The packet may be left out.
         unsafe {
             is_connected(bindings::__udp4_lib_lookup(
                 net.as_raw(),
@@ -118,7 +120,7 @@ impl Packet<'_> {
                 ends.dport,
                 ends.dif,
                 0,
-                self.as_raw(),
+                ptr::null_mut(),
             ))
         }
     }
@@ -134,7 +136,7 @@ impl Packet<'_> {
                 ends.dport,
                 ends.dif,
                 0,
-                self.as_raw(),
+                ptr::null_mut(),
             ))
         }
     }
