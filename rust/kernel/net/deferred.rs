@@ -106,12 +106,13 @@ impl<T: Run> Deferred<T> {
         }? Error)
     }
 
-    /// Lets the work be done in `delay` jiffies; earlier if it is scheduled for earlier.
+    /// Lets the work be done in `delay` jiffies, or when it is scheduled for already, be that
+    /// earlier or later. Says whether it was not scheduled.
     ///
     /// Any context. Wraps `schedule_delayed_work()`.
-    pub fn schedule(&self, delay: Jiffies) {
+    pub fn schedule(&self, delay: Jiffies) -> bool {
         // SAFETY: By the type invariant the work is initialised; `drop` disables it.
-        unsafe { bindings::schedule_delayed_work(self.work.get().cast(), delay) };
+        unsafe { bindings::schedule_delayed_work(self.work.get().cast(), delay) }
     }
 
     /// Lets the work be done now, whenever it was scheduled for. Any context. Wraps
@@ -143,7 +144,11 @@ unsafe extern "C" fn run<T: Run>(work: *mut raw::work_struct) {
         &*kernel::container_of!(work, Deferred<T>, work)
     };
     if let Some(delay) = deferred.value.run() {
-        deferred.schedule(delay);
+        if !deferred.schedule(delay) {
+            // Somebody has scheduled it while it ran, perhaps for later than this. Run once more:
+            // that says when it is to be done again, all things considered.
+            deferred.schedule_now();
+        }
     }
 }
 

@@ -585,8 +585,9 @@ impl Cache {
         if !owned.enabled {
             return;
         }
-        let first = owned.owners.entries() == 0;
+        let was_empty = owned.owners.entries() == 0;
         owned.insert::<F, N>(counters, tag, key, dst, generation);
+        let is_first = was_empty && owned.owners.entries() != 0;
         // Whether it was taken or not: where there is no place, most look-ups miss.
         let steps_aside = sampled && owned.aside.missed(counters);
         if steps_aside {
@@ -597,7 +598,7 @@ impl Cache {
         if steps_aside {
             // The work that is waiting may do so for long.
             this.schedule_now();
-        } else if first {
+        } else if is_first {
             this.schedule(timeout as Jiffies);
         }
     }
