@@ -186,6 +186,21 @@ learn_redirect() {
 	expect_since rt hits=3 misses=3 inserts=0
 }
 
+# A host on a link does not answer: the stack says so on the route that all hosts there share.
+a_neighbour_that_fails() {
+	local TARGET=10.0.2.2
+	warm dst
+	set_in rt net.ipv4.neigh.b.mcast_solicit=1 net.ipv4.neigh.b.retrans_time_ms=50
+	now "a neighbour fails"
+	TARGET=10.0.2.77 send 2 -W 1
+	[[ $said == *"From $RT "*Unreachable* ]] || fail "not refused: $said"
+	now "the others are there"
+	exchange dst 5
+	exchange dst 5
+	expect_since rt hits=10 misses=0
+	set_in rt net.ipv4.neigh.b.mcast_solicit=3 net.ipv4.neigh.b.retrans_time_ms=1000
+}
+
 # The devices of a VRF have a table of their own.
 a_device_of_a_vrf() {
 	local value
@@ -259,6 +274,7 @@ for_family 4 \
 	the_mtu_of_a_route \
 	a_redirect_that_is_sent \
 	a_redirect_that_is_learnt \
+	a_neighbour_that_fails \
 	a_path_mtu_that_is_learnt \
 	a_device_of_a_vrf \
 	a_macvlan_across_namespaces

@@ -4,6 +4,7 @@
 #include <net/dst.h>
 #include <net/inet_dscp.h>
 #include <net/ip6_fib.h>
+#include <net/route.h>
 
 __rust_helper struct dst_entry *rust_helper_dst_check(struct dst_entry *dst,
 						      u32 cookie)
@@ -24,6 +25,11 @@ __rust_helper u8 rust_helper_inet_dsfield_to_dscp(u8 dsfield)
 __rust_helper u32 rust_helper_rt6_get_cookie(const struct rt6_info *rt)
 {
 	return rt6_get_cookie(rt);
+}
+
+__rust_helper u32 rust_helper_rt_pmtu(const struct rtable *rt)
+{
+	return rt->rt_pmtu;
 }
 
 __rust_helper void rust_helper_skb_set_slow_gro(struct sk_buff *skb)

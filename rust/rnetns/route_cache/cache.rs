@@ -164,10 +164,10 @@ impl Family<WORDS4> for Inet4 {
 
     /// The destination has the generation itself. One that its route has given up meanwhile for
     /// another is not told about exceptions any more; one that belongs to an exception which has
-    /// ended may become one again.
+    /// ended may be redirected again.
     #[inline(always)]
     fn is_valid(_net: &Namespace, dst: &Dst, _note: u32, guard: &rcu::Guard) -> bool {
-        dst.check(0, guard) && (dst.is_local() || (dst.is_kept_by_route() && !dst.is_exception()))
+        dst.check(0, guard) && (dst.is_local() || (dst.is_kept_by_route() && !dst.is_redirected()))
     }
 }
 
