@@ -5,7 +5,6 @@
 mod message;
 mod show;
 mod socket;
-mod uapi;
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -15,12 +14,12 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use nix::net::if_::if_nametoindex;
+use rnetns_uapi as uapi;
 use serde::Serialize;
 
 use crate::message::Rnetns;
 use crate::show::{Cache, Entry};
 use crate::socket::Connection;
-use crate::uapi::{cache, command, flush};
 
 /// Shows and changes the route cache of the network namespace it runs in.
 ///
@@ -116,12 +115,12 @@ fn run(cli: &Cli) -> Result<()> {
     let mut out = io::stdout().lock();
     match &cli.action {
         Action::Stats => {
-            let answer = connection.request(Rnetns::new(command::CACHE_GET))?;
+            let answer = connection.request(Rnetns::new(uapi::CMD_CACHE_GET))?;
             let cache = Cache::new(&answer.context("the kernel did not answer")?)?;
             if cli.json { json(&mut out, &cache)? } else { write!(out, "{cache}")? }
         }
         Action::Dump => {
-            let dump = connection.dump(Rnetns::new(command::ENTRY_GET))?;
+            let dump = connection.dump(Rnetns::new(uapi::CMD_ENTRY_GET))?;
             let entries: Result<Vec<Entry>> =
                 dump.messages.iter().map(|message| Entry::new(&message.values())).collect();
             let entries = entries?;
@@ -138,7 +137,8 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Action::Flush(which) => {
             let answer = connection.request(flush_request(which)?)?;
-            let flushed = answer.context("the kernel did not answer")?.number(flush::FLUSHED)?;
+            let flushed =
+                answer.context("the kernel did not answer")?.number(uapi::FLUSH_A_FLUSHED)?;
             if cli.json {
                 json(&mut out, &serde_json::json!({ "flushed": flushed }))?;
             } else {
@@ -158,17 +158,17 @@ fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
 }
 
 fn flush_request(which: &Flush) -> Result<Rnetns> {
-    let mut request = Rnetns::new(command::FLUSH);
+    let mut request = Rnetns::new(uapi::CMD_FLUSH);
     if let Some(dev) = &which.dev {
-        request = request.with(flush::IFINDEX, &index(dev)?.to_ne_bytes());
+        request = request.with(uapi::FLUSH_A_IFINDEX, &index(dev)?.to_ne_bytes());
     }
     if let Some(network) = &which.dst {
         request = match network.address {
-            IpAddr::V4(address) => request.with(flush::DST, &address.octets()),
-            IpAddr::V6(address) => request.with(flush::DST, &address.octets()),
+            IpAddr::V4(address) => request.with(uapi::FLUSH_A_DST, &address.octets()),
+            IpAddr::V6(address) => request.with(uapi::FLUSH_A_DST, &address.octets()),
         };
         if let Some(len) = network.len {
-            request = request.with(flush::DST_LEN, &len.to_ne_bytes());
+            request = request.with(uapi::FLUSH_A_DST_LEN, &len.to_ne_bytes());
         }
     }
     Ok(request)
@@ -183,15 +183,15 @@ fn index(dev: &str) -> Result<u32> {
 }
 
 fn set_request(settings: &Set) -> Rnetns {
-    let mut request = Rnetns::new(command::CACHE_SET);
+    let mut request = Rnetns::new(uapi::CMD_CACHE_SET);
     if let Some(quota) = settings.quota {
-        request = request.with(cache::QUOTA, &quota.to_ne_bytes());
+        request = request.with(uapi::A_QUOTA, &quota.to_ne_bytes());
     }
     if let Some(timeout) = settings.timeout {
-        request = request.with(cache::TIMEOUT, &timeout.to_ne_bytes());
+        request = request.with(uapi::A_TIMEOUT, &timeout.to_ne_bytes());
     }
     if let Some(enable) = settings.enable {
-        request = request.with(cache::ENABLED, &[enable.into()]);
+        request = request.with(uapi::A_ENABLED, &[enable.into()]);
     }
     request
 }
@@ -228,9 +228,9 @@ mod tests {
             panic!("not a set");
         };
         let values = set_request(&set).values();
-        assert_eq!(values.number(cache::QUOTA).unwrap(), 7);
-        assert_eq!(values.number(cache::ENABLED).unwrap(), 0);
-        assert!(!values.has(cache::TIMEOUT));
+        assert_eq!(values.number(uapi::A_QUOTA).unwrap(), 7);
+        assert_eq!(values.number(uapi::A_ENABLED).unwrap(), 0);
+        assert!(!values.has(uapi::A_TIMEOUT));
     }
 
     #[test]
@@ -241,8 +241,8 @@ mod tests {
             panic!("not a flush");
         };
         let values = flush_request(&which).unwrap().values();
-        assert_eq!(values.number(flush::IFINDEX).unwrap(), 3);
-        assert_eq!(values.bytes(flush::DST), Some(&[10, 1, 0, 0][..]));
-        assert_eq!(values.number(flush::DST_LEN).unwrap(), 16);
+        assert_eq!(values.number(uapi::FLUSH_A_IFINDEX).unwrap(), 3);
+        assert_eq!(values.bytes(uapi::FLUSH_A_DST), Some(&[10, 1, 0, 0][..]));
+        assert_eq!(values.number(uapi::FLUSH_A_DST_LEN).unwrap(), 16);
     }
 }

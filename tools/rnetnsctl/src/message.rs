@@ -10,8 +10,7 @@ use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable, NlaBuffer, NlasIterator, Parseable, ParseableParametrized,
 };
 use netlink_packet_generic::{GenlFamily, GenlHeader};
-
-use crate::uapi;
+use rnetns_uapi as uapi;
 
 /// A request, or an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +44,7 @@ impl Rnetns {
 
 impl GenlFamily for Rnetns {
     fn family_name() -> &'static str {
-        uapi::FAMILY
+        uapi::FAMILY_NAME
     }
 
     fn command(&self) -> u8 {
@@ -53,7 +52,7 @@ impl GenlFamily for Rnetns {
     }
 
     fn version(&self) -> u8 {
-        uapi::VERSION
+        uapi::FAMILY_VERSION
     }
 }
 
@@ -118,17 +117,17 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read_again() {
-        let message = Rnetns::new(uapi::command::FLUSH)
-            .with(uapi::flush::IFINDEX, &7u32.to_ne_bytes())
-            .with(uapi::flush::DST, &[10, 0, 0, 1]);
+        let message = Rnetns::new(uapi::CMD_FLUSH)
+            .with(uapi::FLUSH_A_IFINDEX, &7u32.to_ne_bytes())
+            .with(uapi::FLUSH_A_DST, &[10, 0, 0, 1]);
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
-        let header = GenlHeader { cmd: uapi::command::FLUSH, version: 1 };
+        let header = GenlHeader { cmd: uapi::CMD_FLUSH, version: 1 };
         let read = Rnetns::parse_with_param(&bytes, header).unwrap();
         assert_eq!(read, message);
-        assert_eq!(read.values().number(uapi::flush::IFINDEX).unwrap(), 7);
-        assert_eq!(read.values().bytes(uapi::flush::DST), Some(&[10, 0, 0, 1][..]));
-        assert!(!read.values().has(uapi::flush::DST_LEN));
+        assert_eq!(read.values().number(uapi::FLUSH_A_IFINDEX).unwrap(), 7);
+        assert_eq!(read.values().bytes(uapi::FLUSH_A_DST), Some(&[10, 0, 0, 1][..]));
+        assert!(!read.values().has(uapi::FLUSH_A_DST_LEN));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail};
 use nix::net::if_::{Interfaces, if_nameindex};
+use rnetns_uapi as uapi;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::message::Values;
-use crate::uapi::{self, cache, entry};
 
 /// What a namespace's cache counts, and how it is set.
 #[derive(Debug, Serialize)]
@@ -31,17 +31,17 @@ impl Cache {
     /// Of what the kernel answered.
     pub fn new(values: &Values) -> Result<Cache> {
         let mut counters = Map::new();
-        for (name, number) in uapi::COUNTERS.iter().zip(1..) {
-            counters.insert((*name).to_owned(), values.number(number)?.into());
+        for (name, attribute) in counters_by_name() {
+            counters.insert(name, values.number(attribute)?.into());
         }
         Ok(Cache {
-            entries4: values.number(cache::ENTRIES4)?,
-            entries6: values.number(cache::ENTRIES6)?,
-            quota: values.number(cache::QUOTA)?,
-            max_quota: values.number(cache::MAX_QUOTA)?,
-            timeout: values.number(cache::TIMEOUT)?,
-            enabled: values.number(cache::ENABLED)? != 0,
-            aside: values.number(cache::ASIDE)? != 0,
+            entries4: values.number(uapi::A_ENTRIES4)?,
+            entries6: values.number(uapi::A_ENTRIES6)?,
+            quota: values.number(uapi::A_QUOTA)?,
+            max_quota: values.number(uapi::A_MAX_QUOTA)?,
+            timeout: values.number(uapi::A_TIMEOUT)?,
+            enabled: values.number(uapi::A_ENABLED)? != 0,
+            aside: values.number(uapi::A_ASIDE)? != 0,
             counters,
         })
     }
@@ -66,6 +66,16 @@ impl fmt::Display for Cache {
     }
 }
 
+/// Counters are shown by the name that the header has for them, so that a new one is shown as well.
+fn counters_by_name() -> impl Iterator<Item = (String, u16)> {
+    uapi::NUMBERS.iter().filter_map(|(name, number)| {
+        let name = name.strip_prefix("RNETNS_A_")?;
+        let attribute = u16::try_from(*number).ok()?;
+        let counts = (uapi::A_HITS..=uapi::A_LEFT).contains(&attribute);
+        counts.then(|| (name.to_lowercase(), attribute))
+    })
+}
+
 /// A cached route.
 #[derive(Debug, Serialize)]
 pub struct Entry {
@@ -84,15 +94,15 @@ impl Entry {
     /// Of what the kernel answered.
     pub fn new(values: &Values) -> Result<Entry> {
         Ok(Entry {
-            src: address(values, entry::SRC)?,
-            dst: address(values, entry::DST)?,
-            iif: device(values.number(entry::IIF)?),
-            oif: device(values.number(entry::OIF)?),
-            mark: values.number(entry::MARK)?,
-            flowinfo: values.number(entry::FLOWINFO)?,
-            local: values.has(entry::LOCAL),
-            used: values.has(entry::USED),
-            age_ms: values.number(entry::AGE)?,
+            src: address(values, uapi::ENTRY_A_SRC)?,
+            dst: address(values, uapi::ENTRY_A_DST)?,
+            iif: device(values.number(uapi::ENTRY_A_IIF)?),
+            oif: device(values.number(uapi::ENTRY_A_OIF)?),
+            mark: values.number(uapi::ENTRY_A_MARK)?,
+            flowinfo: values.number(uapi::ENTRY_A_FLOWINFO)?,
+            local: values.has(uapi::ENTRY_A_LOCAL),
+            used: values.has(uapi::ENTRY_A_USED),
+            age_ms: values.number(uapi::ENTRY_A_AGE)?,
         })
     }
 }
@@ -143,13 +153,12 @@ mod tests {
     use crate::message::Rnetns;
 
     fn answer() -> Rnetns {
-        (1..=18u16).fold(
-            Rnetns::new(uapi::command::CACHE_GET),
-            |message, attribute| match attribute {
-                cache::ASIDE | cache::ENABLED => message.with(attribute, &[1]),
+        (1..=uapi::A_MAX).fold(Rnetns::new(uapi::CMD_CACHE_GET), |message, attribute| {
+            match attribute {
+                uapi::A_ASIDE | uapi::A_ENABLED => message.with(attribute, &[1]),
                 _ => message.with(attribute, &u32::from(attribute).to_ne_bytes()),
-            },
-        )
+            }
+        })
     }
 
     #[test]
@@ -157,7 +166,7 @@ mod tests {
         let cache = Cache::new(&answer().values()).unwrap();
         let text = cache.to_string();
         assert!(text.starts_with("on, stepping aside: 12 IPv4 and 13 IPv6 entries, quota 16"));
-        assert_eq!(text.lines().count(), 1 + uapi::COUNTERS.len());
+        assert_eq!(text.lines().count(), 1 + 11);
         let json = serde_json::to_value(&cache).unwrap();
         assert_eq!((&json["hits"], &json["left"]), (&1.into(), &11.into()));
         assert_eq!((&json["timeout"], &json["enabled"]), (&17.into(), &true.into()));
@@ -165,15 +174,15 @@ mod tests {
 
     #[test]
     fn an_entry_is_shown_like_a_route() {
-        let values = Rnetns::new(uapi::command::ENTRY_GET)
-            .with(entry::SRC, &[10, 0, 1, 2])
-            .with(entry::DST, &[10, 0, 2, 2])
-            .with(entry::IIF, &4_000_000u32.to_ne_bytes())
-            .with(entry::OIF, &4_000_001u32.to_ne_bytes())
-            .with(entry::MARK, &16u32.to_ne_bytes())
-            .with(entry::FLOWINFO, &0u32.to_ne_bytes())
-            .with(entry::USED, &[])
-            .with(entry::AGE, &1234u32.to_ne_bytes())
+        let values = Rnetns::new(uapi::CMD_ENTRY_GET)
+            .with(uapi::ENTRY_A_SRC, &[10, 0, 1, 2])
+            .with(uapi::ENTRY_A_DST, &[10, 0, 2, 2])
+            .with(uapi::ENTRY_A_IIF, &4_000_000u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_OIF, &4_000_001u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_MARK, &16u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_FLOWINFO, &0u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_USED, &[])
+            .with(uapi::ENTRY_A_AGE, &1234u32.to_ne_bytes())
             .values();
         let text = Entry::new(&values).unwrap().to_string();
         assert_eq!(

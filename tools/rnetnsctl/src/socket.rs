@@ -15,9 +15,9 @@ use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
+use rnetns_uapi as uapi;
 
 use crate::message::{Rnetns, Values};
-use crate::uapi;
 
 /// In an error message, behind the code: the header of what it answers.
 const HEADER_LEN: usize = 16;
@@ -55,13 +55,13 @@ impl Connection {
     fn resolve(&mut self) -> Result<u16> {
         let question = GenlCtrl {
             cmd: GenlCtrlCmd::GetFamily,
-            nlas: vec![GenlCtrlAttrs::FamilyName(uapi::FAMILY.to_owned())],
+            nlas: vec![GenlCtrlAttrs::FamilyName(uapi::FAMILY_NAME.to_owned())],
         };
         let answers = self.talk(GenlMessage::from_payload(question), NLM_F_ACK).map_err(
             |error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
                 Some(io::ErrorKind::NotFound) => anyhow!(
                     "the kernel has no netlink family {}: load the module (modprobe rnetns)",
-                    uapi::FAMILY
+                    uapi::FAMILY_NAME
                 ),
                 _ => error,
             },
