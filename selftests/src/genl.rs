@@ -16,56 +16,33 @@ use nix::sys::socket::{
 };
 use nix::{setsockopt_impl, sockopt_impl};
 
-use uapi::CTRL;
+pub use rnetns_uapi as uapi;
 
 /// Length of the header of a netlink message.
 pub const HEADER: usize = 16;
 /// Where the attributes of a message of generic netlink begin.
 pub const ATTRIBUTES: usize = HEADER + 4;
 
-/// Flags of a message.
+/// Flags of a message, in the type that its header has for them.
 pub mod flag {
-    pub const REQUEST: u16 = 0x1;
-    pub const ACK: u16 = 0x4;
-    pub const DUMP_INTR: u16 = 0x10;
-    pub const ROOT: u16 = 0x100;
-    pub const MATCH: u16 = 0x200;
-    pub const DUMP: u16 = ROOT | MATCH;
+    use nix::libc;
+
+    pub const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
+    pub const ACK: u16 = libc::NLM_F_ACK as u16;
+    pub const DUMP_INTR: u16 = libc::NLM_F_DUMP_INTR as u16;
+    pub const ROOT: u16 = libc::NLM_F_ROOT as u16;
+    pub const MATCH: u16 = libc::NLM_F_MATCH as u16;
+    pub const DUMP: u16 = libc::NLM_F_DUMP as u16;
 }
 
-/// Names for the numbers of `include/uapi/linux/rnetns.h`.
-pub mod uapi {
-    /// The family of the families, and what is needed of it.
-    pub(super) const CTRL: u16 = 0x10;
-    pub(super) const CTRL_CMD_GETFAMILY: u8 = 3;
-    pub(super) const CTRL_ATTR_FAMILY_ID: u16 = 1;
-    pub(super) const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+/// The kernel's own family, which is asked for the numbers of others.
+mod ctrl {
+    use nix::libc;
 
-    pub const CACHE_GET: u8 = 1;
-    pub const CACHE_SET: u8 = 2;
-    pub const ENTRY_GET: u8 = 3;
-    pub const FLUSH: u8 = 4;
-    /// No command has this number or a higher one.
-    pub const CMD_END: u8 = 5;
-
-    pub const A_HITS: u16 = 1;
-    pub const A_ENTRIES4: u16 = 12;
-    pub const A_ENTRIES6: u16 = 13;
-    pub const A_MAX_QUOTA: u16 = 15;
-    pub const A_QUOTA: u16 = 16;
-    pub const A_TIMEOUT: u16 = 17;
-    pub const A_ENABLED: u16 = 18;
-
-    pub const ENTRY_A_FAMILY: u16 = 1;
-    pub const ENTRY_A_SRC: u16 = 2;
-    pub const ENTRY_A_DST: u16 = 3;
-    pub const ENTRY_A_IIF: u16 = 4;
-    pub const ENTRY_A_OIF: u16 = 7;
-
-    pub const FLUSH_A_IFINDEX: u16 = 1;
-    pub const FLUSH_A_DST: u16 = 2;
-    pub const FLUSH_A_DST_LEN: u16 = 3;
-    pub const FLUSH_A_FLUSHED: u16 = 4;
+    pub(super) const FAMILY: u16 = libc::GENL_ID_CTRL as u16;
+    pub(super) const GET_FAMILY: u8 = libc::CTRL_CMD_GETFAMILY as u8;
+    pub(super) const FAMILY_ID: u16 = libc::CTRL_ATTR_FAMILY_ID as u16;
+    pub(super) const FAMILY_NAME: u16 = libc::CTRL_ATTR_FAMILY_NAME as u16;
 }
 
 sockopt_impl!(
@@ -108,14 +85,15 @@ impl Socket {
 
     /// One that somebody else has opened so.
     pub fn from_fd(fd: OwnedFd) -> Result<Socket> {
-        let mut socket = Socket { fd, family: CTRL, sequence: 0, named: true };
-        let question =
-            Message::new(uapi::CTRL_CMD_GETFAMILY).attr(uapi::CTRL_ATTR_FAMILY_NAME, b"rnetns\0");
+        let mut socket = Socket { fd, family: ctrl::FAMILY, sequence: 0, named: true };
+        let name = format!("{}\0", uapi::FAMILY_NAME);
+        let question = Message::new(ctrl::GET_FAMILY).attr(ctrl::FAMILY_NAME, name.as_bytes());
         let question = socket.bytes(&question);
         // No more than this socket has ever had room for is what a dump sends at once.
         let answer = socket.ask_with_room(&question, PAGE)?;
-        let family = answer.messages.first().context("no family rnetns")?;
-        socket.family = family.number(uapi::CTRL_ATTR_FAMILY_ID)?.try_into()?;
+        let family =
+            answer.messages.first().with_context(|| format!("no family {}", uapi::FAMILY_NAME))?;
+        socket.family = family.number(ctrl::FAMILY_ID)?.try_into()?;
         Ok(socket)
     }
 
@@ -218,8 +196,8 @@ pub struct Message {
 impl Message {
     /// A request without attributes, to be acknowledged.
     pub fn new(command: u8) -> Message {
-        let flags = flag::REQUEST | flag::ACK;
-        Message { flags, length: None, command, version: 1, reserved: 0, payload: Vec::new() }
+        let (flags, version) = (flag::REQUEST | flag::ACK, uapi::FAMILY_VERSION);
+        Message { flags, length: None, command, version, reserved: 0, payload: Vec::new() }
     }
 
     /// Asks for all that there is.
@@ -307,8 +285,8 @@ pub struct Attributes(Vec<(u16, Vec<u8>)>);
 impl Answer {
     /// Reads messages, one after another.
     pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
-        const ERROR: u16 = 2;
-        const END: u16 = 3;
+        const ERROR: u16 = libc::NLMSG_ERROR as u16;
+        const END: u16 = libc::NLMSG_DONE as u16;
         let mut rest = bytes;
         while !rest.is_empty() {
             let length = word(rest, 0)? as usize;
@@ -337,7 +315,7 @@ impl Answer {
 }
 
 fn verdict(message: &[u8]) -> Result<Verdict> {
-    const CAPPED: u16 = 0x100;
+    const CAPPED: u16 = libc::NLM_F_CAPPED as u16;
     const WORDS: u16 = 1;
     const OFFSET: u16 = 2;
     let flags = u16::from_ne_bytes([message[6], message[7]]);
@@ -400,12 +378,12 @@ mod tests {
 
     #[test]
     fn a_message_is_what_it_is_told_to_be() {
-        let message = Message::new(uapi::FLUSH).u32(7, 9).attr_of_length(40, 1, &[5]);
+        let message = Message::new(uapi::CMD_FLUSH).u32(7, 9).attr_of_length(40, 1, &[5]);
         let bytes = message.bytes(0x21, 3);
         assert_eq!(bytes.len(), ATTRIBUTES + 8 + 8);
         assert_eq!(word(&bytes, 0).unwrap() as usize, bytes.len());
         assert_eq!(bytes[4..8], [0x21, 0, 5, 0]);
-        assert_eq!(bytes[HEADER..][..4], [uapi::FLUSH, 1, 0, 0]);
+        assert_eq!(bytes[HEADER..][..4], [uapi::CMD_FLUSH, 1, 0, 0]);
         assert_eq!(bytes[ATTRIBUTES..], [8, 0, 7, 0, 9, 0, 0, 0, 40, 0, 1, 0, 5, 0, 0, 0]);
         let short = Message { length: Some(17), ..message };
         assert_eq!(word(&short.bytes(0x21, 3), 0).unwrap(), 17);

@@ -90,7 +90,7 @@ impl Dump {
     }
 
     fn on(mut socket: Socket) -> Result<Dump> {
-        let bytes = socket.bytes(&Message::dump(uapi::ENTRY_GET));
+        let bytes = socket.bytes(&Message::dump(uapi::CMD_ENTRY_GET));
         socket.send(&bytes).context("ask for a dump")?;
         Ok(Dump { socket, answer: Answer::default() })
     }
@@ -117,7 +117,7 @@ impl Dump {
 
 /// Asks for a flush of an address, or of all. How many entries have gone.
 fn flush(router: &Router, address: Option<IpAddr>) -> Result<u64> {
-    let message = Message::new(uapi::FLUSH);
+    let message = Message::new(uapi::CMD_FLUSH);
     let message = match address {
         None => message,
         Some(IpAddr::V4(address)) => message.attr(uapi::FLUSH_A_DST, &address.octets()),
@@ -217,7 +217,7 @@ fn flush_of_all() -> Result<Outcome> {
 fn switching_off() -> Result<Outcome> {
     disturbed(|scene| {
         let mut socket = scene.router.net().run(Socket::open)?;
-        let answer = socket.ask(&Message::new(uapi::CACHE_SET).attr(uapi::A_ENABLED, &[0]))?;
+        let answer = socket.ask(&Message::new(uapi::CMD_CACHE_SET).attr(uapi::A_ENABLED, &[0]))?;
         ensure!(answer.verdict()?.error == DONE, "{answer:?}");
         Ok(())
     })
@@ -361,7 +361,7 @@ fn read(scene: &Scene, counts: &Counts) -> Result<()> {
 fn second_dump() -> Result<Outcome> {
     let scene = Scene::new(SOME)?;
     let mut dump = Dump::on(scene.router.net().run(Socket::open)?)?;
-    let bytes = dump.socket.bytes(&Message::dump(uapi::ENTRY_GET));
+    let bytes = dump.socket.bytes(&Message::dump(uapi::CMD_ENTRY_GET));
     dump.socket.send(&bytes).context("ask for a second dump")?;
     // It is refused, and the first goes on.
     while dump.part()? {}

@@ -117,7 +117,7 @@ impl Scene {
 
     /// The module does what it should.
     fn still_works(&mut self) -> Result<Outcome> {
-        let answer = self.in_vain(&Message::new(uapi::CACHE_GET))?;
+        let answer = self.in_vain(&Message::new(uapi::CMD_CACHE_GET))?;
         ensure!(answer.verdict()?.error == DONE, "it does not answer: {answer:?}");
         let message = answer.messages.first().context("no answer")?;
         let figures = self.router.figures()?;
@@ -133,7 +133,7 @@ impl Scene {
             let have = message.number(attribute)?;
             ensure!(have == want, "attribute {attribute} is {have}, want {want}");
         }
-        let dump = self.in_vain(&Message::dump(uapi::ENTRY_GET))?;
+        let dump = self.in_vain(&Message::dump(uapi::CMD_ENTRY_GET))?;
         let shown = self.router.shown(&dump)?;
         let (v4, v6) = self.router.entries()?;
         ensure!(dump.ends == [DONE] && shown.len() as u64 == v4 + v6, "{dump:?}");
@@ -145,24 +145,24 @@ impl Scene {
 type Refusal = (&'static str, Message, Errno, &'static str, Option<usize>);
 
 fn get() -> Message {
-    Message::new(uapi::CACHE_GET)
+    Message::new(uapi::CMD_CACHE_GET)
 }
 
 fn set() -> Message {
-    Message::new(uapi::CACHE_SET)
+    Message::new(uapi::CMD_CACHE_SET)
 }
 
 fn flush() -> Message {
-    Message::new(uapi::FLUSH)
+    Message::new(uapi::CMD_FLUSH)
 }
 
 fn dump() -> Message {
-    Message::dump(uapi::ENTRY_GET)
+    Message::dump(uapi::CMD_ENTRY_GET)
 }
 
 fn commands() -> Result<Outcome> {
     let mut scene = Scene::new()?;
-    let refusals: Vec<Refusal> = [0, uapi::CMD_END, 0x7f, 0xff]
+    let refusals: Vec<Refusal> = [0, uapi::CMD_MAX + 1, 0x7f, 0xff]
         .map(|command| ("no command", Message::new(command), Errno::EOPNOTSUPP, "", None))
         .into();
     scene.refuse(&refusals)
@@ -175,7 +175,7 @@ fn ways() -> Result<Outcome> {
         ("dump of get", with(get(), flag::DUMP), Errno::EOPNOTSUPP, "", None),
         ("dump of set", with(set().u32(uapi::A_QUOTA, 5), flag::DUMP), Errno::EOPNOTSUPP, "", None),
         ("dump of flush", with(flush(), flag::DUMP), Errno::EOPNOTSUPP, "", None),
-        ("do of dump", Message::new(uapi::ENTRY_GET), Errno::EOPNOTSUPP, "", None),
+        ("do of dump", Message::new(uapi::CMD_ENTRY_GET), Errno::EOPNOTSUPP, "", None),
         ("one bit", with(flush(), flag::ROOT), Errno::EINVAL, FLAGS, None),
         ("the other", with(flush(), flag::MATCH), Errno::EINVAL, FLAGS, None),
         ("both and more", with(dump(), flag::DUMP | 0x400), Errno::EINVAL, FLAGS, None),
@@ -247,7 +247,7 @@ fn unknown_attributes() -> Result<Outcome> {
         ("dump", dump().u32(uapi::ENTRY_A_IIF, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("dump, empty", dump().attr(1, &[]), Errno::EINVAL, UNKNOWN, FIRST),
         ("set, 0", set().u32(0, 5), Errno::EINVAL, UNKNOWN, FIRST),
-        ("set, one more", set().u32(uapi::A_ENABLED + 1, 5), Errno::EINVAL, UNKNOWN, FIRST),
+        ("set, one more", set().u32(uapi::A_MAX + 1, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("set, behind another", quota().u32(99, 5), Errno::EINVAL, UNKNOWN, SECOND),
         ("set, the highest", set().u32(0x3fff, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("set, a counter", set().u32(uapi::A_HITS, 0), Errno::EINVAL, UNSUPPORTED, FIRST),
@@ -490,10 +490,10 @@ impl Random {
     fn message(&mut self) -> Message {
         let command = match self.below(16) {
             0 => self.next() as u8,
-            _ => 1 + self.below(u32::from(uapi::CMD_END) - 1) as u8,
+            _ => 1 + self.below(u32::from(uapi::CMD_MAX)) as u8,
         };
         let mut message = Message::new(command);
-        let likely = if command == uapi::ENTRY_GET { 15 } else { 1 };
+        let likely = if command == uapi::CMD_ENTRY_GET { 15 } else { 1 };
         if self.below(16) < likely {
             message.flags |= flag::DUMP;
         }
@@ -517,11 +517,11 @@ impl Random {
     fn attribute(&mut self, message: Message) -> Message {
         let kind = match (self.below(8), message.command) {
             (0, _) => self.next() as u16,
-            (1.., uapi::CACHE_SET) => {
+            (1.., uapi::CMD_CACHE_SET) => {
                 self.choose(&[uapi::A_QUOTA, uapi::A_TIMEOUT, uapi::A_ENABLED])
             }
-            (1.., uapi::FLUSH) => 1 + self.below(u32::from(uapi::FLUSH_A_DST_LEN)) as u16,
-            _ => self.below(u32::from(uapi::A_ENABLED) + 2) as u16,
+            (1.., uapi::CMD_FLUSH) => 1 + self.below(u32::from(uapi::FLUSH_A_DST_LEN)) as u16,
+            _ => self.below(u32::from(uapi::A_MAX) + 2) as u16,
         };
         match self.below(8) {
             0 => {

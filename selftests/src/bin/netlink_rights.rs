@@ -127,12 +127,12 @@ fn map_user() -> Result<()> {
 
 /// Tries everything.
 fn ask(socket: &mut Socket) -> Result<String> {
-    let set = Message::new(uapi::CACHE_SET).u32(uapi::A_QUOTA, QUOTA);
+    let set = Message::new(uapi::CMD_CACHE_SET).u32(uapi::A_QUOTA, QUOTA);
     let tries = [
-        ("get", Message::new(uapi::CACHE_GET)),
-        ("dump", Message::dump(uapi::ENTRY_GET)),
+        ("get", Message::new(uapi::CMD_CACHE_GET)),
+        ("dump", Message::dump(uapi::CMD_ENTRY_GET)),
         ("set", set),
-        ("flush", Message::new(uapi::FLUSH)),
+        ("flush", Message::new(uapi::CMD_FLUSH)),
     ];
     let mut said = Vec::new();
     for (name, message) in tries {
@@ -149,10 +149,10 @@ fn ask(socket: &mut Socket) -> Result<String> {
 }
 
 fn look(socket: &mut Socket) -> Result<String> {
-    let answer = socket.ask(&Message::new(uapi::CACHE_GET))?;
+    let answer = socket.ask(&Message::new(uapi::CMD_CACHE_GET))?;
     let cache = answer.messages.first().context("no answer")?;
     let entries = cache.number(uapi::A_ENTRIES4)? + cache.number(uapi::A_ENTRIES6)?;
-    let dump = socket.ask(&Message::dump(uapi::ENTRY_GET))?;
+    let dump = socket.ask(&Message::dump(uapi::CMD_ENTRY_GET))?;
     ensure!(dump.messages.len() as u64 == entries, "a dump of {}", dump.messages.len());
     Ok(format!("quota {}, {entries} entries", cache.number(uapi::A_QUOTA)?))
 }

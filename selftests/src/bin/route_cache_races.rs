@@ -401,8 +401,8 @@ impl Control<'_> {
             self.socket = connect(self.counts);
             return Ok(());
         };
-        let flush = || Message::new(uapi::FLUSH);
-        let set = || Message::new(uapi::CACHE_SET);
+        let flush = || Message::new(uapi::CMD_FLUSH);
+        let set = || Message::new(uapi::CMD_CACHE_SET);
         let (count, message) = match number % 10 {
             // Entries are to gather, now and then.
             0 if number.is_multiple_of(40) => (Count::FlushesOfAll, flush()),
@@ -458,7 +458,7 @@ fn read(counts: &Counts, most: usize) -> Result<Option<Answer>> {
     };
     // The least that the kernel gives: less than a part.
     socket.set_room(1)?;
-    let bytes = socket.bytes(&Message::dump(uapi::ENTRY_GET));
+    let bytes = socket.bytes(&Message::dump(uapi::CMD_ENTRY_GET));
     socket.send(&bytes).context("ask for a dump")?;
     let mut answer = Answer::default();
     while answer.parts < most {
@@ -677,7 +677,7 @@ fn afterwards(chain: &Chain, module: &Module) -> Result<()> {
         let answer = chain
             .router
             .run(Socket::open)?
-            .ask(&Message::new(uapi::CACHE_SET).attr(uapi::A_ENABLED, &[on]))?;
+            .ask(&Message::new(uapi::CMD_CACHE_SET).attr(uapi::A_ENABLED, &[on]))?;
         ensure!(answer.verdict()?.error == DONE, "{answer:?}");
         Ok(())
     };
