@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Thin: each target is a subcommand of the lab (qemu/), which does the work.
+# Thin: each target is a subcommand of the lab (lab/), which does the work.
 # Variables reach it through the environment.
 
 .DEFAULT_GOAL := all

@@ -14,17 +14,17 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use lab::accel::{Engine, Verdict as Accel};
-use lab::job::{Budget, Job, Test, Work};
-use lab::kernel::{Kernel, Variant};
-use lab::ktap::Verdict;
-use lab::outcome::Outcome;
-use lab::phases::Phases;
-use lab::report::Report;
-use lab::session::{self, Ended};
-use lab_init::protocol::Status;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
+use vmlab::boot::accel::{Choice, Engine};
+use vmlab::boot::kernel::Kernel;
+use vmlab::judge::ktap::TestResult;
+use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::Report;
+use vmlab::run::job::{Budget, Job, Test, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::session::{self, Ended};
+use vmlab_init::protocol::Status;
 
 /// A guest to be.
 struct Bench {
@@ -47,15 +47,8 @@ fn bench() -> Option<Bench> {
         return None;
     };
     let build = vmlinux.parent().unwrap().to_owned();
-    let kernel = Kernel {
-        source: build.clone(),
-        build,
-        image,
-        vmlinux,
-        release: "?".into(),
-        debug: false,
-        variant: Variant::Plain,
-    };
+    let kernel =
+        Kernel { source: build.clone(), build, image, vmlinux, release: "?".into(), debug: false };
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tests")).unwrap();
     let job = Job {
@@ -99,7 +92,7 @@ impl Bench {
     }
 
     fn run_once(&mut self) -> Ended {
-        let accel = Accel { used: Engine::Tcg, why: "these tests are about the lab".into() };
+        let accel = Choice { used: Engine::Tcg, why: "these tests are about the lab".into() };
         let mut phases = Phases::default();
         let ended = session::run_within(&self.budget, &self.job, &self.kernel, &accel, &mut phases)
             .unwrap();
@@ -124,7 +117,7 @@ impl Bench {
 
 const GOOD: &str = "echo KTAP version 1; echo 1..1; echo ok 1 good";
 
-fn result(report: &Report, name: &str) -> (Verdict, String) {
+fn result(report: &Report, name: &str) -> (TestResult, String) {
     let test = report.tests.iter().find(|test| test.name == name).unwrap();
     (test.result, test.reason.clone())
 }
@@ -148,10 +141,10 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
     );
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Test);
-    assert_eq!(result(&report, "good.sh"), (Verdict::Pass, String::new()));
-    assert_eq!(result(&report, "bad.sh"), (Verdict::Fail, "a: no route".into()));
-    assert_eq!(result(&report, "skip.sh"), (Verdict::Skip, "no veth".into()));
-    assert_eq!(result(&report, "readonly.sh"), (Verdict::Pass, String::new()));
+    assert_eq!(result(&report, "good.sh"), (TestResult::Pass, String::new()));
+    assert_eq!(result(&report, "bad.sh"), (TestResult::Fail, "a: no route".into()));
+    assert_eq!(result(&report, "skip.sh"), (TestResult::Skip, "no veth".into()));
+    assert_eq!(result(&report, "readonly.sh"), (TestResult::Pass, String::new()));
     assert!(!Path::new("/lab-was-here").exists(), "the guest wrote to the host");
     assert_eq!(bench.log("tests/good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nok 2 ping\nnoise\n");
     assert!(bench.log("dmesg.log").contains("Linux version "));
@@ -173,17 +166,17 @@ fn what_a_test_leaves_behind_fails_it_and_is_gone_for_the_next() {
     );
     let report = bench.report();
     let namespace = result(&report, "namespace.sh");
-    assert_eq!(namespace, (Verdict::Fail, "left named namespaces behind: left".into()));
+    assert_eq!(namespace, (TestResult::Fail, "left named namespaces behind: left".into()));
     let device = result(&report, "device.sh");
     assert_eq!(device.1, "left network devices in the initial namespace: left");
-    assert_eq!(result(&report, "process.sh").0, Verdict::Pass);
+    assert_eq!(result(&report, "process.sh").0, TestResult::Pass);
     let process = report.tests.iter().find(|test| test.name == "process.sh").unwrap();
     assert!(
         process.notes[0].starts_with("killed what it left running: sleep "),
         "{:?}",
         process.notes
     );
-    assert_eq!(result(&report, "clean.sh"), (Verdict::Pass, String::new()));
+    assert_eq!(result(&report, "clean.sh"), (TestResult::Pass, String::new()));
 }
 
 #[test]
@@ -199,8 +192,8 @@ fn a_test_that_hangs_is_named_and_the_others_count() {
     assert_eq!(result(&report, "hangs.sh").1, "took too long and was killed");
     let hangs = report.tests.iter().find(|test| test.name == "hangs.sh").unwrap();
     assert_eq!(hangs.cases[0].name, "so far");
-    assert_eq!(result(&report, "before.sh").0, Verdict::Pass);
-    assert_eq!(result(&report, "after.sh").0, Verdict::Pass);
+    assert_eq!(result(&report, "before.sh").0, TestResult::Pass);
+    assert_eq!(result(&report, "after.sh").0, TestResult::Pass);
 }
 
 fn limit(bench: &mut Bench, timeout: Duration) {
@@ -237,7 +230,7 @@ fn a_report_in_the_kernel_log_fails_tests_that_passed() {
     bench.test("loud.sh", &format!("{say}; {GOOD}"));
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::KernelLog);
-    assert_eq!(result(&report, "loud.sh").0, Verdict::Pass);
+    assert_eq!(result(&report, "loud.sh").0, TestResult::Pass);
     let finding = &report.kernel_findings[0];
     assert_eq!(
         (finding.kind.as_str(), finding.test.as_deref()),
@@ -275,7 +268,7 @@ fn signal_qemu(bench: &Bench, signal: Signal) -> std::thread::JoinHandle<()> {
     let log = bench.job.logs.join("dmesg.log");
     std::thread::spawn(move || {
         wait_for("the first test", || {
-            fs::read_to_string(&log).ok().filter(|text| text.contains("lab-init: begin"))
+            fs::read_to_string(&log).ok().filter(|text| text.contains("vmlab-init: begin"))
         });
         let qemu = wait_for("QEMU", || qemu_with(memory_mb));
         rustix::process::kill_process(qemu, signal).unwrap();
@@ -390,7 +383,7 @@ fn a_full_disk_ends_the_run_with_the_reason() {
     let Some(bench) = bench() else { return };
     fs::create_dir(&bench.job.logs).unwrap();
     std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("dmesg.log")).unwrap();
-    let accel = Accel { used: Engine::Tcg, why: String::new() };
+    let accel = Choice { used: Engine::Tcg, why: String::new() };
     let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("dmesg.log: No space left on device"), "{error}");
@@ -553,11 +546,11 @@ const TO_BE_ENDED: &str = "LAB_TEST_TO_BE_ENDED";
 #[test]
 fn lab_to_be_ended() {
     let Some(memory_mb) = std::env::var_os(TO_BE_ENDED) else { return };
-    lab::interrupt::install().unwrap();
+    vmlab::run::interrupt::install().unwrap();
     let mut bench = bench().unwrap();
     bench.job.memory_mb = memory_mb.to_str().unwrap().parse().unwrap();
     bench.test("long.sh", "sleep 600");
-    let accel = Accel { used: Engine::Tcg, why: String::new() };
+    let accel = Choice { used: Engine::Tcg, why: String::new() };
     let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
     assert_eq!(run.unwrap_err().to_string(), "interrupted");
     println!("ended in good order");

@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lab_init::protocol::{Event, Job, MODULES_DIR, SELFTESTS_DIR};
 use rustix::system::{RebootCommand, reboot, uname};
+use vmlab_init::protocol::{Event, Job, MODULES_DIR, SELFTESTS_DIR};
 
 /// What every program in the guest starts with.
 const ENVIRONMENT: [(&str, &str); 6] = [

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lab_init::protocol::{LOG_BEGIN, LOG_END};
+use vmlab_init::protocol::{LOG_BEGIN, LOG_END};
 
 use crate::kmsg;
 use crate::port::Port;

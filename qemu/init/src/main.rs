@@ -15,7 +15,7 @@ mod shell;
 mod tests;
 
 use anyhow::{Context, Result};
-use lab_init::protocol::{Event, JOB_FILE, Job, LOG_PANIC, Work};
+use vmlab_init::protocol::{Event, JOB_FILE, Job, LOG_PANIC, Work};
 
 use crate::port::Port;
 

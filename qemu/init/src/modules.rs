@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lab_init::protocol::{Event, MODULES_DIR};
+use vmlab_init::protocol::{Event, MODULES_DIR};
 
 use crate::kmsg::Since;
 use crate::port::Port;

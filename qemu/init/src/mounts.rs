@@ -8,8 +8,8 @@ use std::os::unix::fs::{chroot, symlink};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use lab_init::protocol::{HOST_TAG, LAB_DIR};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
+use vmlab_init::protocol::{HOST_TAG, LAB_DIR};
 
 use crate::boot;
 use crate::port::Port;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lab_init::protocol::{Event, Frame, PORT};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use vmlab_init::protocol::{Event, Frame, PORT};
 
 use crate::boot;
 

@@ -28,11 +28,11 @@ pub const SELFTESTS_DIR: &str = "/lab/selftests";
 pub const TOOLS_DIR: &str = "/lab/tools";
 /// What the guest writes into the kernel log before and after a test's name, so
 /// that a kernel message can be told to belong to it.
-pub const LOG_BEGIN: &str = "lab-init: begin ";
+pub const LOG_BEGIN: &str = "vmlab-init: begin ";
 /// See [`LOG_BEGIN`].
-pub const LOG_END: &str = "lab-init: end ";
+pub const LOG_END: &str = "vmlab-init: end ";
 /// Starts a line of the kernel log that says why PID 1 gave up.
-pub const LOG_PANIC: &str = "lab-init: panicked: ";
+pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result};
-use lab_init::protocol::{Event, Job, Request, Size, Status};
 use rustix::process::{WaitOptions, ioctl_tiocsctty, setsid, wait};
 use rustix::termios::{Winsize, tcsetwinsize};
+use vmlab_init::protocol::{Event, Job, Request, Size, Status};
 
 use crate::child::{Program, status};
 use crate::modules;

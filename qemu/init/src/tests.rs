@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
+use vmlab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
 
 use crate::child::{Program, reap_orphans};
 use crate::leftovers::{self, Before, Found};

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The steps that everything in the guest needs first: tools, kernel, modules,
+//! guest programs. Each is timed.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use vmlab::boot::kernel::Kernel;
+use vmlab::run::phases::Phases;
+
+use crate::build::guest_programs::{self, Guest};
+use crate::build::kernel::{self, Variant};
+use crate::build::modules;
+use crate::context::Lab;
+use crate::host::packages;
+use crate::host::toolchain::Toolchain;
+
+/// A kernel, and the tools that fit it.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// What builds.
+    pub tools: Toolchain,
+    /// What boots.
+    pub kernel: Kernel,
+    /// What the kernel is for.
+    pub variant: Variant,
+}
+
+/// What runs on a kernel.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The modules to load.
+    pub modules: Vec<PathBuf>,
+    /// The guest's programs.
+    pub guest: Guest,
+}
+
+/// Installs what is missing, finds the tools, and builds the kernel.
+pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Prepared> {
+    let tools = phases.time("tools", || {
+        packages::ensure(lab)?;
+        Toolchain::find(lab)
+    })?;
+    let kernel = phases.time("kernel", || kernel::prepare(lab, &tools, variant))?;
+    Ok(Prepared { tools, kernel, variant })
+}
+
+/// Builds what runs on that kernel.
+pub fn build(lab: &Lab, base: &Prepared, phases: &mut Phases) -> Result<Built> {
+    let modules = phases.time("module", || modules::build(lab, base))?;
+    let guest = phases.time("guest", || guest_programs::build(lab, &base.tools))?;
+    Ok(Built { modules, guest })
+}

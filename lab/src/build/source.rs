@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's source: the pinned package of Debian, or a tree of the user's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use vmlab::run::files;
+use vmlab::run::process;
+use vmlab::run::progress::{Step, Unit};
+
+use crate::context::Lab;
+use crate::host::apt::Archive;
+use crate::host::disk;
+use crate::host::toolchain::Toolchain;
+use crate::host::version;
+
+/// Parts of the tree that no build here reads: the largest driver there is, by
+/// far, and descriptions of other machines. A quarter of the disk space.
+const LEFT_OUT: [&str; 2] = ["*/drivers/gpu/drm/amd/*.[ch]", "*/Documentation/devicetree"];
+
+/// Architectures that are kept whole: the guest's, and the one that runs kernel
+/// code at native speed. Of the others only Kconfig files are sourced.
+const ARCHES: [&str; 2] = ["x86", "um"];
+
+/// A kernel tree.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The tree.
+    pub dir: PathBuf,
+    /// Its version number, such as `7.3.4`.
+    pub version: String,
+    /// Whether it never changes; a user's own tree does.
+    pub fixed: bool,
+    /// Names the tree in cache keys.
+    pub id: String,
+}
+
+/// The cache's name of the pinned source.
+pub fn base_entry(lab: &Lab) -> String {
+    let pin = &lab.base.kernel;
+    // What is left out decides what the tree is good for.
+    let kept = files::key(LEFT_OUT.iter().chain(&ARCHES).chain(&["Kconfig"]));
+    format!("source/{}_{}-{}", pin.package, pin.version, &kept[..4])
+}
+
+/// The tree to build: `KSRC`, else the pinned one.
+pub fn find(lab: &Lab) -> Result<Source> {
+    match &lab.settings.ksrc {
+        Some(path) => user(lab, path),
+        None => base(lab),
+    }
+}
+
+fn base(lab: &Lab) -> Result<Source> {
+    let pin = &lab.base.kernel;
+    let dir = lab.cache.entry(&base_entry(lab), |dir| {
+        // Better now than with the disk full of half a tree.
+        disk::check(lab.cache.dir(), disk::FIRST_BUILD)?;
+        let deb = Archive::open(lab, &pin.suite)?.fetch(&pin.package, &pin.version)?;
+        let step = Step::start("unpacking the kernel source", Unit::None, 0);
+        unpack_package(deb.path(), &pin.package, dir)?;
+        step.finish();
+        Ok(())
+    })?;
+    let version = tree_version(&dir)?;
+    if version != lab.base.kernel_number() {
+        bail!("{} holds Linux {version}, not {}", dir.display(), lab.base.kernel_number());
+    }
+    Ok(Source { version, fixed: true, id: base_entry(lab), dir })
+}
+
+/// Package to tree in one pipe: neither the archive in the package nor the
+/// package's own tree touches the disk.
+fn unpack_package(deb: &Path, package: &str, dir: &Path) -> Result<()> {
+    let inner = format!("./usr/src/{package}.tar.xz");
+    let mut fsys = Command::new("dpkg-deb");
+    fsys.arg("--fsys-tarfile").arg(deb);
+    let mut pick = Command::new("tar");
+    pick.args(["-xO", &inner]);
+    process::pipe(vec![fsys, pick, untar(dir, Some("--xz"))])?;
+    drop_arches(dir)
+}
+
+fn untar(dir: &Path, compression: Option<&str>) -> Command {
+    let mut tar = Command::new("tar");
+    tar.arg("-x").args(compression).args(["--strip-components=1", "-C"]).arg(dir);
+    tar.args(LEFT_OUT.map(|pattern| format!("--exclude={pattern}")));
+    tar
+}
+
+fn drop_arches(dir: &Path) -> Result<()> {
+    let arch = dir.join("arch");
+    let entries = fs::read_dir(&arch).with_context(|| format!("read {}", arch.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let kept = ARCHES.iter().any(|keep| name == *keep);
+        if entry.path().is_dir() && !kept {
+            keep_kconfig(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_kconfig(dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            keep_kconfig(&path)?;
+        } else if !entry.file_name().to_string_lossy().starts_with("Kconfig") {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn user(lab: &Lab, path: &Path) -> Result<Source> {
+    let shown = path.display();
+    let path = path.canonicalize().with_context(|| format!("KSRC={shown}"))?;
+    if path.is_dir() {
+        let version = check_tree(&path, lab).with_context(|| format!("KSRC={shown}"))?;
+        let id = path.display().to_string();
+        return Ok(Source { dir: path, version, fixed: false, id });
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !name.contains(".tar") && !name.ends_with(".tgz") {
+        bail!("KSRC={shown}: neither a directory nor a tarball");
+    }
+    let content = file_hash(&path)?;
+    let entry = format!("source/tarball-{content}");
+    let dir = lab.cache.entry(&entry, |dir| {
+        let step = Step::start(&format!("unpacking {name}"), Unit::None, 0);
+        let mut tar = Command::new("tar");
+        tar.arg("-x").args(["--strip-components=1", "-C"]).arg(dir).arg("-f").arg(&path);
+        process::read(&mut tar).with_context(|| format!("KSRC={shown}"))?;
+        check_tree(dir, lab).with_context(|| format!("KSRC={shown}"))?;
+        step.finish();
+        Ok(())
+    })?;
+    Ok(Source { version: tree_version(&dir)?, fixed: true, id: entry, dir })
+}
+
+fn file_hash(path: &Path) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    let mut file = fs::File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).with_context(|| format!("read {}", path.display()))?;
+    Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What a tree must have, each with the one line to say when it has not.
+fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
+    let version = tree_version(dir)?;
+    let pinned = lab.base.kernel_number();
+    let needed: Vec<&str> = pinned.split('.').take(2).collect();
+    let needed = needed.join(".");
+    if !dir.join("rust/kernel/lib.rs").is_file() {
+        bail!(
+            "Linux {version} without Rust support (no rust/kernel/): use Linux {needed} or later"
+        );
+    }
+    if !version::at_least(&version, &needed) {
+        bail!(
+            "Linux {version} is too old: the module builds on the Rust abstractions of Linux \
+             {needed} and later"
+        );
+    }
+    if dir.join(".config").exists() || dir.join("include/config").exists() {
+        bail!(
+            "it was built in place, which a build elsewhere cannot live with: run `make mrproper` \
+             there, or give it as KBUILD instead"
+        );
+    }
+    Ok(version)
+}
+
+/// Whether the tools are new enough for this tree, by its own list.
+pub fn check_tools(source: &Source, tools: &Toolchain) -> Result<()> {
+    let script = source.dir.join("scripts/min-tool-version.sh");
+    for (tool, said) in [("rustc", &tools.versions.rustc), ("bindgen", &tools.versions.bindgen)] {
+        let mut command = tools.machine.command("sh");
+        let min = process::read(command.arg(&script).arg(tool))?;
+        let have = version::find(said).unwrap_or_default();
+        if !version::at_least(&have, &min) {
+            bail!("Linux {} needs {tool} {min} or later; this is {have}", source.version);
+        }
+    }
+    Ok(())
+}
+
+/// The version in the top Makefile.
+fn tree_version(dir: &Path) -> Result<String> {
+    let path = dir.join("Makefile");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    parse_version(&text).with_context(|| format!("{} is no kernel tree", dir.display()))
+}
+
+fn parse_version(makefile: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line = makefile.lines().find(|line| line.split(" =").next() == Some(name))?;
+        Some(line.split('=').nth(1)?.trim().to_owned())
+    };
+    let (version, patch) = (value("VERSION")?, value("PATCHLEVEL")?);
+    let sub = value("SUBLEVEL").filter(|sub| !sub.is_empty() && sub != "0");
+    Some(match sub {
+        Some(sub) => format!("{version}.{patch}.{sub}"),
+        None => format!("{version}.{patch}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Settings;
+    use crate::host::pins::Pins;
+
+    fn lab(dir: &Path) -> Lab {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        Lab {
+            target: dir.join("target"),
+            cache: crate::build::cache::Cache::at(dir.join("cache")),
+            base: Pins::load(&root).unwrap(),
+            root,
+            settings: Settings { jobs: 1, ..Settings::default() },
+        }
+    }
+
+    fn tree(dir: &Path, version: (u32, u32, u32), rust: bool) {
+        let (a, b, c) = version;
+        fs::create_dir_all(dir.join("rust/kernel")).unwrap();
+        let makefile = format!("VERSION = {a}\nPATCHLEVEL = {b}\nSUBLEVEL = {c}\n");
+        fs::write(dir.join("Makefile"), makefile).unwrap();
+        if rust {
+            fs::write(dir.join("rust/kernel/lib.rs"), "").unwrap();
+        }
+    }
+
+    #[test]
+    fn the_version_is_read_from_the_makefile() {
+        let text = "# SPDX\nVERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n";
+        assert_eq!(parse_version(text).as_deref(), Some("7.3.4"));
+        assert_eq!(
+            parse_version("VERSION = 8\nPATCHLEVEL = 0\nSUBLEVEL = 0\n").as_deref(),
+            Some("8.0")
+        );
+        assert_eq!(parse_version("all:\n"), None);
+    }
+
+    #[test]
+    fn a_tree_that_cannot_work_says_why_in_one_line() {
+        type Spoil = fn(&Path);
+        let cases: [(Spoil, &str); 5] = [
+            (|_| (), "is no kernel tree"),
+            (|dir| tree(dir, (7, 3, 0), false), "without Rust support"),
+            (|dir| tree(dir, (6, 12, 3), true), "Linux 6.12.3 is too old"),
+            (
+                |dir| {
+                    tree(dir, (7, 3, 0), true);
+                    fs::write(dir.join(".config"), "").unwrap();
+                },
+                "run `make mrproper`",
+            ),
+            (
+                |dir| {
+                    tree(dir, (7, 4, 0), true);
+                    fs::create_dir_all(dir.join("include/config")).unwrap();
+                },
+                "or give it as KBUILD",
+            ),
+        ];
+        for (spoil, want) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let ksrc = dir.path().join("linux");
+            fs::create_dir(&ksrc).unwrap();
+            spoil(&ksrc);
+            let error = format!("{:#}", user(&lab(dir.path()), &ksrc).unwrap_err());
+            assert!(error.contains(want), "{error}");
+            assert!(error.starts_with("KSRC=") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_newer_tree_is_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let ksrc = dir.path().join("linux");
+        tree(&ksrc, (7, 4, 0), true);
+        let source = user(&lab(dir.path()), &ksrc).unwrap();
+        assert_eq!(source.version, "7.4");
+        assert!(!source.fixed);
+    }
+
+    #[test]
+    fn a_tarball_is_unpacked_once_and_a_broken_one_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        tree(&dir.path().join("linux-7.3.1"), (7, 3, 1), true);
+        let tarball = dir.path().join("linux-7.3.1.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&tarball).arg("-C").arg(dir.path()).arg("linux-7.3.1");
+        process::read(&mut tar).unwrap();
+        let lab = lab(dir.path());
+        let source = user(&lab, &tarball).unwrap();
+        assert_eq!(source.version, "7.3.1");
+        assert!(source.fixed && source.dir.starts_with(lab.cache.dir()));
+
+        let broken = dir.path().join("linux-bad.tar");
+        fs::write(&broken, "no archive").unwrap();
+        let error = format!("{:#}", user(&lab, &broken).unwrap_err());
+        assert!(error.starts_with("KSRC="), "{error}");
+        assert_eq!(fs::read_dir(lab.cache.path("source")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(lab.cache.path("tmp")).unwrap().count(), 0);
+    }
+}

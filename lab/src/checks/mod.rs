@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is checked without a guest of its own, and with code that is broken on purpose.
+
+pub mod compile_fail;
+pub mod examples;
+pub mod house_rules;
+pub mod lint;
+pub mod mutants;
+pub mod rust_analyzer;
+pub mod ynl;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copies of the module that break one rule each, to see that a selftest notices.
+//!
+//! A mutant is a patch in `selftests/mutants/`. What stands above its first difference says which
+//! rule it breaks, in the first line, and which selftests are to catch it, in lines
+//! `Caught-by: FILE`. It is applied to a copy: the checkout stays as it is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use vmlab::judge::kernel_log::Finding;
+use vmlab::judge::ktap;
+use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::Report;
+use vmlab::run::interrupt;
+use vmlab::run::job::{self, Test};
+use vmlab::run::process;
+
+use crate::checks::house_rules;
+use crate::context::Lab;
+
+/// Where the patches are.
+const FOLDER: &str = "selftests/mutants";
+/// What the modules are built from.
+const SOURCES: [&str; 2] = ["Kbuild", "rust"];
+/// What a line with the name of a test begins with.
+const CAUGHT_BY: &str = "Caught-by:";
+
+/// A rule that is broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mutant {
+    /// The name of the patch, without its ending.
+    pub name: String,
+    /// Which rule, in a line.
+    pub rule: String,
+    /// Who is to notice.
+    pub tests: Vec<Test>,
+    patch: PathBuf,
+}
+
+/// The mutants of the checkout whose names have the pattern in them, in the order of their names.
+pub fn load(root: &Path, pattern: Option<&str>) -> Result<Vec<Mutant>> {
+    let folder = root.join(FOLDER);
+    let tests = job::selftests(&root.join("selftests"))?;
+    let mut patches: Vec<PathBuf> = house_rules::files(&folder)?;
+    patches.retain(|path| path.extension().is_some_and(|ending| ending == "patch"));
+    let mut mutants = Vec::new();
+    for patch in patches {
+        let text =
+            fs::read_to_string(&patch).with_context(|| format!("read {}", patch.display()))?;
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (rule, names) =
+            header(&text).with_context(|| format!("understand {}", patch.display()))?;
+        let tests = names.iter().map(|name| {
+            let test = tests.iter().find(|test| test.name == *name);
+            test.cloned().with_context(|| format!("{}: no test {name}", patch.display()))
+        });
+        let tests = tests.collect::<Result<_>>()?;
+        mutants.push(Mutant { name, rule, tests, patch });
+    }
+    let names: Vec<_> = mutants.iter().map(|mutant| mutant.name.clone()).collect();
+    if let Some(pattern) = pattern {
+        mutants.retain(|mutant| mutant.name.contains(pattern));
+    }
+    if mutants.is_empty() {
+        bail!("no mutant is called `{}`; there are: {}", pattern.unwrap_or("*"), names.join(", "));
+    }
+    Ok(mutants)
+}
+
+/// The rule, and the names of tests.
+fn header(text: &str) -> Result<(String, Vec<&str>)> {
+    let mut lines = text.lines().take_while(|line| !line.starts_with("--- "));
+    let rule = lines.next().unwrap_or_default().trim().to_owned();
+    if rule.is_empty() {
+        bail!("its first line must say which rule it breaks");
+    }
+    let tests: Vec<_> =
+        lines.filter_map(|line| line.strip_prefix(CAUGHT_BY)).map(str::trim).collect();
+    if tests.is_empty() {
+        bail!("it has no line `{CAUGHT_BY} FILE`");
+    }
+    Ok((rule, tests))
+}
+
+/// Whether every mutant can be made of the checkout as it is.
+pub fn check(lab: &Lab) -> Result<()> {
+    let copy = Copy::new(&lab.root)?;
+    for mutant in load(&lab.root, None)? {
+        copy.apply(&mutant, &["--check"])?;
+    }
+    Ok(())
+}
+
+/// A copy of the modules' sources.
+#[derive(Debug)]
+pub struct Copy {
+    folder: tempfile::TempDir,
+}
+
+impl Copy {
+    /// Makes one.
+    pub fn new(root: &Path) -> Result<Copy> {
+        let folder = tempfile::tempdir().context("create a directory")?;
+        for source in SOURCES.map(|name| root.join(name)) {
+            let files = if source.is_dir() { house_rules::files(&source)? } else { vec![source] };
+            for file in files {
+                let name = file.strip_prefix(root).unwrap_or(&file);
+                let to = folder.path().join(name);
+                let parent = to.parent().unwrap_or(folder.path());
+                fs::create_dir_all(parent)
+                    .with_context(|| format!("create {}", parent.display()))?;
+                fs::copy(&file, &to)
+                    .with_context(|| format!("copy {} to {}", file.display(), to.display()))?;
+            }
+        }
+        Ok(Copy { folder })
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes the mutant of it while `work` runs.
+    pub fn with<R>(&self, mutant: &Mutant, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        self.apply(mutant, &[])?;
+        let done = work();
+        self.apply(mutant, &["--reverse"])?;
+        done
+    }
+
+    fn apply(&self, mutant: &Mutant, options: &[&str]) -> Result<()> {
+        let mut git = Command::new("git");
+        // Not the repository that this may be in.
+        git.current_dir(self.root()).env("GIT_CEILING_DIRECTORIES", self.root());
+        git.arg("apply").args(options).arg(&mutant.patch);
+        let done = process::read(&mut git);
+        interrupt::check()?;
+        done.map(drop).with_context(|| {
+            format!("{} does not fit the code any more: change it", mutant.patch.display())
+        })
+    }
+}
+
+/// Who has noticed, in a few words; an error if nobody has.
+pub fn judge(report: &Report) -> Result<String> {
+    match report.outcome {
+        Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
+        Outcome::Pass => bail!("nobody has noticed"),
+        Outcome::Timeout | Outcome::Boot | Outcome::Build => bail!("{}", report.message),
+    }
+    let failed = report.tests.iter().find(|test| test.result == ktap::TestResult::Fail);
+    let words = failed.map(|test| {
+        let case = test.cases.iter().find(|case| case.result == ktap::TestResult::Fail);
+        case.map_or(test.name.clone(), |case| format!("{}: {}", test.name, case.name))
+    });
+    let finding = |finding: &Finding| {
+        format!("the kernel: {}", finding.text.lines().next().unwrap_or_default())
+    };
+    Ok(words
+        .or_else(|| report.kernel_findings.first().map(finding))
+        .unwrap_or_else(|| report.message.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutant_says_which_rule_it_breaks_and_who_is_to_notice() {
+        let text = "The quota is ignored\n\nCaught-by: a.sh\nCaught-by: b\n--- a/x\n+++ b/x\n";
+        assert_eq!(header(text).unwrap(), ("The quota is ignored".to_owned(), vec!["a.sh", "b"]));
+        for (text, want) in [
+            ("--- a/x\nCaught-by: a.sh\n", "which rule"),
+            ("\n--- a/x\n", "which rule"),
+            ("A rule\n--- a/x\n Caught-by: a.sh\n", "no line"),
+        ] {
+            let error = header(text).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_changed_and_changed_back_and_the_checkout_never() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("rust/a")).unwrap();
+        fs::write(root.path().join("Kbuild"), "obj-m := a.o\n").unwrap();
+        let file = root.path().join("rust/a/a.rs");
+        fs::write(&file, "one\ntwo\n").unwrap();
+        let patch = root.path().join("m.patch");
+        let text = "--- a/rust/a/a.rs\n+++ b/rust/a/a.rs\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
+        fs::write(&patch, format!("A rule\n\n{text}")).unwrap();
+        let mutant = Mutant { name: "m".into(), rule: "A rule".into(), tests: vec![], patch };
+        let copy = Copy::new(root.path()).unwrap();
+        let read = || fs::read_to_string(copy.root().join("rust/a/a.rs")).map_err(Into::into);
+        assert_eq!(copy.with(&mutant, read).unwrap(), "one\nthree\n");
+        assert_eq!(read().unwrap(), "one\ntwo\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\n");
+
+        fs::write(copy.root().join("rust/a/a.rs"), "four\n").unwrap();
+        let error = format!("{:#}", copy.with(&mutant, read).unwrap_err());
+        assert!(error.contains("m.patch does not fit"), "{error}");
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_failed_has_caught_nothing() {
+        let mut report = Report::not_built(String::new(), Default::default());
+        report.outcome = Outcome::Pass;
+        assert!(judge(&report).unwrap_err().to_string().contains("nobody"));
+        report.outcome = Outcome::Timeout;
+        report.message = "took too long".into();
+        assert_eq!(judge(&report).unwrap_err().to_string(), "took too long");
+        report.outcome = Outcome::Panic;
+        report.message = "the guest panicked".into();
+        assert_eq!(judge(&report).unwrap(), "the guest panicked");
+    }
+}

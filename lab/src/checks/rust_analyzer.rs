@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rust-project.json`, by which an editor resolves the module's items and
+//! those of the `kernel` crate.
+//!
+//! The kernel tree's own script describes the kernel's crates, but it finds an
+//! out-of-tree crate only beside a Makefile that names it. Ours are added here,
+//! as kbuild's record of how they were compiled describes them. And the script
+//! lists `core` as a crate like others, whereupon rust-analyzer finds no methods
+//! of primitive types: told where the standard library's sources are, it does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::build::kbuild_flags;
+use crate::build::modules;
+use crate::build::pipeline::Prepared;
+use crate::checks::house_rules;
+use crate::context::Lab;
+
+/// Writes the file into the checkout.
+pub fn write(lab: &Lab, base: &Prepared) -> Result<PathBuf> {
+    let out = lab.target.join("modules");
+    let mut make = modules::make(lab, base, &out);
+    make.arg("rust-analyzer");
+    modules::run(lab, make, "rust-analyzer")
+        .context("ask the kernel tree for rust-project.json")?;
+    let made = out.join("rust-project.json");
+    let text = fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
+    let project =
+        serde_json::from_str(&text).with_context(|| format!("parse {}", made.display()))?;
+    let project = complete(project, &crates(&out)?, &lab.root, &out);
+    let project = match &base.tools.rust_src {
+        Some(library) => with_standard_library(project, library),
+        None => project,
+    };
+    let path = lab.root.join("rust-project.json");
+    let text = serde_json::to_string_pretty(&project).context("write JSON")? + "\n";
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+/// A crate of ours.
+#[derive(Debug, Clone)]
+struct Ours {
+    name: String,
+    root: PathBuf,
+    externs: Vec<String>,
+}
+
+/// The crates that kbuild compiled into `out`.
+fn crates(out: &Path) -> Result<Vec<Ours>> {
+    let mut found = Vec::new();
+    for object in house_rules::files(&out.join("rust"))?
+        .iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "o"))
+    {
+        let object = object.strip_prefix(out).unwrap_or(object);
+        // Objects of C files have no rustc command.
+        let Ok(flags) = kbuild_flags::read(out, object) else {
+            continue;
+        };
+        let Some(root) = flags.source.clone() else {
+            continue;
+        };
+        let name = object.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        found.push(Ours { name, root, externs: flags.externs() });
+    }
+    Ok(found)
+}
+
+/// Adds our crates to a description of the kernel's.
+fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value {
+    let bindings = out.join("rust/bindings");
+    let Some(crates) = project["crates"].as_array_mut() else {
+        return project;
+    };
+    crates.retain(|krate| !ours.iter().any(|o| krate["root_module"] == json!(o.root)));
+    let index = |name: &str| crates.iter().position(|krate| krate["display_name"] == name);
+    let cfg = index("kernel").map_or(json!([]), |kernel| crates[kernel]["cfg"].clone());
+    let added: Vec<Value> = ours
+        .iter()
+        .map(|krate| {
+            let names = ["core"].into_iter().chain(krate.externs.iter().map(String::as_str));
+            let deps: Vec<Value> = names
+                .filter_map(|name| Some(json!({"crate": index(name)?, "name": name})))
+                .collect();
+            json!({
+                "display_name": krate.name,
+                "root_module": krate.root,
+                "is_workspace_member": true,
+                "is_proc_macro": false,
+                "edition": "2021",
+                "deps": deps,
+                "cfg": cfg,
+                "env": {
+                    "RNETNS_BINDINGS": bindings,
+                    "RUST_MODFILE": "This is only for rust-analyzer",
+                },
+                "source": { "include_dirs": [root.join("rust"), bindings], "exclude_dirs": [] },
+            })
+        })
+        .collect();
+    crates.extend(added);
+    project
+}
+
+/// Names the standard library's sources, in place of crates made of them.
+fn with_standard_library(mut project: Value, library: &Path) -> Value {
+    let Some(crates) = project["crates"].as_array() else { return project };
+    let kept: Vec<usize> = (0..crates.len())
+        .filter(|index| !is_below(&crates[*index]["root_module"], library))
+        .collect();
+    let renumber = |old: &Value| kept.iter().position(|index| old.as_u64() == Some(*index as u64));
+    let crates: Vec<Value> = kept
+        .iter()
+        .map(|index| {
+            let mut krate = crates[*index].clone();
+            let deps = krate["deps"].as_array().cloned().unwrap_or_default();
+            krate["deps"] = deps
+                .iter()
+                .filter_map(|dep| {
+                    Some(json!({"crate": renumber(&dep["crate"])?, "name": dep["name"]}))
+                })
+                .collect();
+            krate
+        })
+        .collect();
+    project["crates"] = json!(crates);
+    project["sysroot_src"] = json!(library);
+    project
+}
+
+fn is_below(path: &Value, folder: &Path) -> bool {
+    path.as_str().is_some_and(|path| Path::new(path).starts_with(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_crates_are_added_with_what_they_were_compiled_with() {
+        let project = json!({"crates": [
+            {"display_name": "core", "root_module": "/r/core/src/lib.rs"},
+            {"display_name": "kernel", "root_module": "/k/rust/kernel/lib.rs", "cfg": ["CONFIG_NET"]},
+        ]});
+        let ours = [Ours {
+            name: "rnetns_main".into(),
+            root: "/p/rust/rnetns/rnetns_main.rs".into(),
+            externs: vec!["kernel".into(), "unknown".into()],
+        }];
+        let done = complete(project.clone(), &ours, Path::new("/p"), Path::new("/p/out"));
+        assert_eq!(done["crates"][0], project["crates"][0]);
+        assert_eq!(done["crates"][1], project["crates"][1]);
+        let krate = &done["crates"][2];
+        assert_eq!(krate["root_module"], "/p/rust/rnetns/rnetns_main.rs");
+        assert_eq!(krate["cfg"], json!(["CONFIG_NET"]));
+        assert_eq!(
+            krate["deps"],
+            json!([{"crate": 0, "name": "core"}, {"crate": 1, "name": "kernel"}])
+        );
+        assert_eq!(krate["env"]["RNETNS_BINDINGS"], "/p/out/rust/bindings");
+        assert_eq!(krate["source"]["include_dirs"][0], "/p/rust");
+    }
+
+    #[test]
+    fn the_standard_library_is_a_folder_and_no_crate() {
+        let project = json!({"crates": [
+            {"display_name": "core", "root_module": "/r/library/core/src/lib.rs", "deps": []},
+            {"display_name": "ffi", "root_module": "/k/ffi.rs", "deps": [{"crate": 0, "name": "core"}]},
+            {"display_name": "kernel", "root_module": "/k/lib.rs",
+             "deps": [{"crate": 0, "name": "core"}, {"crate": 1, "name": "ffi"}]},
+        ]});
+        let done = with_standard_library(project, Path::new("/r/library"));
+        assert_eq!(done["sysroot_src"], "/r/library");
+        assert_eq!(done["crates"].as_array().unwrap().len(), 2);
+        assert_eq!(done["crates"][0]["deps"], json!([]));
+        assert_eq!(done["crates"][1]["deps"], json!([{"crate": 0, "name": "ffi"}]));
+    }
+
+    #[test]
+    fn a_second_run_describes_each_crate_once() {
+        let ours = [Ours { name: "m".into(), root: "/p/m.rs".into(), externs: Vec::new() }];
+        let run = |project| complete(project, &ours, Path::new("/p"), Path::new("/p/out"));
+        let once = run(json!({"crates": []}));
+        assert_eq!(run(once.clone()), once);
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab bench`: measures time, then instructions, side by side.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use vmlab::boot::accel::{self, Engine};
+use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::Report;
+use vmlab::run::job::{self, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::progress::say;
+use vmlab::run::session;
+
+use crate::bench;
+use crate::build::pipeline::{self, Built, Prepared};
+use crate::commands::Runner;
+
+/// How long one run of all measurements may take, emulated.
+const BENCH_LIMIT: Duration = Duration::from_secs(25 * 60);
+
+impl Runner<'_> {
+    /// Measures time, then instructions, and sets both side by side.
+    pub(super) fn bench(&self) -> Result<u8> {
+        let mut phases = Phases::default();
+        let base = pipeline::base(self.lab, self.variant, &mut phases)?;
+        let built = pipeline::build(self.lab, &base, &mut phases)?;
+        if !built.modules.iter().any(|path| path.ends_with(bench::MODULE)) {
+            bail!("there is no {} to measure with", bench::MODULE);
+        }
+        let engine = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let counting =
+            accel::Choice { used: Engine::Counting, why: "to count instructions".to_owned() };
+        let mut runs = vec![(&engine, "time")];
+        if engine.used == Engine::UserMode {
+            say("not counting instructions: that takes QEMU, and another kernel");
+        } else {
+            runs.push((&counting, "instructions"));
+        }
+        let mut runs = runs.into_iter().zip([bench::Unit::Time, bench::Unit::Instructions]);
+        let (mut texts, mut outcome) = (Vec::new(), Outcome::Pass);
+        while let (Outcome::Pass, Some(((accel, what), unit))) = (outcome, runs.next()) {
+            say(&format!("measuring {what}"));
+            let (text, report) = self.measure(&base, &built, accel)?;
+            outcome = report.outcome;
+            if outcome != Outcome::Pass {
+                eprint!("{}", report.table());
+            }
+            texts.push((unit, text));
+        }
+        let outputs: Vec<_> =
+            texts.iter().map(|(unit, text)| bench::Output { unit: *unit, text }).collect();
+        let results = bench::results(&engine, &outputs, outcome == Outcome::Pass)?;
+        results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
+        print!("{}", results.table());
+        Ok(outcome.exit_code())
+    }
+
+    /// What the measurements have printed, however they ended.
+    fn measure(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        accel: &accel::Choice,
+    ) -> Result<(String, Report)> {
+        let script = self.lab.root.join(bench::SCRIPT);
+        let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
+        let mut job =
+            self.job(base, built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
+        job.selftests.push(script);
+        job.progress = Some(bench::PROGRESS);
+        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        let log = job.logs.join("tests").join(format!("{name}.log"));
+        let output = match fs::read_to_string(&log) {
+            // It did not come that far.
+            Err(_) if report.outcome != Outcome::Pass => String::new(),
+            output => output.with_context(|| format!("read {}", log.display()))?,
+        };
+        Ok((output, report))
+    }
+}

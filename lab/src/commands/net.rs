@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab selftests-net`: the kernel tree's own network tests, without and with the module.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use vmlab::boot::accel;
+use vmlab::judge::outcome::Outcome;
+use vmlab::run::interrupt;
+use vmlab::run::job::{self, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::progress::say;
+use vmlab::run::session;
+
+use crate::build::pipeline::{self, Built, Prepared};
+use crate::commands::MODULE;
+use crate::commands::Runner;
+use crate::commands::test::Checked;
+use crate::context::Lab;
+use crate::host::doctor;
+use crate::host::machine::Host;
+use crate::host::packages;
+use crate::net::compare::{self, Compared, NetTests, Run};
+use crate::net::results;
+use crate::ui::tally::{self, Check, Tally};
+
+impl Runner<'_> {
+    /// The kernel tree's own network tests.
+    pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
+        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
+        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
+        let list = compare::List::load(&self.lab.root)?;
+        for test in list.left_out.iter().filter(|test| names.contains(&test.name)) {
+            say(&format!("note: {} is left out by default: {}", test.name, test.why));
+        }
+        self.compare(&base, &built, &list, &list.choose(names), &mut checked)?;
+        println!("{}", checked.tally);
+        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+    }
+
+    /// Runs network tests without and with the module, and tells each.
+    pub(super) fn compare(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        list: &compare::List,
+        tests: &[job::Test],
+        checked: &mut Checked,
+    ) -> Result<()> {
+        let machine = Host::this();
+        let checks: Vec<_> =
+            list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
+        let missing = doctor::missing_packages(&checks);
+        if !missing.is_empty() {
+            let installed = packages::offer(self.lab, &machine, &missing);
+            if let Err(error) = &installed {
+                say(&format!("note: {error:#}"));
+            }
+            if !installed.is_ok_and(|installed| installed) {
+                let get = packages::by_hand(&missing);
+                say(&format!("some of the kernel's tests may skip; to run them:\n  {get}"));
+            }
+        }
+        let prepared = compare::prepare(self.lab, list, &base.kernel, &base.tools)?;
+        prepared.notes.iter().for_each(|note| say(&format!("note: {note}")));
+        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let mut all: Vec<Compared> = Vec::new();
+        for test in tests {
+            interrupt::check()?;
+            let run = |loaded| self.net_test(base, built, &prepared, test, &accel, loaded);
+            let verdict = match compare::compare(&test.name, run) {
+                Ok(compared) => {
+                    let (failure, void) = (compared.failure(), compared.is_void());
+                    let status = match (failure, void) {
+                        (Some(why), _) => tally::CheckStatus::Failed(why),
+                        (None, Some(why)) => {
+                            let log = net_logs(self.lab, false).join("tests");
+                            let log = log.join(format!("{}.log", test.name));
+                            tally::CheckStatus::Skipped(format!("{why}; see {}", log.display()))
+                        }
+                        (None, None) => tally::CheckStatus::Passed,
+                    };
+                    let name = compared.line();
+                    all.push(compared);
+                    Check { name, status }
+                }
+                Err(error) => Check::of::<()>(format!("net/{}", test.name), Err(error)),
+            };
+            checked.tell(&[verdict]);
+            compare::write(&self.lab.target.join("selftests-net.json"), &all)?;
+        }
+        Ok(())
+    }
+
+    /// One network test in a guest of its own.
+    fn net_test(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        prepared: &NetTests,
+        test: &job::Test,
+        accel: &accel::Choice,
+        loaded: bool,
+    ) -> Result<Run> {
+        let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
+        let load: &[&str] = if loaded { &[MODULE] } else { &[] };
+        let mut job = self.job(base, built, work, load)?;
+        job.keep_loaded = true;
+        job.turns = true;
+        job.selftests = vec![prepared.script(test)?];
+        job.logs = net_logs(self.lab, loaded);
+        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        if matches!(report.outcome, Outcome::Boot | Outcome::Build) {
+            bail!("{}", report.message);
+        }
+        let log = job.logs.join("tests").join(format!("{}.log", test.name));
+        let output = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
+        let output = String::from_utf8_lossy(&output);
+        if loaded != output.lines().any(|line| line == compare::LOADED) {
+            bail!(
+                "the module was to be {}loaded: {}",
+                if loaded { "" } else { "un" },
+                log.display()
+            );
+        }
+        let died = report.outcome == Outcome::Panic;
+        Ok(Run { results: results::parse(&output), findings: report.kernel_findings, died })
+    }
+}
+
+/// Where network tests leave their logs.
+fn net_logs(lab: &Lab, loaded: bool) -> PathBuf {
+    lab.target.join("logs/selftests-net").join(if loaded { "with" } else { "without" })
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab run` and `lab shell`: one command, or a person, in the guest.
+
+use anyhow::Result;
+use vmlab::judge::outcome::Outcome;
+use vmlab::run::job::Work;
+use vmlab::run::phases::Phases;
+use vmlab_init::protocol::Status;
+
+use crate::build::pipeline;
+use crate::commands::Runner;
+
+impl Runner<'_> {
+    /// One command, or a shell: its exit status is ours, unless the guest came
+    /// to harm.
+    pub(super) fn command(&self, work: Work, load: &[&str]) -> Result<u8> {
+        let mut phases = Phases::default();
+        let base = pipeline::base(self.lab, self.variant, &mut phases)?;
+        let built = pipeline::build(self.lab, &base, &mut phases)?;
+        let ended = self.boot(&base, &built, work, load, phases)?;
+        self.write(&ended.report)?;
+        let harmed = !matches!(ended.report.outcome, Outcome::Pass | Outcome::Test);
+        if harmed {
+            eprint!("{}", ended.report.table());
+        }
+        Ok(match ended.status {
+            Some(status) if !harmed => exit_status(status),
+            _ => ended.report.outcome.exit_code(),
+        })
+    }
+}
+
+/// As a shell would have it.
+fn exit_status(status: Status) -> u8 {
+    match status {
+        Status::Exited(code) => u8::try_from(code).unwrap_or(u8::MAX),
+        Status::Killed(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        Status::TimedOut | Status::Stuck => Outcome::Timeout.exit_code(),
+        Status::NotStarted => 127,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commands_status_comes_through_as_in_a_shell() {
+        let cases = [
+            (Status::Exited(0), 0),
+            (Status::Exited(42), 42),
+            (Status::Killed(15), 143),
+            (Status::TimedOut, 7),
+            (Status::NotStarted, 127),
+        ];
+        for (status, code) in cases {
+            assert_eq!(exit_status(status), code, "{status:?}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab rust-analyzer`: what an editor needs.
+
+use anyhow::Result;
+use vmlab::run::phases::Phases;
+use vmlab::run::progress::say;
+
+use crate::build::kernel::Variant;
+use crate::build::modules;
+use crate::build::pipeline;
+use crate::checks::rust_analyzer;
+use crate::context::Lab;
+
+pub(super) fn run(lab: &Lab) -> Result<u8> {
+    let mut base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
+    base.tools = base.tools.with_rust_src(lab)?;
+    // The generated bindings are part of what an editor resolves.
+    modules::build(lab, &base)?;
+    let path = rust_analyzer::write(lab, &base)?;
+    say(&format!("wrote {}", path.display()));
+    Ok(0)
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding programs, and asking them for their version.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use vmlab::run::process;
+
+use crate::host::version;
+
+/// Where programs and files are looked for: the machine, or a test's pretence.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Directories of programs, in order.
+    pub path: OsString,
+    /// What stands for `/` when a header or library is looked for.
+    pub root: PathBuf,
+}
+
+impl Host {
+    /// This machine. System directories are searched even when a user's PATH
+    /// lacks them, as Debian's default does.
+    pub fn this() -> Host {
+        let mut path = std::env::var_os("PATH").unwrap_or_default();
+        for dir in ["/usr/sbin", "/sbin"] {
+            if !std::env::split_paths(&path).any(|have| have == Path::new(dir)) {
+                path.push(":");
+                path.push(dir);
+            }
+        }
+        Host { path, root: PathBuf::from("/") }
+    }
+
+    /// The same machine with `dir` searched first.
+    pub fn with_first(&self, dir: &Path) -> Host {
+        let mut path = dir.as_os_str().to_owned();
+        path.push(":");
+        path.push(&self.path);
+        Host { path, root: self.root.clone() }
+    }
+
+    /// The program `name`.
+    pub fn which(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
+        let name = Path::new(name.as_ref());
+        if name.components().count() > 1 {
+            return executable(name).then(|| name.to_owned());
+        }
+        std::env::split_paths(&self.path).map(|dir| dir.join(name)).find(|path| executable(path))
+    }
+
+    /// A file or directory given by its absolute path.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A command that finds `program`, and what it starts, on this machine.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let found = self.which(program.as_ref());
+        let mut command = Command::new(found.as_deref().map_or(program.as_ref(), Path::as_os_str));
+        command.env("PATH", &self.path);
+        command
+    }
+
+    /// The first line that `program --version` prints.
+    pub fn version_line(&self, program: impl AsRef<OsStr>) -> Result<String> {
+        let text = process::read(self.command(program).arg("--version"))?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// The version number of `program`, when it is there and says one.
+    pub fn version(&self, program: impl AsRef<OsStr>) -> Option<String> {
+        let program = self.which(program)?;
+        version::find(&self.version_line(program).ok()?)
+    }
+}
+
+fn executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A machine with nothing on it but what a test puts there.
+    pub(crate) struct Fake {
+        dir: tempfile::TempDir,
+    }
+
+    impl Fake {
+        pub(crate) fn new() -> Fake {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("bin")).unwrap();
+            Fake { dir }
+        }
+
+        /// A program that runs a line of shell.
+        pub(crate) fn script(&self, name: &str, line: &str) -> &Fake {
+            let path = self.dir.path().join("bin").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            self
+        }
+
+        /// A program that prints `version` whatever it is asked.
+        pub(crate) fn program(&self, name: &str, version: &str) -> &Fake {
+            self.script(name, &format!("echo '{version}'"))
+        }
+
+        /// An empty file.
+        pub(crate) fn file(&self, path: &str) -> &Fake {
+            let path = self.machine().file(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+            self
+        }
+
+        pub(crate) fn machine(&self) -> Host {
+            Host { path: self.dir.path().join("bin").into(), root: self.dir.path().to_owned() }
+        }
+    }
+
+    #[test]
+    fn only_the_given_path_is_searched() {
+        let fake = Fake::new();
+        fake.program("flex", "flex 2.6.4");
+        assert_eq!(fake.machine().version("flex").as_deref(), Some("2.6.4"));
+        assert_eq!(fake.machine().which("ls"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_executable_is_no_program() {
+        let fake = Fake::new();
+        fake.file("bin/bison");
+        assert_eq!(fake.machine().which("bison"), None);
+    }
+}

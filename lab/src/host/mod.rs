@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! This machine: its tools, packages, pins and disk.
+
+pub mod apt;
+pub mod disk;
+pub mod doctor;
+pub mod machine;
+pub mod packages;
+pub mod pins;
+pub mod toolchain;
+pub mod version;

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The `lab` program: from a source file to the verdict of a test in a virtual machine.
+//!
+//! [`host`] looks after this machine, [`build`] makes kernel and modules, [`checks`] needs no
+//! guest, [`net`] runs the kernel's own tests, [`bench`] measures, [`commands`] are what a person
+//! types. Booting and judging is the crate `vmlab`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use vmlab::run::{interrupt, process};
+
+use crate::cli::Cli;
+use crate::context::Lab;
+use crate::host::disk;
+
+mod bench;
+mod build;
+mod checks;
+mod cli;
+mod commands;
+mod context;
+mod host;
+mod net;
+mod ui;
+
+/// Could not build, or the environment is not ready.
+const NOT_BUILT: u8 = 3;
+
+fn main() -> ExitCode {
+    cli::drop_empty_variables();
+    let cli = Cli::parse();
+    process::set_verbose(cli.options.verbose());
+    match run(&cli) {
+        Ok(code) if !interrupt::requested() => ExitCode::from(code),
+        Err(error) if !interrupt::requested() => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(NOT_BUILT)
+        }
+        _ => {
+            eprintln!("interrupted: nothing half-finished was kept");
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    interrupt::install()?;
+    let lab = Lab::find(cli.options.settings())?;
+    lab.cache.sweep();
+    commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))
+}

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel tree's own network tests, `tools/testing/selftests/net`, without
+//! and with the module: whatever passes without it is to pass with it.
+//!
+//! Each test has a guest of its own for each run, so that nothing that one leaves
+//! behind is there for the next. The tests stay in the source tree, which the
+//! guest sees over 9p; programs in C that they need are built beside.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use vmlab::boot::kernel::Kernel;
+use vmlab::judge::kernel_log::Finding;
+use vmlab::run::files;
+use vmlab::run::job::Test;
+use vmlab::run::phases::millis;
+use vmlab::run::process;
+use vmlab::run::progress::{Step, Unit};
+
+use crate::context::Lab;
+use crate::host::pins::Package;
+use crate::host::toolchain::Toolchain;
+use crate::net::results::{self, Counts, EXIT_STATUS, Judged, Results};
+
+/// Where they are in a kernel tree.
+const FOLDER: &str = "tools/testing/selftests/net";
+/// What is known about them.
+const LIST: &str = "lab/net-selftests.toml";
+/// What a test may take that the list does not know, before the engine's factor.
+const DEFAULT_LIMIT: u64 = 300;
+/// What a run with the module says.
+pub const LOADED: &str = "lab: rnetns is loaded";
+/// How often a test that got worse runs again.
+pub const REPEATS: usize = 2;
+
+/// `lab/net-selftests.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// Programs of the distribution that the tests call.
+    #[serde(rename = "package")]
+    pub packages: Vec<Package>,
+    /// The C programs of the folder that they call.
+    pub programs: Vec<String>,
+    /// Those that run here.
+    #[serde(rename = "test")]
+    pub tests: Vec<Listed>,
+    /// Those that do not.
+    #[serde(rename = "left_out")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A test that runs here.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Its file.
+    pub name: String,
+    /// Its limit in seconds, before the engine's factor.
+    pub limit: Option<u64>,
+    /// Whether `make test` runs it, on the plain kernel.
+    #[serde(default)]
+    pub quick: bool,
+}
+
+/// A test that does not run here.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Its file.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+impl List {
+    /// Reads the list of the checkout at `root`.
+    pub fn load(root: &Path) -> Result<List> {
+        let path = root.join(LIST);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
+    }
+
+    /// The tests that were asked for, listed or not; without any, all that run
+    /// here.
+    pub fn choose(&self, names: &[String]) -> Vec<Test> {
+        if names.is_empty() {
+            return self.tests.iter().map(Listed::test).collect();
+        }
+        let known = |name: &str| self.tests.iter().find(|test| test.name == name);
+        let test = |name: &String| match known(name) {
+            Some(listed) => listed.test(),
+            None => Test { name: name.clone(), timeout: Duration::from_secs(DEFAULT_LIMIT) },
+        };
+        names.iter().map(test).collect()
+    }
+
+    /// Those that `make test` runs.
+    pub fn quick(&self) -> Vec<Test> {
+        self.tests.iter().filter(|test| test.quick).map(Listed::test).collect()
+    }
+
+    /// Programs of the tree's folder that the list does not know.
+    fn unknown(&self, makefile: &str) -> Vec<String> {
+        let listed = self.tests.iter().map(|test| &test.name);
+        let known: Vec<&String> =
+            listed.chain(self.left_out.iter().map(|test| &test.name)).collect();
+        let theirs = programs(makefile);
+        theirs.into_iter().filter(|name| !known.contains(&name)).collect()
+    }
+}
+
+impl Listed {
+    fn test(&self) -> Test {
+        let limit = Duration::from_secs(self.limit.unwrap_or(DEFAULT_LIMIT));
+        Test { name: self.name.clone(), timeout: limit }
+    }
+}
+
+/// What a kselftest Makefile lists in TEST_PROGS.
+fn programs(makefile: &str) -> Vec<String> {
+    let lines = makefile.lines().skip_while(|line| !line.starts_with("TEST_PROGS :="));
+    let block = lines.skip(1).take_while(|line| !line.starts_with('#') && !line.is_empty());
+    block.map(|line| line.trim_end_matches('\\').trim().to_owned()).collect()
+}
+
+/// Everything ready to run.
+#[derive(Debug)]
+pub struct NetTests {
+    folder: PathBuf,
+    built: PathBuf,
+    scripts: PathBuf,
+    /// What `modprobe` reads, for the guest's `/lib/modules`.
+    modules: PathBuf,
+    /// Worth saying before the first test.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the tree and builds the C programs against its own headers.
+pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Result<NetTests> {
+    let folder = kernel.source.join(FOLDER);
+    let makefile = folder.join("Makefile");
+    let text =
+        fs::read_to_string(&makefile).with_context(|| format!("read {}", makefile.display()))?;
+    let mut notes = Vec::new();
+    let unknown = list.unknown(&text);
+    if !unknown.is_empty() {
+        notes.push(format!("{LIST} does not know: {}", unknown.join(" ")));
+    }
+    let target = lab.target.join("selftests-net");
+    let built = target.join("bin");
+    let scripts = target.join("scripts");
+    files::make_dir(&built)?;
+    files::make_dir(&scripts)?;
+    let step = Step::start("building the kernel's network tests", Unit::None, 0);
+    let modules = builtin_modules(&target, kernel, tools)?;
+    let headers = headers(lab, &target, kernel, tools)?;
+    for program in &list.programs {
+        if let Err(error) = compile(&folder, &headers, program, &built) {
+            // The tests that want it will skip, in both runs alike.
+            notes.push(format!("{program}: {error:#}"));
+        }
+    }
+    step.finish();
+    Ok(NetTests { folder, built, scripts, modules, notes })
+}
+
+/// The folder of `/lib/modules` that tells the guest's `modprobe` which modules
+/// are part of the kernel: some tests give up if it does not know one.
+fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
+    let root = target.join("modules");
+    let usr = root.join("usr");
+    let dir = usr.join("lib/modules").join(&kernel.release);
+    files::make_dir(&dir)?;
+    // Some builds of kmod look into /lib, some into /usr/lib.
+    if !root.join("lib").exists() {
+        symlink("usr/lib", root.join("lib"))
+            .with_context(|| format!("link {}", root.join("lib").display()))?;
+    }
+    for name in ["modules.builtin", "modules.builtin.modinfo", "modules.order"] {
+        let from = kernel.build.join(name);
+        fs::copy(&from, dir.join(name)).with_context(|| format!("copy {}", from.display()))?;
+    }
+    let mut depmod = tools.machine.command("depmod");
+    process::read(depmod.arg("-b").arg(&root).arg(&kernel.release))?;
+    Ok(dir)
+}
+
+/// The tree's headers for user space: those of the distribution are older.
+fn headers(lab: &Lab, target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
+    let dir = target.join("headers");
+    let include = dir.join("usr/include");
+    if include.join("linux/net_namespace.h").exists() {
+        return Ok(include);
+    }
+    files::make_dir(&dir)?;
+    let mut make = tools.make();
+    make.arg("-C").arg(&kernel.source).arg(format!("O={}", dir.display())).arg("headers");
+    process::logged(make, &lab.log("headers"), |_| ()).context("make the kernel's headers")?;
+    Ok(include)
+}
+
+fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()> {
+    let (source, out) = (folder.join(format!("{program}.c")), to.join(program));
+    if out.exists() {
+        return Ok(());
+    }
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
+    cc.arg("-I").arg(folder).arg("-I").arg(folder.join(".."));
+    cc.arg(source).arg("-o").arg(out).args(["-lpthread"]);
+    process::read(&mut cc).map(|_| ())
+}
+
+impl NetTests {
+    /// A program of that name for the guest's own tests folder: goes to where the
+    /// test is, with the C programs beside it, and says how it ended.
+    pub fn script(&self, test: &Test) -> Result<PathBuf> {
+        if !self.folder.join(&test.name).is_file() {
+            bail!("there is no {} in {}", test.name, self.folder.display());
+        }
+        let (folder, built) = (self.folder.display(), self.built.display());
+        let modules = self.modules.display();
+        let name = &test.name;
+        let text = format!(
+            "#!/bin/sh\n\
+             cp {built}/* {folder}/ && cd {folder} || exit 1\n\
+             mkdir -p /lib/modules && ln -sfn {modules} /lib/modules/\"$(uname -r)\"\n\
+             exec 2>&1\n\
+             grep -q '^rnetns ' /proc/modules && echo '{LOADED}'\n\
+             ./{name}\n\
+             echo \"{EXIT_STATUS}$?\"\n\
+             exit 0\n"
+        );
+        let path = self.scripts.join(name);
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&path, mode).with_context(|| format!("set {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// One run of one test.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its results.
+    pub results: Results,
+    /// What the kernel log had.
+    pub findings: Vec<Finding>,
+    /// Whether the guest did not live to its end.
+    pub died: bool,
+}
+
+/// A test, without and with the module.
+#[derive(Debug, Serialize)]
+pub struct Compared {
+    /// Its file.
+    pub name: String,
+    /// How it came out without.
+    pub without: Counts,
+    /// How it came out with.
+    pub with: Counts,
+    /// What is different.
+    #[serde(flatten)]
+    pub judged: Judged,
+    /// What only the runs with the module have in their kernel log.
+    pub findings: Vec<Finding>,
+    /// How often it ran, each time without and with.
+    pub pairs: usize,
+    /// All of it, in ms.
+    pub ms: u64,
+}
+
+/// Runs a test without and with, again when something got worse.
+pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<Compared> {
+    let start = Instant::now();
+    let mut pairs = Vec::new();
+    let (mut before, mut findings) = (Vec::new(), Vec::new());
+    loop {
+        let mut without = run(false)?;
+        if without.died {
+            without = run(false)?;
+        }
+        if without.died {
+            bail!("without the module, the guest dies twice: there is nothing to compare with");
+        }
+        let with = run(true)?;
+        before.extend(without.findings);
+        findings.extend(with.findings);
+        pairs.push((without.results, with.results));
+        let worse = !results::worse(&pairs[0].0, &pairs[0].1).is_empty();
+        if !worse || pairs.len() > REPEATS {
+            break;
+        }
+    }
+    findings.retain(|finding| !before.iter().any(|other: &Finding| other.kind == finding.kind));
+    let (without, with) = &pairs[0];
+    Ok(Compared {
+        name: name.to_owned(),
+        without: Counts::of(without),
+        with: Counts::of(with),
+        judged: results::judge(&pairs),
+        findings,
+        pairs: pairs.len(),
+        ms: millis(start.elapsed()),
+    })
+}
+
+impl Compared {
+    /// Why it is a failure, if it is one.
+    pub fn failure(&self) -> Option<String> {
+        let mut text = String::new();
+        for name in &self.judged.worse {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "passes without the module and fails with it: {name}");
+        }
+        for finding in &self.findings {
+            let _ = write!(text, "{}", finding.quote());
+        }
+        (!text.is_empty()).then(|| text.trim_end().to_owned())
+    }
+
+    /// Why it says nothing about the module, if it does not.
+    pub fn is_void(&self) -> Option<&'static str> {
+        (self.without.passed == 0)
+            .then_some("nothing passes without the module, either: there is nothing to compare")
+    }
+
+    /// Its results in a line, and what was not the same every time.
+    pub fn line(&self) -> String {
+        let (a, b) = (self.without, self.with);
+        let numbers =
+            |c: Counts| format!("{} passed, {} failed, {} skipped", c.passed, c.failed, c.skipped);
+        let with = if a == b { "the same".to_owned() } else { numbers(b) };
+        let mut text = format!(
+            "net/{}: without {}; with {with}; {:.0} s",
+            self.name,
+            numbers(a),
+            self.ms as f64 / 1000.0
+        );
+        for name in &self.judged.flaky {
+            let _ = write!(
+                text,
+                "\n        not the same every time ({} pairs of runs): {name}",
+                self.pairs
+            );
+        }
+        text
+    }
+}
+
+/// Writes all of it as JSON.
+pub fn write(path: &Path, all: &[Compared]) -> Result<()> {
+    let text = serde_json::to_string_pretty(all).context("encode the comparison")? + "\n";
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmlab::judge::ktap::TestResult;
+
+    fn list() -> List {
+        List::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+    }
+
+    #[test]
+    fn the_list_in_the_repository_parses_and_names_each_once() {
+        let list = list();
+        let listed = list.tests.iter().map(|test| &test.name);
+        let mut names: Vec<&String> =
+            listed.chain(list.left_out.iter().map(|test| &test.name)).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+        assert!(list.left_out.iter().all(|test| !test.why.is_empty()));
+        assert!(!list.quick().is_empty());
+    }
+
+    #[test]
+    fn tests_that_the_list_does_not_know_can_be_asked_for() {
+        let list = list();
+        let names = ["fib_tests.sh".to_owned(), "new.sh".to_owned()];
+        let chosen = list.choose(&names);
+        assert_eq!(chosen[1], Test { name: "new.sh".into(), timeout: Duration::from_secs(300) });
+        assert_eq!(list.choose(&[]).len(), list.tests.len());
+    }
+
+    #[test]
+    fn what_a_new_tree_adds_is_noticed() {
+        let makefile = "CFLAGS += -O2\n\nTEST_PROGS := \\\n\tfib_tests.sh \\\n\tbrand_new.sh \\\n\
+                        # end of TEST_PROGS\n\nTEST_GEN_FILES := \\\n\tnettest \\\n#\n";
+        assert_eq!(list().unknown(makefile), ["brand_new.sh"]);
+    }
+
+    fn results(a: TestResult) -> Run {
+        let results = [("a".to_owned(), a), ("b".to_owned(), TestResult::Pass)].into();
+        Run { results, findings: Vec::new(), died: false }
+    }
+
+    #[test]
+    fn a_guest_that_dies_without_the_module_is_nothing_to_compare_with() {
+        for (deaths, compares) in [(1, true), (2, false)] {
+            let mut left = deaths;
+            let compared = compare("t", |loaded| {
+                let died = !loaded && left > 0;
+                left -= i32::from(died);
+                Ok(Run { died, ..results(if died { TestResult::Fail } else { TestResult::Pass }) })
+            });
+            assert_eq!(compared.is_ok_and(|it| it.failure().is_none()), compares);
+        }
+    }
+
+    #[test]
+    fn only_a_test_that_got_worse_runs_again() {
+        for (with, pairs, fails) in
+            [(TestResult::Pass, 1, false), (TestResult::Fail, 1 + REPEATS, true)]
+        {
+            let mut runs = 0;
+            let compared = compare("t", |loaded| {
+                runs += 1;
+                Ok(results(if loaded { with } else { TestResult::Pass }))
+            });
+            let compared = compared.unwrap();
+            assert_eq!((compared.pairs, runs), (pairs, 2 * pairs));
+            assert_eq!(compared.failure().is_some(), fails);
+        }
+    }
+
+    #[test]
+    fn a_test_that_passes_nowhere_says_nothing() {
+        let of = |verdict| {
+            let results = || [("a".to_owned(), verdict)].into();
+            let run = || Run { results: results(), findings: Vec::new(), died: false };
+            compare("t", |_| Ok(run())).unwrap()
+        };
+        assert!(of(TestResult::Pass).is_void().is_none());
+        for verdict in [TestResult::Fail, TestResult::Skip] {
+            let compared = of(verdict);
+            assert!(compared.failure().is_none());
+            assert!(compared.is_void().is_some());
+        }
+    }
+
+    #[test]
+    fn a_report_of_the_kernel_that_only_the_module_brings_is_a_failure() {
+        let finding = |kind: &str| Finding {
+            kind: kind.into(),
+            text: "BUG".into(),
+            stack: Vec::new(),
+            test: None,
+        };
+        let compared = compare("t", |loaded| {
+            let mut run = results(TestResult::Pass);
+            run.findings.push(finding("warning"));
+            if loaded {
+                run.findings.push(finding("netdevice-leak"));
+            }
+            Ok(run)
+        });
+        let compared = compared.unwrap();
+        assert_eq!(compared.findings.len(), 1);
+        assert!(compared.failure().unwrap().contains("netdevice-leak"));
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KVM or not: seen by booting something, not by opening `/dev/kvm`.
+//!
+//! In a nested cloud `/dev/kvm` can open, make a virtual machine, and then never
+//! execute an instruction of it. The probe is a firmware of a dozen instructions,
+//! which says that it runs by ending QEMU with a status of its own. What it found
+//! holds until the machine restarts, so it is asked once.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::run::files;
+use crate::run::interrupt;
+use crate::run::process;
+
+/// The program that makes the machine.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+const KVM: &str = "/dev/kvm";
+
+/// What the probe may take. One that works needs a fifth of a second.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The smallest firmware that QEMU takes; it ends where 32-bit addresses end.
+const ROM: usize = 64 << 10;
+
+/// QEMU's exit status when the guest ran: `(0x10 << 1) | 1`.
+const RAN: i32 = 33;
+
+/// The firmware: bytes at places of the ROM. It enters protected mode before it
+/// says anything, since KVM may interpret real mode without the processor's help.
+const CODE: [(usize, &[u8]); 4] = [
+    // A processor's first instruction: jmp 0xff00
+    (0xfff0, &[0xe9, 0x0d, 0xff]),
+    (
+        0xff00,
+        &[
+            0xfa, // cli
+            0x2e, 0x66, 0x0f, 0x01, 0x16, 0x40, 0xff, // lgdt cs:[0xff40]
+            0x0f, 0x20, 0xc0, // mov eax, cr0
+            0x0c, 0x01, // or al, 1
+            0x0f, 0x22, 0xc0, // mov cr0, eax
+            0x66, 0xea, 0x80, 0xff, 0xff, 0xff, 0x08, 0x00, // jmp 8:0xffffff80
+        ],
+    ),
+    (
+        0xff40,
+        &[
+            0x0f, 0x00, 0x48, 0xff, 0xff, 0xff, 0, 0, // 16 bytes at 0xffffff48:
+            0, 0, 0, 0, 0, 0, 0, 0, // no segment,
+            0xff, 0xff, 0, 0, 0, 0x9a, 0xcf, 0, // and 4 GiB of 32-bit code
+        ],
+    ),
+    (
+        0xff80,
+        &[
+            0xba, 0xf4, 0x00, 0x00, 0x00, // mov edx, 0xf4: the port of isa-debug-exit
+            0xb0, 0x10, // mov al, 0x10
+            0xee, // out dx, al
+            0xf4, // hlt
+            0xeb, 0xfd, // jmp back to hlt
+        ],
+    ),
+];
+
+/// How the guest's processor is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The processor's own help.
+    Kvm,
+    /// Translation of every instruction.
+    Tcg,
+    /// The same on one processor, whose clock ticks once for each instruction: to
+    /// count them.
+    Counting,
+    /// No virtual processor: the kernel is a program of this machine.
+    #[serde(rename = "uml")]
+    UserMode,
+}
+
+impl Engine {
+    /// Whether code runs on the machine's own processor.
+    pub fn is_native(self) -> bool {
+        !matches!(self, Engine::Tcg | Engine::Counting)
+    }
+
+    /// As QEMU calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Kvm => "kvm",
+            Engine::Tcg => "tcg",
+            Engine::Counting => "tcg-icount",
+            Engine::UserMode => "uml",
+        }
+    }
+}
+
+/// The engine that a run used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Which.
+    pub used: Engine,
+    /// Why that one.
+    pub why: String,
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Finding {
+    /// A guest ran.
+    Works,
+    /// A guest started and nothing happened.
+    Hangs,
+    /// QEMU says why not.
+    Refused(String),
+}
+
+/// Chooses: what was asked for, else KVM if it works.
+pub fn choose(forced: Option<Engine>, remember_in: &Path) -> Result<Choice> {
+    if forced == Some(Engine::UserMode) {
+        let why = "ENGINE=uml asks for it: kernel code at this machine's own speed".to_owned();
+        return Ok(Choice { used: Engine::UserMode, why });
+    }
+    if let Some(used) = forced {
+        return Ok(Choice { used, why: format!("ACCEL={} asks for it", used.name()) });
+    }
+    // Cheap to see, and a person can mend it without a restart: not cached.
+    if let Some(why) = unusable(Path::new(KVM)) {
+        return Ok(Choice { used: Engine::Tcg, why });
+    }
+    Ok(verdict(&remembered(remember_in)?))
+}
+
+fn unusable(device: &Path) -> Option<String> {
+    let error = fs::File::options().read(true).write(true).open(device).err()?;
+    let device = device.display();
+    Some(match error.kind() {
+        ErrorKind::NotFound => format!("there is no {device}"),
+        ErrorKind::PermissionDenied => {
+            format!("no permission for {device}; joining its group (`kvm`) gives it")
+        }
+        _ => format!("{device} does not open: {error}"),
+    })
+}
+
+fn verdict(finding: &Finding) -> Choice {
+    let seconds = LIMIT.as_secs();
+    let (used, why) = match finding {
+        Finding::Works => (Engine::Kvm, "a probe guest ran with KVM".to_owned()),
+        Finding::Hangs => {
+            (Engine::Tcg, format!("{KVM} opens, but a probe guest hung for {seconds} s"))
+        }
+        Finding::Refused(why) => (Engine::Tcg, format!("KVM refuses to run a probe guest: {why}")),
+    };
+    Choice { used, why }
+}
+
+/// The finding of this machine since its start, probing if there is none.
+fn remembered(remember_in: &Path) -> Result<Finding> {
+    let path = remember_in.join(format!("{}.json", machine()?));
+    if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
+    {
+        return Ok(finding);
+    }
+    let finding = probe(Engine::Kvm, LIMIT)?;
+    store(&path, &finding)?;
+    Ok(finding)
+}
+
+/// Identifies machine, boot, QEMU and probe.
+fn machine() -> Result<String> {
+    let boot = "/proc/sys/kernel/random/boot_id";
+    let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
+    // A container may have none; the boot's id alone is as good as unique.
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let qemu = process::read(Command::new(QEMU).arg("--version"))?;
+    // Another probe may find something else.
+    let probe =
+        format!("{CODE:?} {}", process::display(&probe_command(Engine::Kvm, Path::new("rom"))));
+    Ok(files::key([boot, id, qemu, probe]))
+}
+
+fn store(path: &Path, finding: &Finding) -> Result<()> {
+    let dir = path.parent().context("a cache entry without a folder")?;
+    files::make_dir(dir)?;
+    let file = tempfile::NamedTempFile::new_in(dir)
+        .with_context(|| format!("create a file in {}", dir.display()))?;
+    serde_json::to_writer(&file, finding).with_context(|| format!("write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("write {}", path.display()))?;
+    Ok(())
+}
+
+/// Starts a guest whose firmware is [`CODE`].
+fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
+    let dir = tempfile::tempdir().context("create a scratch folder")?;
+    let firmware = firmware(dir.path())?;
+    let log = dir.path().join("stderr");
+    let mut command = probe_command(engine, &firmware);
+    process::announce(&command);
+    command.stderr(fs::File::create(&log).with_context(|| format!("create {}", log.display()))?);
+    let mut running = interrupt::spawn(&mut command)?;
+    let deadline = Instant::now() + limit;
+    loop {
+        match running.try_wait()? {
+            Some(status) if status.code() == Some(RAN) => return Ok(Finding::Works),
+            Some(status) => return Ok(Finding::Refused(complaint(&log, status))),
+            None if Instant::now() > deadline => return Ok(Finding::Hangs),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn firmware(dir: &Path) -> Result<PathBuf> {
+    let mut rom = vec![0; ROM];
+    for (place, code) in CODE {
+        rom[place..][..code.len()].copy_from_slice(code);
+    }
+    let path = dir.join("firmware.bin");
+    fs::write(&path, rom).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+fn probe_command(engine: Engine, firmware: &Path) -> Command {
+    let mut command = Command::new(QEMU);
+    command
+        .args(["-accel", engine.name(), "-machine", "q35", "-m", "16"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01", "-bios"])
+        .arg(firmware)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+fn complaint(log: &Path, status: std::process::ExitStatus) -> String {
+    let said = fs::read_to_string(log).unwrap_or_default();
+    match said.lines().rfind(|line| !line.trim().is_empty()) {
+        Some(line) => line.trim_start_matches(QEMU).trim_start_matches(": ").to_owned(),
+        None => format!("QEMU ended with {status}"),
+    }
+}
+
+/// Looks for QEMU before anything depends on it.
+pub fn qemu_version() -> Result<String> {
+    let said = process::read(Command::new(QEMU).arg("--version"));
+    let said = said.context("QEMU does not run: install the package qemu-system-x86")?;
+    match said.lines().next() {
+        Some(line) => Ok(line.trim_start_matches("QEMU emulator version ").to_owned()),
+        None => bail!("{QEMU} --version prints nothing"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_used_without_a_probe() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        for engine in [Engine::Kvm, Engine::Tcg] {
+            let verdict = choose(Some(engine), &cache).unwrap();
+            assert_eq!(
+                (verdict.used, verdict.why),
+                (engine, format!("ACCEL={} asks for it", engine.name()))
+            );
+        }
+        assert!(!dir.path().join("cache").exists());
+    }
+
+    #[test]
+    fn each_reason_against_kvm_is_told_apart() {
+        assert_eq!(unusable(Path::new("/dev/no-kvm")).unwrap(), "there is no /dev/no-kvm");
+        // A folder opens for nobody, not even for root, to write.
+        assert!(unusable(Path::new("/dev")).unwrap().starts_with("/dev does not open: "));
+        assert_eq!(unusable(Path::new("/dev/null")), None);
+        let hangs = verdict(&Finding::Hangs);
+        assert_eq!(hangs.used, Engine::Tcg);
+        assert_eq!(hangs.why, "/dev/kvm opens, but a probe guest hung for 5 s");
+        assert_eq!(verdict(&Finding::Works).used, Engine::Kvm);
+        let refused = verdict(&Finding::Refused("no nested VMX".into()));
+        assert!(refused.used == Engine::Tcg && refused.why.ends_with("no nested VMX"));
+    }
+
+    /// That KVM does not run the probe means something only if the probe runs
+    /// where everything does.
+    #[test]
+    fn the_probe_runs_where_guests_run() {
+        assert_eq!(probe(Engine::Tcg, Duration::from_secs(60)).unwrap(), Finding::Works);
+    }
+
+    #[test]
+    fn a_guest_that_does_nothing_is_a_hang() {
+        assert_eq!(probe(Engine::Tcg, Duration::ZERO).unwrap(), Finding::Hangs);
+    }
+
+    #[test]
+    fn a_finding_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().to_owned();
+        let path = cache.join(format!("{}.json", machine().unwrap()));
+        let finding = Finding::Refused("from an earlier probe".into());
+        store(&path, &finding).unwrap();
+        assert_eq!(remembered(&cache).unwrap(), finding);
+    }
+}

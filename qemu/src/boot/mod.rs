@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Starting a guest: engine, initramfs, virtual machine, terminal.
+
+pub mod accel;
+pub mod initramfs;
+pub mod kernel;
+pub mod terminal;
+pub mod vm;

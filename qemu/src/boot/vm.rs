@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtual spec: QEMU's command line, its process, and what comes out of
+//! it. User Mode Linux is a machine like the others, but that the kernel itself is
+//! the program.
+//!
+//! QEMU gets connected sockets instead of paths to listen on: nothing to clean
+//! up, nothing that others can connect to, and an end of file the moment QEMU is
+//! gone, however it went.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use vmlab_init::protocol::{Frame, HOST_TAG, PORT, Request};
+
+use crate::boot::accel::{Engine, QEMU};
+use crate::run::interrupt::{self, Running};
+use crate::run::process;
+
+/// The most memory, in MiB, with which modules in User Mode Linux can reach the
+/// kernel: they lie behind the memory, and both below 2 GiB.
+const USER_MODE_MEMORY: u32 = 448;
+
+/// What QEMU makes.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// How its processor is made.
+    pub engine: Engine,
+    /// In MiB.
+    pub memory_mb: u32,
+    /// vmlinux with a PVH note.
+    pub image: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Whether there is a second console for a person.
+    pub terminal: bool,
+    /// Whether processors that are emulated take turns, in one thread of the host.
+    pub turns: bool,
+}
+
+/// What a running machine says.
+#[derive(Debug)]
+pub enum VmEvent {
+    /// PID 1 speaks.
+    Frame(Frame),
+    /// PID 1 will not speak any more; with the reason if it stopped in mid-word.
+    FramesEnd(Option<String>),
+    /// A line of the kernel log.
+    Log(String),
+    /// The kernel will not log any more.
+    LogEnd,
+    /// The log cannot be kept.
+    LogLost(String),
+}
+
+/// A running spec. Dropping it ends it.
+#[derive(Debug)]
+pub struct Vm {
+    running: Running,
+    said: Receiver<VmEvent>,
+    port: UnixStream,
+    terminal: Option<UnixStream>,
+    stderr: PathBuf,
+}
+
+/// QEMU's ends of the sockets.
+struct Ends {
+    log: OwnedFd,
+    port: OwnedFd,
+    terminal: Option<OwnedFd>,
+}
+
+/// Starts a machine; its kernel log goes to the file `log`, and what QEMU itself
+/// complains about to `stderr`.
+pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
+    let kernel_log = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let complaints =
+        File::create(stderr).with_context(|| format!("create {}", stderr.display()))?;
+    let (our_log, log_end) = pair()?;
+    let (our_port, port) = pair()?;
+    let (our_terminal, terminal) =
+        if spec.terminal { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
+    let ends = Ends { log: log_end, port, terminal };
+
+    let mut command =
+        if spec.engine == Engine::UserMode { user_mode(spec, &ends) } else { command(spec, &ends) };
+    process::announce(&command);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
+    tie(&mut command, &ends);
+    let running = interrupt::spawn(&mut command)?;
+    // With QEMU's ends open here as well, there would never be an end of file.
+    drop(ends);
+
+    let (sender, said) = mpsc::channel();
+    let frames = our_port.try_clone().context("duplicate a socket")?;
+    let to = sender.clone();
+    std::thread::spawn(move || read_frames(frames, &to));
+    let log = log.to_owned();
+    std::thread::spawn(move || read_log(our_log, kernel_log, &log, &sender));
+    Ok(Vm { running, said, port: our_port, terminal: our_terminal, stderr: stderr.to_owned() })
+}
+
+fn pair() -> Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair().context("create a pair of sockets")?;
+    Ok((ours, theirs.into()))
+}
+
+/// QEMU dies with us, however we die, and inherits its ends of the sockets and
+/// nothing else.
+fn tie(command: &mut Command, ends: &Ends) {
+    let mut inherit: Vec<RawFd> = vec![ends.log.as_raw_fd(), ends.port.as_raw_fd()];
+    inherit.extend(ends.terminal.as_ref().map(AsRawFd::as_raw_fd));
+    // SAFETY: between fork and exec only system calls are made, no memory is
+    // allocated. The descriptors are open: the caller keeps `ends` until the child
+    // has started.
+    unsafe {
+        command.pre_exec(move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            for fd in &inherit {
+                fcntl_setfd(rustix::fd::BorrowedFd::borrow_raw(*fd), FdFlags::empty())?;
+            }
+            Ok(())
+        });
+    }
+}
+
+fn command(spec: &VmSpec, ends: &Ends) -> Command {
+    let mut command = Command::new(QEMU);
+    processor(&mut command, spec);
+    bare(&mut command);
+    kernel(&mut command, spec);
+    kernel_log(&mut command, ends.log.as_raw_fd());
+    port(&mut command, ends.port.as_raw_fd());
+    if let Some(fd) = &ends.terminal {
+        terminal(&mut command, fd.as_raw_fd());
+    }
+    host_root(&mut command);
+    command
+}
+
+/// The kernel as a program. `seccomp=on`: more than one processor needs it. No channel but the
+/// kernel log and PID 1's line; a memory file in memory.
+fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
+    let mut command = Command::new(&spec.image);
+    let memory = spec.memory_mb.min(USER_MODE_MEMORY);
+    command.arg(format!("mem={memory}M")).args(["ncpus=2", "seccomp=on"]);
+    command.arg(format!("initrd={}", spec.initrd.display()));
+    command.args(["con=null", "ssl=null", "console=tty0"]);
+    command.arg(format!("con0=null,fd:{}", ends.log.as_raw_fd()));
+    let port = ends.port.as_raw_fd();
+    command.arg(format!("ssl0=fd:{port},fd:{port}"));
+    command.args(["ignore_loglevel", "printk.devkmsg=on", "panic=-1"]);
+    command
+}
+
+/// q35 has PCI Express, so virtio devices are modern ones. Two processors, since
+/// most races need two and most machines have them. `max` under TCG: all that it
+/// can translate, where the default processor is one of 2003.
+fn processor(command: &mut Command, spec: &VmSpec) {
+    let (accel, cpu, number) = match spec.engine {
+        Engine::Kvm => ("kvm", "host", "2"),
+        Engine::Tcg if spec.turns => ("tcg,thread=single", "max", "2"),
+        Engine::Tcg => ("tcg,thread=multi", "max", "2"),
+        Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
+    };
+    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", number]);
+    if spec.engine == Engine::Counting {
+        // A nanosecond for each instruction; idle time is skipped, not waited for.
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
+    command.arg("-m").arg(spec.memory_mb.to_string());
+}
+
+/// Nothing that we do not name, and a guest that restarts or panics ends QEMU.
+fn bare(command: &mut Command) {
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+}
+
+/// `ignore_loglevel`: a test that turns the console down does not hide what the
+/// kernel says. `printk.devkmsg=on`: markers of tests are never dropped as too
+/// many. `panic=-1`: restart at once, which ends QEMU. `quiet` is not there: the
+/// log is kept whole.
+fn kernel(command: &mut Command, spec: &VmSpec) {
+    command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
+    command.args(["-append", "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1"]);
+}
+
+/// A plain serial port: the one console that works from the kernel's first to its
+/// last moment.
+fn kernel_log(command: &mut Command, fd: RawFd) {
+    command.arg("-chardev").arg(format!("socket,id=log,fd={fd}"));
+    command.args(["-serial", "chardev:log"]);
+}
+
+/// PID 1's own line to us.
+fn port(command: &mut Command, fd: RawFd) {
+    command.arg("-chardev").arg(format!("socket,id=port,fd={fd}"));
+    command.args(["-device", "virtio-serial-pci"]);
+    command.arg("-device").arg(format!("virtserialport,chardev=port,name={PORT}"));
+}
+
+/// A console with line editing and job control for a person.
+fn terminal(command: &mut Command, fd: RawFd) {
+    command.arg("-chardev").arg(format!("socket,id=terminal,fd={fd}"));
+    command.args(["-device", "virtconsole,chardev=terminal"]);
+}
+
+/// Everything that the host has, for reading only. `multidevs=remap`: files of
+/// two file systems never look like one.
+fn host_root(command: &mut Command) {
+    command
+        .args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
+    command.arg("-device").arg(format!("virtio-9p-pci,fsdev=host,mount_tag={HOST_TAG}"));
+}
+
+fn read_frames(socket: UnixStream, to: &Sender<VmEvent>) {
+    let mut socket = BufReader::new(socket);
+    let end = loop {
+        match Frame::read(&mut socket) {
+            Ok(Some(frame)) => {
+                if to.send(VmEvent::Frame(frame)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error.to_string()),
+        }
+    };
+    // Nobody listens any more: then nobody needs to know.
+    let _ = to.send(VmEvent::FramesEnd(end));
+}
+
+/// Keeps reading when the file cannot be written: a guest whose console nobody
+/// reads would stand still.
+fn read_log(socket: UnixStream, mut file: File, path: &Path, to: &Sender<VmEvent>) {
+    let mut lost = false;
+    for line in BufReader::new(socket).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+        if !lost && let Err(error) = writeln!(file, "{line}") {
+            lost = true;
+            let _ = to.send(VmEvent::LogLost(format!("write {}: {error}", path.display())));
+        }
+        if to.send(VmEvent::Log(line)).is_err() {
+            return;
+        }
+    }
+    let _ = to.send(VmEvent::LogEnd);
+}
+
+impl Vm {
+    /// The next thing that it says; `None` when it says nothing for so long.
+    pub fn listen(&self, patience: Duration) -> Option<VmEvent> {
+        self.said.recv_timeout(patience).ok()
+    }
+
+    /// QEMU's exit status, once it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.running.try_wait()
+    }
+
+    /// What QEMU complained about.
+    pub fn complaint(&self) -> Option<String> {
+        let text = std::fs::read_to_string(&self.stderr).ok()?;
+        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+        Some(line.trim_start_matches(QEMU).trim_start_matches(": ").to_owned())
+    }
+
+    /// Sends a request to PID 1.
+    pub fn request(&self, request: Request) -> Result<()> {
+        let mut line = serde_json::to_vec(&request).context("encode a request")?;
+        line.push(b'\n');
+        (&self.port).write_all(&line).context("write to the guest")
+    }
+
+    /// The person's console, to be taken once.
+    pub fn take_terminal(&mut self) -> Option<UnixStream> {
+        self.terminal.take()
+    }
+
+    /// Ends it.
+    pub fn kill(&mut self) {
+        self.running.kill();
+    }
+
+    /// The process, for tests that play the out-of-memory killer.
+    pub fn id(&self) -> u32 {
+        self.running.child.id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(engine: Engine, terminal: bool) -> VmSpec {
+        VmSpec {
+            engine,
+            memory_mb: 1024,
+            image: "/k/vmlinux".into(),
+            initrd: "/t/initrd".into(),
+            terminal,
+            turns: false,
+        }
+    }
+
+    fn arguments(spec: &VmSpec) -> String {
+        let (_a, log) = pair().unwrap();
+        let (_b, port) = pair().unwrap();
+        let terminal = spec.terminal.then(|| pair().unwrap().1);
+        process::display(&command(spec, &Ends { log, port, terminal }))
+    }
+
+    #[test]
+    fn the_command_line_fits_the_machine() {
+        let tcg = arguments(&spec(Engine::Tcg, false));
+        for part in [
+            "-accel tcg,thread=multi -cpu max",
+            "-m 1024",
+            "-kernel /k/vmlinux",
+            "-initrd /t/initrd",
+            "-no-reboot",
+            "panic=-1",
+            "readonly=on",
+            "-serial chardev:log",
+            "virtserialport,chardev=port,name=lab.events",
+        ] {
+            assert!(tcg.contains(part), "{part} in {tcg}");
+        }
+        assert!(!tcg.contains("virtconsole"));
+        assert!(arguments(&spec(Engine::Kvm, false)).contains("-accel kvm -cpu host"));
+        let counting = arguments(&spec(Engine::Counting, false));
+        assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
+        assert!(arguments(&spec(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
+    }
+
+    #[test]
+    fn a_kernel_in_user_mode_is_the_program_itself() {
+        let (_a, log) = pair().unwrap();
+        let (_b, port) = pair().unwrap();
+        let spec = spec(Engine::UserMode, false);
+        let line = process::display(&user_mode(&spec, &Ends { log, port, terminal: None }));
+        assert!(line.starts_with("/k/vmlinux mem=448M ncpus=2 seccomp=on"), "{line}");
+        assert!(line.contains("initrd=/t/initrd") && line.contains("con0=null,fd:"), "{line}");
+    }
+
+    fn log_of(file: File, bytes: &[u8]) -> Vec<String> {
+        let (mut guest, ours) = UnixStream::pair().unwrap();
+        guest.write_all(bytes).unwrap();
+        drop(guest);
+        let (sender, said) = mpsc::channel();
+        read_log(ours, file, Path::new("/logs/kernel.log"), &sender);
+        drop(sender);
+        said.iter().map(|said| format!("{said:?}")).collect()
+    }
+
+    #[test]
+    fn a_log_is_kept_whole_even_when_it_ends_in_mid_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let said = log_of(file.reopen().unwrap(), b"one\r\ntw\xffo");
+        assert_eq!(said, ["Log(\"one\")", "Log(\"tw\u{fffd}o\")", "LogEnd"]);
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "one\ntw\u{fffd}o\n");
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_once_and_the_guest_goes_on() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let said = log_of(full, b"one\ntwo\n");
+        let lost = "LogLost(\"write /logs/kernel.log: No space left on device (os error 28)\")";
+        assert_eq!(said, [lost, "Log(\"one\")", "Log(\"two\")", "LogEnd"]);
+    }
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a run found out: results.json, KTAP, and a table for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::boot::accel::Choice;
+use crate::judge::kernel_log::Finding;
+use crate::judge::ktap::{Case, TestResult};
+use crate::judge::outcome::Outcome;
+use crate::run::files::write_whole;
+use crate::run::phases::Phases;
+
+/// A whole run. The README documents its JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one line, with the way out; empty for a pass.
+    pub message: String,
+    /// The engine, when it came to that.
+    pub accel: Option<Choice>,
+    /// Of everything that could make a difference.
+    pub versions: BTreeMap<String, String>,
+    /// How long each step took.
+    pub phases: Phases,
+    /// Each selftest.
+    pub tests: Vec<TestReport>,
+    /// What must not be in a kernel log and was.
+    pub kernel_findings: Vec<Finding>,
+    /// Other things worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A selftest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Its file name.
+    pub name: String,
+    /// How it ended; of several runs, how the worst did.
+    pub result: TestResult,
+    /// How long it ran; of several runs, the longest.
+    pub ms: u64,
+    /// Why it failed or was skipped.
+    pub reason: String,
+    /// The numbered results in its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
+    /// What else is worth knowing about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Of several runs, how each ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<TestResult>,
+}
+
+impl Report {
+    /// A run that ended before anything could boot.
+    pub fn not_built(message: String, phases: Phases) -> Report {
+        Report {
+            outcome: Outcome::Build,
+            message,
+            accel: None,
+            versions: BTreeMap::new(),
+            phases,
+            tests: Vec::new(),
+            kernel_findings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Writes the JSON, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("encode the report")? + "\n";
+        write_whole(path, &text)
+    }
+
+    /// Tests that did not end the same way every time, with how they ended.
+    pub fn flaky(&self) -> Vec<&TestReport> {
+        self.tests
+            .iter()
+            .filter(|test| test.repeats.windows(2).any(|pair| pair[0] != pair[1]))
+            .collect()
+    }
+
+    /// For a machine that reads KTAP: a test per program, its cases nested.
+    pub fn ktap(&self) -> String {
+        let mut text = format!("KTAP version 1\n1..{}\n", self.tests.len());
+        for (number, test) in (1..).zip(&self.tests) {
+            if !test.cases.is_empty() {
+                let _ = writeln!(text, "  KTAP version 1\n  1..{}", test.cases.len());
+                for (number, case) in (1..).zip(&test.cases) {
+                    let line = ktap_line(case.result, number, &case.name, &case.reason);
+                    let _ = writeln!(text, "  {line}");
+                }
+            }
+            for remark in remarks(test) {
+                let _ = writeln!(text, "# {remark}");
+            }
+            let _ = writeln!(text, "{}", ktap_line(test.result, number, &test.name, &test.reason));
+        }
+        for finding in &self.kernel_findings {
+            let _ = writeln!(text, "# kernel log: {}: {}", finding.kind, first_line(&finding.text));
+        }
+        text
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let width = self.tests.iter().map(|test| test.name.len()).max().unwrap_or(0);
+        for test in &self.tests {
+            let word = word(test.result);
+            let seconds = seconds(test.ms);
+            let reason = first_line(&test.reason);
+            let _ = writeln!(
+                text,
+                "{}",
+                format!("{word}  {:width$} {seconds:>8}  {reason}", test.name).trim_end()
+            );
+            if test.result == TestResult::Fail {
+                for remark in remarks(test) {
+                    let _ = writeln!(text, "        {remark}");
+                }
+            }
+        }
+        for finding in &self.kernel_findings {
+            let _ = write!(text, "\n{}", finding.quote());
+        }
+        for test in self.flaky() {
+            let words: Vec<&str> =
+                test.repeats.iter().map(|verdict| word(*verdict).trim_end()).collect();
+            let _ = writeln!(text, "not the same every time: {}: {}", test.name, words.join(" "));
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        let _ = writeln!(text, "{}{}", if text.is_empty() { "" } else { "\n" }, self.summary());
+        text
+    }
+
+    /// The last line: how many of what, on what, how long, and how it ended.
+    pub fn summary(&self) -> String {
+        let count = |verdict| self.tests.iter().filter(|test| test.result == verdict).count();
+        let mut parts = Vec::new();
+        if !self.tests.is_empty() {
+            let counts =
+                (count(TestResult::Pass), count(TestResult::Fail), count(TestResult::Skip));
+            parts.push(format!("{} passed, {} failed, {} skipped", counts.0, counts.1, counts.2));
+        }
+        if let Some(accel) = &self.accel {
+            parts.push(format!("{} ({})", accel.used.name(), accel.why));
+        }
+        let total: u64 = self.phases.0.iter().map(|phase| phase.ms).sum();
+        parts.push(format!("{} in all", seconds(total)));
+        let mut line = format!("{}: {}", self.outcome.describe(), parts.join("; "));
+        if !self.message.is_empty() {
+            let _ = write!(line, "\n{}", self.message);
+        }
+        line
+    }
+}
+
+fn ktap_line(result: TestResult, number: usize, name: &str, reason: &str) -> String {
+    let ok = if result == TestResult::Fail { "not ok" } else { "ok" };
+    // A name with a mark in it would read as a directive.
+    let name = name.replace('#', "");
+    let skip = if result == TestResult::Skip {
+        format!(" # SKIP {}", first_line(reason))
+    } else {
+        String::new()
+    };
+    format!("{ok} {number} {name}{skip}").trim_end().to_owned()
+}
+
+/// All lines that a failed test has to tell, but the first of its reason.
+fn remarks(test: &TestReport) -> impl Iterator<Item = &str> {
+    test.reason.lines().skip(1).chain(test.notes.iter().flat_map(|note| note.lines()))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// How a table says it.
+pub fn word(verdict: TestResult) -> &'static str {
+    match verdict {
+        TestResult::Pass => "ok  ",
+        TestResult::Skip => "skip",
+        TestResult::Fail => "FAIL",
+    }
+}
+
+/// Milliseconds as seconds with one digit.
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::accel::Engine;
+    use std::time::Duration;
+
+    /// One of each.
+    pub(crate) fn example() -> Report {
+        let test = |name: &str, result, reason: &str| TestReport {
+            name: name.into(),
+            result,
+            ms: 1234,
+            reason: reason.into(),
+            cases: Vec::new(),
+            notes: Vec::new(),
+            repeats: Vec::new(),
+        };
+        let mut flaky = test("rlo.sh", TestResult::Fail, "v6: no route\nmore");
+        flaky.repeats = vec![TestResult::Pass, TestResult::Fail];
+        flaky.notes = vec!["killed what it left running: sleep (7)".into()];
+        flaky.cases = vec![
+            Case { name: "v4".into(), result: TestResult::Pass, reason: String::new() },
+            Case { name: "v6".into(), result: TestResult::Fail, reason: "no route".into() },
+        ];
+        let mut phases = Phases::default();
+        phases.add("boot to PID 1", Duration::from_millis(1400));
+        Report {
+            outcome: Outcome::KernelLog,
+            message: "kernel log in rlo.sh: BUG: KASAN".into(),
+            accel: Some(Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() }),
+            versions: [("linux".to_owned(), "7.3.4".to_owned())].into(),
+            phases,
+            tests: vec![
+                test("load.sh", TestResult::Pass, ""),
+                flaky,
+                test("veth.sh", TestResult::Skip, "no veth"),
+            ],
+            kernel_findings: vec![Finding {
+                kind: "kasan".into(),
+                text: "BUG: KASAN: double-free".into(),
+                stack: vec!["rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]".into()],
+                test: Some("rlo.sh".into()),
+            }],
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_json_is_what_the_readme_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/results.json");
+        example().write(&path).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json["outcome"], "kernel-log");
+        assert_eq!(json["accel"]["used"], "tcg");
+        assert_eq!(json["accel"]["why"], "there is no /dev/kvm");
+        assert_eq!(json["versions"]["linux"], "7.3.4");
+        assert_eq!(json["phases"][0]["name"], "boot to PID 1");
+        assert_eq!(json["phases"][0]["ms"], 1400);
+        assert_eq!(json["tests"][1]["name"], "rlo.sh");
+        assert_eq!(json["tests"][1]["result"], "fail");
+        assert_eq!(json["tests"][2]["reason"], "no veth");
+        assert_eq!(json["kernel_findings"][0]["kind"], "kasan");
+        assert_eq!(
+            json["kernel_findings"][0]["stack"][0],
+            "rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]"
+        );
+        let again: Report = serde_json::from_value(json).unwrap();
+        assert_eq!(again, example());
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_leaves_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        std::fs::create_dir(&path).unwrap();
+        assert!(example().write(&path).is_err());
+        let left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(left, ["results.json"]);
+    }
+
+    #[test]
+    fn the_ktap_that_is_printed_is_ktap_that_is_understood() {
+        let parsed = crate::judge::ktap::parse(&example().ktap());
+        assert_eq!(parsed.errors, [""; 0]);
+        let told: Vec<(&str, TestResult)> =
+            parsed.cases.iter().map(|case| (case.name.as_str(), case.result)).collect();
+        let want = [
+            ("load.sh", TestResult::Pass),
+            ("rlo.sh/v4", TestResult::Pass),
+            ("rlo.sh/v6", TestResult::Fail),
+            ("rlo.sh", TestResult::Fail),
+            ("veth.sh", TestResult::Skip),
+        ];
+        assert_eq!(told, want);
+    }
+
+    #[test]
+    fn the_table_is_short_and_ends_with_the_verdict() {
+        let want = "ok    load.sh    1.2 s\n\
+                    FAIL  rlo.sh     1.2 s  v6: no route\n\
+                    \x20       more\n\
+                    \x20       killed what it left running: sleep (7)\n\
+                    skip  veth.sh    1.2 s  no veth\n\
+                    \nkernel log, kasan during rlo.sh:\n\
+                    \x20 BUG: KASAN: double-free\n\
+                    \x20   rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]\n\
+                    not the same every time: rlo.sh: ok FAIL\n\
+                    \nthe kernel log has findings: 1 passed, 1 failed, 1 skipped; \
+                    tcg (there is no /dev/kvm); 1.4 s in all\n\
+                    kernel log in rlo.sh: BUG: KASAN\n";
+        assert_eq!(example().table(), want);
+    }
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From `symbol+0x12/0x34 [module]` to file and line.
+//!
+//! Read only when there is something to decode. A module is an object file that
+//! nobody has linked: its debug information is full of places to be filled in,
+//! which is done here, with each section at an address of our choosing.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use addr2line::Context as Lines;
+use anyhow::{Context, Result};
+use gimli::{EndianArcSlice, RunTimeEndian};
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SymbolKind};
+use rustc_demangle::demangle;
+
+use crate::judge::kernel_log::{Finding, Frame};
+
+type Bytes = EndianArcSlice<RunTimeEndian>;
+
+/// Room for one section of a module.
+const SECTION: u64 = 1 << 28;
+
+/// Where the pieces of a stack are to be found.
+#[derive(Debug)]
+pub struct Decoder {
+    vmlinux: PathBuf,
+    modules: HashMap<String, PathBuf>,
+    /// What a path may start with, to be cut off.
+    roots: Vec<PathBuf>,
+    loaded: HashMap<PathBuf, Option<Image>>,
+    /// What could not be read, each once.
+    pub errors: Vec<String>,
+}
+
+/// A file with symbols and lines.
+struct Image {
+    lines: Lines<Bytes>,
+    /// Address and size of each function of a name.
+    symbols: HashMap<String, Vec<(u64, u64)>>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({} symbols)", self.symbols.len())
+    }
+}
+
+impl Decoder {
+    /// For this kernel and these modules; `roots` are the folders that paths are
+    /// shown relative to.
+    pub fn new(vmlinux: &Path, modules: &[PathBuf], roots: &[&Path]) -> Decoder {
+        let name = |path: &PathBuf| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
+            (name, path.clone())
+        };
+        Decoder {
+            vmlinux: vmlinux.to_owned(),
+            modules: modules.iter().map(name).collect(),
+            roots: roots.iter().map(|root| (*root).to_owned()).collect(),
+            loaded: HashMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Decodes a finding's stack in place. A frame that cannot be decoded stays as
+    /// the kernel printed it.
+    pub fn decode(&mut self, finding: &mut Finding) {
+        let stack = std::mem::take(&mut finding.stack);
+        // The kernel's own way of printing a stack is on top of some.
+        let told = stack.into_iter().skip_while(|line| is_printing(line));
+        finding.stack = told.flat_map(|line| self.line(line)).collect();
+    }
+
+    /// A frame and, before it, the functions that were inlined into it.
+    fn line(&mut self, line: String) -> Vec<String> {
+        let Some(frame) = Frame::parse(&line) else { return vec![line] };
+        let places = self.places(&frame);
+        if places.is_empty() {
+            return vec![plain(&frame)];
+        }
+        let last = places.len() - 1;
+        let module = frame.module.as_ref().map(|name| format!(" [{name}]")).unwrap_or_default();
+        let tell = |(at, (function, place)): (usize, (String, String))| {
+            let how = if at < last { " (inlined)".to_owned() } else { module.clone() };
+            format!("{function} at {place}{how}")
+        };
+        places.into_iter().enumerate().map(tell).collect()
+    }
+
+    /// Function and file:line of a frame, innermost first.
+    fn places(&mut self, frame: &Frame) -> Vec<(String, String)> {
+        let roots = self.roots.clone();
+        let Some(image) = self.image(frame.module.as_deref()) else { return Vec::new() };
+        let Some(address) = image.address(frame) else { return Vec::new() };
+        // A return address is after the call; the call itself is what to show.
+        let address = if frame.exact { address } else { address.saturating_sub(1) };
+        let Ok(mut frames) = image.lines.find_frames(address).skip_all_loads() else {
+            return Vec::new();
+        };
+        let mut places = Vec::new();
+        while let Ok(Some(found)) = frames.next() {
+            let name =
+                found.function.as_ref().and_then(|name| name.raw_name().ok().map(Cow::into_owned));
+            let name = name.unwrap_or_else(|| frame.symbol.clone());
+            if let Some((file, line)) =
+                found.location.and_then(|place| Some((place.file?, place.line?)))
+            {
+                places.push((
+                    format!("{:#}", demangle(&name)),
+                    format!("{}:{line}", shorten(file, &roots)),
+                ));
+            }
+        }
+        places
+    }
+
+    fn image(&mut self, module: Option<&str>) -> Option<&Image> {
+        let path = match module {
+            None => self.vmlinux.clone(),
+            Some(name) => self.modules.get(name)?.clone(),
+        };
+        if !self.loaded.contains_key(&path) {
+            let image =
+                Image::load(&path).with_context(|| format!("read lines of {}", path.display()));
+            let image = image.map_err(|error| self.errors.push(format!("{error:#}"))).ok();
+            self.loaded.insert(path.clone(), image);
+        }
+        self.loaded.get(&path)?.as_ref()
+    }
+}
+
+fn is_printing(line: &str) -> bool {
+    ["dump_stack+", "dump_stack_lvl+", "__dump_stack+", "show_stack+"]
+        .iter()
+        .any(|name| line.starts_with(name))
+}
+
+fn plain(frame: &Frame) -> String {
+    let module = frame.module.as_ref().map(|name| format!(" [{name}]")).unwrap_or_default();
+    format!("{:#}+{:#x}{module}", demangle(&frame.symbol), frame.offset)
+}
+
+/// A path as the project or the kernel tree knows it.
+fn shorten(file: &str, roots: &[PathBuf]) -> String {
+    let mut clean: Vec<&str> = Vec::new();
+    for part in file.split('/').filter(|part| *part != ".") {
+        match part {
+            ".." if clean.last().is_some_and(|last| !last.is_empty() && *last != "..") => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    let path = PathBuf::from(clean.join("/"));
+    let inner = roots.iter().find_map(|root| path.strip_prefix(root).ok());
+    inner.unwrap_or(&path).display().to_string()
+}
+
+impl Image {
+    fn load(path: &Path) -> Result<Image> {
+        let bytes = fs::read(path)?;
+        let file: ElfFile64 = ElfFile64::parse(&*bytes)?;
+        let bases = Bases::of(&file);
+        let load = |id: gimli::SectionId| section(&file, id.name(), &bases);
+        let dwarf = gimli::Dwarf::load(load)?;
+        Ok(Image { lines: Lines::from_dwarf(dwarf)?, symbols: symbols(&file, &bases) })
+    }
+
+    /// Several static functions can have one name: the size tells, mostly. The
+    /// kernel counts padding as part of a function, so it is at least that large.
+    fn address(&self, frame: &Frame) -> Option<u64> {
+        let all = self.symbols.get(&frame.symbol)?;
+        let best = all.iter().min_by_key(|(_, size)| frame.size.abs_diff(*size))?;
+        Some(best.0 + frame.offset)
+    }
+}
+
+/// Addresses for the sections of a file that has none.
+struct Bases(Option<()>);
+
+impl Bases {
+    fn of(file: &ElfFile64) -> Bases {
+        Bases((file.kind() == object::ObjectKind::Relocatable).then_some(()))
+    }
+
+    /// To be added to an address in this section. Debug sections refer to each
+    /// other by offset: they stay where they are.
+    fn get(&self, file: &ElfFile64, index: object::SectionIndex) -> u64 {
+        let code = self.0.is_some()
+            && file.section_by_index(index).is_ok_and(|s| s.kind() == object::SectionKind::Text);
+        if code { (index.0 as u64 + 1) * SECTION } else { 0 }
+    }
+}
+
+fn symbols(file: &ElfFile64, bases: &Bases) -> HashMap<String, Vec<(u64, u64)>> {
+    let mut found: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
+    for symbol in file.symbols() {
+        let (Ok(name), Some(section)) = (symbol.name(), symbol.section_index()) else { continue };
+        // Assembly labels have no type, but appear in stacks.
+        if matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Label | SymbolKind::Unknown)
+            && !name.is_empty()
+        {
+            let address = bases.get(file, section) + symbol.address();
+            found.entry(name.to_owned()).or_default().push((address, symbol.size()));
+        }
+    }
+    found
+}
+
+fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::Error> {
+    let endian = RunTimeEndian::Little;
+    let Some(section) = file.section_by_name(name) else {
+        return Ok(EndianArcSlice::new([].into(), endian));
+    };
+    // A section that cannot be unpacked is as good as absent: frames then stay
+    // as they are.
+    let mut data = section.uncompressed_data().map(Cow::into_owned).unwrap_or_default();
+    for (at, relocation) in section.relocations() {
+        if let RelocationTarget::Symbol(index) = relocation.target()
+            && relocation.kind() == RelocationKind::Absolute
+            && let Ok(symbol) = file.symbol_by_index(index)
+        {
+            let base = symbol.section_index().map_or(0, |section| bases.get(file, section));
+            let value = (base + symbol.address()).wrapping_add_signed(relocation.addend());
+            let width = usize::from(relocation.size() / 8);
+            let start = usize::try_from(at).unwrap_or(usize::MAX);
+            if let Some(place) = data.get_mut(start..start.saturating_add(width)) {
+                place.copy_from_slice(&value.to_le_bytes()[..width]);
+            }
+        }
+    }
+    Ok(EndianArcSlice::new(data.into(), endian))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// A module as the kernel's build leaves it: an object file, not linked, with
+    /// a function in a section of its own and one inlined into it.
+    fn module(dir: &Path) -> PathBuf {
+        let source = "static inline __attribute__((always_inline)) int read_it(volatile int *p)\n\
+                      {\n\treturn *p;\n}\n\
+                      int first(void) { return 1; }\n\
+                      __attribute__((section(\".init.text\"), noinline)) int second(volatile int *p)\n\
+                      {\n\treturn read_it(p) + 1;\n}\n";
+        fs::create_dir_all(dir.join("src")).unwrap();
+        fs::write(dir.join("src/it.c"), source).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-c", "-g", "-O2", "-fno-pic", "-o", "it-is.ko"])
+            .arg(dir.join("src/it.c"))
+            .current_dir(dir);
+        assert!(cc.status().unwrap().success());
+        dir.join("it-is.ko")
+    }
+
+    fn decoded(dir: &Path, stack: &[&str]) -> (Vec<String>, Vec<String>) {
+        let module = module(dir);
+        let mut decoder = Decoder::new(Path::new("/no/vmlinux"), &[module], &[dir]);
+        let stack = stack.iter().map(|line| (*line).to_owned()).collect();
+        let mut finding = Finding { kind: "oops".into(), text: String::new(), stack, test: None };
+        decoder.decode(&mut finding);
+        (finding.stack, decoder.errors)
+    }
+
+    #[test]
+    fn a_modules_frame_becomes_its_line_and_those_inlined_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stack, errors) = decoded(dir.path(), &["RIP: 0010:second+0x0/0x10 [it_is]"]);
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(stack, ["read_it at src/it.c:3 (inlined)", "second at src/it.c:8 [it_is]"]);
+        let (stack, _) = decoded(dir.path(), &["first+0x1/0x10 [it_is]"]);
+        assert_eq!(stack, ["first at src/it.c:5 [it_is]"]);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_stays_and_says_why_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines =
+            ["f+0x1/0x2", "g+0x1/0x2", "h+0x3/0x4 [other]", "_RNvC6rnetns4xmit+0x5/0x6 [other]"];
+        let (stack, errors) = decoded(dir.path(), &lines);
+        assert_eq!(stack, ["f+0x1", "g+0x1", "h+0x3 [other]", "rnetns::xmit+0x5 [other]"]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("read lines of /no/vmlinux"));
+    }
+
+    #[test]
+    fn the_printing_of_a_stack_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stack, _) =
+            decoded(dir.path(), &["dump_stack_lvl+0x5c/0x80", "dump_stack+0x1/0x2", "f+0x1/0x2"]);
+        assert_eq!(stack, ["f+0x1"]);
+    }
+
+    #[test]
+    fn paths_are_those_of_the_project_or_the_kernel() {
+        let roots = [PathBuf::from("/src/rnetns"), PathBuf::from("/k")];
+        let cases = [
+            ("/src/rnetns/rust/rnetns/lib.rs", "rust/rnetns/lib.rs"),
+            ("/src/rnetns/target/../rust/a.rs", "rust/a.rs"),
+            ("/k/net/core/dev.c", "net/core/dev.c"),
+            ("./arch/x86/a.c", "arch/x86/a.c"),
+            ("../../a.c", "../../a.c"),
+            ("/other/b.c", "/other/b.c"),
+        ];
+        for (path, want) in cases {
+            assert_eq!(shorten(path, &roots), want);
+        }
+    }
+}

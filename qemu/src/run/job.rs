@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What one boot of the guest is for, and how long it may take.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use vmlab_init::protocol;
+
+use crate::boot::accel::Engine;
+use crate::boot::kernel::Kernel;
+use crate::run::process;
+
+/// What one boot of the guest is for.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The one thing to do.
+    pub work: Work,
+    /// Modules for the guest's `/lab/modules`.
+    pub modules: Vec<PathBuf>,
+    /// File names of those that are loaded first.
+    pub load: Vec<String>,
+    /// Whether they stay loaded while tests run.
+    pub keep_loaded: bool,
+    /// PID 1.
+    pub init: PathBuf,
+    /// Files for the guest's `/lab/selftests`: the folder, and built programs.
+    pub selftests: Vec<PathBuf>,
+    /// Programs for the guest's PATH.
+    pub tools: Vec<PathBuf>,
+    /// Where a command or a shell starts.
+    pub directory: PathBuf,
+    /// Variables for the guest's programs.
+    pub env: Vec<(String, String)>,
+    /// Whether its processors take turns where they are emulated. In threads of their own they are
+    /// faster, and now and then one meets the breakpoint that another puts where it patches code,
+    /// which the emulator should hide: "Oops: int3".
+    pub turns: bool,
+    /// Memory of the guest, in MiB.
+    pub memory_mb: u32,
+    /// How lines of a test begin that are shown as they come, without that beginning.
+    pub progress: Option<&'static str>,
+    /// Where logs go.
+    pub logs: PathBuf,
+    /// The checkout, to shorten paths in stacks.
+    pub root: PathBuf,
+}
+
+/// The one thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Selftests, so many times.
+    Tests {
+        /// Which.
+        tests: Vec<Test>,
+        /// How often.
+        repeat: NonZeroU32,
+    },
+    /// A line for a shell; its output is the lab's.
+    Command(String),
+    /// A shell for a person.
+    Shell,
+}
+
+/// A selftest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// Its file name in the selftests folder, which is what people call it.
+    pub name: String,
+    /// From the folder's `settings`.
+    pub timeout: Duration,
+}
+
+/// What a test may take where its folder's `settings` say nothing: kselftest's
+/// own default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Asks a selftests folder for its programs, and reads how long each may take.
+pub fn selftests(folder: &Path) -> Result<Vec<Test>> {
+    let mut make = Command::new("make");
+    make.args(["--no-print-directory", "-s", "-C"]).arg(folder).arg("programs");
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let names = process::read(&mut make)
+        .with_context(|| format!("list the tests of {}", folder.display()))?;
+    let timeout = timeout(&folder.join("settings"))?;
+    let tests: Vec<Test> =
+        names.split_whitespace().map(|name| Test { name: name.to_owned(), timeout }).collect();
+    if tests.is_empty() {
+        bail!("{} lists no tests: nothing would have been tested", folder.display());
+    }
+    Ok(tests)
+}
+
+fn timeout(settings: &Path) -> Result<Duration> {
+    let text = match fs::read_to_string(settings) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DEFAULT_TIMEOUT),
+        Err(error) => return Err(error).with_context(|| format!("read {}", settings.display())),
+    };
+    parse_timeout(&text).with_context(|| format!("understand {}", settings.display()))
+}
+
+fn parse_timeout(settings: &str) -> Result<Duration> {
+    let value = settings.lines().find_map(|line| line.trim().strip_prefix("timeout="));
+    let Some(value) = value else { return Ok(DEFAULT_TIMEOUT) };
+    let seconds = value.trim().parse().with_context(|| format!("timeout={value}"))?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Those tests whose name has the pattern in it, `*` and `?` as in a shell. A
+/// pattern that fits none is a mistake, not a success.
+pub fn select(tests: Vec<Test>, pattern: Option<&str>) -> Result<Vec<Test>> {
+    let Some(pattern) = pattern else { return Ok(tests) };
+    let names: Vec<String> = tests.iter().map(|test| test.name.clone()).collect();
+    let wanted = format!("*{pattern}*");
+    let found: Vec<Test> = tests.into_iter().filter(|test| fits(&wanted, &test.name)).collect();
+    if found.is_empty() {
+        bail!("no selftest is called `{pattern}`; there are: {}", names.join(", "));
+    }
+    Ok(found)
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some(first) = pattern.chars().next() else { return name.is_empty() };
+    let rest = &pattern[first.len_utf8()..];
+    let mut after = name.chars();
+    match first {
+        '*' => fits(rest, name) || (after.next().is_some() && fits(pattern, after.as_str())),
+        '?' => after.next().is_some() && fits(rest, after.as_str()),
+        c => after.next() == Some(c) && fits(rest, after.as_str()),
+    }
+}
+
+/// How long things may take. What takes a second with KVM takes ten when every
+/// instruction is translated, and ten times that again under a debug kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// From QEMU's start until everything is mounted.
+    pub boot: Duration,
+    /// Factor for a test's own limit.
+    pub scale: u32,
+    /// Whether tests are told that the machine is slow.
+    pub slow: bool,
+    /// After each test, for namespaces to end.
+    pub settle: Duration,
+    /// How long the guest may be silent beyond the limit of what it does, before
+    /// the lab gives up on it.
+    pub grace: Duration,
+}
+
+impl Budget {
+    /// For this engine and kernel.
+    pub fn of(engine: Engine, kernel: &Kernel) -> Budget {
+        let translated = match engine {
+            Engine::Kvm | Engine::UserMode => 1,
+            Engine::Tcg => 3,
+            Engine::Counting => 9,
+        };
+        let debug = if kernel.debug { 6 } else { 1 };
+        let scale = translated * debug;
+        Budget {
+            boot: Duration::from_secs(10) * scale,
+            scale,
+            slow: kernel.debug,
+            // A little beyond the ten seconds after which the kernel says that a
+            // device's references do not go away: the log then has the reason.
+            settle: Duration::from_secs(12) + Duration::from_secs(3) * scale,
+            grace: Duration::from_secs(15) * scale,
+        }
+    }
+
+    /// For one test.
+    pub fn test(&self, test: &Test) -> Duration {
+        test.timeout * self.scale
+    }
+
+    /// For all of it.
+    pub fn run(&self, tests: &[Test], repeat: NonZeroU32) -> Duration {
+        let each = tests.iter().map(|test| self.test(test) + self.settle + self.grace);
+        self.boot + self.grace + each.sum::<Duration>() * repeat.get()
+    }
+}
+
+impl Job {
+    /// In the guest's words.
+    pub fn for_guest(&self, budget: &Budget, size: Option<protocol::Size>) -> protocol::Job {
+        let work = match &self.work {
+            Work::Tests { tests, repeat } => {
+                let once = || tests.iter().map(|test| guest_test(test, budget));
+                protocol::Work::Tests((0..repeat.get()).flat_map(|_| once()).collect())
+            }
+            Work::Command(line) => protocol::Work::Command(line.clone()),
+            Work::Shell => {
+                protocol::Work::Shell(size.unwrap_or(protocol::Size { rows: 24, columns: 80 }))
+            }
+        };
+        protocol::Job {
+            work,
+            load: self.load.clone(),
+            keep_loaded: self.keep_loaded,
+            directory: self.directory.to_string_lossy().into_owned(),
+            env: [environment(budget), self.env.clone()].concat(),
+            settle_ms: crate::run::phases::millis(budget.settle),
+        }
+    }
+}
+
+fn guest_test(test: &Test, budget: &Budget) -> protocol::Test {
+    protocol::Test {
+        name: test.name.clone(),
+        program: test.name.clone(),
+        timeout_ms: crate::run::phases::millis(budget.test(test)),
+    }
+}
+
+/// What of this side's environment means something in the guest, and what the
+/// kernel's own network tests look at where time passes slowly.
+fn environment(budget: &Budget) -> Vec<(String, String)> {
+    let pass = ["TERM", "COLORTERM"];
+    let pass = pass.iter().filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    let slow = budget.slow.then(|| ("KSFT_MACHINE_SLOW".to_owned(), "yes".to_owned()));
+    pass.chain(slow).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(name: &str) -> Test {
+        Test { name: name.into(), timeout: Duration::from_secs(10) }
+    }
+
+    #[test]
+    fn a_pattern_is_a_part_of_the_name() {
+        let cases = [
+            ("rlo", vec!["rlo_traffic.sh", "mv_rlo"]),
+            ("rlo*.sh", vec!["rlo_traffic.sh"]),
+            ("load_unload.sh", vec!["load_unload.sh"]),
+            ("l?ad", vec!["load_unload.sh"]),
+        ];
+        for (pattern, want) in cases {
+            let all = ["rlo_traffic.sh", "load_unload.sh", "mv_rlo"].map(test).to_vec();
+            let found = select(all, Some(pattern)).unwrap();
+            let names: Vec<&str> = found.iter().map(|test| test.name.as_str()).collect();
+            assert_eq!(names, want, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_without_a_test_is_an_error_that_lists_them() {
+        let error = select(vec![test("a"), test("b")], Some("c")).unwrap_err();
+        assert_eq!(error.to_string(), "no selftest is called `c`; there are: a, b");
+    }
+
+    #[test]
+    fn limits_come_from_settings_and_grow_with_slowness() {
+        assert_eq!(parse_timeout("timeout=120\n").unwrap(), Duration::from_secs(120));
+        assert_eq!(parse_timeout("# none\n").unwrap(), DEFAULT_TIMEOUT);
+        assert!(parse_timeout("timeout=soon\n").is_err());
+
+        let kernel = |debug| Kernel {
+            build: PathBuf::new(),
+            source: PathBuf::new(),
+            image: PathBuf::new(),
+            vmlinux: PathBuf::new(),
+            release: String::new(),
+            debug,
+        };
+        let twice = NonZeroU32::new(2).unwrap();
+        let limits = [
+            Budget::of(Engine::Kvm, &kernel(false)),
+            Budget::of(Engine::Tcg, &kernel(false)),
+            Budget::of(Engine::Tcg, &kernel(true)),
+        ]
+        .map(|budget| (budget.boot, budget.test(&test("a")), budget.run(&[test("a")], twice)));
+        assert!(limits.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1 && a.2 < b.2), "{limits:?}");
+    }
+
+    #[test]
+    fn a_folder_tells_its_tests_through_make() {
+        let dir = tempfile::tempdir().unwrap();
+        let makefile = "T := a.sh b\n.PHONY: programs\nprograms:\n\t@printf '%s\\n' $(T)\n";
+        fs::write(dir.path().join("Makefile"), makefile).unwrap();
+        fs::write(dir.path().join("settings"), "timeout=7\n").unwrap();
+        let found = selftests(dir.path()).unwrap();
+        let want =
+            ["a.sh", "b"].map(|name| Test { name: name.into(), timeout: Duration::from_secs(7) });
+        assert_eq!(found, want);
+    }
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Running other programs: one line of theirs, or a long log of theirs.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::interrupt;
+
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Lines of a failed command's output that an error shows.
+const SHOWN: usize = 12;
+
+/// `V=1`: every command is printed before it runs.
+pub fn set_verbose(on: bool) {
+    VERBOSE.store(on, Ordering::Relaxed);
+}
+
+/// Whether `V=1`.
+pub fn verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
+
+/// A command as a person would type it, for `V=1` and for errors.
+pub fn display(command: &Command) -> String {
+    let mut words = Vec::new();
+    if let Some(dir) = command.get_current_dir() {
+        words.push(format!("cd {} &&", quote(&dir.to_string_lossy())));
+    }
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            words.push(format!("{}={}", name.to_string_lossy(), quote(&value.to_string_lossy())));
+        }
+    }
+    words.push(quote(&command.get_program().to_string_lossy()));
+    words.extend(command.get_args().map(|arg| quote(&arg.to_string_lossy())));
+    words.join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=+:,@%~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Prints the command when `V=1`.
+pub fn announce(command: &Command) {
+    if verbose() {
+        eprintln!("+ {}", display(command));
+    }
+}
+
+fn name(command: &Command) -> String {
+    Path::new(command.get_program())
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// What a finished program said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Whether it exited with 0.
+    pub ok: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a short program to its end, whatever its exit status.
+pub fn capture(command: &mut Command) -> Result<Output> {
+    announce(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = interrupt::spawn(command)?;
+    let stderr = running.child.stderr.take();
+    let stderr = std::thread::spawn(move || read_all(stderr));
+    let stdout = read_all(running.child.stdout.take());
+    let stderr = stderr.join().unwrap_or_default();
+    let ok = running.wait()?.success();
+    Ok(Output { ok, stdout, stderr })
+}
+
+fn read_all(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // A read error ends the text; the exit status judges the program.
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Runs a short program and gives its output, trimmed. An error quotes what the
+/// program complained about.
+pub fn read(command: &mut Command) -> Result<String> {
+    let said = capture(command)?;
+    if !said.ok {
+        bail!("{} failed: {}", name(command), excerpt(&(said.stderr + &said.stdout)));
+    }
+    Ok(said.stdout.trim().to_owned())
+}
+
+/// Runs a long program; both its outputs go to the file `log` and, line by
+/// line, to `on_line`. An error quotes the lines that matter and names the log.
+pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -> Result<()> {
+    announce(&command);
+    let name = name(&command);
+    if let Some(dir) = log.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    let mut file = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let (reader, writer) = std::io::pipe().context("create a pipe")?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().context("duplicate a pipe")?)
+        .stderr(writer);
+    let mut running = interrupt::spawn(&mut command)?;
+    // The command holds the pipe's other end: while it lives, no end of file.
+    drop(command);
+
+    let mut text = String::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.with_context(|| format!("read what {name} prints"))?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(file, "{line}").with_context(|| format!("write {}", log.display()))?;
+        if verbose() {
+            eprintln!("{line}");
+        }
+        on_line(&line);
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if !running.wait()?.success() {
+        bail!("{name} failed, log in {}:\n{}", log.display(), excerpt(&text));
+    }
+    Ok(())
+}
+
+/// Runs `commands` with each one's output as the next one's input.
+pub fn pipe(commands: Vec<Command>) -> Result<()> {
+    let mut input = Stdio::null();
+    let mut running = Vec::new();
+    let last = commands.len() - 1;
+    for (i, mut command) in commands.into_iter().enumerate() {
+        announce(&command);
+        let program = name(&command);
+        command.stdin(input).stderr(Stdio::piped());
+        command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
+        let mut child = interrupt::spawn(&mut command)?;
+        input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        running.push((program, child));
+    }
+    let mut failed = Vec::new();
+    // The last one first: it is the one that says what was wrong, those before
+    // it only that nobody listens any more.
+    for (name, mut child) in running.into_iter().rev() {
+        let mut said = String::new();
+        if let Some(mut stderr) = child.child.stderr.take() {
+            // Unreadable complaints leave the exit status to judge by.
+            let _ = stderr.read_to_string(&mut said);
+        }
+        if !child.wait()?.success() {
+            failed.push(format!("{name} failed: {}", excerpt(&said)));
+        }
+    }
+    match failed.first() {
+        None => Ok(()),
+        Some(first) => bail!("{first}"),
+    }
+}
+
+/// The lines of a failed program's output that say why: those that look like
+/// errors with what follows each, else the last ones.
+pub fn excerpt(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let start = lines
+        .iter()
+        .position(|line| looks_like_error(line))
+        .unwrap_or(lines.len().saturating_sub(SHOWN));
+    let shown: Vec<String> =
+        lines[start..].iter().take(SHOWN).map(|line| format!("  {line}")).collect();
+    if shown.is_empty() { "it printed nothing".to_owned() } else { shown.join("\n") }
+}
+
+fn looks_like_error(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    // make's own "*** Error 1" only says that something above it failed.
+    !line.starts_with("make")
+        && ["error:", "error[", "fatal:", "fatal error", "undefined!", "undefined symbol"]
+            .iter()
+            .any(|word| line.contains(word))
+        || line.starts_with("e: ")
+        || line.contains("no space left on device")
+        || line.contains("no rule to make target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_typed() {
+        let mut command = Command::new("make");
+        command.args(["-C", "/a b", "it's"]).env("LLVM", "1");
+        assert_eq!(display(&command), r"LLVM=1 make -C '/a b' 'it'\''s'");
+    }
+
+    #[test]
+    fn an_excerpt_starts_at_the_first_error() {
+        let cases = [
+            (
+                "  CC a.o\na.c:1:2: error: no b\n  note\nmake[1]: *** [x] Error 1\n",
+                "  a.c:1:2: error: no b\n    note\n  make[1]: *** [x] Error 1",
+            ),
+            ("  RUSTC x\nerror[E0308]: mismatched\n", "  error[E0308]: mismatched"),
+            ("one\ntwo\n", "  one\n  two"),
+            ("", "it printed nothing"),
+            ("ok\nE: Unable to locate package x\n", "  E: Unable to locate package x"),
+            (
+                "ok\nERROR: modpost: \"f\" [m.ko] undefined!\n",
+                "  ERROR: modpost: \"f\" [m.ko] undefined!",
+            ),
+        ];
+        for (text, want) in cases {
+            assert_eq!(excerpt(text), want);
+        }
+    }
+
+    #[test]
+    fn reading_a_failed_program_quotes_it() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; echo 'fatal: bad' >&2; exit 3"]);
+        let error = read(&mut command).unwrap_err().to_string();
+        assert_eq!(error, "sh failed:   fatal: bad\n  out");
+    }
+
+    #[test]
+    fn a_log_holds_both_outputs_and_the_error_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("sub/x.log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; exit 1"]);
+        let mut lines = Vec::new();
+        let error = logged(command, &log, |line| lines.push(line.to_owned())).unwrap_err();
+        assert_eq!(lines, ["one", "two"]);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
+        assert!(error.to_string().contains(&log.display().to_string()));
+    }
+
+    #[test]
+    fn a_broken_pipe_names_the_program_that_failed() {
+        let mut first = Command::new("echo");
+        first.arg("no archive");
+        let mut second = Command::new("tar");
+        second.args(["-x", "--xz", "-C", "/nonexistent"]);
+        let error = pipe(vec![first, second]).unwrap_err();
+        assert!(error.to_string().starts_with("tar failed"), "{error}");
+    }
+}
