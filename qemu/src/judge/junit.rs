@@ -75,9 +75,7 @@ mod tests {
             result,
             ms: 1500,
             reason: reason.into(),
-            cases: Vec::new(),
-            notes: Vec::new(),
-            repeats: Vec::new(),
+            ..TestReport::default()
         }
     }
 

@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use vmlab_init::protocol::Status;
 
 /// A result in a few words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestResult {
     /// As it should be.
     Pass,
     /// It could not tell.
     Skip,
-    /// Not as it should be.
+    /// Not as it should be. What nobody has judged is no pass.
+    #[default]
     Fail,
 }
 

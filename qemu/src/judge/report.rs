@@ -38,11 +38,14 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// A selftest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A selftest, or whatever else is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestReport {
     /// Its file name.
     pub name: String,
+    /// What kind of check it is: `host test`, `lint`, …; empty for a selftest in a guest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// How it ended; of several runs, how the worst did.
     pub result: TestResult,
     /// How long it ran; of several runs, the longest.
@@ -215,9 +218,7 @@ mod tests {
             result,
             ms: 1234,
             reason: reason.into(),
-            cases: Vec::new(),
-            notes: Vec::new(),
-            repeats: Vec::new(),
+            ..TestReport::default()
         };
         let mut flaky = test("rlo.sh", TestResult::Fail, "v6: no route\nmore");
         flaky.repeats = vec![TestResult::Pass, TestResult::Fail];

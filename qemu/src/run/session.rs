@@ -469,7 +469,7 @@ impl<'a> Session<'a> {
             reason: reasons.join("; "),
             cases: judged.cases,
             notes,
-            repeats: Vec::new(),
+            ..TestReport::default()
         }
     }
 
@@ -485,8 +485,7 @@ impl<'a> Session<'a> {
             ms: 0,
             reason: reason.to_owned(),
             cases,
-            notes: Vec::new(),
-            repeats: Vec::new(),
+            ..TestReport::default()
         }
     }
 
@@ -594,15 +593,7 @@ impl<'a> Session<'a> {
 fn module_report((module, reason): &(String, String)) -> TestReport {
     let name = format!("load {module}");
     let reason = format!("{reason}{}", way_out(reason));
-    TestReport {
-        name,
-        result: TestResult::Fail,
-        ms: 0,
-        reason,
-        cases: Vec::new(),
-        notes: Vec::new(),
-        repeats: Vec::new(),
-    }
+    TestReport { name, result: TestResult::Fail, ms: 0, reason, ..TestReport::default() }
 }
 
 fn way_out(reason: &str) -> &'static str {
