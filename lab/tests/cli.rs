@@ -68,7 +68,7 @@ impl User {
         self.program("llvm-ar", "echo 'LLVM version 19.1.7'");
         self.program("qemu-system-x86_64", "echo 'QEMU emulator version 9.0.0'");
         for name in [
-            "cc", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip", "ping",
+            "cc", "c++", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip", "ping",
             "tcpdump", "ethtool", "git",
         ] {
             self.program(name, "echo 1.0");
@@ -134,6 +134,21 @@ fn an_old_rustc_stops_the_main_job_before_anything_is_made() {
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("found: 1.70.0") && said.contains("1.85.0 or later"), "{said}");
     assert!(!user.cache().join("kernel").exists());
+}
+
+/// Clippy builds the whole workspace, which takes what packages bring.
+#[test]
+fn a_machine_is_made_ready_before_the_hosts_code_is_checked() {
+    let user = User::new();
+    user.tools();
+    let started = user.dir.path().join("started");
+    user.program("cargo", &format!("echo > {}", started.display()));
+    user.program("rustc", "echo 'rustc 1.70.0 (9 2023)'");
+    let output = user.lab().args(["lint", "--cc", "my-clang", "--llvm", "1"]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("found: 1.70.0"), "{said}");
+    assert!(!started.exists(), "cargo was started: {said}");
 }
 
 #[test]

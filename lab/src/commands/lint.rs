@@ -17,8 +17,7 @@ use crate::ui::tally::Tally;
 impl Runner<'_> {
     pub(super) fn lint(&self) -> Result<u8> {
         let mut checked = Checked { tally: Tally::default(), quiet: false };
-        checked.tell(&lint::host(self.lab));
-        interrupt::check()?;
+        checked.host(self.lab)?;
         let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;
         checked.tell(&lint::kernel(self.lab, &base));
         interrupt::check()?;

@@ -20,6 +20,7 @@ use crate::cli::TestArgs;
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::host::disk;
+use crate::host::packages;
 use crate::net::compare;
 use crate::ui::tally::{Check, Tally};
 
@@ -28,10 +29,6 @@ impl Runner<'_> {
     pub(super) fn test(&self, args: &TestArgs, checks: bool) -> Result<u8> {
         let mut phases = Phases::default();
         let mut checked = Checked { tally: Tally::default(), quiet: args.ktap };
-        if checks {
-            phases.time("lint", || checked.tell(&lint::host(self.lab)));
-            interrupt::check()?;
-        }
         let report = match self.selftests(args, checks, &mut checked, &mut phases) {
             Ok(report) => report,
             Err(error) => {
@@ -50,6 +47,9 @@ impl Runner<'_> {
         checked: &mut Checked,
         phases: &mut Phases,
     ) -> Result<Report> {
+        if checks {
+            phases.time("lint", || checked.host(self.lab))?;
+        }
         let base = pipeline::base(self.lab, self.variant, phases)?;
         let built = pipeline::build(self.lab, &base, phases)?;
         if checks {
@@ -113,6 +113,13 @@ impl Checked {
         } else {
             println!("{line}");
         }
+    }
+
+    /// What needs no kernel. To compile the workspace takes packages: bindgen loads libclang.
+    pub(super) fn host(&mut self, lab: &Lab) -> Result<()> {
+        packages::ensure(lab)?;
+        self.tell(&lint::host(lab));
+        interrupt::check()
     }
 
     /// What needs a kernel, and what runs on it.
