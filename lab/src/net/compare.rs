@@ -212,11 +212,20 @@ fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()
     if out.exists() {
         return Ok(());
     }
-    let mut cc = Command::new("cc");
+    let mut cc = c_compiler()?;
     cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
     cc.arg("-I").arg(folder).arg("-I").arg(folder.join(".."));
     cc.arg(source).arg("-o").arg(out).args(["-lpthread"]);
     process::read(&mut cc).map(|_| ())
+}
+
+/// CC if it is set, as for the tree's own Makefile of these tests; else this machine's compiler.
+fn c_compiler() -> Result<Command> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut build = cc::Build::new();
+    build.target(&target).host(&target).opt_level(2).no_default_flags(true);
+    build.cargo_metadata(false).cargo_warnings(false).cargo_output(false);
+    Ok(build.try_get_compiler().context("find a C compiler")?.to_command())
 }
 
 impl NetTests {
@@ -366,6 +375,24 @@ pub fn write(path: &Path, all: &[Compared]) -> Result<()> {
 mod tests {
     use super::*;
     use vmlab::judge::ktap::TestResult;
+
+    #[test]
+    fn a_program_of_the_tree_is_built_with_the_trees_headers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, headers) = (dir.path().join("net"), dir.path().join("include"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir(&headers).unwrap();
+        fs::write(headers.join("fresh.h"), "#define ANSWER 42\n").unwrap();
+        let source = "#include <fresh.h>\nint main(void) { return ANSWER; }\n";
+        fs::write(folder.join("good.c"), source).unwrap();
+        fs::write(folder.join("bad.c"), "#include <none.h>\n").unwrap();
+
+        compile(&folder, &headers, "good", dir.path()).unwrap();
+        let status = Command::new(dir.path().join("good")).status().unwrap();
+        assert_eq!(status.code(), Some(42));
+        let error = compile(&folder, &headers, "bad", dir.path()).unwrap_err();
+        assert!(error.to_string().contains("none.h"), "{error:#}");
+    }
 
     fn list() -> List {
         List::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()

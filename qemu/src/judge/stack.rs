@@ -240,7 +240,7 @@ fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::env::consts::ARCH;
 
     /// A module as the kernel's build leaves it: an object file, not linked, with
     /// a function in a section of its own and one inlined into it.
@@ -252,7 +252,15 @@ mod tests {
                       {\n\treturn read_it(p) + 1;\n}\n";
         fs::create_dir_all(dir.join("src")).unwrap();
         fs::write(dir.join("src/it.c"), source).unwrap();
-        let mut cc = Command::new("cc");
+        let target = format!("{ARCH}-unknown-linux-gnu");
+        let mut build = cc::Build::new();
+        build
+            .target(&target)
+            .host(&target)
+            .opt_level(2)
+            .no_default_flags(true)
+            .cargo_metadata(false);
+        let mut cc = build.get_compiler().to_command();
         cc.args(["-c", "-g", "-O2", "-fno-pic", "-o", "it-is.ko"])
             .arg(dir.join("src/it.c"))
             .current_dir(dir);
