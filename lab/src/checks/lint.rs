@@ -98,9 +98,9 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> (Tally, Vec<Chec
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
     let mut command = cargo_command(lab);
-    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
-    command.env("LAB_TEST_INIT", &built.guest.init);
+    command.env("LAB_TEST_INIT", &built.guest.init).env("LAB_TEST_SOURCE", &kernel.source);
     if let Some(module) = built.modules.iter().find(|path| path.ends_with("rnetns.ko")) {
         command.env("LAB_TEST_MODULE", module);
     }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use vmlab::judge::ktap::TestResult;
+use vmlab::judge::ktap::{self, TestResult};
 
 /// Says how the program ended; written by whoever started it.
 pub const EXIT_STATUS: &str = "lab: exit status ";
@@ -62,26 +62,7 @@ fn plain(line: &str) -> String {
 }
 
 fn result(line: &str) -> Option<(String, TestResult)> {
-    ktap(line).or_else(|| word_behind(line)).or_else(|| word_in_front(line))
-}
-
-/// `ok 1 name`, `not ok 2 name # SKIP why`.
-fn ktap(line: &str) -> Option<(String, TestResult)> {
-    let (ok, rest) = match line.strip_prefix("not ok ") {
-        Some(rest) => (false, rest),
-        None => (true, line.strip_prefix("ok ")?),
-    };
-    let (number, name) = rest.split_once(' ').unwrap_or((rest, ""));
-    number.parse::<u32>().ok()?;
-    let (name, directive) = name.split_once(" # ").unwrap_or((name, ""));
-    let verdict = match directive.split(' ').next().unwrap_or_default() {
-        "SKIP" => TestResult::Skip,
-        "XFAIL" | "TODO" => TestResult::Pass,
-        _ if ok => TestResult::Pass,
-        _ => TestResult::Fail,
-    };
-    let name = name.trim_start_matches("- ").trim();
-    Some((if name.is_empty() { number.to_owned() } else { name.to_owned() }, verdict))
+    ktap::result_line(line).or_else(|| word_behind(line)).or_else(|| word_in_front(line))
 }
 
 /// `TEST: name    [ OK ]`, and without the `TEST:`; with it, more may follow.

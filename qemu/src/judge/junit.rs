@@ -113,4 +113,14 @@ mod tests {
         report.outcome = Outcome::Test;
         assert!(!xml(&report).unwrap().contains("<failure"));
     }
+
+    /// XML has no way to write them.
+    #[test]
+    fn control_characters_are_left_out() {
+        let mut report = Report::not_built(String::new(), Phases::default());
+        report.tests = vec![test("a\0b", TestResult::Fail, "\u{1b}[31m\u{1}why\u{b}")];
+        let text = xml(&report).unwrap();
+        assert!(text.contains("name=\"ab\"") && text.contains("message=\"why\""), "{text}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    }
 }

@@ -6,5 +6,6 @@ pub mod junit;
 pub mod kernel_log;
 pub mod ktap;
 pub mod outcome;
+pub(crate) mod printk;
 pub mod report;
 pub mod stack;

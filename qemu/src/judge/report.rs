@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_ktap_that_is_printed_is_ktap_that_is_understood() {
-        let parsed = crate::judge::ktap::parse(&example().ktap());
+        let parsed = crate::judge::ktap::parse(example().ktap().as_bytes());
         assert_eq!(parsed.errors, [""; 0]);
         let told: Vec<(&str, TestResult)> =
             parsed.cases.iter().map(|case| (case.name.as_str(), case.result)).collect();

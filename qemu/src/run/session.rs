@@ -453,7 +453,7 @@ impl<'a> Session<'a> {
         let Some((status, ms)) = round.ended else {
             return self.unfinished(index, name);
         };
-        let judged = ktap::judge(&String::from_utf8_lossy(&round.stdout), status);
+        let judged = ktap::judge(ktap::parse(&round.stdout), status);
         let mut reasons: Vec<String> =
             (!judged.reason.is_empty()).then_some(judged.reason).into_iter().collect();
         reasons.extend(round.problems.iter().cloned());
@@ -477,7 +477,7 @@ impl<'a> Session<'a> {
     fn unfinished(&self, index: usize, name: String) -> TestReport {
         let running = self.at == At::Test(index);
         let reason = if running { "was running when the guest ended" } else { "did not run" };
-        let cases = ktap::parse(&String::from_utf8_lossy(&self.rounds[index].stdout)).cases;
+        let cases = ktap::parse(&self.rounds[index].stdout).cases;
         let result = TestResult::Fail;
         TestReport {
             name,

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lines as the kernel's printk writes them to a console.
+
+/// A line, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamped<'a> {
+    /// `T123`, a task, or `C1`, a processor, where the kernel has CONFIG_PRINTK_CALLER.
+    pub caller: Option<&'a str>,
+    /// What is said.
+    pub message: &'a str,
+}
+
+/// Takes `<4>`, `[   12.345678] ` and `[   T123] ` off.
+pub fn stamped(line: &str) -> Stamped<'_> {
+    let mut message = without_level(line);
+    let mut caller = None;
+    while let Some((stamp, rest)) = message.strip_prefix('[').and_then(|rest| rest.split_once(']'))
+    {
+        let stamp = stamp.trim_start();
+        if is_caller(stamp) {
+            caller = Some(stamp);
+        } else if !is_time(stamp) {
+            break;
+        }
+        message = rest.strip_prefix(' ').unwrap_or(rest);
+    }
+    Stamped { caller, message }
+}
+
+/// A line without its stamps.
+pub fn message(line: &str) -> &str {
+    stamped(line).message
+}
+
+fn without_level(line: &str) -> &str {
+    let level = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    match level {
+        Some((level, rest)) if is_number(level) => rest,
+        _ => line,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_time(stamp: &str) -> bool {
+    stamp.split_once('.').is_some_and(|(whole, part)| is_number(whole) && is_number(part))
+}
+
+fn is_caller(stamp: &str) -> bool {
+    stamp.strip_prefix(['T', 'C']).is_some_and(is_number)
+}
+
+/// A line without the colours of a terminal and without control characters.
+pub fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("\u{1b}[") {
+        text.push_str(&rest[..at]);
+        let after = &rest[at + 2..];
+        let end = after.find(|c: char| !matches!(c, '0'..='9' | ';' | '?'));
+        rest = end.map_or("", |end| {
+            &after[end + after[end..].chars().next().map_or(0, char::len_utf8)..]
+        });
+    }
+    text.push_str(rest);
+    text.retain(|c| c == '\t' || !c.is_control() && c != '\u{feff}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_of_every_configuration_come_off() {
+        let cases = [
+            ("[    1.234567] a", None, "a"),
+            ("[   12.345678][   T51] a", Some("T51"), "a"),
+            ("<4>[   12.345678][    C1] a", Some("C1"), "a"),
+            ("<4>a", None, "a"),
+            ("[ BUG: Invalid wait context ]", None, "[ BUG: Invalid wait context ]"),
+            ("[    1.0]  indented", None, " indented"),
+            ("[<0>] f+0x1/0x2", None, "[<0>] f+0x1/0x2"),
+            ("", None, ""),
+        ];
+        for (line, caller, message) in cases {
+            assert_eq!(stamped(line), Stamped { caller, message }, "{line}");
+        }
+    }
+
+    #[test]
+    fn colours_and_control_characters_come_off() {
+        assert_eq!(plain("\u{1b}[31mnot ok\u{1b}[0m 1 \0a\u{7}\tb\u{1b}["), "not ok 1 a\tb");
+        assert_eq!(plain("\u{feff}ok \u{1b}[1\u{e9}x"), "ok x");
+    }
+}
