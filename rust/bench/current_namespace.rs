@@ -75,7 +75,7 @@ fn index(global: bool, direction: Direction, right: bool) -> usize {
 /// Sees the packets of one device.
 struct Observer {
     place: Place,
-    /// The namespace in which the device was found, by whoever set this up.
+    /// The namespace in which the test found the device.
     truth: Tag,
     counts: Arc<Counts>,
 }

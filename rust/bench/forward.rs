@@ -100,7 +100,7 @@ impl Path {
     }
 }
 
-/// How often what takes so many packets is measured.
+/// How often a measurement with many packets is repeated.
 const REPEATS: usize = 7;
 
 /// Packets of one burst of those that warm up, at most; four for each flow are enough.

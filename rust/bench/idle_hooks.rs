@@ -2,9 +2,9 @@
 
 //! Hooks that do nothing.
 //!
-//! With the first hook and after the last one, the kernel patches its code in the packets' way. While
-//! these are there, it does not, whoever else comes and goes: emulators of several processors get
-//! such patches wrong now and then.
+//! The kernel patches its code on the packets' path with the first hook and after the last one.
+//! While these hooks are there, others can come and go without a patch. Emulators of several
+//! processors apply such patches wrongly now and then.
 
 use kernel::prelude::*;
 

@@ -125,7 +125,7 @@ used() {
 	echo $total
 }
 
-# held NAME DIVISOR WHAT LINES FILLING: bytes that a table takes, for one of so many.
+# held NAME DIVISOR WHAT LINES FILLING: bytes that a table takes, divided by DIVISOR.
 held() {
 	local name=$1 divisor=$2 bytes=() before after round
 	shift 2

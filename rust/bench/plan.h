@@ -14,7 +14,7 @@ struct rnetns_bench_plan {
 	u64 state;
 	/* That each entry has. */
 	u64 value;
-	/* The tags of so many namespaces, from the first on. */
+	/* The tags of the namespaces: this number, and those that follow it. */
 	u32 tag;
 	u32 namespaces;
 	/* Keys have indices: (random & mask) * step + offset. */
@@ -42,7 +42,7 @@ static __always_inline u32 rnetns_bench_mix(u32 i)
 }
 
 /*
- * The addresses of a flow that comes by one of so many routes: 10.0.0.0/24,
+ * The addresses of a flow that comes by one of the routes 10.0.0.0/24,
  * 10.0.1.0/24, and so on, as `routes` in measure.sh makes them. Sources are of
  * 30.0.0.0/8.
  */

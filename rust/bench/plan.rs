@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     pub(crate) state: u64,
     /// That each entry has.
     pub(crate) value: u64,
-    /// The tags of so many namespaces, from the first on.
+    /// The tags of the namespaces: this number, and those that follow it.
     pub(crate) tag: u32,
     pub(crate) namespaces: u32,
     pub(crate) mask: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// All of so many entries, a power of two, in so many namespaces.
+    /// All `entries`, a power of two, spread over the namespaces.
     pub(crate) fn all(entries: u32, namespaces: u32, value: u64) -> Self {
         Self {
             state: 1,

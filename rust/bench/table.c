@@ -86,7 +86,7 @@ static __always_inline void key_of(const struct rnetns_bench_plan *plan, u32 i,
 
 /*
  * Entries are inserted and removed in an order that has nothing to do with that
- * of their indices, of which there are a power of two.
+ * of their indices. The number of indices is a power of two.
  */
 static __always_inline u32 nth(const struct rnetns_bench_plan *plan, u32 n)
 {

@@ -139,8 +139,8 @@ pub(crate) struct Tagged<const N: usize> {
 }
 
 impl<const N: usize> Tagged<N> {
-    /// How many entries so many lines are for, as a namespace's cache has it: no more than five for
-    /// four lines of two slots, three for four of one.
+    /// How many entries `lines` lines are for, as in a namespace's cache: at most five for four
+    /// lines of two slots, three for four lines of one.
     const fn most(lines: u32) -> u32 {
         match Table::<&'static u64, N>::WAYS {
             1 => lines / 4 * 3,
@@ -459,7 +459,7 @@ pub(crate) fn fill(table: &dyn Contender, plan: &Plan) -> Result {
     Ok(())
 }
 
-/// So many namespaces are many.
+/// What counts as many namespaces.
 const MANY: u32 = 10_000;
 
 /// Which contenders meet. Not all at once: they must fit into the memory of a small machine.
@@ -491,7 +491,7 @@ enum Way {
     Hot,
 }
 
-/// So many entries are looked up again and again.
+/// The number of entries that are looked up again and again.
 const HOT: u32 = 4096;
 
 impl Way {
@@ -715,8 +715,8 @@ const ENDING: u32 = 8;
 /// Entries that each of them has: about a hundred, a power of two.
 const ENTRIES_OF_ENDING: u32 = 128;
 
-/// `end ENTRIES`: namespaces with a hundred entries or so each end beside so many entries of another, and
-/// alone. And so they do in a twin that walks the whole table, as `tcp_metrics` does.
+/// `end ENTRIES`: namespaces with a hundred entries or so each end, alone and beside ENTRIES of
+/// another one. The twin in C does the same with a walk of the whole table, as `tcp_metrics` does.
 pub(crate) fn measure_ends(entries: u32) -> Result<KVec<Figure>> {
     check(entries, 1)?;
     let mut tables = KVec::with_capacity(4, GFP_KERNEL)?;

@@ -53,7 +53,7 @@ impl packet_type::Handler for Arrived {
     }
 }
 
-/// A device and who counts what it receives.
+/// A device, and the handler that counts what it receives.
 type Path = Pin<KBox<packet_type::Registration<Arrived>>>;
 
 fn path(dev: ARef<NetDevice>) -> Result<Path> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The state of all namespaces, for who looks at the whole machine.
+//! The state of all namespaces, in one place.
 //!
 //! In `/sys/kernel/debug/rnetns/`:
 //!

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes Rust constants of the UAPI header: bindgen reads it, and each number gets the type that it
-//! has in a netlink message.
+//! Turns the UAPI header into Rust constants: bindgen reads it, and each number gets the type that
+//! it has in a netlink message.
 
 use std::cell::RefCell;
 use std::env;
@@ -43,14 +43,14 @@ fn generate() -> Result<()> {
     fs::write(&typed, names.constants()).with_context(|| format!("write {}", typed.display()))
 }
 
-/// The header's names, in its order.
+/// The names in the header, in their order there.
 #[derive(Debug, Clone, Default)]
 struct Names {
     numbers: Rc<RefCell<Vec<String>>>,
     texts: Rc<RefCell<Vec<String>>>,
 }
 
-/// Remembers a name, unless it is one of the compiler, or of the header for itself.
+/// Remembers a name, unless it is the compiler's or the header's include guard.
 fn remember(names: &RefCell<Vec<String>>, name: &str) {
     let mut names = names.borrow_mut();
     if name.starts_with(PREFIX) && !names.iter().any(|have| have == name) {
@@ -80,7 +80,6 @@ impl ParseCallbacks for Names {
 }
 
 impl Names {
-    /// A constant of each, and the list of all numbers.
     fn constants(&self) -> String {
         let (numbers, texts) = (self.numbers.borrow(), self.texts.borrow());
         let mut source = String::new();
@@ -105,7 +104,7 @@ fn short(name: &str) -> &str {
     name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
-/// Commands and versions are a byte of the header of generic netlink, the type of an attribute is two.
+/// In a message, commands and versions take one byte, and types of attributes two.
 fn kind(name: &str) -> &'static str {
     match short(name) {
         short if short.starts_with("CMD_") || short == "FAMILY_VERSION" => "u8",

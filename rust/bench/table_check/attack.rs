@@ -78,7 +78,7 @@ fn fill<const N: usize>(
     for key in keys {
         match owner.insert(tag, &key, &VALUE, 0) {
             Ok(true) => tally.inserts += 1,
-            // The same key again is none more.
+            // The same key again: not one entry more.
             Ok(false) => {}
             Err(_) => tally.no_room += 1,
         }

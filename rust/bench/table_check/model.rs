@@ -42,9 +42,9 @@ const VALUES: usize = 4096;
 const MAX_KEYS: u32 = 256;
 /// How often slots that wait are emptied: in as many steps as there are slots, within these bounds.
 const SETTLE_EVERY: (u32, u32) = (64, 256);
-/// How often an entry that finds no room is tried again after a grace period: one in so many.
+/// One in this many entries that find no room is tried again after a grace period.
 const RETRY_EVERY: u64 = 64;
-/// How often the whole table is looked at: once in so many steps, or in as many as it has lines.
+/// The whole table is checked once in this many steps, or in as many as it has lines.
 const AUDIT_EVERY: u32 = 64;
 /// How long flushed tags may take to come back, in milliseconds.
 const PATIENCE_MS: i64 = 5000;
@@ -261,7 +261,7 @@ pub(super) fn flushes() -> Result<Tally, Stopped> {
         model.tally.flushes += 1;
         let loan = model.lend(0, 1)?;
         model.shadows[0].put_late(tag, 1, loan)?;
-        // Whoever is new meanwhile gets none of them.
+        // An owner that is new meanwhile gets another tag.
         let other = Shadow::new(&model.table, 1, 16, true)?;
         let taken = other.tag().is_none_or(|other| tags.contains(&other));
         wrong_unless(!taken, "a flushed tag was given to another owner too early")?;

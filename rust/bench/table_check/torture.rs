@@ -124,8 +124,8 @@ impl Torture {
     }
 
     fn lend(&self, pool: &mut Pool, owner: usize, key: u32) -> Option<Loan> {
-        // SAFETY: The pools are dropped after the table. Whoever looks up holds an `Arc` of all
-        // this for longer than RCU.
+        // SAFETY: The pools are dropped after the table. A reader holds an `Arc` of all this for
+        // longer than RCU.
         unsafe { pool.lend(owner as u32, key) }
     }
 

@@ -25,8 +25,8 @@ const FREE: u32 = 0;
 const LENT: u32 = 1;
 const GIVEN_UP: u32 = 2;
 
-/// What the entries of the checks lead to. Its memory stays; who finds it can tell whether that is
-/// right.
+/// What the entries of the checks lead to. Its memory stays, so a reader that finds it can always
+/// tell whether it should have.
 pub(super) struct Value {
     state: Atomic<u32>,
     owner: Atomic<u32>,
@@ -50,7 +50,7 @@ impl Value {
         core::ptr::from_ref(self).addr()
     }
 
-    /// Whether it was put in for this key, and is still there, for who has found it and holds RCU.
+    /// Whether it was inserted for this key and is still there. The caller has found it under RCU.
     pub(super) fn check(&self, owner: u32, key: u32) -> Result<(), Wrong> {
         if self.owner.load(Relaxed) != owner {
             return Err(Wrong("an entry of another owner was found"));
@@ -99,8 +99,8 @@ impl Drop for Loan {
     }
 }
 
-// SAFETY: By the promise that was made to `Pool::lend`, the value outlives the tables and who reads
-// them.
+// SAFETY: By the promise that was made to `Pool::lend`, the value outlives the tables and their
+// readers.
 unsafe impl RcuValue for Loan {
     type Target = Value;
 

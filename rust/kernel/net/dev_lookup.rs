@@ -21,7 +21,7 @@ use crate::bindings;
 
 // SAFETY: `dev_hold()` keeps the structure until as many `dev_put()` have followed: unregistering
 // waits for the count (`netdev_run_todo()`), and the end of the device's namespace for that.
-// Whoever borrows a device does so before that wait is over.
+// A device is only borrowed before that wait is over.
 unsafe impl AlwaysRefCounted for NetDevice {
     fn inc_ref(&self) {
         // SAFETY: By the type invariant the device is valid.
@@ -37,8 +37,8 @@ unsafe impl AlwaysRefCounted for NetDevice {
 impl ActiveNamespace {
     /// Looks up a device of this namespace, and holds it.
     ///
-    /// Wraps `dev_get_by_name()`. May be called from any context; `ENODEV` if there is none. The
-    /// unregistration of a device waits for whoever holds it.
+    /// Wraps `dev_get_by_name()`. May be called from any context; `ENODEV` if there is no such
+    /// device. Its unregistration waits until nobody holds it.
     ///
     /// # Examples
     ///

@@ -212,8 +212,8 @@ impl Dst {
         unsafe { !(*self.as_raw()).lwtstate.is_null() }
     }
 
-    /// Whether the route has several next hops, of which one is chosen for each packet. IPv6 only:
-    /// for IPv4, the packet says so.
+    /// Whether the route has several next hops, and one is chosen for each packet. IPv6 only: for
+    /// IPv4, the packet says so.
     pub fn is_multipath(&self, _guard: &rcu::Guard) -> bool {
         let Some(rt) = self.as_rt6_info() else {
             return false;
@@ -272,8 +272,8 @@ impl Drop for OwnedDst {
     }
 }
 
-// SAFETY: The memory lasts until the last reference was dropped, of which this is one. (No longer:
-// next hops give up theirs by `dst_release_immediate()`.)
+// SAFETY: This is a reference, and the memory lasts until the last reference was dropped. (No
+// longer: next hops give up theirs by `dst_release_immediate()`.)
 unsafe impl RcuValue for OwnedDst {
     type Target = Dst;
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::bindings;
 
-/// Both ends of a packet: addresses and ports, as they are in it, and the device that it came in by.
+/// Both ends of a packet: addresses and ports in network order, and the device that it came in by.
 struct Ends<A> {
     saddr: A,
     daddr: A,

@@ -50,8 +50,8 @@ impl<'a> Request<'a> {
 
     /// The namespace of the socket that asks. Wraps `genl_info_net()`.
     pub fn net(&self) -> &'a ActiveNamespace {
-        // SAFETY: By the type invariant the socket keeps it: user space's sockets, of which this
-        // is one, hold an active reference.
+        // SAFETY: By the type invariant the socket keeps it: this is a socket of user space, and
+        // such sockets hold an active reference.
         unsafe { &*bindings::genl_info_net(self.info.as_ptr()).cast::<ActiveNamespace>() }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Request<'a> {
         self.bytes(attr)?.first().copied()
     }
 
-    /// Refuses the request: user space is told why, and because of which attribute.
+    /// Refuses the request, and tells user space why and because of which attribute.
     ///
     /// Returns `error`. As `NL_SET_ERR_MSG_ATTR()`.
     pub fn refuse(&self, error: Error, attr: Option<u32>, why: &'static CStr) -> Error {

@@ -524,7 +524,7 @@ impl<T: Operations> Vtable<T> {
             let name = name.to_bytes_with_nul();
             let len = name.len().min(STRING_LEN);
             // SAFETY: ethtool has asked `get_sset_count` and gives that many zeroed fields of
-            // `STRING_LEN` bytes, of which this is the `i`th.
+            // `STRING_LEN` bytes; this is the `i`th.
             unsafe { ptr::copy_nonoverlapping(name.as_ptr(), data.add(i * STRING_LEN), len) };
         }
     }
@@ -580,8 +580,8 @@ impl Registered {
     /// }
     /// ```
     pub fn dev(&self) -> &OwnNetDevice {
-        // SAFETY: By the type invariant it is registered; whoever borrows `self` does so under
-        // RCU, the registration, or an active reference, before `exit_rtnl`.
+        // SAFETY: By the type invariant it is registered; `self` is only borrowed under RCU, the
+        // registration, or an active reference, before `exit_rtnl`.
         unsafe { OwnNetDevice::from_raw(self.dev.as_ptr()) }
     }
 

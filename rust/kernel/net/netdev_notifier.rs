@@ -45,7 +45,7 @@ impl Event {
     }
 }
 
-/// Who is told about devices.
+/// A receiver of events about devices.
 ///
 /// # Examples
 ///
@@ -67,8 +67,9 @@ impl Event {
 pub trait Watcher: 'static {
     /// Something happened to `dev`, which is in `net`. RTNL is held; may sleep.
     ///
-    /// Called after all others who are told: what the stack does about it, it has done. For a
-    /// watcher that is registered, all devices count as new, for one that is unregistered, as gone.
+    /// Called after all other receivers, so the stack has already acted on it. When a watcher is
+    /// registered, it is called for every device as if it were new; when it is unregistered, as if
+    /// it were gone.
     fn event(net: &Namespace, dev: &NetDevice, event: Event);
 }
 

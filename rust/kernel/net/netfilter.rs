@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Netfilter hooks: who sees the packets of a namespace, and where on their way.
+//! Netfilter hooks: callbacks on the packets of a namespace, at a place on their way.
 //!
 //! A hook belongs to one namespace, which it is given with each packet. It is registered in each
 //! namespace as that begins, or later, and gone from it a grace period before the state of the
@@ -198,9 +198,9 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether the packet is none that came from a wire for this machine to route, or not only that:
-    /// it is [decided](Self::is_decided), was protected by IPsec (`secpath_exists()`), or is one
-    /// that a bridge shows to netfilter (`nf_bridge_in_prerouting()`).
+    /// Whether the packet is more than one that came from a wire for this machine to route: it is
+    /// [decided](Self::is_decided), was protected by IPsec (`secpath_exists()`), or was shown to
+    /// netfilter by a bridge (`nf_bridge_in_prerouting()`).
     #[inline]
     pub fn is_special(&self) -> bool {
         self.is_decided() || self.has_special_extensions()
@@ -217,8 +217,8 @@ impl<'a> Packet<'a> {
             }
     }
 
-    /// The first bytes from the network header on. None if the packet does not hold so many in one
-    /// piece, which a stack that checked the header rules out for that.
+    /// The first `LEN` bytes from the network header on. `None` if they are not in one piece; the
+    /// stack has checked that the header itself is.
     #[inline(always)]
     pub(super) fn header<const LEN: usize>(&self) -> Option<[u8; LEN]> {
         // SAFETY: By the type invariant the packet is valid: its data, from `data` on, are
@@ -397,7 +397,7 @@ pub struct Registered {
 }
 
 impl Registered {
-    /// Registers or unregisters the hooks, if they are not as they are to be.
+    /// Registers or unregisters the hooks, if that is still to be done.
     fn turn(&self, net: &Namespace, hooks: &'static [Hook], on: bool) -> Result {
         let mut is_on = self.on.lock();
         if *is_on == on {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handlers of packets: who is called for the packets of a protocol, or for all, of one device.
+//! Handlers of packets: callbacks for the packets of a protocol, or for all, of one device.
 //!
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
@@ -191,8 +191,8 @@ impl<H: Handler> Registration<H> {
 
 /// # Safety
 ///
-/// Called by the stack only, with a packet of which it gives up one reference, and a
-/// `packet_type` that is part of a [`Registration<H>`].
+/// Only the stack may call it, with a packet and one reference to it that the stack gives up, and
+/// with a `packet_type` that is part of a [`Registration<H>`].
 unsafe extern "C" fn receive<H: Handler>(
     skb: *mut bindings::sk_buff,
     _dev: *mut bindings::net_device,

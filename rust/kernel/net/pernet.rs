@@ -134,8 +134,8 @@ impl<S> Slot<S> {
 
     /// Lets readers in, or keeps them out.
     fn set_readable(&self, id: u32) {
-        // SAFETY: Readers read the word at the same time, whole, as `READ_ONCE()` would; writers
-        // are the registration's constructor and destructor, of which `claimed` lets in one.
+        // SAFETY: Readers read the word at the same time, whole, as `READ_ONCE()` would. The only
+        // writers are the registration's constructor and destructor; `claimed` lets in one of them.
         unsafe { self.readable.get().write_volatile(id) };
     }
 }
@@ -197,7 +197,7 @@ unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
     if id >= unsafe { *gen.cast::<c_uint>() } {
         return None;
     }
-    // SAFETY: The array has more than `id` pointers, the first of which overlay its head.
+    // SAFETY: The array has more than `id` pointers; the first ones overlay its head.
     let storage = unsafe {
         gen.cast::<*mut Storage<S>>()
             .add(id as usize)
@@ -305,7 +305,7 @@ pub trait Operations: HasSlot {
     }
 }
 
-/// Makes the value ready: what `init` wrote is visible to whoever sees the pointer.
+/// Makes the value ready: a reader that sees the pointer sees what `init` wrote.
 ///
 /// # Safety
 ///

@@ -29,7 +29,7 @@ impl Answer {
         self.after & bindings::IPSKB_DOREDIRECT != 0
     }
 
-    /// Whether the route has several next hops, of which one was chosen for this packet.
+    /// Whether the route has several next hops, and one was chosen for this packet.
     pub fn is_multipath(self) -> bool {
         self.after & bindings::IPSKB_MULTIPATH != 0
     }
@@ -38,7 +38,7 @@ impl Answer {
 impl Packet<'_> {
     /// Asks which way this IPv4 packet goes, and gives it that destination.
     ///
-    /// An error leaves it without one: whoever asks again gets the same. Wraps
+    /// An error leaves it without one, and asking again gives the same error. Wraps
     /// `ip_route_input_noref()`.
     pub fn ip_route_input(&mut self) -> Result<Answer> {
         if self.protocol() != Protocol::Ipv4 {

@@ -9,7 +9,7 @@ use kernel::types::NotThreadSafe;
 
 use crate::bindings;
 
-/// Proof that the current thread holds RTNL, borrowed from whoever took it.
+/// Proof that the current thread holds RTNL, borrowed from the code that took it.
 ///
 /// # Invariants
 ///

@@ -47,8 +47,8 @@ impl SkBuff {
     ///
     /// # Safety
     ///
-    /// `skb` must be valid and owned by the caller, who hands it over. `skb->dev` must be set, and
-    /// that device must stay valid, and RCU held, for as long as the value exists.
+    /// `skb` must be valid, and the caller must own it and hand it over. `skb->dev` must be set,
+    /// and that device must stay valid, and RCU held, for as long as the value exists.
     pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: The caller promises all of it.
         Self { skb }

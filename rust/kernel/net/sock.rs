@@ -34,7 +34,7 @@ impl Sock {
         unsafe { &*ptr.cast::<Self>() }
     }
 
-    /// Returns the namespace in which the socket was made, whoever uses it today.
+    /// Returns the namespace in which the socket was made, not that of its user.
     ///
     /// Wraps `sock_net()`. May be called from any context.
     ///

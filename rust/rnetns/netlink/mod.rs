@@ -84,7 +84,7 @@ const COUNTERS: [u32; stats::STATS] = [
 /// Why there is no cache in a namespace.
 const INIT_NET_ONLY: &CStr = c"the module works in the initial namespace only (init_net_only)";
 
-/// The cache of the namespace. There is none where the module refuses to work.
+/// The cache of the namespace; an error where the module refuses to work.
 fn cache_of<'g>(request: &Request<'_>, guard: &'g rcu::Guard) -> Result<&'g Deferred<Cache>> {
     Cache::of(request.net(), guard).ok_or_else(|| request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY))
 }

@@ -8,14 +8,14 @@ use crate::route_cache::cache::Key;
 pub(super) const AF_INET: u16 = 2;
 pub(super) const AF_INET6: u16 = 10;
 
-/// An address of which the first bits count.
+/// An address and the number of its leading bits that count.
 #[derive(Clone, Copy)]
 pub(super) struct Prefix {
     address: Address,
     mask: u128,
 }
 
-/// Addresses as numbers, of which the first bit is the highest.
+/// Addresses as numbers; the first bit is the highest.
 #[derive(Clone, Copy)]
 enum Address {
     V4(u128),
@@ -47,7 +47,7 @@ impl Prefix {
         })
     }
 
-    /// Only the first `len` bits count. None if the address has not so many.
+    /// Only the first `len` bits count. `None` if the address is shorter.
     pub(super) fn shortened(self, len: u32) -> Option<Self> {
         let bits: u32 = match self.address {
             Address::V4(_) => 32,

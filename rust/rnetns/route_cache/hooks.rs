@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cache's hooks on packets: in a namespace whose cache is off, there are none.
+//! The cache's hooks on packets. A namespace whose cache is off has no hook.
 
 use kernel::{
     prelude::*,
@@ -84,7 +84,7 @@ pub(crate) fn follow_cache(net: &ActiveNamespace) -> Result {
     loop {
         let on = is_on();
         hooks.set(net, on)?;
-        // Whoever has changed it meanwhile may have come here before us.
+        // Another CPU may have changed the setting meanwhile, and its hooks before ours.
         if is_on() == on {
             return Ok(());
         }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The generic netlink family `rnetns`, as its UAPI header `linux/rnetns.h` has it: name and version,
+//! The generic netlink family `rnetns` as in its UAPI header `linux/rnetns.h`: name and version,
 //! commands, attributes.
 //!
-//! bindgen reads the header when this crate is built, so there is no number to keep in step by hand.
-//! A constant has the name that it has in C, without `RNETNS_`, and the type that it has in a message:
+//! bindgen reads the header when this crate is built, so no number has to be kept in step by hand.
+//! A constant has its name of C without `RNETNS_`, and the type that it has in a message:
 //! `u8` for a command, `u16` for an attribute.
 
 use std::ffi::CStr;
 
-/// The header, as bindgen translates it.
 mod header {
     #![allow(dead_code, non_camel_case_types)]
     include!(concat!(env!("OUT_DIR"), "/header.rs"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The UAPI header, as compilers see it: it can be included by any program in C or C++, and means what
-//! this crate says.
+//! The UAPI header, as compilers see it: any program in C or C++ can include it, and its numbers
+//! are those of this crate.
 
 use std::collections::BTreeSet;
 use std::env::consts::ARCH;
@@ -17,11 +17,11 @@ const INCLUDE: &str =
 
 const C: [&str; 6] = ["c90", "gnu90", "c99", "c11", "gnu11", "c17"];
 const CXX: [&str; 5] = ["c++98", "c++11", "c++14", "c++17", "c++20"];
-/// The first standards with an assertion when compiled.
+/// The first standards with assertions at compile time.
 const C11: &str = "c11";
 const CXX11: &str = "c++11";
 
-/// The compiler of a program in this language, which accepts nothing doubtful.
+/// The compiler for this language standard, with all warnings as errors.
 fn compiler(standard: &str) -> Command {
     let target = format!("{ARCH}-unknown-linux-gnu");
     let cxx = standard.starts_with("c++");
@@ -36,7 +36,7 @@ fn compiler(standard: &str) -> Command {
     command
 }
 
-/// What the compiler says to a program that includes the header, twice as happens by way of others.
+/// Compiles a program that includes the header twice, as happens by way of other headers.
 fn compile(standard: &str, mode: &str, rest: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("probe");
@@ -52,7 +52,7 @@ fn compile(standard: &str, mode: &str, rest: &str) -> Output {
     output
 }
 
-/// A program that is compiled if each name has its number.
+/// A program that compiles only if each name has its number.
 fn probe<'a>(assertion: &str, numbers: impl IntoIterator<Item = &'a (&'a str, u32)>) -> String {
     let lines = numbers.into_iter().map(|(name, number)| {
         format!("{assertion}({name} == {number}, \"{name} is not {number}\");\n")

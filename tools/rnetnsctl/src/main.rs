@@ -23,7 +23,7 @@ use crate::socket::Connection;
 
 /// Shows and changes the route cache of the network namespace it runs in.
 ///
-/// In another one: `ip netns exec NAME rnetnsctl ...`, `nsenter -n ...`.
+/// For another namespace: `ip netns exec NAME rnetnsctl ...`, or `nsenter -n ...`.
 #[derive(Debug, Parser)]
 #[command(name = "rnetnsctl", version)]
 struct Cli {
@@ -40,7 +40,7 @@ enum Action {
     Stats,
     /// The entries, oldest first.
     Dump,
-    /// Take entries out: all, or those of a device, or of packets to a network.
+    /// Remove entries: all, those of a device, or those to a network.
     Flush(Flush),
     /// Change settings.
     Set(Set),
@@ -48,10 +48,10 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Flush {
-    /// Of packets that come in or leave by this device (name or index).
+    /// Entries of packets that come in or leave by this device (name or index).
     #[arg(long)]
     dev: Option<String>,
-    /// Of packets to this network (ADDRESS or ADDRESS/LENGTH).
+    /// Entries of packets to this network (ADDRESS or ADDRESS/LENGTH).
     #[arg(long)]
     dst: Option<Network>,
 }
@@ -59,10 +59,10 @@ struct Flush {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 struct Set {
-    /// How many entries the namespace may have.
+    /// The most entries that the namespace may have.
     #[arg(long)]
     quota: Option<u32>,
-    /// After how many seconds without use an entry goes.
+    /// Seconds without use after which an entry is dropped.
     #[arg(long)]
     timeout: Option<u32>,
     /// On or off.
@@ -78,7 +78,7 @@ fn on_or_off(word: &str) -> Result<bool, String> {
     }
 }
 
-/// An address, of which the first bits count.
+/// An address and the number of its leading bits that count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Network {
     address: IpAddr,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages of the family: a command, and attributes that are just numbers and
-//! bytes here.
+//! Messages of the family: a command and attributes, as numbers and bytes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use netlink_packet_core::{
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 use rnetns_uapi as uapi;
 
-/// A request, or an answer.
+/// A request or a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rnetns {
     pub command: u8,
@@ -20,18 +19,15 @@ pub struct Rnetns {
 }
 
 impl Rnetns {
-    /// A request.
     pub fn new(command: u8) -> Rnetns {
         Rnetns { command, attributes: Vec::new() }
     }
 
-    /// With one more attribute.
     pub fn with(mut self, attribute: u16, value: &[u8]) -> Rnetns {
         self.attributes.push(DefaultNla::new(attribute, value.to_vec()));
         self
     }
 
-    /// Its attributes by their numbers.
     pub fn values(&self) -> Values {
         let value = |nla: &DefaultNla| {
             let mut bytes = vec![0; netlink_packet_core::Nla::value_len(nla)];
@@ -80,7 +76,7 @@ impl ParseableParametrized<[u8], GenlHeader> for Rnetns {
 pub struct Values(BTreeMap<u16, Vec<u8>>);
 
 impl Values {
-    /// Of bytes that have nothing but attributes.
+    /// Reads bytes that hold attributes and nothing else.
     pub fn parse(bytes: &[u8]) -> Values {
         let attribute = |nla: Result<NlaBuffer<&[u8]>, DecodeError>| {
             let nla = nla.ok()?;
@@ -97,7 +93,7 @@ impl Values {
         self.0.get(&attribute).map(Vec::as_slice)
     }
 
-    /// A number of any length.
+    /// The kernel sends a number in as few bytes as it needs.
     pub fn number(&self, attribute: u16) -> Result<u64> {
         let bytes = self.bytes(attribute);
         let bytes = bytes.with_context(|| format!("the kernel sent no attribute {attribute}"))?;

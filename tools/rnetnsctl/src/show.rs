@@ -28,7 +28,6 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Of what the kernel answered.
     pub fn new(values: &Values) -> Result<Cache> {
         let mut counters = Map::new();
         for (name, attribute) in counters_by_name() {
@@ -66,7 +65,7 @@ impl fmt::Display for Cache {
     }
 }
 
-/// Counters are shown by the name that the header has for them, so that a new one is shown as well.
+/// Counters have the names of the header, so that a new one is shown without a change here.
 fn counters_by_name() -> impl Iterator<Item = (String, u16)> {
     uapi::NUMBERS.iter().filter_map(|(name, number)| {
         let name = name.strip_prefix("RNETNS_A_")?;
@@ -91,7 +90,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Of what the kernel answered.
     pub fn new(values: &Values) -> Result<Entry> {
         Ok(Entry {
             src: address(values, uapi::ENTRY_A_SRC)?,
@@ -139,7 +137,7 @@ fn address(values: &Values, attribute: u16) -> Result<IpAddr> {
     bail!("the kernel sent an address of {} bytes", bytes.len())
 }
 
-/// The name of a device of this namespace; its index, if it has none any more.
+/// The name of a device of this namespace, or its index if the device is gone.
 fn device(index: u64) -> String {
     let devices = if_nameindex();
     let named =

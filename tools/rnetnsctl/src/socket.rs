@@ -19,27 +19,26 @@ use rnetns_uapi as uapi;
 
 use crate::message::{Rnetns, Values};
 
-/// In an error message, behind the code: the header of what it answers.
+/// An error message has the header of the request behind the code.
 const HEADER_LEN: usize = 16;
-/// Attributes of an error message: why, in words.
+/// The attribute of an error message that gives the reason in words.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// An open socket, for the namespace that we are in.
+/// A connection to the cache of the namespace that we are in.
 pub struct Connection {
     socket: Socket,
     family: u16,
     sequence: u32,
 }
 
-/// What a dump gave.
 pub struct Dump {
     pub messages: Vec<Rnetns>,
-    /// Something changed meanwhile: it may show what never was there at one time.
+    /// Entries changed meanwhile: the dump may show a state that never existed as a whole.
     pub interrupted: bool,
 }
 
 impl Connection {
-    /// Opens it, and asks for the number of the family.
+    /// Opens a socket, and asks for the number of the family.
     pub fn open() -> Result<Connection> {
         let mut socket = Socket::new(NETLINK_GENERIC).context("open a netlink socket")?;
         socket.bind_auto().context("bind the netlink socket")?;
@@ -74,7 +73,6 @@ impl Connection {
         id.context("the kernel did not say the number of the family")
     }
 
-    /// Makes a request; gives the answer, if there is one.
     pub fn request(&mut self, request: Rnetns) -> Result<Option<Values>> {
         let mut message = GenlMessage::from_payload(request);
         message.set_resolved_family_id(self.family);
@@ -82,7 +80,6 @@ impl Connection {
         Ok(answers.first().map(|answer| answer.payload.values()))
     }
 
-    /// Asks for all that there is.
     pub fn dump(&mut self, request: Rnetns) -> Result<Dump> {
         let mut message = GenlMessage::from_payload(request);
         message.set_resolved_family_id(self.family);
@@ -91,7 +88,7 @@ impl Connection {
         Ok(Dump { messages, interrupted })
     }
 
-    /// Sends one message, and receives until the kernel says that this was all.
+    /// Sends one message, and receives until the kernel says that the answer is complete.
     fn talk<F>(
         &mut self,
         message: GenlMessage<F>,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hash of keys: seeded at random, so that who does not know the seed cannot choose keys that
-//! meet in one place.
+//! The hash of keys: seeded at random, so that nobody can choose keys that collide.
 
 use kernel::{
     ffi::c_void,
@@ -25,11 +24,10 @@ const GOLDEN64: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The seed.
 ///
-/// The hash is the sum of the products of pairs of words, to each of which a secret number is
-/// added, modulo 2^64. The upper half of it is strongly universal for words of 32 bits (Lemire and
-/// Kaser, "Strongly universal string hashing is fast"): any two keys meet with the probability
-/// that chance has, for whoever chooses keys without the seed. It is a few multiplications that
-/// do not wait for each other.
+/// A secret number is added to each word; the hash is the sum of the products of pairs of these,
+/// modulo 2^64. Its upper half is strongly universal for words of 32 bits (Lemire and Kaser,
+/// "Strongly universal string hashing is fast"): two keys that were chosen without the seed collide
+/// no more often than random ones. It takes a few multiplications that do not wait for each other.
 pub(super) struct Secrets {
     keys: [u64; MAX_WORDS + 1],
     sample: [u64; MAX_ENDS],
@@ -93,7 +91,7 @@ fn random<const N: usize>() -> [u64; N] {
     words
 }
 
-/// A hash, of which only the upper half is used.
+/// A hash. Only its upper half is used.
 #[derive(Clone, Copy)]
 pub(super) struct Hash(u64);
 

@@ -63,7 +63,7 @@ compile_error!("tagged tables are not for PREEMPT_RT");
 /// What no owner has as a tag: of slots that nobody finds, and that are not free yet.
 pub(super) const DOOMED: u32 = MAX_TAG + 1;
 
-/// How many slots fit into a line, for keys of so many words.
+/// How many slots fit into a line, for keys of `key_words` words.
 pub(super) const fn slots(key_words: usize) -> usize {
     (WORDS - VALUES) / (key_words + 3)
 }
@@ -101,8 +101,8 @@ pub(super) struct Content<const N: usize> {
 #[repr(C, align(64))]
 pub(super) struct Line<const N: usize>(UnsafeCell<[u32; WORDS]>);
 
-// SAFETY: Words are read and written whole; who writes more than the flag of use and the count of
-// those that had to pass holds the lock.
+// SAFETY: Words are read and written whole. Without the lock, only the flag of use and the count of
+// entries that had to pass are written.
 unsafe impl<const N: usize> Sync for Line<N> {}
 
 impl<const N: usize> Line<N> {
@@ -211,7 +211,7 @@ impl<const N: usize> Line<N> {
         unsafe { byte.wrapping_add(USED_BYTE).write_volatile(u8::from(used)) }
     }
 
-    /// What is in a slot, read without regard to writers: for who keeps them away.
+    /// What is in a slot, read without regard to writers: the caller keeps them away.
     pub(super) fn content(&self, way: usize) -> Content<N> {
         let slot = Self::slot(way);
         let first = self.load(slot);
@@ -272,8 +272,8 @@ impl<const N: usize> Line<N> {
         });
     }
 
-    /// Changes the count without taking the lock: no slot changes, so that readers need not look
-    /// again, and who comes too late to see it misses an entry that has just come, at most.
+    /// Changes the count without taking the lock. No slot changes, so readers need not look again.
+    /// A reader that is too late to see the count misses, at most, an entry that has just come.
     fn count_passed(&self, change: impl Fn(u32) -> Option<u32>) {
         loop {
             let head = self.load(HEAD);

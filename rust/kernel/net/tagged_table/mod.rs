@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A hash table that is shared by many owners, each of which finds its own entries only.
+//! A hash table that many owners share. Each owner finds only its own entries.
 //!
-//! What many namespaces have one of each, and what is large, is not allocated for each of them:
-//! they share one table, whose entries carry a *tag* that is part of the key. Here an [`Owner`]
-//! (a namespace, say) has a tag; it puts entries in and takes them out, while anyone may
-//! [look up](Table::find) entries under a tag.
+//! A large table is not allocated once for each namespace. All namespaces share one, whose entries
+//! carry a *tag* that is part of the key. An [`Owner`] (a namespace, say) has a tag. It inserts and
+//! removes entries, while everybody may [look up](Table::find) entries under a tag.
 //!
-//! - A look-up runs under RCU: no lock, no allocation, no reference. It stores nothing but a flag
-//!   that says that the entry was used, and that only where it is not set.
+//! - A look-up runs under RCU: no lock, no allocation, no reference. Its only store is a flag which
+//!   says that the entry was used, and only if the flag is not set yet.
 //! - The table is an array of cache lines. A line has slots with key *and* value inside, and a
-//!   sequence number that says whether a line was written while it was read. An entry whose line
-//!   is full goes to one of the next few, and the lines that it passed count that; so that a
-//!   look-up reads one line, unless that was once full.
-//! - Who writes locks single lines. What a look-up does not need is in an array of its own: the
-//!   links of a list that each owner has of its entries, oldest first. So an owner that ends gives
-//!   back its entries at a cost that depends on them alone.
-//! - No entry ever has to go for another owner's.
+//!   sequence number that shows whether the line was written while it was read. If the line of an
+//!   entry is full, the entry goes to one of the next few, and the lines in between count it. So a
+//!   look-up reads one line, unless that line was once full.
+//! - Writers lock single lines. What a look-up does not need is in a second array: the links of
+//!   each owner's list of its entries, oldest first. So the end of an owner costs what its entries
+//!   cost, whatever the size of the table.
+//! - No entry is ever dropped to make room for another owner's.
 //!
-//! A value that was taken out is dropped a grace period later: until then it stays in its slot,
-//! where nobody finds it any more. So a look-up needs no reference to hand out a value.
+//! A value that was removed is dropped a grace period later. Until then it stays in its slot, where
+//! no new look-up finds it. So a look-up needs no reference to return a value.
 
 mod audit;
 mod hash;
@@ -69,10 +68,10 @@ pub use self::owner::{
 };
 pub use self::published::Published;
 
-/// A look-up reads so many lines at most; an entry that finds no room in them is refused.
+/// The most lines that a look-up reads; an entry that finds no room in them is refused.
 const MAX_PROBE: u32 = 8;
 
-/// The largest tag: it has 24 bits, of which one pattern means something else.
+/// The largest tag: it has 24 bits, and the pattern above this one means something else.
 const MAX_TAG: u32 = 0x00ff_fffe;
 
 /// What tells the entries of one owner from those of the others.
@@ -89,7 +88,7 @@ impl Tag {
         self.0.get()
     }
 
-    /// The tag with this number. Whoever has a wrong one finds another owner's entries.
+    /// The tag with this number. A wrong number finds another owner's entries.
     #[inline(always)]
     pub fn from_number(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
@@ -156,7 +155,7 @@ pub struct Found<'g, T> {
 /// - `lines` is an array of `mask + 1` lines, `links` one with an element for each of their slots;
 ///   `mask + 1` is 2^(32 - `shift`).
 /// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
-///   [`Owner`], who alone uses the slot's link and changes the slot.
+///   [`Owner`]; only that owner uses the slot's link and changes the slot.
 #[pin_data(PinnedDrop)]
 pub struct Table<V: RcuValue, const N: usize> {
     lines: NonNull<Line<N>>,
@@ -335,14 +334,14 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     }
 }
 
-/// The largest number of slots: an index of one is a `u32`, of which one value means none.
+/// The largest number of slots: an index is a `u32`, and one of its values means "no slot".
 const MAX_SLOTS: u64 = 1 << 31;
 
 #[pinned_drop]
 impl<V: RcuValue, const N: usize> PinnedDrop for Table<V, N> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant these are ours. Owners, which hold the table, are gone, and
-        // with them all entries; so are readers, who borrow it.
+        // SAFETY: By the type invariant these are ours. Owners hold the table, so they are gone,
+        // and all entries with them. Readers borrow the table, so they are gone, too.
         unsafe {
             bindings::vfree(self.lines.as_ptr().cast::<c_void>());
             bindings::vfree(self.links.as_ptr().cast::<c_void>());

@@ -106,11 +106,11 @@ pub struct Cursor {
     order: u32,
 }
 
-/// One of those who share a [`Table`]: all entries under its tag are its own.
+/// One of the users of a shared [`Table`]: all entries under its tag are its own.
 ///
-/// Everything needs `&mut`, and so a lock around the owner where several CPUs use it. Dropping it
-/// drops its entries: what that costs depends on their number. Whoever still looks up by its tag
-/// then may find those of another. Dropping it may sleep.
+/// Everything needs `&mut`, and so a lock around the owner if several CPUs use it. Dropping it
+/// drops its entries, at a cost that depends on their number, and may sleep. A look-up by its tag
+/// after that may find the entries of another owner.
 ///
 /// # Invariants
 ///
@@ -171,7 +171,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         &self.table
     }
 
-    /// The tag of its entries; none while there is none for it.
+    /// The tag of its entries; `None` while no tag is free.
     pub fn tag(&self) -> Option<Tag> {
         self.tag
     }
@@ -301,8 +301,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// Makes all entries unfindable at once: the owner gets another tag. Any context but hard
     /// interrupts; costs the same for any number of entries.
     ///
-    /// [`tag`](Self::tag) is none afterwards if there was no memory for another, or too many tags
-    /// wait to be reaped.
+    /// [`tag`](Self::tag) is `None` afterwards if there was no memory for another, or if too many
+    /// tags wait to be reaped.
     pub fn flush(&mut self) {
         self.changes = self.changes.wrapping_add(1);
         let Some(tag) = self.tag.take() else {
@@ -400,8 +400,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             self.dying = self.link(slot).next;
             let (index, way) = self.place(slot);
             let old = self.table.line(index).lock().empty(way);
-            // SAFETY: By the type invariant the slot was ours, with a value, and who has found that
-            // one has ended its critical section.
+            // SAFETY: By the type invariant the slot was ours, with a value. Readers that had found
+            // that value have ended their critical sections.
             drop(unsafe { owned::<V>(old) });
         }
         if self.dying != NONE {
