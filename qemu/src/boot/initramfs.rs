@@ -71,6 +71,12 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
+/// Programs are told from other files; what else the mode says comes from the umask under which
+/// somebody checked the project out or built it.
+fn mode(meta: &fs::Metadata) -> u32 {
+    if meta.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 }
+}
+
 struct Archive<W> {
     to: W,
     entries: u32,
@@ -91,7 +97,7 @@ impl<W: Write> Archive<W> {
     /// lead nowhere.
     fn add_path(&mut self, name: &str, path: &Path) -> Result<()> {
         let meta = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
-        self.add(name, REGULAR | (meta.permissions().mode() & 0o777), &read(path)?)
+        self.add(name, REGULAR | mode(&meta), &read(path)?)
     }
 
     fn add_tree(&mut self, prefix: &str, folder: &Path) -> Result<()> {
@@ -213,6 +219,22 @@ mod tests {
         let read: vmlab_init::protocol::Job =
             serde_json::from_slice(&found["lab/job.json"].1).unwrap();
         assert_eq!(read, guest);
+    }
+
+    #[test]
+    fn the_umask_of_a_checkout_does_not_reach_the_guest() {
+        let image = |program: u32, file: u32| {
+            let dir = tempfile::tempdir().unwrap();
+            make(dir.path(), "a.sh", program);
+            make(dir.path(), "lib.sh", file);
+            let mut archive = Archive { to: Vec::new(), entries: 0 };
+            archive.add_tree("lab/selftests", dir.path()).unwrap();
+            archive.to
+        };
+        let usual = image(0o755, 0o644);
+        for (program, file) in [(0o700, 0o600), (0o777, 0o666), (0o750, 0o640)] {
+            assert!(image(program, file) == usual, "{program:o} {file:o}");
+        }
     }
 
     #[test]
