@@ -9,15 +9,29 @@ export KSRC KBUILD LLVM CC J V ACCEL ENGINE MEMORY
 ifeq ($(origin CC),default)
 unexport CC
 endif
-# The lab runs make for the kernel: our own flags are not for it.
+# What others exported for builds of theirs changes nothing here.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
+unexport $(filter $(shell sed '/^\#/d' lab/environment),$(.VARIABLES))
 
-CARGO ?= cargo
-LAB := $(CARGO) run --quiet --package lab --
+# What a person types goes to the lab as it is, `$$` and quotes included, for
+# which a recipe would be the wrong place.
+export LAB_PATTERN := $(value T)
+export LAB_REPEAT := $(value REPEAT)
+export LAB_TESTS := $(value TESTS)
+export LAB_COMMAND := $(value CMD)
 
+export CARGO ?= cargo
+LAB := sh lab/start
+
+ifneq ($(MAKECMDGOALS),help)
 ifeq ($(shell command -v $(CARGO)),)
 $(error cargo is not installed: get a Rust toolchain with rustup (see README.md), then type make again)
 endif
+endif
+
+pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
+repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
+ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
 .PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink rust-analyzer clean distclean help
 
@@ -25,23 +39,22 @@ all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
 
 test: ## everything: lint, host tests, module, selftests [T=PATTERN] [REPEAT=N] [KTAP=1]
-	@$(LAB) test $(if $(T),'$(T)') $(if $(REPEAT),--repeat $(REPEAT)) $(if $(filter 1,$(KTAP)),--ktap)
+	@$(LAB) test $(repeat) $(ktap) $(pattern)
 
 test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers [T=] [REPEAT=]
-	@$(LAB) test-debug $(if $(T),'$(T)') $(if $(REPEAT),--repeat $(REPEAT)) $(if $(filter 1,$(KTAP)),--ktap)
+	@$(LAB) test-debug $(repeat) $(ktap) $(pattern)
 
 selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
-	@$(LAB) selftests-net $(TESTS)
+	@set -f; $(LAB) selftests-net -- $$LAB_TESTS
 
 mutants: ## break one rule of the module at a time, and see that the selftests notice [T=PATTERN]
-	@$(LAB) mutants $(if $(T),'$(T)')
+	@$(LAB) mutants $(pattern)
 
 shell: ## an interactive shell in the VM, with the module at hand
 	@$(LAB) shell
 
 run: ## one command in the VM: CMD='ip link'; its output and status come through
-	@$(LAB) run -- $(if $(value CMD),"$$CMD",$(error say which command: make run CMD='ip link'))
-run: export CMD := $(value CMD)
+	@$(LAB) run -- $(if $(LAB_COMMAND),"$$LAB_COMMAND",$(error say which command: make run CMD='ip link'))
 
 bench: ## measure in the VM and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench

@@ -9,11 +9,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use vmlab::run::{interrupt, process};
+use vmlab::run::{files, interrupt, process};
 
 use crate::cli::Cli;
 use crate::context::Lab;
-use crate::host::disk;
+use crate::host::{disk, environment};
 
 mod bench;
 mod build;
@@ -29,6 +29,8 @@ mod ui;
 const NOT_BUILT: u8 = 3;
 
 fn main() -> ExitCode {
+    environment::clean();
+    files::keep_others_from_writing();
     cli::drop_empty_variables();
     let cli = Cli::parse();
     process::set_verbose(cli.options.verbose());

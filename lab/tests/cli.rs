@@ -224,11 +224,162 @@ fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     }
 }
 
+/// A user whose `cargo` prints the words that it is given, or its environment.
+fn user_of_make(cargo: &str) -> (User, PathBuf) {
+    let user = User::new();
+    for name in ["make", "sh", "sed", "env"] {
+        user.real(name);
+    }
+    user.program("cargo", cargo);
+    let make = user.bin().join("make");
+    (user, make)
+}
+
+#[test]
+fn what_a_person_gives_make_reaches_the_lab_as_it_is() {
+    let (user, make) = user_of_make(r#"printf '<%s>' "$@"; cat"#);
+    let cases = [
+        ("run", "CMD", r#"echo $HOME "a  b" `x` \ # % it's"#, "<run><--><{}>"),
+        ("run", "CMD", "one\ntwo", "<run><--><{}>"),
+        ("test", "T", "it's", "<test><--><{}>"),
+        ("test", "T", "$x* ?", "<test><--><{}>"),
+        ("mutants", "T", "a b", "<mutants><--><{}>"),
+        ("selftests-net", "TESTS", "a* $b", "<selftests-net><--><a*><$b>"),
+    ];
+    for (target, variable, value, want) in cases {
+        let words = format!("<run><--quiet><--package><lab><-->{}", want.replace("{}", value));
+        let set = format!("{variable}={value}");
+        let by_argument = user.command(&make).args(["-s", target, &set]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&by_argument.stdout), words);
+        let by_environment =
+            user.command(&make).args(["-s", target]).env(variable, value).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&by_environment.stdout), words);
+    }
+}
+
+#[test]
+fn standard_input_reaches_the_lab_through_make() {
+    let (user, make) = user_of_make("read line; echo \"[$line]\"");
+    let input = user.dir.path().join("input");
+    fs::write(&input, "a line\n").unwrap();
+    let mut run = user.command(make);
+    run.args(["-s", "run", "CMD=cat"]).stdin(fs::File::open(input).unwrap());
+    assert_eq!(text(&run.output().unwrap()).lines().last(), Some("[a line]"));
+}
+
+/// A name for each pattern in the list of variables that change builds.
+fn variables() -> Vec<String> {
+    let list = fs::read_to_string(root().join("lab/environment")).unwrap();
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let names = lines.flat_map(str::split_whitespace).map(|pattern| pattern.replace('%', "X"));
+    // These would be this make's own, before a Makefile is read.
+    names.filter(|name| !name.starts_with("MAKE") && !name.ends_with("MAKEFLAGS")).collect()
+}
+
+#[test]
+fn no_variable_that_changes_a_build_comes_through_make() {
+    let (user, make) = user_of_make("env");
+    let mut make = user.command(make);
+    make.arg("doctor").envs(variables().iter().map(|name| (name, "meant-for-others")));
+    let said = text(&make.output().unwrap());
+    assert!(said.contains("PATH="), "{said}");
+    assert!(!said.contains("meant-for-others"), "{said}");
+}
+
+#[test]
+fn no_variable_that_changes_a_build_reaches_what_the_lab_starts() {
+    let user = User::new();
+    user.tools();
+    let tarball = endless_build(&user);
+    user.real("env");
+    let seen = user.dir.path().join("seen");
+    user.program("make", &format!("env > {}; exit 1", seen.display()));
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", &tarball);
+    lab.envs(variables().iter().map(|name| (name, "meant-for-others")));
+    lab.env("MAKEFLAGS", "--jobserver-auth=fifo:/nope").env("MAKELEVEL", "3");
+    let output = lab.output().unwrap();
+    let seen = fs::read_to_string(seen).unwrap_or_else(|_| panic!("{}", text(&output)));
+    assert!(seen.contains("LC_ALL=C\n"), "{seen}");
+    for other in ["meant-for-others", "jobserver", "KSRC=", "MAKELEVEL"] {
+        assert!(!seen.contains(other), "{seen}");
+    }
+}
+
+#[test]
+fn nothing_that_others_can_write_to_is_made_whatever_the_umask() {
+    use std::os::unix::fs::MetadataExt;
+    let user = User::new();
+    user.tools();
+    let tarball = endless_build(&user);
+    user.program("make", "exit 1");
+    let mut shell = user.command(user.bin().join("sh"));
+    shell.args(["-c", "umask 000; exec \"$0\" kernel --cc my-clang --llvm 1"]);
+    shell.arg(env!("CARGO_BIN_EXE_lab")).env("KSRC", &tarball).output().unwrap();
+    for name in ["", "locks", "source"] {
+        let mode = fs::metadata(user.cache().join(name)).unwrap().mode();
+        assert_eq!(mode & 0o022, 0, "{name}: {mode:o}");
+    }
+}
+
+#[test]
+fn a_tmpdir_that_is_not_there_is_named_before_anything_is_built() {
+    let (user, make) = user_of_make("echo cargo was called");
+    let output = user.command(make).arg("all").env("TMPDIR", "/nonexistent/t").output().unwrap();
+    let said = text(&output);
+    assert!(said.starts_with("error: TMPDIR=/nonexistent/t "), "{said}");
+    assert!(said.contains("unset TMPDIR") && !said.contains("cargo was called"), "{said}");
+}
+
+#[test]
+fn a_first_build_of_the_lab_says_what_takes_so_long() {
+    let (user, make) = user_of_make("exit 0");
+    let checkout = user.dir.path().join("checkout");
+    fs::create_dir_all(checkout.join("lab")).unwrap();
+    for name in ["Makefile", "lab/start", "lab/environment"] {
+        fs::copy(root().join(name), checkout.join(name)).unwrap();
+    }
+    let doctor = || {
+        let mut make = user.command(&make);
+        text(&make.arg("doctor").current_dir(&checkout).output().unwrap())
+    };
+    assert!(doctor().contains("building the lab itself"));
+    fs::create_dir_all(checkout.join("target/debug")).unwrap();
+    symlink(user.bin().join("sh"), checkout.join("target/debug/lab")).unwrap();
+    assert_eq!(doctor(), "");
+}
+
+#[test]
+fn a_checkout_below_a_colon_is_refused_in_one_line() {
+    let (user, make) = user_of_make("echo cargo was called");
+    let checkout = user.dir.path().join("a:b");
+    fs::create_dir_all(checkout.join("lab")).unwrap();
+    for name in ["Makefile", "lab/start", "lab/environment"] {
+        fs::copy(root().join(name), checkout.join(name)).unwrap();
+    }
+    let output = user.command(make).arg("all").current_dir(&checkout).output().unwrap();
+    let said = text(&output);
+    assert!(said.contains("a:b: cargo does not build in a folder with a colon"), "{said}");
+    assert!(!said.contains("cargo was called"), "{said}");
+}
+
+#[test]
+fn help_needs_nothing_but_make() {
+    let user = User::new();
+    for name in ["make", "sh", "sed", "echo"] {
+        user.real(name);
+    }
+    let output = user.command(user.bin().join("make")).arg("help").output().unwrap();
+    let said = text(&output);
+    assert!(output.status.success() && said.contains("make doctor"), "{said}");
+}
+
 #[test]
 fn without_cargo_make_says_so_in_one_line() {
     let user = User::new();
-    user.real("make");
-    user.real("sh");
+    for name in ["make", "sh", "sed"] {
+        user.real(name);
+    }
     let make = user.bin().join("make");
     let output = user.command(make).arg("test").output().unwrap();
     let said = text(&output);

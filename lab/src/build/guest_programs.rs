@@ -63,7 +63,7 @@ fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> std::process::Comma
     let mut cargo = tools.machine.command("cargo");
     tools.environment(&mut cargo);
     // A C compiler chosen for the kernel is none for user space.
-    cargo.env_remove("CC").env_remove("RUSTFLAGS");
+    cargo.env_remove("CC");
     // With --target, so that build scripts and macros are not meant by it.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo

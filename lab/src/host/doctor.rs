@@ -152,13 +152,18 @@ fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
         .and_then(|bindgen| loaded_libclang(machine, &bindgen, dir.as_deref()));
     let min = &lab.base.llvm.min;
     let needed = format!("{min} or later");
+    let chosen = std::env::var(toolchain::LIBCLANG).ok().filter(|dir| !dir.is_empty());
+    let (otherwise, get) = match chosen {
+        Some(dir) => (State::Bad, format!("unset LIBCLANG_PATH, which is {dir}")),
+        None => (State::Package(package.clone()), format!("apt-get install {package}")),
+    };
     let state = match (&loaded, &dir) {
         (Some(have), _) if version::at_least(have, min) => State::Good,
         (None, Some(_)) if toolchain::find_bindgen(lab, machine).is_none() => State::Good,
-        _ => State::Package(package.clone()),
+        _ => otherwise,
     };
     let found = loaded.or_else(|| dir.map(|dir| format!("in {}", dir.display())));
-    Check::new("libclang", found, &needed, state, &format!("apt-get install {package}"))
+    Check::new("libclang", found, &needed, state, &get)
 }
 
 fn loaded_libclang(machine: &Host, bindgen: &Path, dir: Option<&Path>) -> Option<String> {
@@ -166,7 +171,7 @@ fn loaded_libclang(machine: &Host, bindgen: &Path, dir: Option<&Path>) -> Option
     header.write_all(b"#pragma message(\"clang version \" __clang_version__)\n").ok()?;
     let mut command = machine.command(bindgen);
     if let Some(dir) = dir {
-        command.env("LIBCLANG_PATH", dir);
+        command.env(toolchain::LIBCLANG, dir);
     }
     let said = process::capture(command.arg(header.path())).ok()?;
     let line = said.stderr.lines().find(|line| line.contains("clang version"))?;

@@ -5,6 +5,7 @@
 pub mod apt;
 pub mod disk;
 pub mod doctor;
+pub mod environment;
 pub mod machine;
 pub mod packages;
 pub mod pins;

@@ -15,6 +15,11 @@ use crate::host::apt::Archive;
 use crate::host::machine::Host;
 use crate::host::version;
 
+/// The folder with libclang, for bindgen; a user may set it.
+pub const LIBCLANG: &str = "LIBCLANG_PATH";
+/// The sources of the standard library, for kbuild; a user may set it.
+const RUST_SOURCES: &str = "RUST_LIB_SRC";
+
 /// Tools that are there and fit each other.
 #[derive(Debug, Clone)]
 pub struct Toolchain {
@@ -148,15 +153,11 @@ impl Toolchain {
         Ok(self)
     }
 
-    /// `make` for a kernel tree, with these tools and nothing of the caller's
-    /// own make.
+    /// `make` for a kernel tree, with these tools. What the user set for the lab
+    /// is none of kbuild's: what it is to know, it is told as an argument.
     pub fn make(&self) -> Command {
         let mut make = self.machine.command("make");
-        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "RUSTFLAGS", "KSRC", "KBUILD", "V"] {
-            make.env_remove(name);
-        }
-        // Exported by cargo: it would be cargo's rustc wrapper or profile.
-        for name in ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "LLVM", "CC"] {
+        for name in ["KSRC", "KBUILD", "V", "LLVM", "CC"] {
             make.env_remove(name);
         }
         self.environment(&mut make);
@@ -171,10 +172,10 @@ impl Toolchain {
     pub fn environment(&self, command: &mut Command) {
         command.env("PATH", &self.machine.path).env("LC_ALL", "C");
         if let Some(dir) = &self.libclang {
-            command.env("LIBCLANG_PATH", dir);
+            command.env(LIBCLANG, dir);
         }
         if let Some(dir) = &self.rust_src {
-            command.env("RUST_LIB_SRC", dir);
+            command.env(RUST_SOURCES, dir);
         }
     }
 
@@ -183,6 +184,12 @@ impl Toolchain {
         let v = &self.versions;
         let mut parts = vec![v.rustc.clone(), v.cc.clone(), v.ld.clone(), v.bindgen.clone()];
         parts.extend(self.make_args.iter().cloned());
+        // Of a user who has their own.
+        let own = |name| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            Some(format!("{name}={}", value.to_string_lossy()))
+        };
+        parts.extend([LIBCLANG, RUST_SOURCES].into_iter().filter_map(own));
         parts
     }
 }
@@ -246,7 +253,7 @@ pub fn find_bindgen(lab: &Lab, machine: &Host) -> Option<PathBuf> {
 /// The directory with the libclang that belongs to the compiler: bindgen must
 /// read headers as the same version of clang does.
 pub fn libclang_dir(machine: &Host, cc: &str) -> Option<PathBuf> {
-    if let Some(dir) = std::env::var_os("LIBCLANG_PATH").filter(|dir| !dir.is_empty()) {
+    if let Some(dir) = std::env::var_os(LIBCLANG).filter(|dir| !dir.is_empty()) {
         return Some(dir.into());
     }
     let clang = machine.which(cc)?.canonicalize().ok()?;
@@ -267,7 +274,7 @@ fn has_libclang(dir: &Path) -> bool {
 /// The standard library's sources on this machine: `RUST_LIB_SRC`, or the
 /// toolchain's own component.
 pub fn local_rust_src(machine: &Host) -> Result<Option<PathBuf>> {
-    if let Some(dir) = std::env::var_os("RUST_LIB_SRC").filter(|dir| !dir.is_empty()) {
+    if let Some(dir) = std::env::var_os(RUST_SOURCES).filter(|dir| !dir.is_empty()) {
         let dir = PathBuf::from(dir);
         if !is_rust_src(&dir) {
             bail!("RUST_LIB_SRC={}: no core/src/lib.rs there; unset it", dir.display());

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::fs::Mode;
 use sha2::{Digest, Sha256};
 
 /// A short name for everything in `parts`: a change in any of them changes it.
@@ -24,6 +25,14 @@ pub fn key<S: AsRef<[u8]>>(parts: impl IntoIterator<Item = S>) -> String {
 /// Creates `dir` and its parents.
 pub fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))
+}
+
+/// Whatever the user's umask allows, nobody but them may change what is made here.
+pub fn keep_others_from_writing() {
+    let others = Mode::WGRP | Mode::WOTH;
+    // The mask can only be asked for by setting it.
+    let mask = rustix::process::umask(others);
+    rustix::process::umask(mask | others);
 }
 
 /// Removes `dir` with all in it; not being there is fine.
