@@ -17,6 +17,8 @@ use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 
 use crate::build::kbuild_flags::{self, Flags};
+use crate::checks::house_rules;
+use crate::checks::threads;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 use crate::ui::tally::Check;
@@ -28,35 +30,27 @@ const LIKE: &str = "rust/rnetns/rnetns_main.o";
 
 /// Compiles each file as the module was compiled.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
-    let cases = sources(&lab.root.join(FOLDER))?;
-    if cases.is_empty() {
-        return Ok(Vec::new());
-    }
+    let cases = match sources(&lab.root.join(FOLDER)) {
+        Ok(cases) => cases,
+        Err(error) => return Ok(vec![Check::of::<()>("compile-fail", Err(error))]),
+    };
     let step = Step::start("compiling what must not compile", Unit::None, 0);
     let flags = kbuild_flags::read(&lab.target.join("modules"), Path::new(LIKE))?;
-    let verdicts = cases
-        .iter()
-        .map(|path| {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            Check::of(format!("compile-fail: {name}"), case(path, &flags, tools))
-        })
-        .collect();
+    let verdicts = threads::each(&cases, lab.settings.jobs, |path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        Check::of(format!("compile-fail: {name}"), case(path, &flags, tools))
+    });
     step.finish();
     Ok(verdicts)
 }
 
-/// The Rust files of a folder, in order; none when there is no such folder.
+/// The Rust files below a folder, in order. No file is an error: nothing would be checked.
 pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.exists() {
-        return Ok(Vec::new());
+    let mut files = house_rules::files(folder)?;
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    if files.is_empty() {
+        bail!("no Rust file in {}: nothing would be checked", folder.display());
     }
-    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
-        .collect();
-    files.sort();
     Ok(files)
 }
 
@@ -174,6 +168,26 @@ mod tests {
                 (got, want) => panic!("{got:?}, not {want:?}"),
             }
         }
+    }
+
+    #[test]
+    fn files_are_found_in_folders_of_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("table")).unwrap();
+        for name in ["table/mod.rs", "a.rs", "notes.txt"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = sources(dir.path()).unwrap();
+        assert_eq!(found, ["a.rs", "table/mod.rs"].map(|name| dir.path().join(name)));
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_or_empty_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = sources(dir.path()).unwrap_err();
+        assert!(format!("{empty:#}").contains("nothing would be checked"), "{empty:#}");
+        let missing = sources(&dir.path().join("no")).unwrap_err();
+        assert!(format!("{missing:#}").contains("/no: No such file"), "{missing:#}");
     }
 
     #[test]

@@ -3,22 +3,26 @@
 //! The examples in the documentation of the abstractions: each is compiled, as
 //! the module is, so that none can show what does not work.
 //!
-//! An example is a code block of a doc comment in `rust/kernel/net/`. It sees
+//! An example is a code block of a doc comment below `rust/kernel/net/`. It sees
 //! what `rust/tests/preamble.rs` brings in, and stands in a function that
 //! returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
 //! and not shown.
+//!
+//! All of them are one crate, which takes little longer than one of them. When
+//! that does not compile, each gets a crate of its own, to tell which is wrong.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use vmlab::run::progress::{Step, Unit};
 
 use crate::build::kbuild_flags::{self, Flags};
 use crate::checks::compile_fail;
+use crate::checks::threads;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
-use crate::ui::tally::Check;
+use crate::ui::tally::{Check, CheckStatus};
 
 /// Where the documentation is.
 const FOLDER: &str = "rust/kernel/net";
@@ -29,31 +33,64 @@ const LIKE: &str = "rust/rnetns/rnetns_main.o";
 
 /// Compiles each example.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
+    let examples = match find(&lab.root.join(FOLDER)) {
+        Ok(examples) => examples,
+        Err(error) => return Ok(vec![Check::of::<()>("examples", Err(error))]),
+    };
     let step = Step::start("compiling the examples", Unit::None, 0);
     let flags = kbuild_flags::read(&lab.target.join("modules"), Path::new(LIKE))?;
-    let mut verdicts = Vec::new();
-    for path in compile_fail::sources(&lab.root.join(FOLDER))? {
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        let file = path.file_name().unwrap_or_default().to_string_lossy();
-        for example in examples(&text) {
-            let name = format!("example: {file}:{}", example.line);
-            let compiled = compile(&example, &lab.root, &flags, tools);
-            verdicts.push(Check::of(name, compiled));
-        }
-    }
+    let verdicts = judge(&examples, lab.settings.jobs, |some: &[Example]| {
+        compile(some, &lab.root, &flags, tools)
+    });
     step.finish();
     Ok(verdicts)
 }
 
-/// A code block, and the line of the file that it begins in.
-#[derive(Debug, PartialEq, Eq)]
+/// A code block, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Example {
+    /// Below the folder that was searched.
+    file: String,
     line: usize,
     code: String,
 }
 
+/// The examples in all files below a folder.
+fn find(folder: &Path) -> Result<Vec<Example>> {
+    let mut found = Vec::new();
+    for path in compile_fail::sources(folder)? {
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let file = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy();
+        found.extend(examples(&file, &text));
+    }
+    if found.is_empty() {
+        bail!("no example in {}: nothing would be checked", folder.display());
+    }
+    Ok(found)
+}
+
+/// Compiles all at once, and one by one only to find out which of them fail.
+fn judge(
+    examples: &[Example],
+    jobs: usize,
+    compile: impl Fn(&[Example]) -> Result<()> + Sync,
+) -> Vec<Check> {
+    let name = |example: &Example| format!("example: {}:{}", example.file, example.line);
+    let Err(error) = compile(examples) else {
+        return examples.iter().map(|example| Check::of(name(example), Ok(()))).collect();
+    };
+    let mut verdicts = threads::each(examples, jobs, |example| {
+        Check::of(name(example), compile(std::slice::from_ref(example)))
+    });
+    if verdicts.iter().all(|verdict| verdict.status == CheckStatus::Passed) {
+        let error = error.context("each compiles alone, but not all in one crate");
+        verdicts.push(Check::of::<()>("examples", Err(error)));
+    }
+    verdicts
+}
+
 /// The code blocks of the doc comments in `text`; a block that names a language is not one.
-fn examples(text: &str) -> Vec<Example> {
+fn examples(file: &str, text: &str) -> Vec<Example> {
     let mut found = Vec::new();
     let mut open: Option<Option<Example>> = None;
     for (number, line) in text.lines().enumerate() {
@@ -64,9 +101,9 @@ fn examples(text: &str) -> Vec<Example> {
         let doc = doc.strip_prefix(' ').unwrap_or(doc);
         match (&mut open, doc.strip_prefix("```")) {
             (None, Some(language)) => {
-                open = Some(
-                    language.is_empty().then(|| Example { line: number + 1, code: String::new() }),
-                );
+                let example =
+                    || Example { file: file.to_owned(), line: number + 1, code: String::new() };
+                open = Some(language.is_empty().then(example));
             }
             (Some(_), Some(_)) => found.extend(open.take().flatten()),
             (Some(Some(example)), None) => {
@@ -80,22 +117,25 @@ fn examples(text: &str) -> Vec<Example> {
     found
 }
 
-/// The crate that an example becomes.
-fn source(example: &Example, root: &Path) -> String {
+/// The crate that examples become.
+fn source(examples: &[Example], root: &Path) -> String {
     let preamble = root.join(PREAMBLE);
-    let ends = example.code.contains("Ok::<(), Error>(())");
-    let end = if ends { "" } else { "Ok(())" };
-    format!(
-        "//! An example.\ninclude!({preamble:?});\n#[allow(unreachable_code)]\n\
-         fn example() -> Result {{\n{}{end}\n}}\n",
-        example.code
-    )
+    let functions = examples.iter().enumerate().map(|(number, example)| function(number, example));
+    format!("//! Examples.\ninclude!({preamble:?});\n{}", functions.collect::<String>())
 }
 
-fn compile(example: &Example, root: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
+fn function(number: usize, example: &Example) -> String {
+    let ends = example.code.contains("Ok::<(), Error>(())");
+    let end = if ends { "" } else { "Ok(())" };
+    let code = &example.code;
+    format!("#[allow(unreachable_code)]\nfn example_{number}() -> Result {{\n{code}{end}\n}}\n")
+}
+
+fn compile(examples: &[Example], root: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
     let scratch = tempfile::tempdir().context("create a directory")?;
-    let path = scratch.path().join("example.rs");
-    fs::write(&path, source(example, root)).with_context(|| format!("write {}", path.display()))?;
+    let path = scratch.path().join("examples.rs");
+    fs::write(&path, source(examples, root))
+        .with_context(|| format!("write {}", path.display()))?;
     let errors = compile_fail::compile(&path, flags, tools)?;
     compile_fail::judge(&["compiles".to_owned()], &errors)
 }
@@ -104,27 +144,68 @@ fn compile(example: &Example, root: &Path, flags: &Flags, tools: &Toolchain) -> 
 mod tests {
     use super::*;
 
+    fn example(line: usize, code: &str) -> Example {
+        Example { file: "a.rs".into(), line, code: code.into() }
+    }
+
     #[test]
     fn code_blocks_of_doc_comments_are_examples() {
         let text = "//! ```\n//! a();\n//! ```\n\n/// Text.\n///\n    /// ```\n    /// # use x;\n    /// b();\n    /// ```\nfn f() {}\n// ```\n";
-        let example = |line, code: &str| Example { line, code: code.into() };
-        assert_eq!(examples(text), [example(1, "a();\n"), example(7, "use x;\nb();\n")]);
+        assert_eq!(examples("a.rs", text), [example(1, "a();\n"), example(7, "use x;\nb();\n")]);
     }
 
     #[test]
     fn a_block_of_another_language_is_no_example() {
         let text = "/// ```text\n/// a b\n/// ```\n/// ```\n/// c();\n/// ```\n";
-        let codes: Vec<String> = examples(text).into_iter().map(|e| e.code).collect();
-        assert_eq!(codes, ["c();\n"]);
+        assert_eq!(examples("a.rs", text), [example(4, "c();\n")]);
+    }
+
+    #[test]
+    fn examples_of_all_folders_are_found_and_none_at_all_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("table")).unwrap();
+        fs::write(dir.path().join("table/mod.rs"), "").unwrap();
+        assert!(find(dir.path()).unwrap_err().to_string().contains("no example"));
+        fs::write(dir.path().join("table/mod.rs"), "/// ```\n/// a();\n/// ```\n").unwrap();
+        let found = find(dir.path()).unwrap();
+        assert_eq!(found, [Example { file: "table/mod.rs".into(), ..example(1, "a();\n") }]);
     }
 
     #[test]
     fn an_example_ends_with_a_result() {
-        let with = |code: &str| {
-            let example = Example { line: 1, code: code.into() };
-            source(&example, Path::new("/x"))
-        };
-        assert!(with("f();\n").contains("f();\nOk(())\n}"));
-        assert!(with("f()?;\nOk::<(), Error>(())\n").contains("Ok::<(), Error>(())\n\n}"));
+        assert!(function(0, &example(1, "f();\n")).contains("f();\nOk(())\n}"));
+        let ends = function(0, &example(1, "f()?;\nOk::<(), Error>(())\n"));
+        assert!(ends.contains("Ok::<(), Error>(())\n\n}"));
+    }
+
+    /// What happens when those with `wrong` in them do not compile.
+    fn judged(codes: &[&str], compile: impl Fn(&[Example]) -> bool + Sync) -> Vec<String> {
+        let examples: Vec<Example> =
+            codes.iter().enumerate().map(|(number, code)| example(number, code)).collect();
+        let compile = |some: &[Example]| if compile(some) { Ok(()) } else { bail!("E0308") };
+        let passed = |verdict: &Check| verdict.status == CheckStatus::Passed;
+        let line = |verdict: Check| format!("{} {}", passed(&verdict), verdict.name);
+        judge(&examples, 2, compile).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_example_that_fails_is_named() {
+        let right = |some: &[Example]| some.iter().all(|example| example.code != "wrong");
+        assert_eq!(judged(&["a", "b"], right), ["true example: a.rs:0", "true example: a.rs:1"]);
+        let one_wrong = judged(&["a", "wrong"], right);
+        assert_eq!(one_wrong, ["true example: a.rs:0", "false example: a.rs:1"]);
+    }
+
+    #[test]
+    fn examples_that_only_fail_together_are_not_passed() {
+        let together = judged(&["a", "b"], |some| some.len() == 1);
+        assert_eq!(together.last().unwrap(), "false examples");
+    }
+
+    #[test]
+    fn all_examples_compile_at_once() {
+        let both = source(&[example(1, "a();\n"), example(2, "b();\n")], Path::new("/x"));
+        assert!(both.contains("fn example_0() -> Result {\na();\nOk(())"), "{both}");
+        assert!(both.contains("fn example_1() -> Result {\nb();\nOk(())"), "{both}");
     }
 }

@@ -8,4 +8,5 @@ pub mod house_rules;
 pub mod lint;
 pub mod mutants;
 pub mod rust_analyzer;
+mod threads;
 pub mod ynl;
