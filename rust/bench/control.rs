@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files by which measurements are started and read.
+//! The files that start measurements and show their results.
 //!
 //! In `/sys/kernel/debug/rnetns_bench/`:
 //!
@@ -14,7 +14,7 @@
 //!   - `hold WHAT LINES empty|one|full`, `hold off`: keeps a table in memory, with as many entries as
 //!     it has lines, or as it takes.
 //! - `results`: what the last write to `measure` found, a line each: `NAME lost=N ns=A,B,...`: how
-//!   many operations came to nothing, and nanoseconds for one, once for each repeat.
+//!   many operations failed, and nanoseconds for one operation, once for each repeat.
 //! - `watch`: `LOWER PID UPPER PID` starts the experiment of [`current_namespace`] on two devices,
 //!   each in the namespace of a process; `off` ends it. It holds the devices: end it before they go.
 //! - `attribution`: its counts, `NAME=COUNT` in each line.

@@ -45,7 +45,7 @@ impl Figure {
         }
     }
 
-    /// Notes operations that came to nothing.
+    /// Notes operations that failed.
     pub(crate) fn note_lost(&mut self, lost: u64) {
         self.lost += lost;
     }
@@ -66,7 +66,7 @@ pub(crate) fn rounds() -> impl Iterator<Item = usize> {
     (0..=REPEATS).map(|round| round.saturating_sub(1))
 }
 
-/// How many nanoseconds `work` takes, and what it gives.
+/// How many nanoseconds `work` takes, and its result.
 #[inline]
 pub(crate) fn time<R>(work: impl FnOnce() -> R) -> (u64, R) {
     let start: Instant<Monotonic> = Instant::now();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Packets for a machine that forwards them: sent by one end of a veth pair, of
- * which the other is a router's, to come back by another pair. Only what happens
- * to a packet from its transmission on is timed, not how it is made.
+ * Packets for a machine that forwards them. One end of a veth pair sends them,
+ * the other end belongs to a router, and they come back by another pair. Only
+ * the time from transmission on counts, not how a packet is made.
  */
 
 #include <linux/etherdevice.h>

@@ -5,10 +5,10 @@
 # `# figure NAME lost=N ns=A,B,...`, and `# memory NAME bytes=A,B,...` for what was seen in
 # /proc/meminfo. The lab puts this beside the selftests, whose lib.sh it uses.
 #
-# A processor that counts instructions (there is one only) counts the same each time, whatever the
-# order, and caches do not matter to it: it gets smaller amounts of all. So does one that is
-# emulated. What is left out for that is said in lines `# note TEXT`. User Mode Linux runs at the
-# machine's own speed, and measures what needs no traffic.
+# Counting instructions gives the same number each time, in any order, and caches do not matter: so
+# all amounts are smaller there. There is only one processor then. Amounts are smaller under
+# emulation, too. Lines `# note TEXT` say what was left out. User Mode Linux runs at the machine's
+# own speed, and measures everything that needs no traffic.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -196,8 +196,8 @@ allocated() {
 EVENTS="kmem/kmalloc kmem/kfree kmem/kmem_cache_alloc kmem/kmem_cache_free
 	percpu/percpu_alloc_percpu percpu/percpu_free_percpu"
 
-# What a namespace costs with the module loaded and not without, besides its net_device: what the
-# module itself, pernet storage and hooks have allocated.
+# What the module adds to the cost of a namespace, without the net_device: memory that the module
+# itself, pernet storage and hooks have allocated.
 memory_of_namespace() {
 	local tracing=/sys/kernel/tracing round bytes=() dir
 
@@ -223,8 +223,8 @@ memory_of_namespace() {
 
 # --- Routers -----------------------------------------------------------------------------------
 
-# router NUMBER: forwards from `g` to `s`, both with that number, in the present namespace. What it
-# sends on has the address of nobody: it is dropped where it comes out.
+# router NUMBER: forwards from `g` to `s`, both with that number, in the present namespace. No host
+# has the destination address: packets are dropped where they come out.
 router() {
 	local net=r$1 in=172.16.$1 out=172.17.$1
 
@@ -273,9 +273,9 @@ rp_filter() {
 	in_netns "r$1" sysctl -q -w net.ipv4.conf.all.rp_filter="$2" net.ipv4.conf.in.rp_filter="$2"
 }
 
-# One router, that gets more and more routes: what the kernel does without a cache, and what is
-# forwarded with the cache off and on. With 1,000 routes, rules and rp_filter are varied one by one;
-# with others, the least and the most is measured.
+# One router that gets more and more routes: what the kernel does without a cache, and forwarding
+# with the cache off and on. With 1,000 routes, rules and rp_filter vary one by one; with other
+# numbers, only the least and the most of both is measured.
 routing() {
 	local have=0 count
 
@@ -295,7 +295,7 @@ routing() {
 # fib ROUTES: asked on the side of the router.
 fib() {
 	rp_filter 0 0
-	# Not by a function, which would be a process of its own.
+	# Not in a function, which would be another process.
 	nsenter --net="/run/netns/${PREFIX}r0" sleep 1000 &
 	wait_until 5 is_in $! "$(inum r0)" || fail "no process in r0"
 	measure fib $LARGEST $LOOK_UPS "$1" $! in

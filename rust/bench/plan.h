@@ -10,9 +10,9 @@
 #include <asm/byteorder.h>
 
 struct rnetns_bench_plan {
-	/* Of a generator of numbers that look random. */
+	/* The state of a generator of pseudo-random numbers. */
 	u64 state;
-	/* That each entry has. */
+	/* The value of every entry. */
 	u64 value;
 	/* The tags of the namespaces: this number, and those that follow it. */
 	u32 tag;

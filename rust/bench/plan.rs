@@ -9,9 +9,9 @@ pub(crate) const KEY_WORDS: usize = 4;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
-    /// Of a generator of numbers that look random.
+    /// The state of a generator of pseudo-random numbers.
     pub(crate) state: u64,
-    /// That each entry has.
+    /// The value of every entry.
     pub(crate) value: u64,
     /// The tags of the namespaces: this number, and those that follow it.
     pub(crate) tag: u32,
@@ -35,7 +35,7 @@ impl Plan {
         }
     }
 
-    /// As many others.
+    /// The same number of keys that no entry has.
     pub(crate) fn missing(self) -> Self {
         Self {
             offset: self.mask + 1,

@@ -47,8 +47,8 @@ mod c {
     use super::Namespace;
     use kernel::ffi::c_int;
 
-    // The functions of `state.c`. The others than the first two read the state of a namespace
-    // `n` times; a `Namespace` is a `struct net`, and `Twin` has registered the state.
+    // The functions of `state.c`. All but the first two read the state of a namespace `n` times. A
+    // `Namespace` is a `struct net`, and `Twin` has registered the state.
     unsafe extern "C" {
         pub(super) fn rnetns_bench_state_register() -> c_int;
         pub(super) fn rnetns_bench_state_unregister();

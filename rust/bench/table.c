@@ -26,7 +26,7 @@ struct rnetns_bench_key {
 	u32 tag;
 	u32 saddr;
 	u32 daddr;
-	/* And the DSCP in the upper half. */
+	/* The DSCP is in the upper half. */
 	u32 iif;
 	u32 mark;
 };
@@ -61,7 +61,7 @@ struct rnetns_bench_table {
 	struct rhashtable rhash;
 	/* One, or one for each tag. */
 	struct buckets **buckets;
-	/* Of buckets that have this remainder. */
+	/* The buckets with this remainder. */
 	spinlock_t locks[LOCKS];
 };
 

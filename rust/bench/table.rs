@@ -3,9 +3,8 @@
 //! The table that all namespaces share, and its C twins (`table.c`), in the same loops.
 //!
 //! All tables have the same keys, of five words with the tag, and values of one word. Look-ups are
-//! in one RCU critical section. What is *dependent* waits for what was found before: the index of
-//! the next key is computed from the value that was found, and where nothing is found, a barrier
-//! stands for it.
+//! in one RCU critical section. A *dependent* look-up waits for the one before: the index of its
+//! key is computed from the value that was found. If nothing was found, a barrier takes its place.
 
 use core::{
     ptr,
@@ -254,8 +253,8 @@ impl<const N: usize> Contender for Tagged<N> {
         self.change(plan, first, n, |owner, key| owner.remove(key))
     }
 
-    // What was taken out is dropped a grace period later; what is dropped then is not measured, as
-    // the twins' `kfree_rcu()` is not.
+    // A removed entry is dropped a grace period later. That is not measured, and neither is the
+    // `kfree_rcu()` of the twins.
     fn settle(&self) {
         while !self.settle_all() {
             rcu::synchronize_rcu();
@@ -588,8 +587,8 @@ fn look_ups(
 
 /// The same entries in one namespace, in as many as the command says, and in many.
 ///
-/// The contenders are the same code: what differs by a few percent is which memory each got. So each
-/// repeat has new tables, made in another order.
+/// The contenders are the same code: what differs by a few percent is which memory each got. So
+/// each repeat has new tables, made in another order.
 fn measure_namespaces(entries: u32, namespaces: u32, ways: &[Way], n: u64) -> Result<KVec<Figure>> {
     let mut all = KVec::new();
     for repeat in rounds() {

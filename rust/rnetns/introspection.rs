@@ -7,13 +7,13 @@
 //! - `namespaces` lists the namespaces that have state, a line each: the inode number, then
 //!   `name=value` for each figure.
 //! - `route_cache` lists the same for the route caches of the namespaces.
-//! - `tables` lists the tables that the route caches share: the family, how many lines of slots there
-//!   are, how many entries of all namespaces, and how many there may be. What was flushed counts
-//!   until it is taken out.
+//! - `tables` lists the tables that the route caches share: the family, the number of lines of
+//!   slots, the number of entries of all namespaces, and the most that there may be. Flushed
+//!   entries count until they are removed.
 //! - `next_generation` takes a namespace, as `pid NUMBER` or `fd NUMBER` of the writer, and begins
 //!   a new generation in it. `EAFNOSUPPORT` where the module refuses to work.
 //!
-//! What `rlo` has of it, `ethtool -S rlo` shows inside the namespace.
+//! Inside a namespace, `ethtool -S rlo` shows the same figures.
 
 use kernel::{
     debugfs::Scope,

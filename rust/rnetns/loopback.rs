@@ -34,7 +34,8 @@ use crate::{
     support,
 };
 
-/// The loopback device. All it has is in the [`State`] of its namespace.
+/// The loopback device. It has no data of its own: its counters are in the [`State`] of its
+/// namespace.
 pub(crate) struct Rlo;
 
 pernet_slot!(Rlo: net_device::Registered);
@@ -78,8 +79,8 @@ impl net_device::Operations for Rlo {
         if skb.has_dst() {
             // The packet is going to be queued, and its route must last for that.
             skb.dst_force();
-            // A route that led here need not be one that delivers, as those are which lead to
-            // `lo`. Without one, the packet is routed where it comes in.
+            // Routes to `lo` deliver; a route that led here need not. Without a route, the packet
+            // is routed where it comes in.
             if !skb.dst_is_local() {
                 skb.dst_drop();
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What each namespace has one of.
+//! The state of each namespace: its age, its generation, its counters.
 
 use kernel::{
     prelude::*,
@@ -27,14 +27,15 @@ use crate::{
     pernet_slot, support,
 };
 
-/// What the packets of a namespace are counted by.
+/// The counters of a namespace.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Counter {
-    /// Packets that left by `rlo`, counted in the device's namespace; then their bytes.
+    /// Packets that left by `rlo`, counted in the device's namespace. The next counter has their
+    /// bytes.
     DevicePackets = 0,
-    /// Packets that a socket of this namespace sent through an `rlo`, its own or another's; then
-    /// their bytes.
+    /// Packets that a socket of this namespace sent through an `rlo`, its own or another's. The
+    /// next counter has their bytes.
     SocketPackets = 2,
     /// Packets that `rlo` could not deliver to itself.
     Dropped = 4,
@@ -46,7 +47,7 @@ const COUNTERS: usize = 5;
 pub(crate) struct State {
     /// When the namespace was created, or the module loaded, if that was later.
     created: Instant<BootTime>,
-    /// Changes when what depends on it is to be forgotten. Starts at 1.
+    /// Changes when everything that depends on it must be forgotten. Starts at 1.
     generation: Atomic<i64>,
     counters: PcpuCounters<COUNTERS>,
 }
@@ -114,7 +115,7 @@ impl State {
         c"dropped",
     ];
 
-    /// Everything in the state, as numbers: the age in nanoseconds of boot time first.
+    /// The whole state as numbers; the first is the age in nanoseconds of boot time.
     pub(crate) fn figures(&self) -> [u64; 2 + COUNTERS] {
         core::array::from_fn(|i| match i {
             0 => self.created.elapsed().as_nanos() as u64,

@@ -2,8 +2,8 @@
 
 //! Which namespaces the module works in.
 //!
-//! Code that has not been made fit for namespaces refuses to work in any but the initial one, and
-//! says so. The module is fit for them; `init_net_only=1` makes it behave as if it were not.
+//! Code that is not ready for namespaces refuses to work in any but the initial one, and says so.
+//! The module is ready for them; `init_net_only=1` makes it behave as if it were not.
 
 use kernel::{
     prelude::*,
@@ -32,7 +32,7 @@ pub(crate) fn is_supported(net: &Namespace) -> bool {
 
 /// Refuses a namespace that the module does not work in: `EAFNOSUPPORT`, and a line in the log.
 ///
-/// For every entry point that is asked about a namespace, before it does anything.
+/// Every entry point that gets a namespace calls this before it does anything.
 pub(crate) fn check(net: &Namespace) -> Result {
     if is_supported(net) {
         return Ok(());

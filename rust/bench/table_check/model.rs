@@ -61,8 +61,8 @@ struct Model<const N: usize> {
     pool: Pool,
 }
 
-/// Runs `steps` random operations on a table of `lines` lines. If it is to `lie`, what should be
-/// there is made wrong on purpose, half way.
+/// Runs `steps` random operations on a table of `lines` lines. With `lie`, the list is made wrong
+/// on purpose half way, to see that the check notices.
 pub(super) fn run<const N: usize>(
     lines: u32,
     steps: u32,
@@ -230,7 +230,7 @@ impl<const N: usize> Model<N> {
     }
 }
 
-/// Whether the table is what its invariants say, while nobody changes it.
+/// Checks the invariants of the table, while nobody changes it.
 pub(super) fn audit<const N: usize>(table: &Table<Loan, N>) -> Result<Audit, Wrong> {
     let audit = table.audit();
     wrong_unless(audit.unreachable == 0, "an entry cannot be reached")?;

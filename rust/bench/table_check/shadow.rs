@@ -59,7 +59,7 @@ pub(super) struct Shadow<const N: usize> {
     number: u32,
     /// Oldest first.
     entries: KVec<Known>,
-    /// Whether nobody else uses the table: then everything can be foretold.
+    /// Whether nobody else uses the table: then everything can be predicted.
     alone: bool,
 }
 
@@ -284,7 +284,7 @@ impl<const N: usize> Shadow<N> {
         self.lengths_agree()
     }
 
-    /// With an age that nothing has, nothing goes.
+    /// With an age that no entry has, no entry goes.
     pub(super) fn expire_none(&mut self) -> Result<(), Wrong> {
         let (gone, next) = self.owner.expire(u32::MAX, usize::MAX);
         let right = gone == 0 && next.is_some_and(|next| next > 0) != self.entries.is_empty();
@@ -463,8 +463,8 @@ impl<const N: usize> Shadow<N> {
         count
     }
 
-    /// Where others use entries meanwhile, which of them go and move cannot be foretold: takes the
-    /// list as it is, if it is the one that was known without `gone` of it.
+    /// If others use entries meanwhile, nobody can predict which ones go or move. So this accepts
+    /// the table's list, if it is the known one without `gone` entries.
     fn adopt(&mut self, gone: usize) -> Result<(), Wrong> {
         let want = self.entries.len().saturating_sub(gone);
         let (entries, mut at, mut right) = (&mut self.entries, 0, true);
@@ -491,7 +491,7 @@ impl<const N: usize> Shadow<N> {
         self.lengths_agree()
     }
 
-    /// For the check of the check: what is there is not known any more.
+    /// For the check of the check: forgets what is there.
     pub(super) fn lie(&mut self) -> ControlFlow<()> {
         match self.entries.pop() {
             Some(_) => ControlFlow::Break(()),

@@ -129,7 +129,8 @@ impl Torture {
         unsafe { pool.lend(owner as u32, key) }
     }
 
-    /// Does something with an owner, unless it is just being replaced, and shows look-ups its tag.
+    /// Does something with an owner, unless it is being replaced, and publishes its tag for
+    /// look-ups.
     fn with(
         &self,
         at: usize,
@@ -264,7 +265,7 @@ impl Torture {
         }
     }
 
-    /// What stays is found, but for moments when others write to its line.
+    /// Entries that stay are found, except for moments when others write to their line.
     fn find_steady(&self, key: u32) -> Result<(), Wrong> {
         let start = Instant::<Monotonic>::now();
         while !self.find(STEADY, key)? {

@@ -5,8 +5,8 @@
 //!
 //! `rnetns.yaml` describes it; `rnetns_netlink_gen.[ch]` and the UAPI header are generated from
 //! that, and declare the operations that are here. They work in the namespace of the socket that
-//! asks. Who may change something is checked before: the specification says for what
-//! `CAP_NET_ADMIN` in the namespace's user namespace is needed.
+//! asks. Rights are checked before they are called: the specification says which operations need
+//! `CAP_NET_ADMIN` in the namespace's user namespace.
 
 mod prefix;
 
@@ -120,7 +120,7 @@ fn cache_set(request: &Request<'_>) -> Result {
     Cache::set(cache_of(request, &rcu::read_lock())?, &change, max_quota)?;
     if change.enabled.is_some() {
         hooks::follow_cache(request.net()).inspect_err(|_| {
-            // Without hooks it is off, and is to say so.
+            // Without hooks the cache is off, and the setting must say so.
             let off = Change {
                 enabled: Some(false),
                 ..Change::default()
@@ -128,7 +128,7 @@ fn cache_set(request: &Request<'_>) -> Result {
             if let Ok(cache) = cache_of(request, &rcu::read_lock()) {
                 let _ = Cache::set(cache, &off, max_quota);
             }
-            // Another request may have had them registered meanwhile. To take them away does not fail.
+            // Another request may have registered them meanwhile. Unregistering does not fail.
             let _ = hooks::follow_cache(request.net());
         })?;
     }
@@ -149,7 +149,7 @@ fn flush(request: &Request<'_>) -> Result {
     request.reply(|message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed))
 }
 
-/// Takes out the entries that `which` chooses, some at once.
+/// Removes the entries that `which` chooses, some at a time.
 fn flush_chosen(
     request: &Request<'_>,
     mut which: impl FnMut(&Entry<'_>, &rcu::Guard) -> bool,
@@ -168,7 +168,7 @@ fn flush_chosen(
     }
 }
 
-/// The network that is asked for, if one is.
+/// The network that the request names, if it names one.
 fn prefix(request: &Request<'_>) -> Result<Option<Prefix>> {
     let len = request.u32(RNETNS_FLUSH_A_DST_LEN);
     let Some(address) = request.bytes(RNETNS_FLUSH_A_DST) else {
@@ -212,8 +212,8 @@ fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
         });
         result?;
         if at_end {
-            // Entries may have gone between the first look at that and the walk: then the end of
-            // the dump says so, since no message does.
+            // Entries may have gone between the first check and the walk. No message can say so any
+            // more; the end of the dump does.
             dump.set_generation(cache.changes());
             return Ok(());
         }

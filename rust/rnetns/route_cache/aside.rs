@@ -3,19 +3,19 @@
 //! Stepping aside where the cache cannot help.
 //!
 //! A packet whose route is not in the cache pays for a look-up that finds nothing, and for an
-//! entry. Where that happens too often (flows that never come back, spoofed sources, more flows
-//! than the quota), the cache of the namespace steps aside: only packets of a *sample* of all
-//! pairs of addresses are looked up, and the sample has that share of the quota alone. What happens
-//! to the sample is then what would happen to all, on a smaller scale: so it tells when the cache is
-//! worth its cost again.
+//! entry. If that happens too often (flows that never come back, spoofed sources, more flows than
+//! the quota), the cache of the namespace steps aside: it looks up only a *sample* of all pairs of
+//! addresses. The sample has the same share of the quota, so it shows on a small scale what would
+//! happen to all packets, and tells when the cache is worth its cost again.
 //!
-//! While the cache is used, all packets are what it is judged by. The sample only says when: where
-//! it has few misses, the cache may still be filling. A cache that was called back by its sample
-//! misses many routes at first, none of which are in the sample.
+//! While the cache is in use, it is judged by all packets. The sample only says when: if it has few
+//! misses, the cache may still be filling. After its sample has called it back, a cache misses many
+//! routes at first, because only those of the sample are in it.
 //!
-//! A sample misleads where few flows make most of the traffic. If none of them is in it, it stays
-//! empty or has misses alone; so the cache comes back now and then without being told. If one is, the
-//! sample has hits alone, where all together have few: then it is not asked before that time.
+//! A sample misleads if few flows make most of the traffic. If none of them is in the sample, it
+//! stays empty or only misses; so the cache comes back now and then without being told. If one of
+//! them is in the sample, it only hits although all packets together rarely do; then it has no say
+//! before that time.
 
 use kernel::time::{
     Instant,
@@ -24,29 +24,29 @@ use kernel::time::{
 
 use super::stats::Counters;
 
-/// The sample: 1 in 2^10 pairs of addresses. A packet of it that is not found costs as much as thirty
-/// that pass by.
+/// The sample: 1 in 2^10 pairs of addresses. A miss in it costs as much as thirty packets that are
+/// let pass.
 pub(super) const SAMPLE: u32 = 10;
 
-/// So many misses of the sample call for a judgement on the cache that is used.
+/// After this many misses in the sample, a cache in use is judged.
 const MISSES: u32 = 16;
 
-/// So many packets of the sample judge the cache that steps aside.
+/// After this many packets in the sample, a cache that steps aside is judged.
 const PACKETS: u32 = 64;
 
-/// When those did not come in so many milliseconds there is not much traffic, or none of it is in the
+/// If they did not come in this many milliseconds, there is little traffic, or none of it is in the
 /// sample.
 const QUIET_MS: i64 = 5000;
 
-/// After so many milliseconds the cache comes back whatever the sample says. If that was wrong, it
-/// costs some thousand entries that are put in for nothing.
+/// After this many milliseconds the cache comes back whatever the sample says. If that was wrong,
+/// it costs some thousand entries that are inserted for nothing.
 const TRIAL_MS: i64 = 30_000;
 
-/// The share of hits, in percent, below which the cache loses: an entry that is put in costs about
-/// three times what a hit saves.
+/// The cache costs more than it saves below this share of hits, in percent: an insertion costs
+/// about three times what a hit saves.
 const LEAVE_BELOW: u64 = 70;
 
-/// The share from which it is worth its cost again.
+/// From this share on it is worth its cost again.
 const RETURN_FROM: u64 = 80;
 
 /// What happened to packets. Both numbers wrap around.
@@ -76,14 +76,14 @@ impl Seen {
     }
 }
 
-/// Whether the cache steps aside, and what that is judged by.
+/// Whether the cache steps aside, and the figures for the next judgement.
 pub(super) struct Aside {
     aside: bool,
     /// Whether the sample can call back the cache.
     is_sample_trusted: bool,
     /// Misses of the sample since the last judgement.
     misses: u32,
-    /// What had been seen of all packets and of the sample by then, and when that was.
+    /// The figures of all packets and of the sample at the last judgement, and its time.
     all: Seen,
     sampled: Seen,
     judged: Instant<Monotonic>,
@@ -92,7 +92,7 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    /// The cache is used, and is judged by what comes from now on.
+    /// The cache is in use, and will be judged by the packets from now on.
     pub(super) fn new(counters: &Counters) -> Self {
         let now = Instant::now();
         Self {
@@ -114,7 +114,7 @@ impl Aside {
     /// How many entries there may be.
     pub(super) fn limit(&self, quota: u32) -> u32 {
         if self.aside {
-            // As few as make no judgement would say nothing.
+            // With too few for a judgement, the sample would never say anything.
             (quota >> SAMPLE).max(quota.min(PACKETS))
         } else {
             quota
@@ -141,7 +141,7 @@ impl Aside {
         self.aside
     }
 
-    /// Lets the cache come back when it is time. Is called now and then.
+    /// Lets the cache come back when it is time. Called now and then.
     pub(super) fn check(&mut self, counters: &Counters) {
         if !self.aside {
             return;

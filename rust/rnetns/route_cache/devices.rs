@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices that change, or go: the routes that have to do with them go too.
+//! When a device changes or goes, the cached routes that concern it go, too.
 
 use kernel::sync::rcu;
 
@@ -19,14 +19,15 @@ use crate::net::{
     Namespace, //
 };
 
-/// Told about devices, after the stack has done what it does with their routes.
+/// The receiver of events about devices. The stack has already changed its own routes by then.
 pub(crate) struct Devices;
 
 impl Watcher for Devices {
     fn event(net: &Namespace, dev: &NetDevice, event: Event) {
         match event {
-            // References to its routes are given back before the device is waited for. No packet
-            // comes in by it any more; and the stack has no route left that leads to it.
+            // The kernel is going to wait for the last reference to the device, so those of cached
+            // routes must go now. No packet comes in by the device any more, and the stack has no
+            // route left that leads to it.
             Event::Unregister => forget(net, dev.ifindex() as u32),
             // Which of several routes is taken may depend on it.
             Event::Change => {
@@ -40,8 +41,7 @@ impl Watcher for Devices {
     }
 }
 
-/// Takes out all entries that concern a device. Process context: between some and the next, others
-/// get their turn.
+/// Removes all entries that concern a device. Process context: lets other tasks run in between.
 fn forget(net: &Namespace, ifindex: u32) {
     let mut place = Place::default();
     loop {
@@ -51,7 +51,7 @@ fn forget(net: &Namespace, ifindex: u32) {
         };
         let mut which = |entry: &Entry<'_>| concerns(entry, ifindex, &guard);
         if Cache::flush_some(cache, &mut place, &mut which).1 {
-            // What went before may have to do with it too.
+            // Entries that were removed earlier may still hold routes of the device.
             return cache.schedule_now();
         }
     }

@@ -69,15 +69,15 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // The netlink interface, which might hold it too, is gone. What is dropped is not dropped
-        // under the lock: that waits for a grace period.
+        // The netlink interface, which takes the lock too, is gone. The hooks are dropped after the
+        // lock is released: dropping them waits for a grace period.
         let hooks = HOOKS.lock().take();
         drop(hooks);
     }
 }
 
-/// Registers or unregisters the hooks of a namespace, so that they are as its cache is. Process
-/// context, sleeps. `ENOMEM`.
+/// Registers the hooks of a namespace if its cache is on, and unregisters them if it is off.
+/// Process context, sleeps. `ENOMEM`.
 pub(crate) fn follow_cache(net: &ActiveNamespace) -> Result {
     let hooks = HOOKS.lock().clone().ok_or(ENODEV)?;
     let is_on = || Cache::of(net, &rcu::read_lock()).is_some_and(|cache| cache.is_enabled());

@@ -33,8 +33,7 @@ use crate::net::{
     Namespace, //
 };
 
-/// The hook on IPv4 packets, behind all others: what changes packets before they are routed has
-/// done so.
+/// The hook on IPv4 packets. It comes last: other hooks have already changed the packet.
 pub(crate) struct Hook4;
 
 impl netfilter::PreRouting for Hook4 {
@@ -48,10 +47,10 @@ impl netfilter::PreRouting for Hook4 {
     }
 }
 
-/// Gives the packet its route, if the cache has anything to do with it. Else the stack finds it in
-/// the state in which it was.
+/// Gives the packet its route, if it is one for the cache. Otherwise the packet stays as it was.
 ///
-/// Most of it is a function of its own: where the cache steps aside, packets do not pay for it.
+/// Most of the work is in another function, so that packets do not pay for it while the cache steps
+/// aside.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let cache = Cache::of(net, packet.rcu())?;
@@ -90,8 +89,8 @@ fn route_cached(
                 Cache::decline(cache, ticket);
                 return None;
             }
-            // Refused packets are the stack's to refuse: it looks for a socket that knows better
-            // first, and counts what it drops.
+            // The stack refuses such packets itself: it first looks for a socket that accepts them,
+            // and counts what it drops.
             let Ok(answer) = packet.ip_route_input() else {
                 Cache::decline(cache, ticket);
                 return None;
@@ -113,8 +112,8 @@ fn route_cached(
     Some(())
 }
 
-/// Whether both addresses are those of hosts, on any network but this machine's own. The others
-/// have rules of their own, which are not kept as routes.
+/// Whether both addresses are those of hosts, and not of this machine's own network (127.0.0.0/8).
+/// Other addresses follow special rules that no cached route can hold.
 #[inline(always)]
 fn has_plain_addresses(header: &Ipv4Header) -> bool {
     let is_plain = |address: u32| {
@@ -131,8 +130,8 @@ fn key(
     dev: &NetDevice,
     in_dev: &InDevice<'_>,
 ) -> Option<[u32; super::key::WORDS4]> {
-    // With this setting the mark has a say in whether a source is valid: a change of it is not
-    // noticed otherwise.
+    // With this setting the mark decides whether a source is valid, and no generation counts a
+    // change of the setting.
     if in_dev.max(Setting::SrcValidMark) != 0 {
         return None;
     }
@@ -147,9 +146,9 @@ fn key(
     .words()
 }
 
-/// Whether the stack would look for a socket that knows the way, which it only does for packets
-/// without one, and may find it: a packet for this machine is left to it at once, of those for others
-/// the few for which there is one.
+/// Whether the stack would look for a socket that knows the route, and may find one. It does so
+/// only for packets without a socket. A packet for this machine is left to the stack at once; a
+/// packet for another host only if there is such a socket.
 #[inline(always)]
 fn is_left_to_sockets(
     net: &Namespace,
@@ -162,18 +161,17 @@ fn is_left_to_sockets(
         && (dst.is_local() || packet.has_connected_socket(net, header.protocol))
 }
 
-/// Whether the route depends on nothing but the key, as far as that can be known before it is
-/// looked up.
+/// Whether the route depends on the key alone, as far as that is known before it is looked up.
 fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
     // It was off when the key was made, and may have been switched on since.
     in_dev.max(Setting::SrcValidMark) == 0
-        // A packet that is refused is looked up a second time: that would be told twice.
+        // A refused packet is looked up a second time by the stack, and would be logged twice.
         && in_dev.max(Setting::LogMartians) == 0
         && in_dev.max(Setting::BcForwarding) == 0
         && !net.rules_look_into_packets()
 }
 
-/// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
+/// Whether a route can be cached: `dst_check()` will tell when it is no longer right.
 fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
     dst.error() == 0
         && dst.leads_somewhere()
@@ -182,7 +180,7 @@ fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
         && ((dst.is_local() && !dst.has_realm())
             // A packet that leaves where it came in may call for a redirect.
             || (dst.dev(guard).ifindex() != in_dev.ifindex()
-                // The next hop marks the routes that it keeps when a path MTU or a redirect is
-                // learnt; the others it does not know.
+                // When a path MTU or a redirect is learnt, the next hop marks the routes that it
+                // keeps itself. It does not know the others.
                 && dst.is_kept_by_route()))
 }

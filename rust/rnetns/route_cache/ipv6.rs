@@ -32,7 +32,7 @@ use crate::net::{
 /// The traffic class without the bits of congestion control.
 const DSCP: u32 = 0x0fc0_0000;
 
-/// The hook on IPv6 packets, behind all others.
+/// The hook on IPv6 packets. It comes last.
 pub(crate) struct Hook6;
 
 impl netfilter::PreRouting for Hook6 {
@@ -46,7 +46,7 @@ impl netfilter::PreRouting for Hook6 {
     }
 }
 
-/// Gives the packet its route, if the cache has anything to do with it.
+/// Gives the packet its route, if it is one for the cache.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     let cache = Cache::of(net, packet.rcu())?;
@@ -81,8 +81,8 @@ fn route_cached(
         }
         Lookup::Miss(ticket) => {
             trace::miss(net.inum(), || Inet6::key(&key));
-            // What else they ask for is not part of the key; nor is the flow label, if the first
-            // rules came after the key was made.
+            // Rules may ask for more than the key holds. Even the flow label is not in the key if
+            // the first rules came after the key was made.
             if net.rules6_look_into_packets() || net.has_rules6() != has_rules {
                 Cache::decline(cache, ticket);
                 return None;
@@ -104,14 +104,14 @@ fn route_cached(
     Some(())
 }
 
-/// Whether both addresses are those of single hosts that can be anywhere. Addresses of the link and
-/// of groups have scopes, which are not part of the key.
+/// Whether both addresses are global addresses of single hosts. Link-local and multicast addresses
+/// have a scope, which is not part of the key.
 #[inline(always)]
 fn has_plain_addresses(header: &Ipv6Header) -> bool {
     let is_plain = |address: &[u32; 4]| {
         let first = u32::from_be(address[0]);
-        // Not multicast, nor link-local or site-local, nor ::/32, in which the unspecified address
-        // is, that of the machine itself, and those that stand for IPv4.
+        // Not multicast, link-local or site-local. Not ::/32 either: it holds the unspecified
+        // address, the machine's own, and those that stand for IPv4.
         first >> 24 != 0xff && first >> 23 != 0x1fd && first != 0
     };
     is_plain(&header.saddr) && is_plain(&header.daddr)
@@ -136,7 +136,7 @@ fn key(
     .words()
 }
 
-/// Whether the stack would look for a socket that knows the way, and may find it.
+/// Whether the stack would look for a socket that knows the route, and may find one.
 #[inline(always)]
 fn is_left_to_sockets(
     net: &Namespace,
@@ -148,7 +148,7 @@ fn is_left_to_sockets(
         && (dst.is_local() || packet.has_connected_socket(net, header.nexthdr))
 }
 
-/// Whether a route can be kept: `dst_check()` will tell when it is no longer right.
+/// Whether a route can be cached: `dst_check()` will tell when it is no longer right.
 fn is_cacheable(net: &Namespace, dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
     dst.error() == 0
         && dst.leads_somewhere()

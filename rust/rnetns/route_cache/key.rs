@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a route depends on that a packet brings along: the key of an entry, without the namespace.
+//! The key of an entry without its namespace: everything in a packet that its route depends on.
 
 /// Words of an IPv4 key: half a cache line, with tag and value.
 pub(crate) const WORDS4: usize = 4;
 /// Words of an IPv6 key: a cache line, with tag and value.
 pub(crate) const WORDS6: usize = 11;
 
-/// An IPv4 key has 24 bits for the index of the device, beside which the service has its place.
+/// An IPv4 key has 24 bits for the index of the device, and 8 for the service.
 const MAX_IIF: u32 = 0x00ff_ffff;
 
 /// The key of an IPv4 route.
@@ -23,8 +23,8 @@ pub(crate) struct Key4 {
     pub(crate) mark: u32,
     /// The type of service without the bits of congestion control.
     pub(crate) dscp: u8,
-    /// How strictly sources are checked on the device (`rp_filter`), 0 to 2. It is no part of the
-    /// packet; but a change of it changes no generation of routes.
+    /// How strictly sources are checked on the device (`rp_filter`), 0 to 2. It is not part of the
+    /// packet, but no generation of routes counts a change of it.
     pub(crate) rp_filter: u8,
 }
 

@@ -24,8 +24,8 @@ pub(crate) type Table6 = Table<OwnedDst, WORDS6>;
 /// The fewest and the most lines of a table.
 const BUCKETS: core::ops::RangeInclusive<u32> = 1 << 10..=1 << 21;
 
-/// By default there is a line for so much memory, and no more than half a million: what the old
-/// route cache had.
+/// By default there is one line for this much memory, and at most half a million lines: as many
+/// buckets as the old route cache had.
 const MEMORY_PER_BUCKET: usize = 32 << 10;
 const MAX_DEFAULT_BUCKETS: u32 = 512 << 10;
 
@@ -35,7 +35,7 @@ const MAX_QUOTA: u32 = 1 << 22;
 /// The longest time that an entry may be idle, in seconds.
 const MAX_TIMEOUT: u32 = 86400;
 
-/// What the module was told about sizes.
+/// The sizes that the module's parameters ask for.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     /// Lines of each table.
@@ -44,7 +44,7 @@ pub(crate) struct Sizes {
     pub(crate) quota: u32,
     /// The largest quota that a namespace can be given.
     pub(crate) max_quota: u32,
-    /// After how many seconds without use an entry goes, unless the namespace is told otherwise.
+    /// Seconds without use after which an entry is dropped, unless the namespace is told otherwise.
     pub(crate) timeout: u32,
     /// Whether namespaces begin with the cache on.
     pub(crate) enable: bool,
@@ -105,7 +105,7 @@ fn default_buckets() -> u32 {
     let wanted = crate::net::memory::total_bytes() / MEMORY_PER_BUCKET;
     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     let wanted = wanted.clamp(*BUCKETS.start(), MAX_DEFAULT_BUCKETS);
-    // The power of two that is not above it.
+    // The largest power of two that is not above it.
     1 << (u32::BITS - 1 - wanted.leading_zeros())
 }
 
@@ -116,7 +116,7 @@ pub(crate) struct Tables {
     pub(crate) v4: Arc<Table4>,
     /// IPv6 routes.
     pub(crate) v6: Arc<Table6>,
-    /// What the namespaces begin with.
+    /// The settings that namespaces begin with.
     pub(crate) sizes: Sizes,
 }
 
@@ -153,7 +153,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // Namespaces are without cache by now: with this, the tables go.
+        // No namespace has a cache any more, so this drops the tables.
         *TABLES.lock() = None;
     }
 }

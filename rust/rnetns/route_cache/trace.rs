@@ -73,13 +73,13 @@ pub(crate) fn hit(netns: u32, key: impl FnOnce() -> Key, dst: &Dst, guard: &rcu:
     route_cache_hit(|| arguments(netns, &key(), dst.dev(guard).ifindex() as u32));
 }
 
-/// There was none that is valid; where it goes is not known yet.
+/// There was no valid entry for a packet. Its route is not known yet.
 #[inline(always)]
 pub(crate) fn miss(netns: u32, key: impl FnOnce() -> Key) {
     route_cache_miss(|| arguments(netns, &key(), 0));
 }
 
-/// An entry had to go for another of the same namespace.
+/// An entry was dropped to make room for another of the same namespace.
 #[inline(always)]
 pub(crate) fn evict(netns: u32, key: impl FnOnce() -> Key) {
     route_cache_evict(|| arguments(netns, &key(), 0));
