@@ -483,7 +483,7 @@ mod tests {
             kind: kind.into(),
             text: "BUG".into(),
             stack: Vec::new(),
-            test: None,
+            ..Finding::default()
         };
         let compared = compare("t", |loaded| {
             let mut run = results(TestResult::Pass);

@@ -91,7 +91,7 @@ mod tests {
             kind: "oops".into(),
             text: "Oops: 0000".into(),
             stack: Vec::new(),
-            test: None,
+            ..Default::default()
         }];
         let text = xml(&report).unwrap();
         for part in [

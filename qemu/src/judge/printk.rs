@@ -53,6 +53,27 @@ fn is_caller(stamp: &str) -> bool {
     stamp.strip_prefix(['T', 'C']).is_some_and(is_number)
 }
 
+/// The records in a line of the console. A program that writes to the same device leaves no end
+/// of line: the kernel's next line is glued behind what it wrote.
+pub fn glued(line: &str) -> impl Iterator<Item = &str> {
+    let starts = line.match_indices('[').map(|(at, _)| at).filter(|&at| begins(&line[at..]));
+    let mut cuts: Vec<usize> = std::iter::once(0).chain(starts).collect();
+    cuts.push(line.len());
+    cuts.dedup();
+    let pieces: Vec<&str> = cuts.windows(2).map(|pair| &line[pair[0]..pair[1]]).collect();
+    pieces.into_iter()
+}
+
+/// Whether a record begins here: with a time in a field of at least twelve characters.
+fn begins(text: &str) -> bool {
+    let stamp = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    stamp.is_some_and(|(stamp, _)| stamp.len() >= 12 && is_time(stamp.trim_start()))
+        || text
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once("]["))
+            .is_some_and(|(stamp, _)| stamp.len() >= 12 && is_time(stamp.trim_start()))
+}
+
 /// A line without the colours of a terminal and without control characters.
 pub fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
@@ -89,6 +110,18 @@ mod tests {
         for (line, caller, message) in cases {
             assert_eq!(stamped(line), Stamped { caller, message }, "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_program_wrote_before_the_kernels_line_is_apart() {
+        let of = |line| glued(line).collect::<Vec<_>>();
+        assert_eq!(of("xyz[   12.345678] BUG: a"), ["xyz", "[   12.345678] BUG: a"]);
+        assert_eq!(
+            of("[    1.000000][   T1] a[    2.000000][   T1] b"),
+            ["[    1.000000][   T1] a", "[    2.000000][   T1] b"]
+        );
+        assert_eq!(of("[    1.000000] a[12.3] b"), ["[    1.000000] a[12.3] b"]);
+        assert_eq!(of(""), [""; 0]);
     }
 
     #[test]

@@ -245,6 +245,7 @@ mod tests {
                 text: "BUG: KASAN: double-free".into(),
                 stack: vec!["rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]".into()],
                 test: Some("rlo.sh".into()),
+                ..Default::default()
             }],
             notes: Vec::new(),
         }

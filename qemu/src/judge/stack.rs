@@ -272,7 +272,8 @@ mod tests {
         let module = module(dir);
         let mut decoder = Decoder::new(Path::new("/no/vmlinux"), &[module], &[dir]);
         let stack = stack.iter().map(|line| (*line).to_owned()).collect();
-        let mut finding = Finding { kind: "oops".into(), text: String::new(), stack, test: None };
+        let mut finding =
+            Finding { kind: "oops".into(), text: String::new(), stack, ..Finding::default() };
         decoder.decode(&mut finding);
         (finding.stack, decoder.errors)
     }

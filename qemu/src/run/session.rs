@@ -9,16 +9,17 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use vmlab_init::protocol::{Event, Frame, LOG_PANIC, Request, Size, Status};
+use vmlab_init::protocol::{Event, Frame, LOG_BEGIN, LOG_END, LOG_PANIC, Request, Size, Status};
 
 use crate::boot::accel::{self, Choice};
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::terminal::{self, Raw};
 use crate::boot::vm::{self, Vm, VmEvent, VmSpec};
-use crate::judge::kernel_log::{self, Finding};
+use crate::judge::kernel_log::{Finding, Scanner};
 use crate::judge::ktap::{self, TestResult};
 use crate::judge::outcome::Outcome;
+use crate::judge::printk;
 use crate::judge::report::{self, Report, TestReport};
 use crate::judge::stack::Decoder;
 use crate::run::interrupt;
@@ -379,7 +380,7 @@ impl<'a> Session<'a> {
 
     /// Makes a report of all that was heard.
     fn judge(self, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Result<Ended> {
-        let mut findings = kernel_log::scan(self.log.iter().map(String::as_str));
+        let mut findings = self.findings();
         let mut notes = self.notes.clone();
         if !findings.is_empty() {
             let mut decoder = Decoder::new(
@@ -407,6 +408,21 @@ impl<'a> Session<'a> {
             notes,
         };
         Ok(Ended { report, status: self.status, silent_boot })
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut scanner = Scanner::default();
+        for line in &self.log {
+            let message = printk::message(line);
+            if let Some(name) = message.strip_prefix(LOG_BEGIN) {
+                scanner.begin(name);
+            } else if message.starts_with(LOG_END) {
+                scanner.end();
+            } else {
+                scanner.console_line(line);
+            }
+        }
+        scanner.finish().0
     }
 
     fn versions(&self, kernel: &Kernel) -> Result<BTreeMap<String, String>> {

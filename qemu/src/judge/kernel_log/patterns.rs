@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How reports begin, by their names and without one, and what only looks like one.
+
+/// Where a report ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is one line.
+    Line,
+    /// With its stack.
+    Stack,
+    /// With `---[ end trace`.
+    Trace,
+    /// With a line of `=`.
+    Rule,
+}
+
+/// How a report's headline looks.
+pub(super) struct Pattern {
+    pub kind: &'static str,
+    /// At the start of the message, or anywhere in it if it starts with `*`.
+    text: &'static str,
+    pub end: End,
+}
+
+const fn p(kind: &'static str, text: &'static str, end: End) -> Pattern {
+    Pattern { kind, text, end }
+}
+
+/// The more telling first: a report that fits several is named by the first.
+static PATTERNS: &[Pattern] = &[
+    p("panic", "Kernel panic - not syncing", End::Trace),
+    p("kasan", "BUG: KASAN:", End::Rule),
+    p("kcsan", "BUG: KCSAN:", End::Rule),
+    p("kfence", "BUG: KFENCE:", End::Rule),
+    p("kmsan", "BUG: KMSAN:", End::Rule),
+    p("ubsan", "UBSAN:", End::Trace),
+    p("refcount", "refcount_t:", End::Trace),
+    p("rust-panic", "rust_kernel: panicked at", End::Trace),
+    p("list-corruption", "list_add ", End::Trace),
+    p("list-corruption", "list_del corruption", End::Trace),
+    p("debug-objects", "ODEBUG:", End::Trace),
+    p("sleep-in-atomic", "BUG: sleeping function called from invalid context", End::Stack),
+    p("sleep-in-atomic", "BUG: scheduling while atomic", End::Stack),
+    p("sleep-in-atomic", "BUG: atomic scheduling while atomic", End::Stack),
+    p("sleep-in-atomic", "*preemption imbalance", End::Trace),
+    p("lockdep", "WARNING: possible circular locking", End::Stack),
+    p("lockdep", "WARNING: possible recursive locking", End::Stack),
+    p("lockdep", "WARNING: possible irq lock inversion", End::Stack),
+    p("lockdep", "WARNING: inconsistent lock state", End::Stack),
+    p("lockdep", "WARNING: bad unlock balance", End::Stack),
+    p("lockdep", "WARNING: bad contention detected", End::Stack),
+    p("lockdep", "WARNING: held lock freed", End::Stack),
+    p("lockdep", "WARNING: lock held when returning", End::Stack),
+    p("lockdep", "WARNING: Nested lock was not taken", End::Stack),
+    p("lockdep", "WARNING: suspicious RCU usage", End::Stack),
+    p("lockdep", "*-unsafe lock order detected", End::Stack),
+    p("lockdep", "INFO: trying to register non-static key", End::Stack),
+    p("lockdep", "[ BUG: Invalid wait context ]", End::Stack),
+    p("lockdep", "BUG: MAX_LOCKDEP_", End::Stack),
+    p("lockdep", "*leaked lock or atomic", End::Stack),
+    p("lockdep", "*still has locks held", End::Stack),
+    p("lockdep", "WARNING: RCU used illegally", End::Stack),
+    p("rcu-stall", "*detected stalls on CPUs/tasks", End::Stack),
+    p("rcu-stall", "*self-detected stall on CPU", End::Stack),
+    p("rcu-stall", "*detected expedited stalls", End::Stack),
+    p("rcu-stall", "*kthread starved for", End::Stack),
+    p("rcu-stall", "*kthread timer wakeup didn't happen", End::Stack),
+    p("hung-task", "INFO: task ", End::Stack),
+    p("lockup", "watchdog: BUG: soft lockup", End::Stack),
+    p("lockup", "*hard LOCKUP", End::Stack),
+    p("lockup", "BUG: workqueue lockup", End::Line),
+    p("workqueue", "*hogged CPU for", End::Line),
+    p("netdevice-leak", "*to become free", End::Line),
+    p("netdevice-leak", "*Dead loop on virtual device", End::Line),
+    p("reference-leak", "*dst_release", End::Line),
+    p("reference-leak", "ref_tracker:", End::Stack),
+    p("reference-leak", "leaked reference", End::Stack),
+    p("reference-leak", "*reference already released", End::Stack),
+    p("memory-leak", "kmemleak: ", End::Line),
+    p("memory-leak", "unreferenced object", End::Stack),
+    p("neighbour-table", "*table overflow", End::Line),
+    p("out-of-memory", "*invoked oom-killer", End::Stack),
+    p("out-of-memory", "Out of memory", End::Line),
+    p("out-of-memory", "Memory cgroup out of memory:", End::Line),
+    p("allocation-failure", "*page allocation failure", End::Stack),
+    p("allocation-failure", "SLUB: Unable to allocate memory", End::Line),
+    p("duplicate-name", "*cannot create duplicate filename", End::Stack),
+    p("duplicate-name", "kobject_add_internal failed", End::Stack),
+    p("duplicate-name", "sysctl duplicate entry", End::Stack),
+    p("kobject", "*tried to init an initialized object", End::Stack),
+    p("interrupt", "*nobody cared", End::Stack),
+    p("interrupt", "Unbalanced enable for IRQ", End::Trace),
+    p("network", "*hw csum failure", End::Stack),
+    p("network", "NETDEV WATCHDOG:", End::Trace),
+    p("network", "*is buggy, dev", End::Line),
+    p("network", "RTNL: assertion failed", End::Trace),
+    p("slab", "BUG ", End::Stack),
+    p("slab", "*Slab cache still has objects", End::Stack),
+    p("oops", "BUG: unable to handle", End::Trace),
+    p("oops", "BUG: kernel NULL pointer dereference", End::Trace),
+    p("oops", "Oops", End::Trace),
+    p("oops", "general protection fault", End::Trace),
+    p("oops", "invalid opcode:", End::Trace),
+    p("oops", "divide error:", End::Trace),
+    p("oops", "stack segment:", End::Trace),
+    p("oops", "int3:", End::Trace),
+    p("oops", "double fault:", End::Trace),
+    p("oops", "PANIC: double fault", End::Trace),
+    p("oops", "Unable to handle kernel", End::Trace),
+    p("oops", "Internal error:", End::Trace),
+    p("oops", "kernel tried to execute", End::Trace),
+    p("oops", "traps: PANIC", End::Trace),
+    p("control-flow", "CFI failure at", End::Trace),
+    p("msr", "unchecked MSR access error", End::Stack),
+    p("bug", "kernel BUG at", End::Trace),
+    p("bug", "[ BUG: ", End::Stack),
+    p("bug", "BUG:", End::Stack),
+    p("warning", "WARNING:", End::Trace),
+    p("warning", "------------[ cut here ]------------", End::Trace),
+    // Messages of which nothing is known but these words.
+    p("bug", "*BUG:", End::Stack),
+    p("warning", "*WARNING:", End::Line),
+    p("log-incomplete", "*printk messages dropped", End::Line),
+];
+
+/// Starts the reports of BUG() and WARN(), before their headline.
+pub(super) const CUT: &str = "------------[ cut here ]------------";
+
+/// What fits a pattern above and is no fault.
+struct Harmless {
+    text: &'static str,
+    why: &'static str,
+}
+
+const fn h(text: &'static str, why: &'static str) -> Harmless {
+    Harmless { text, why }
+}
+
+static HARMLESS: &[Harmless] = &[
+    h("ref_tracker: memory allocation failure", "the tracker goes blind: nothing leaks"),
+    h("Spectre V2 : WARNING: ", "about the processor that the guest was given"),
+    h("MDS: WARNING: ", "about the processor that the guest was given"),
+    h("traps: ", "a program crashed, and its exit status tells"),
+    h("kmemleak: Kernel memory leak detector", "it says that it is there"),
+    h("kmemleak: Automatic memory scanning", "it says that it is there"),
+    h("kmemleak: Cannot", "it is short of memory: nothing leaks"),
+    h("INFO: task ", "unless it says that the task is blocked"),
+    h("dst_release", "unless it names a count below zero"),
+];
+
+/// These announce a stack of their own that is no fault: what breaks because of it is.
+pub(super) fn announces_a_fault(message: &str) -> bool {
+    message.starts_with("FAULT_INJECTION: forcing a failure")
+}
+
+fn is_harmless(message: &str) -> bool {
+    let really = message.starts_with("traps: PANIC")
+        || message.starts_with("INFO: task ") && message.contains("blocked")
+        || message.contains("dst_release") && message.contains("refcnt:-");
+    // Each reason is there for whoever reads the table.
+    let listed = |it: &Harmless| !it.why.is_empty() && message.starts_with(it.text);
+    !really && HARMLESS.iter().any(listed)
+}
+
+/// The pattern that a line begins a report by.
+pub(super) fn headline(message: &str) -> Option<&'static Pattern> {
+    let message = message.trim_start();
+    if is_harmless(message) {
+        return None;
+    }
+    PATTERNS.iter().find(|pattern| fits(pattern, message))
+}
+
+/// The pattern that names a report of these lines best.
+pub(super) fn name(lines: &[String]) -> Option<&'static Pattern> {
+    let fits_one = |pattern: &&Pattern| lines.iter().any(|line| fits(pattern, line.trim_start()));
+    PATTERNS.iter().find(fits_one)
+}
+
+fn fits(pattern: &Pattern, message: &str) -> bool {
+    match pattern.text.strip_prefix('*') {
+        Some(part) => contains_word(message, part),
+        None if pattern.text == "list_add " => {
+            message.starts_with(pattern.text)
+                && (message.contains("corruption") || message.contains("double add"))
+        }
+        None => message.starts_with(pattern.text),
+    }
+}
+
+/// Not as the end of a longer word, as in `DEBUG:`.
+fn contains_word(message: &str, part: &str) -> bool {
+    message.match_indices(part).any(|(at, _)| {
+        let inside = part.starts_with(char::is_alphanumeric)
+            && message[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        !inside
+    })
+}
+
+/// Starts a stack that no headline announced.
+pub(super) fn begins_a_stack(message: &str) -> bool {
+    let text = message.trim_start();
+    let starts = ["Call Trace:", "Call trace:", "Backtrace:", "RIP: 0010:", "Stack trace:"];
+    starts.iter().any(|start| text.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_not_the_end_of_another() {
+        assert!(headline("nf: DEBUG: all is well").is_none());
+        assert_eq!(headline("nf: BUG: all is lost").map(|it| it.kind), Some("bug"));
+        assert_eq!(headline("mydrv 0:1: WARNING: odd").map(|it| it.kind), Some("warning"));
+        assert!(headline("[Firmware Bug]: TSC not listed").is_none());
+    }
+
+    #[test]
+    fn what_is_harmless_is_told_from_what_only_begins_like_it() {
+        assert!(headline("INFO: task accounting is on").is_none());
+        assert!(headline("INFO: task a:1 blocked for more than 120 seconds.").is_some());
+        assert!(headline("dst_release: dst:a refcnt:0").is_none());
+        assert!(headline("dst_release: dst:0000000012345678 refcnt:-1").is_some());
+        assert!(headline("traps: a.out[7] general protection fault ip:1 sp:2").is_none());
+        assert!(headline("traps: PANIC: double fault, error_code: 0x0").is_some());
+    }
+}
