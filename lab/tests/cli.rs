@@ -192,6 +192,15 @@ fn endless_build(user: &User) -> PathBuf {
     tarball
 }
 
+/// Waits until a program has written a whole line.
+fn wait_for_line(file: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(600);
+    while fs::read_to_string(file).map_or(true, |line| !line.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "{} is not written", file.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     let user = User::new();
@@ -202,11 +211,7 @@ fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     let running = lab.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
 
     let started = user.dir.path().join("started");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while fs::read_to_string(&started).map_or(true, |pid| !pid.ends_with('\n')) {
-        assert!(Instant::now() < deadline, "make never started");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_line(&started);
     let pid = Pid::from_raw(running.id().cast_signed()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     let output = running.wait_with_output().unwrap();
@@ -372,6 +377,43 @@ fn help_needs_nothing_but_make() {
     let output = user.command(user.bin().join("make")).arg("help").output().unwrap();
     let said = text(&output);
     assert!(output.status.success() && said.contains("make doctor"), "{said}");
+}
+
+#[test]
+fn ctrl_c_waits_for_packages_to_be_unpacked() {
+    let user = User::new();
+    user.tools();
+    for name in ["env", "cat"] {
+        user.real(name);
+    }
+    user.program("sudo", "shift; exec \"$@\"");
+    user.program("flex", "");
+    fs::remove_file(user.bin().join("flex")).unwrap();
+    let file = |name: &str| user.dir.path().join(name);
+    assert!(Command::new("mkfifo").arg(file("disk")).status().unwrap().success());
+    let install = format!(
+        "trap 'echo asked > {}' INT; echo $$ > {}; cat {} > {}; exit 100",
+        file("asked").display(),
+        file("started").display(),
+        file("disk").display(),
+        file("whole").display(),
+    );
+    user.program("apt-get", &install);
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]);
+    let running = lab.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for_line(&file("started"));
+    let pid = Pid::from_raw(running.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    // A person who has no patience.
+    kill_process(pid, Signal::INT).unwrap();
+    fs::write(file("disk"), "unpacked\n").unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("waiting for apt"), "{said}");
+    assert_eq!(fs::read_to_string(file("asked")).unwrap(), "asked\n");
+    assert_eq!(fs::read_to_string(file("whole")).unwrap(), "unpacked\n");
 }
 
 #[test]

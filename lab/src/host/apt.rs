@@ -112,7 +112,7 @@ impl<'a> Archive<'a> {
         // Without it apt counts an unreachable mirror as a warning.
         update.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
         let log = self.lab.log(&format!("apt-update-{}", self.suite));
-        process::logged(update, &log, |_| ()).map_err(|error| explain(error, &self.suite))?;
+        process::logged_gently(update, &log).map_err(|error| explain(error, &self.suite))?;
         fs::write(self.stamp(), "").with_context(|| format!("write {}", self.stamp().display()))
     }
 
@@ -147,7 +147,7 @@ impl<'a> Archive<'a> {
         let out = fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
         command.stdin(std::process::Stdio::null());
         command.stdout(out.try_clone().context("duplicate a file")?).stderr(out);
-        let mut running = interrupt::spawn(&mut command)?;
+        let mut running = interrupt::spawn_gently(&mut command)?;
         let status = loop {
             if let Some(status) = running.try_wait()? {
                 break status;

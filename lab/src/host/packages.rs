@@ -75,7 +75,7 @@ fn install(lab: &Lab, machine: &Host, packages: &[String]) -> Result<()> {
     let apt = |args: &[&str], log: &str| {
         let mut command = command(machine, prefix);
         command.args(["-q", "-y", "--no-install-recommends"]).args(args);
-        process::logged(command, &lab.log(log), |_| ())
+        process::logged_gently(command, &lab.log(log))
     };
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     let args = [&["install"], names.as_slice()].concat();

@@ -3,16 +3,33 @@
 //! A person's terminal, lent to the guest and given back as it was.
 
 use std::io::{Read, Write, stdin, stdout};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 use vmlab_init::protocol::Size;
+
+use crate::run::interrupt;
+
+/// Ctrl-], by which telnet and `virsh console` are left as well. It works
+/// without the guest, which may hang.
+const LEAVE: u8 = 0x1d;
+
+/// Keys that are kept for a guest that does not read them.
+const MOST_KEYS: usize = 1 << 16;
+
+/// The mode that the terminal had, while it has another one.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// A terminal in raw mode: every key goes to the guest, Ctrl-C included. Dropping
 /// it restores the mode.
 #[derive(Debug)]
-pub struct Raw(Termios);
+pub struct Raw(());
 
 /// Whether there is a person at a terminal.
 pub fn require() -> Result<()> {
@@ -31,35 +48,134 @@ pub fn size() -> Option<Size> {
 impl Raw {
     /// Switches to raw mode.
     pub fn enter() -> Result<Raw> {
+        eprintln!("Ctrl-] leaves the shell at any time, also when the guest hangs");
         let before = tcgetattr(stdin()).context("read the terminal's mode")?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(stdin(), OptionalActions::Flush, &raw).context("set the terminal's mode")?;
-        Ok(Raw(before))
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        let set = tcsetattr(stdin(), OptionalActions::Flush, &raw);
+        set.context("set the terminal's mode").map(|()| Raw(()))
     }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal its mode back: for a process that ends without unwinding.
+pub fn restore() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before {
         // The terminal may be gone, and then nobody minds its mode.
-        let _ = tcsetattr(stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(stdin(), OptionalActions::Flush, &before);
     }
 }
 
 /// Carries bytes both ways until the guest's side ends.
 pub fn connect(guest: UnixStream) -> Result<()> {
-    let mut keys = guest.try_clone().context("duplicate a socket")?;
+    let to = guest.try_clone().context("duplicate a socket")?;
     // Ends with the process: a read from a terminal cannot be called off.
-    std::thread::spawn(move || pump(stdin(), &mut keys));
-    std::thread::spawn(move || pump(guest, &mut stdout()));
+    std::thread::spawn(move || keys(stdin(), &to, interrupt::request));
+    std::thread::spawn(move || output(guest, &mut stdout()));
     Ok(())
 }
 
-fn pump(mut from: impl Read, to: &mut impl Write) {
+fn output(mut from: impl Read, to: &mut impl Write) {
     let mut bytes = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut bytes) {
         if to.write_all(&bytes[..length]).and_then(|()| to.flush()).is_err() {
             return;
         }
+    }
+}
+
+/// Hands keys on until there are none, or one of them is [`LEAVE`]. A guest that
+/// does not read must not keep that one from being seen: nothing is waited for
+/// but both sides at once.
+fn keys(from: impl AsFd, to: &UnixStream, leave: impl FnOnce()) {
+    let mut pending = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let Ok((pressed, writable)) = wait(&from, to, !pending.is_empty()) else { return };
+        if pressed {
+            // Not what the standard library has read ahead: that would hide from a poll.
+            let Ok(length @ 1..) = rustix::io::read(&from, &mut bytes) else { return };
+            if bytes[..length].contains(&LEAVE) {
+                return leave();
+            }
+            pending.extend(&bytes[..length]);
+            pending.truncate(MOST_KEYS);
+        }
+        if pressed || writable {
+            match send(to, &pending, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) => drop(pending.drain(..sent)),
+                Err(Errno::AGAIN) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Waits for a key, or for room when there is something to send.
+fn wait(from: impl AsFd, to: &UnixStream, sending: bool) -> Result<(bool, bool), Errno> {
+    let wanted = if sending { PollFlags::OUT } else { PollFlags::empty() };
+    let mut fds = [
+        PollFd::from_borrowed_fd(from.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(to.as_fd(), wanted),
+    ];
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The person's end, the guest's end, and whether the shell was left.
+    fn shell() -> (UnixStream, UnixStream, std::thread::JoinHandle<bool>) {
+        let (person, from) = UnixStream::pair().unwrap();
+        let (to, guest) = UnixStream::pair().unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut left = false;
+            keys(from, &to, || left = true);
+            left
+        });
+        (person, guest, thread)
+    }
+
+    #[test]
+    fn keys_reach_the_guest_as_they_are() {
+        let (mut person, mut guest, shell) = shell();
+        let typed = b"ls\r\x01\x03~.\x04";
+        person.write_all(typed).unwrap();
+        let mut got = [0; 8];
+        guest.read_exact(&mut got).unwrap();
+        assert_eq!(&got, typed);
+        drop(person);
+        assert!(!shell.join().unwrap());
+    }
+
+    #[test]
+    fn a_guest_that_reads_nothing_can_be_left() {
+        let (mut person, _guest, shell) = shell();
+        // More than the sockets hold, and more than is kept.
+        person.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        person.write_all(&[LEAVE]).unwrap();
+        assert!(shell.join().unwrap());
+    }
+
+    #[test]
+    fn a_paste_that_the_guest_takes_slowly_arrives_whole() {
+        let (mut person, mut guest, _shell) = shell();
+        let text = vec![b'y'; MOST_KEYS / 2];
+        person.write_all(&text).unwrap();
+        let mut got = vec![0; text.len()];
+        guest.read_exact(&mut got).unwrap();
+        assert_eq!(got, text);
     }
 }

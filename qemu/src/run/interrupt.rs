@@ -1,32 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ctrl-C: children die, the stack unwinds, the caches stay whole.
+//! Ctrl-C: children end, the stack unwinds, the caches stay whole.
 //!
 //! Children run in process groups of their own, so a terminal's Ctrl-C reaches
-//! the lab alone. A thread takes the signal, notes it, and kills every group;
-//! whoever waits for a child then gets an error, and destructors remove what is
-//! half-finished. A second signal, or five seconds, ends the process at once.
+//! the lab alone. A thread takes the signal, notes it, and asks every group to
+//! end: make then removes what is half-written. Who is still there after a grace
+//! is killed. Whoever waits for a child gets an error, and destructors remove
+//! what is half-finished. After a second signal, or another grace, the process
+//! ends at once.
+//!
+//! A package manager is a child to be gentle with: killed, it would leave the
+//! system half-installed. It is told once, and waited for however long it takes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::boot::terminal;
 
 /// Exit status after a signal, as shells have it for SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-/// How long unwinding may take before the process just ends.
+/// How long a child may take to end, and then unwinding.
 const GRACE: Duration = Duration::from_secs(5);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+static GROUPS: Mutex<BTreeMap<i32, Care>> = Mutex::new(BTreeMap::new());
+
+/// How a child is made to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// SIGTERM, then SIGKILL.
+    Usual,
+    /// SIGINT, to itself and not to what it runs; nothing else.
+    Gentle,
+}
 
 /// The error that everything returns once a signal came.
 #[derive(Debug)]
@@ -46,17 +64,28 @@ pub fn install() -> Result<()> {
         .context("take over SIGINT")?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            if requested() {
                 give_up();
             }
-            kill_all();
-            std::thread::spawn(|| {
-                std::thread::sleep(GRACE);
-                give_up();
-            });
+            request();
         }
     });
     Ok(())
+}
+
+/// Ends this run, as a signal does.
+pub fn request() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+    groups().iter().for_each(|(group, care)| ask(*group, *care));
+    if is_gentle_running() {
+        eprintln!("waiting for apt: killed, it would leave packages half-installed");
+    }
+    std::thread::spawn(|| {
+        std::thread::sleep(GRACE);
+        kill_all();
+        std::thread::sleep(GRACE);
+        give_up();
+    });
 }
 
 /// Whether a signal came.
@@ -71,39 +100,67 @@ pub fn check() -> Result<()> {
 
 fn give_up() -> ! {
     kill_all();
+    while is_gentle_running() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    terminal::restore();
     eprintln!("interrupted");
     std::process::exit(i32::from(EXIT_CODE))
 }
 
-fn groups() -> MutexGuard<'static, BTreeSet<i32>> {
+fn is_gentle_running() -> bool {
+    groups().values().any(|care| *care == Care::Gentle)
+}
+
+fn groups() -> MutexGuard<'static, BTreeMap<i32, Care>> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn kill_all() {
-    for group in groups().iter() {
+    for (group, _) in groups().iter().filter(|(_, care)| **care == Care::Usual) {
         kill(*group);
     }
 }
 
+/// Asks a group to end. Gone already is what we want; a program of root's that
+/// sudo started cannot be asked, and is waited for.
+fn ask(group: i32, care: Care) {
+    let Some(pid) = Pid::from_raw(group) else { return };
+    let _ = match care {
+        Care::Usual => kill_process_group(pid, Signal::TERM),
+        Care::Gentle => kill_process(pid, Signal::INT),
+    };
+}
+
 fn kill(group: i32) {
     if let Some(pid) = Pid::from_raw(group) {
-        // Gone already is what we want; nothing else can be done about errors.
+        // As above.
         let _ = kill_process_group(pid, Signal::KILL);
     }
 }
 
-/// A child in its own process group, killed with all its descendants when
-/// dropped or when a signal comes.
+/// A child in its own process group, ended with all its descendants when dropped
+/// or when a signal comes.
 #[derive(Debug)]
 pub struct Running {
     /// The child; its pipes are for the taking.
     pub child: Child,
     group: i32,
+    care: Care,
     waited: bool,
 }
 
 /// Starts `command` in a process group of its own.
 pub fn spawn(command: &mut Command) -> Result<Running> {
+    start(command, Care::Usual)
+}
+
+/// Starts a package manager: it is never killed.
+pub fn spawn_gently(command: &mut Command) -> Result<Running> {
+    start(command, Care::Gentle)
+}
+
+fn start(command: &mut Command, care: Care) -> Result<Running> {
     let program = command.get_program().to_string_lossy().into_owned();
     // Held over the start, so that a signal either comes before it (and the
     // check sees it) or finds the group in the list.
@@ -111,8 +168,8 @@ pub fn spawn(command: &mut Command) -> Result<Running> {
     check()?;
     let child = command.process_group(0).spawn().with_context(|| format!("run {program}"))?;
     let group = child.id().cast_signed();
-    groups.insert(group);
-    Ok(Running { child, group, waited: false })
+    groups.insert(group, care);
+    Ok(Running { child, group, care, waited: false })
 }
 
 impl Running {
@@ -144,15 +201,41 @@ impl Running {
         self.waited = true;
         groups().remove(&self.group);
     }
+
+    /// Asks it to end, and kills what is left after `grace`.
+    fn end(&mut self, grace: Duration) {
+        ask(self.group, self.care);
+        if self.care == Care::Usual {
+            self.wait_for(grace);
+            // Not reaped yet, so that the number is still its own.
+            kill(self.group);
+        }
+        // Its status says nothing that we do not know.
+        let _ = self.child.wait();
+        self.reaped();
+    }
+
+    /// Waits for its end without taking its status.
+    fn wait_for(&self, grace: Duration) {
+        let Ok(pidfd) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) else {
+            return;
+        };
+        let deadline = Instant::now() + grace;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()) {
+                Err(Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.waited {
-            self.kill();
-            // Killed: this returns. Its status says nothing that we do not know.
-            let _ = self.child.wait();
-            self.reaped();
+            self.end(GRACE);
         }
     }
 }
@@ -180,6 +263,57 @@ mod tests {
             assert!(Instant::now() < deadline, "grandchild survived");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// A shell that has said that it is ready.
+    fn ready(care: Care, script: &str) -> Running {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdout(Stdio::piped()).stdin(Stdio::piped());
+        let mut running = start(&mut command, care).unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(running.child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        running
+    }
+
+    #[test]
+    fn a_child_is_asked_before_it_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let tidied = dir.path().join("tidied");
+        let script =
+            "trap 'echo TERM > \"$F\"; exit' TERM; echo ready; while :; do read x || :; done";
+        let script = format!("F='{}'; {script}", tidied.display());
+        drop(ready(Care::Usual, &script));
+        assert_eq!(std::fs::read_to_string(tidied).unwrap(), "TERM\n");
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_is_killed_after_the_grace() {
+        let mut running =
+            ready(Care::Usual, "trap '' TERM INT; echo ready; while :; do sleep 60; done");
+        running.end(Duration::from_millis(100));
+        assert!(running.waited);
+    }
+
+    #[test]
+    fn a_package_manager_ends_by_itself_and_what_it_runs_is_not_disturbed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (asked, whole) = (dir.path().join("asked"), dir.path().join("whole"));
+        // What it runs would die of a SIGINT to the group.
+        let script = format!(
+            "trap 'echo INT > {}' INT; echo ready; sh -c 'read line; echo $line > {}'; exit 3",
+            asked.display(),
+            whole.display(),
+        );
+        let mut running = ready(Care::Gentle, &script);
+        let mut input = running.child.stdin.take().unwrap();
+        let ending = std::thread::spawn(move || running.end(Duration::ZERO));
+        kill_all();
+        std::io::Write::write_all(&mut input, b"unpacked\n").unwrap();
+        ending.join().unwrap();
+        assert_eq!(std::fs::read_to_string(whole).unwrap(), "unpacked\n");
+        assert_eq!(std::fs::read_to_string(asked).unwrap(), "INT\n");
     }
 
     #[test]

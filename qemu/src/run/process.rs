@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::interrupt;
+use crate::run::interrupt::{self, Running};
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
@@ -110,7 +110,21 @@ pub fn read(command: &mut Command) -> Result<String> {
 
 /// Runs a long program; both its outputs go to the file `log` and, line by
 /// line, to `on_line`. An error quotes the lines that matter and names the log.
-pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -> Result<()> {
+pub fn logged(command: Command, log: &Path, on_line: impl FnMut(&str)) -> Result<()> {
+    follow(command, interrupt::spawn, log, on_line)
+}
+
+/// As [`logged`], for a package manager: see [`interrupt::spawn_gently`].
+pub fn logged_gently(command: Command, log: &Path) -> Result<()> {
+    follow(command, interrupt::spawn_gently, log, |_| ())
+}
+
+fn follow(
+    mut command: Command,
+    spawn: fn(&mut Command) -> Result<Running>,
+    log: &Path,
+    mut on_line: impl FnMut(&str),
+) -> Result<()> {
     announce(&command);
     let name = name(&command);
     if let Some(dir) = log.parent() {
@@ -122,7 +136,7 @@ pub fn logged(mut command: Command, log: &Path, mut on_line: impl FnMut(&str)) -
         .stdin(Stdio::null())
         .stdout(writer.try_clone().context("duplicate a pipe")?)
         .stderr(writer);
-    let mut running = interrupt::spawn(&mut command)?;
+    let mut running = spawn(&mut command)?;
     // The command holds the pipe's other end: while it lives, no end of file.
     drop(command);
 
@@ -156,17 +170,16 @@ pub fn pipe(commands: Vec<Command>) -> Result<()> {
         command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
         let mut child = interrupt::spawn(&mut command)?;
         input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        running.push((program, child));
+        // All at once: one that complains at length must not wait to be heard.
+        let stderr = child.child.stderr.take();
+        let said = std::thread::spawn(move || read_all(stderr));
+        running.push((program, child, said));
     }
     let mut failed = Vec::new();
     // The last one first: it is the one that says what was wrong, those before
     // it only that nobody listens any more.
-    for (name, mut child) in running.into_iter().rev() {
-        let mut said = String::new();
-        if let Some(mut stderr) = child.child.stderr.take() {
-            // Unreadable complaints leave the exit status to judge by.
-            let _ = stderr.read_to_string(&mut said);
-        }
+    for (name, mut child, said) in running.into_iter().rev() {
+        let said = said.join().unwrap_or_default();
         if !child.wait()?.success() {
             failed.push(format!("{name} failed: {}", excerpt(&said)));
         }
@@ -253,6 +266,15 @@ mod tests {
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "one\ntwo\n");
         assert!(error.to_string().contains(&log.display().to_string()));
+    }
+
+    #[test]
+    fn a_program_of_a_pipe_may_complain_at_length() {
+        let mut first = Command::new("sh");
+        first.args(["-c", "yes complaint | head -c 1000000 >&2; echo done"]);
+        let mut second = Command::new("grep");
+        second.arg("done");
+        pipe(vec![first, second]).unwrap();
     }
 
     #[test]
