@@ -17,10 +17,12 @@ use crate::host::{disk, environment};
 
 mod bench;
 mod build;
+mod checkout_lock;
 mod checks;
 mod cli;
 mod commands;
 mod context;
+mod durations;
 mod host;
 mod net;
 mod ui;
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
             ExitCode::from(NOT_BUILT)
         }
         _ => {
-            eprintln!("interrupted: nothing half-finished was kept");
+            eprintln!("interrupted");
             ExitCode::from(interrupt::EXIT_CODE)
         }
     }

@@ -19,7 +19,7 @@ use crate::checks::ynl;
 use crate::context::Lab;
 use crate::host::disk;
 use crate::host::toolchain::Toolchain;
-use crate::ui::tally::{Check, Tally};
+use crate::ui::tally::{Check, CheckStatus};
 
 /// Checks that need no kernel.
 pub fn host(lab: &Lab) -> Vec<Check> {
@@ -91,62 +91,50 @@ fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
     modules::run(lab, make, "clippy-kernel")
 }
 
-/// The host's tests, some of which boot guests: their numbers, and a verdict for
-/// each that failed.
-pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> (Tally, Vec<Check>) {
-    let step = Step::start("running the host's tests", Unit::None, 0);
+/// The host's tests, some of which boot guests: a check for each. One at a time, since other
+/// guests run meanwhile.
+pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
     let mut command = cargo_command(lab);
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
+    command.env("RUST_TEST_THREADS", "1");
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
     command.env("LAB_TEST_INIT", &built.guest.init).env("LAB_TEST_SOURCE", &kernel.source);
     if let Some(module) = built.modules.iter().find(|path| path.ends_with("rnetns.ko")) {
         command.env("LAB_TEST_MODULE", module);
     }
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
-    step.finish();
-    let mut tally = count(&lines);
-    let failed = failures(&lines, &log);
-    // The verdicts of those that failed are counted by whoever prints them.
-    tally.failed = 0;
+    let mut checks = host_tests(&lines, &log);
+    let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));
     match done {
-        // They could not even be built, or a program died before its summary.
-        Err(error) if failed.is_empty() => {
+        // They could not even be built, or a program died before it named a test.
+        Err(error) if !failed => {
             let error = disk::explain(error, &lab.target).context("run the host's tests");
-            (tally, vec![Check::of::<()>("host tests", Err(error))])
+            checks.push(Check::of::<()>("all", Err(error)));
         }
-        _ => (tally, failed),
+        Ok(()) if checks.is_empty() => {
+            let error = anyhow::anyhow!("cargo ran no test, see {}", log.display());
+            checks.push(Check::of::<()>("all", Err(error)));
+        }
+        _ => {}
     }
+    checks
 }
 
-fn failures(lines: &[String], log: &Path) -> Vec<Check> {
-    lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
-        .map(|name| {
-            let why = anyhow::anyhow!("log in {}", log.display());
-            Check::of::<()>(format!("host test: {name}"), Err(why))
-        })
-        .collect()
-}
-
-/// Adds up the `test result:` lines of all test programs.
-fn count(lines: &[String]) -> Tally {
-    let mut tally = Tally::default();
-    for line in lines.iter().filter(|line| line.starts_with("test result:")) {
-        let number = |what: &str| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let at = words.iter().position(|word| word.trim_end_matches(';') == what);
-            at.and_then(|at| words.get(at.wrapping_sub(1))?.parse().ok()).unwrap_or(0)
+/// A check for each line of libtest's.
+fn host_tests(lines: &[String], log: &Path) -> Vec<Check> {
+    let check = |line: &String| {
+        let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+        let status = match result.split_once(", ").unwrap_or((result, "no reason given")) {
+            ("ok", _) => CheckStatus::Passed,
+            ("ignored", why) => CheckStatus::Skipped(why.to_owned()),
+            ("FAILED", _) => CheckStatus::Failed(format!("log in {}", log.display())),
+            _ => return None,
         };
-        tally.add(Tally {
-            passed: number("passed"),
-            failed: number("failed"),
-            skipped: number("ignored"),
-        });
-    }
-    tally
+        Some(Check { name: name.to_owned(), status })
+    };
+    lines.iter().filter_map(check).collect()
 }
 
 #[cfg(test)]
@@ -154,22 +142,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_results_of_all_programs_are_added_up() {
+    fn each_host_test_is_a_check() {
         let lines = [
+            "running 3 tests",
             "test a::b ... ok",
-            "test result: ok. 57 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.44s",
-            "test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test a::c ... FAILED",
+            "test a::d ... ignored, needs a guest",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out",
         ]
         .map(str::to_owned);
-        assert!(failures(&lines, Path::new("/l")).is_empty());
-        assert_eq!(count(&lines), Tally { passed: 59, failed: 3, skipped: 1 });
-    }
-
-    #[test]
-    fn each_failed_test_is_named() {
-        let lines = ["test a::b ... ok", "test a::c ... FAILED"].map(str::to_owned);
-        let failed = failures(&lines, Path::new("/l"));
-        assert_eq!(failed.len(), 1);
-        assert_eq!(failed[0].name, "host test: a::c");
+        let found: Vec<_> = host_tests(&lines, Path::new("/l"))
+            .into_iter()
+            .map(|check| (check.name, check.status))
+            .collect();
+        let want = [
+            ("a::b".to_owned(), CheckStatus::Passed),
+            ("a::c".to_owned(), CheckStatus::Failed("log in /l".to_owned())),
+            ("a::d".to_owned(), CheckStatus::Skipped("needs a guest".to_owned())),
+        ];
+        assert_eq!(found, want);
     }
 }

@@ -151,7 +151,9 @@ pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
         Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
         Outcome::Pass => bail!("nobody has noticed"),
-        Outcome::Timeout | Outcome::Boot | Outcome::Build => bail!("{}", report.message),
+        Outcome::Timeout | Outcome::Boot | Outcome::Build | Outcome::Interrupted => {
+            bail!("{}", report.message)
+        }
     }
     let failed = report.tests.iter().find(|test| test.result == ktap::TestResult::Fail);
     let words = failed.map(|test| {

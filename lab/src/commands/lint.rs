@@ -11,13 +11,16 @@ use crate::build::kernel::Variant;
 use crate::build::pipeline;
 use crate::checks::lint;
 use crate::commands::Runner;
-use crate::commands::test::Checked;
-use crate::ui::tally::Tally;
+use crate::host::packages;
+use crate::ui::tally::Checked;
 
 impl Runner<'_> {
     pub(super) fn lint(&self) -> Result<u8> {
-        let mut checked = Checked { tally: Tally::default(), quiet: false };
-        checked.host(self.lab)?;
+        let mut checked = Checked::default();
+        // Some of the host's code needs libraries to build.
+        packages::ensure(self.lab)?;
+        checked.tell(&lint::host(self.lab));
+        interrupt::check()?;
         let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;
         checked.tell(&lint::kernel(self.lab, &base));
         interrupt::check()?;

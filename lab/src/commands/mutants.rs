@@ -17,15 +17,14 @@ use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checks::mutants::{self, Mutant};
 use crate::commands::Runner;
-use crate::commands::test::Checked;
 use crate::context::Lab;
-use crate::ui::tally::{Check, Tally};
+use crate::ui::tally::{Check, Checked};
 
 impl Runner<'_> {
     /// Selftests that must fail.
     pub(super) fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
         let mutants = mutants::load(&self.lab.root, pattern)?;
-        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let guest = guest_programs::build(self.lab, &base.tools)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;

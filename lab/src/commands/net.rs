@@ -18,19 +18,18 @@ use vmlab::run::session;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::commands::MODULE;
 use crate::commands::Runner;
-use crate::commands::test::Checked;
 use crate::context::Lab;
 use crate::host::doctor;
 use crate::host::machine::Host;
 use crate::host::packages;
 use crate::net::compare::{self, Compared, NetTests, Run};
 use crate::net::results;
-use crate::ui::tally::{self, Check, Tally};
+use crate::ui::tally::{Check, CheckStatus, Checked};
 
 impl Runner<'_> {
     /// The kernel tree's own network tests.
     pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
-        let mut checked = Checked { tally: Tally::default(), quiet: false };
+        let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
         let list = compare::List::load(&self.lab.root)?;
@@ -51,6 +50,27 @@ impl Runner<'_> {
         tests: &[job::Test],
         checked: &mut Checked,
     ) -> Result<()> {
+        let prepared = self.prepare_net_of(base, list)?;
+        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let mut all: Vec<Compared> = Vec::new();
+        for test in tests {
+            interrupt::check()?;
+            let (check, compared) = self.compare_one(base, built, &prepared, test, &accel);
+            checked.tell(&[check]);
+            all.extend(compared);
+            compare::write(&self.lab.target.join("selftests-net.json"), &all)?;
+        }
+        Ok(())
+    }
+
+    /// The quick ones, for a run with other tests.
+    pub(super) fn prepare_net(&self, base: &Prepared) -> Result<(compare::List, NetTests)> {
+        let list = compare::List::load(&self.lab.root)?;
+        let prepared = self.prepare_net_of(base, &list)?;
+        Ok((list, prepared))
+    }
+
+    fn prepare_net_of(&self, base: &Prepared, list: &compare::List) -> Result<NetTests> {
         let machine = Host::this();
         let checks: Vec<_> =
             list.packages.iter().map(|package| doctor::package(&machine, package)).collect();
@@ -67,33 +87,33 @@ impl Runner<'_> {
         }
         let prepared = compare::prepare(self.lab, list, &base.kernel, &base.tools)?;
         prepared.notes.iter().for_each(|note| say(&format!("note: {note}")));
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        let mut all: Vec<Compared> = Vec::new();
-        for test in tests {
-            interrupt::check()?;
-            let run = |loaded| self.net_test(base, built, &prepared, test, &accel, loaded);
-            let verdict = match compare::compare(&test.name, run) {
-                Ok(compared) => {
-                    let (failure, void) = (compared.failure(), compared.is_void());
-                    let status = match (failure, void) {
-                        (Some(why), _) => tally::CheckStatus::Failed(why),
-                        (None, Some(why)) => {
-                            let log = net_logs(self.lab, false).join("tests");
-                            let log = log.join(format!("{}.log", test.name));
-                            tally::CheckStatus::Skipped(format!("{why}; see {}", log.display()))
-                        }
-                        (None, None) => tally::CheckStatus::Passed,
-                    };
-                    let name = compared.line();
-                    all.push(compared);
-                    Check { name, status }
-                }
-                Err(error) => Check::of::<()>(format!("net/{}", test.name), Err(error)),
-            };
-            checked.tell(&[verdict]);
-            compare::write(&self.lab.target.join("selftests-net.json"), &all)?;
-        }
-        Ok(())
+        Ok(prepared)
+    }
+
+    /// One of them, without and with the module.
+    pub(super) fn compare_one(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        prepared: &NetTests,
+        test: &job::Test,
+        accel: &accel::Choice,
+    ) -> (Check, Option<Compared>) {
+        let run = |loaded| self.net_test(base, built, prepared, test, accel, loaded);
+        let compared = match compare::compare(&test.name, run) {
+            Ok(compared) => compared,
+            Err(error) => return (Check::of::<()>(format!("net/{}", test.name), Err(error)), None),
+        };
+        let status = match (compared.failure(), compared.is_void()) {
+            (Some(why), _) => CheckStatus::Failed(why),
+            (None, Some(why)) => {
+                let log = net_logs(self.lab, &test.name, false).join("tests");
+                let log = log.join(format!("{}.log", test.name));
+                CheckStatus::Skipped(format!("{why}; see {}", log.display()))
+            }
+            (None, None) => CheckStatus::Passed,
+        };
+        (Check { name: compared.line(), status }, Some(compared))
     }
 
     /// One network test in a guest of its own.
@@ -112,7 +132,7 @@ impl Runner<'_> {
         job.keep_loaded = true;
         job.turns = true;
         job.selftests = vec![prepared.script(test)?];
-        job.logs = net_logs(self.lab, loaded);
+        job.logs = net_logs(self.lab, &test.name, loaded);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         if matches!(report.outcome, Outcome::Boot | Outcome::Build) {
             bail!("{}", report.message);
@@ -133,6 +153,6 @@ impl Runner<'_> {
 }
 
 /// Where network tests leave their logs.
-fn net_logs(lab: &Lab, loaded: bool) -> PathBuf {
-    lab.target.join("logs/selftests-net").join(if loaded { "with" } else { "without" })
+fn net_logs(lab: &Lab, test: &str, loaded: bool) -> PathBuf {
+    lab.target.join("logs/selftests-net").join(test).join(if loaded { "with" } else { "without" })
 }

@@ -19,7 +19,6 @@ impl Runner<'_> {
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
         let ended = self.boot(&base, &built, work, load, phases)?;
-        self.write(&ended.report)?;
         let harmed = !matches!(ended.report.outcome, Outcome::Pass | Outcome::Test);
         if harmed {
             eprint!("{}", ended.report.table());

@@ -1,79 +1,226 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab test`, `lab all` and `lab test-debug`: checks, then selftests, then the report.
+//! `lab test`, `lab all` and `lab test-debug`: checks and selftests side by side, each selftest in
+//! a guest of its own, then one report of it all.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use vmlab::boot::accel;
 use vmlab::judge::junit;
-use vmlab::judge::ktap;
+use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
-use vmlab::judge::report::Report;
-use vmlab::run::interrupt;
+use vmlab::judge::report::{Report, TestReport};
+use vmlab::run::interrupt::{self, Interrupted};
 use vmlab::run::job::{self, Work};
-use vmlab::run::phases::Phases;
+use vmlab::run::phases::{Phases, millis};
+use vmlab::run::pool;
+use vmlab::run::progress::{human, say};
+use vmlab::run::session;
 
 use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
 use crate::checks::compile_fail;
 use crate::checks::examples;
 use crate::checks::lint;
 use crate::cli::TestArgs;
 use crate::commands::Runner;
-use crate::context::Lab;
+use crate::durations::Durations;
 use crate::host::disk;
-use crate::host::packages;
-use crate::net::compare;
+use crate::net::compare::{self, NetTests};
 use crate::ui::tally::{Check, Tally};
 
+/// One of the things that run side by side.
+#[derive(Debug, Clone)]
+enum Task {
+    HostLint,
+    KernelLint,
+    CompileFail,
+    Examples,
+    HostTests,
+    /// A selftest, and which of its repeats.
+    Selftest(job::Test, u32),
+    /// One of the kernel tree's own.
+    Net(job::Test),
+}
+
+/// What the tasks work with.
+struct Ready {
+    base: Prepared,
+    built: Built,
+    accel: accel::Choice,
+    net: Option<(compare::List, NetTests)>,
+}
+
 impl Runner<'_> {
-    /// The main job; with `checks`, also all that runs on the host.
+    /// The main job; with `checks`, also all that needs no guest.
     pub(super) fn test(&self, args: &TestArgs, checks: bool) -> Result<u8> {
+        let start = Instant::now();
+        let _lock = checkout_lock::take(&self.lab.target)?;
+        self.forget_reports()?;
         let mut phases = Phases::default();
-        let mut checked = Checked { tally: Tally::default(), quiet: args.ktap };
-        let report = match self.selftests(args, checks, &mut checked, &mut phases) {
-            Ok(report) => report,
-            Err(error) => {
-                interrupt::check()?;
-                let error = disk::explain(error, self.lab.cache.dir());
-                Report::not_built(format!("{error:#}"), phases)
-            }
-        };
-        self.conclude(&report, args, checked.tally)
+        let mut parts = Vec::new();
+        let ran = self.all_tasks(args, checks, &mut phases, &mut parts);
+        let mut report = Report::whole(parts, phases);
+        if let Err(error) = ran {
+            (report.outcome, report.message) = match error.downcast_ref::<Interrupted>() {
+                Some(interrupted) => (Outcome::Interrupted, interrupted.to_string()),
+                None => {
+                    let error = disk::explain(error, self.lab.cache.dir());
+                    (Outcome::Build, format!("{error:#}"))
+                }
+            };
+        }
+        report.elapsed_ms = Some(millis(start.elapsed()));
+        self.conclude(&report, args)
     }
 
-    fn selftests(
+    /// Does everything; what came of it is in `parts`, however it ended.
+    fn all_tasks(
         &self,
         args: &TestArgs,
         checks: bool,
-        checked: &mut Checked,
         phases: &mut Phases,
-    ) -> Result<Report> {
-        if checks {
-            phases.time("lint", || checked.host(self.lab))?;
-        }
+        parts: &mut Vec<Report>,
+    ) -> Result<()> {
+        let folder = self.lab.root.join("selftests");
+        let selftests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
+        let ready = self.ready(checks, phases)?;
+        let mut durations = Durations::load(&self.lab.target);
+        let tasks = self.tasks(args, checks, &selftests, &ready, &durations);
+        let mut heard = BTreeSet::new();
+        let start = Instant::now();
+        pool::run(
+            &tasks,
+            self.lab.settings.jobs,
+            |task| self.work(task, &ready),
+            |task, (report, took)| {
+                heard.insert(task.id());
+                durations.set(&task.name(), took);
+                if !interrupt::requested() {
+                    tell(task, &report, took, heard.len(), tasks.len());
+                }
+                parts.push(report);
+                !interrupt::requested()
+            },
+        );
+        let missing = tasks.iter().filter(|task| !heard.contains(&task.id()));
+        parts.extend(missing.map(Task::did_not_run));
+        phases.add(if checks { "checks and guests" } else { "guests" }, start.elapsed());
+        durations.store()?;
+        interrupt::check()
+    }
+
+    /// What all tasks need first.
+    fn ready(&self, checks: bool, phases: &mut Phases) -> Result<Ready> {
         let base = pipeline::base(self.lab, self.variant, phases)?;
         let built = pipeline::build(self.lab, &base, phases)?;
-        if checks {
-            phases.time("checks", || checked.built(self.lab, &base, &built))?;
-        }
         if self.variant == Variant::Debug && !base.kernel.debug {
             bail!("this kernel has neither KASAN nor lockdep: it would find nothing");
         }
-        let folder = self.lab.root.join("selftests");
-        let tests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
-        let work = Work::Tests { tests, repeat: args.repeat };
-        let report = self.boot(&base, &built, work, &[], std::mem::take(phases))?.report;
+        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let net = if checks { Some(self.prepare_net(&base)?) } else { None };
+        Ok(Ready { base, built, accel, net })
+    }
+
+    /// All that is to be done, the longest first.
+    fn tasks(
+        &self,
+        args: &TestArgs,
+        checks: bool,
+        selftests: &[job::Test],
+        ready: &Ready,
+        durations: &Durations,
+    ) -> Vec<Task> {
+        let mut tasks = Vec::new();
         if checks {
-            interrupt::check()?;
-            let list = compare::List::load(&self.lab.root)?;
-            self.compare(&base, &built, &list, &list.quick(), checked)?;
+            tasks.extend([
+                Task::HostTests,
+                Task::HostLint,
+                Task::KernelLint,
+                Task::CompileFail,
+                Task::Examples,
+            ]);
         }
-        Ok(report)
+        if let Some((list, _)) = &ready.net {
+            tasks.extend(list.quick().into_iter().map(Task::Net));
+        }
+        for round in 0..args.repeat.get() {
+            tasks.extend(selftests.iter().map(|test| Task::Selftest(test.clone(), round)));
+        }
+        // Stable: what has not run yet comes first, in the order above.
+        tasks.sort_by_key(|task| std::cmp::Reverse(durations.expected(&task.name())));
+        tasks
+    }
+
+    /// Does one task. Whatever goes wrong in it is in its report.
+    fn work(&self, task: &Task, ready: &Ready) -> (Report, Duration) {
+        let start = Instant::now();
+        let report = self.report_of(task, ready).unwrap_or_else(|error| {
+            let error = disk::explain(error, self.lab.cache.dir());
+            let group = task.group().to_owned();
+            let reason = format!("{error:#}");
+            let name = task.name();
+            Report::of_checks(vec![TestReport { group, name, reason, ..TestReport::default() }])
+        });
+        (report, start.elapsed())
+    }
+
+    fn report_of(&self, task: &Task, ready: &Ready) -> Result<Report> {
+        let (lab, base) = (self.lab, &ready.base);
+        let checks = match task {
+            Task::Selftest(test, round) => return self.selftest(test, *round, ready),
+            Task::Net(test) => self.net_check(ready, test)?,
+            Task::HostTests => lint::unit_tests(lab, &base.kernel, &ready.built),
+            Task::HostLint => lint::host(lab),
+            Task::KernelLint => lint::kernel(lab, base),
+            Task::CompileFail => compile_fail::run(lab, &base.tools)?,
+            Task::Examples => examples::run(lab, &base.tools)?,
+        };
+        if checks.is_empty() {
+            bail!("nothing was checked");
+        }
+        Ok(Report::of_checks(checks.into_iter().map(|it| it.into_report(task.group())).collect()))
+    }
+
+    /// A guest for one selftest.
+    fn selftest(&self, test: &job::Test, round: u32, ready: &Ready) -> Result<Report> {
+        let tests = vec![test.clone()];
+        let work = Work::Tests { tests, repeat: std::num::NonZeroU32::MIN };
+        let mut job = self.job(&ready.base, &ready.built, work, &[])?;
+        let number = if round > 0 { format!(".{}", round + 1) } else { String::new() };
+        job.logs = job.logs.join("guests").join(format!("{}{number}", test.name));
+        let phases = Phases::default();
+        Ok(session::run(&job, &ready.base.kernel, &ready.accel, phases)?.report)
+    }
+
+    fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Vec<Check>> {
+        let (_, prepared) = ready.net.as_ref().context("the network tests are not prepared")?;
+        let (check, _) = self.compare_one(&ready.base, &ready.built, prepared, test, &ready.accel);
+        Ok(vec![check])
+    }
+
+    /// Removes the last run's reports: from here on they would be lies.
+    fn forget_reports(&self) -> Result<()> {
+        for path in [self.lab.target.join("results.json"), self.lab.target.join("results.xml")] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes the reports and the last lines.
-    fn conclude(&self, report: &Report, args: &TestArgs, mut tally: Tally) -> Result<u8> {
-        self.write(report)?;
-        tally.add(count(report));
+    fn conclude(&self, report: &Report, args: &TestArgs) -> Result<u8> {
+        report.write(&self.lab.target.join("results.json"))?;
+        junit::write(report, &self.lab.target.join("results.xml"))?;
+        let tally = count(report);
         if args.ktap {
             print!("{}", report.ktap());
             eprint!("{}", report.table());
@@ -82,68 +229,84 @@ impl Runner<'_> {
             print!("{}", report.table());
             println!("{tally}");
         }
-        Ok(match report.outcome {
-            Outcome::Pass if tally.failed > 0 => Outcome::Test.exit_code(),
-            outcome => outcome.exit_code(),
-        })
-    }
-
-    pub(super) fn write(&self, report: &Report) -> Result<()> {
-        report.write(&self.lab.target.join("results.json"))?;
-        junit::write(report, &self.lab.target.join("results.xml"))
+        Ok(report.outcome.exit_code())
     }
 }
 
-/// Checks outside of the guest, counted.
-pub(super) struct Checked {
-    pub(super) tally: Tally,
-    /// Standard output is for KTAP alone.
-    pub(super) quiet: bool,
-}
-
-impl Checked {
-    pub(super) fn tell(&mut self, verdicts: &[Check]) {
-        let tally = Tally::count(verdicts, |line| self.line(line));
-        self.tally.add(tally);
-    }
-
-    fn line(&self, line: &str) {
-        if self.quiet {
-            eprintln!("{line}");
-        } else {
-            println!("{line}");
+impl Task {
+    /// Of what kind its entries in the report are; none for selftests.
+    fn group(&self) -> &'static str {
+        match self {
+            Task::HostLint | Task::KernelLint => "lint",
+            Task::CompileFail => "compile-fail",
+            Task::Examples => "example",
+            Task::HostTests => "host test",
+            Task::Net(_) => "net",
+            Task::Selftest(..) => "",
         }
     }
 
-    /// What needs no kernel. To compile the workspace takes packages: bindgen loads libclang.
-    pub(super) fn host(&mut self, lab: &Lab) -> Result<()> {
-        packages::ensure(lab)?;
-        self.tell(&lint::host(lab));
-        interrupt::check()
+    /// Its name, and which of its repeats.
+    fn id(&self) -> (String, u32) {
+        (self.name(), if let Task::Selftest(_, round) = self { *round } else { 0 })
     }
 
-    /// What needs a kernel, and what runs on it.
-    pub(super) fn built(&mut self, lab: &Lab, base: &Prepared, built: &Built) -> Result<()> {
-        self.tell(&lint::kernel(lab, base));
-        self.tell(&compile_fail::run(lab, &base.tools)?);
-        self.tell(&examples::run(lab, &base.tools)?);
-        interrupt::check()?;
-        let (passed, failed) = lint::unit_tests(lab, &base.kernel, built);
-        self.tally.add(passed);
-        self.line(&format!("ok      {} host tests", passed.passed));
-        self.tell(&failed);
-        interrupt::check()
+    /// What a report says of it when the run ended before its turn.
+    fn did_not_run(&self) -> Report {
+        Report::of_checks(vec![TestReport {
+            group: self.group().to_owned(),
+            name: self.name(),
+            reason: "did not run".to_owned(),
+            ..TestReport::default()
+        }])
+    }
+
+    /// What progress lines call it.
+    fn name(&self) -> String {
+        match self {
+            Task::HostLint => "the host's code".to_owned(),
+            Task::KernelLint => "the kernel's code".to_owned(),
+            Task::CompileFail => "code that must not compile".to_owned(),
+            Task::Examples => "examples".to_owned(),
+            Task::HostTests => "host tests".to_owned(),
+            Task::Net(test) => format!("net/{}", test.name),
+            Task::Selftest(test, _) => test.name.clone(),
+        }
     }
 }
 
-/// The selftests' numbers. A run that failed outside of any test has a failure
-/// of its own, so that no last line says "0 failed" of it.
+/// Says at once how a task ended; of what failed, what there is to know.
+fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) {
+    let failed = || report.tests.iter().filter(|test| test.result == TestResult::Fail);
+    let word = match report.tests.iter().map(|test| test.result).max() {
+        _ if report.outcome != Outcome::Pass => "FAIL",
+        Some(TestResult::Skip) if report.tests.len() == 1 => "skip",
+        _ => "ok  ",
+    };
+    say(&format!("{number:3} of {of}  {word}  {}, {}", task.name(), human(took)));
+    for test in failed() {
+        let title =
+            if test.name == task.name() { String::new() } else { format!("{}: ", test.title()) };
+        for line in format!("{title}{}", test.reason)
+            .lines()
+            .chain(test.notes.iter().flat_map(|note| note.lines()))
+        {
+            say(&format!("           {line}"));
+        }
+    }
+    for finding in &report.kernel_findings {
+        say(finding.quote().trim_end());
+    }
+}
+
+/// The numbers of the last line. A run that failed outside of any test has a failure of its own, so
+/// that no last line says "0 failed" of it.
 fn count(report: &Report) -> Tally {
-    let number = |verdict| report.tests.iter().filter(|test| test.result == verdict).count() as u64;
+    let number = |result| report.tests.iter().filter(|test| test.result == result).count() as u64;
     let mut tally = Tally {
-        passed: number(ktap::TestResult::Pass),
-        failed: number(ktap::TestResult::Fail),
-        skipped: number(ktap::TestResult::Skip),
+        passed: number(TestResult::Pass),
+        failed: number(TestResult::Fail),
+        skipped: number(TestResult::Skip),
     };
     if report.outcome != Outcome::Pass && tally.failed == 0 {
         tally.failed = 1;

@@ -4,6 +4,9 @@
 
 use std::fmt;
 
+use vmlab::judge::ktap::TestResult;
+use vmlab::judge::report::TestReport;
+
 /// How one check came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -32,6 +35,19 @@ impl Check {
             Err(error) => CheckStatus::Failed(format!("{error:#}")),
         };
         Check { name: name.into(), status }
+    }
+}
+
+impl Check {
+    /// As an entry of a report.
+    pub fn into_report(self, group: &str) -> TestReport {
+        let (result, reason) = match self.status {
+            CheckStatus::Passed => (TestResult::Pass, String::new()),
+            CheckStatus::Failed(why) => (TestResult::Fail, why),
+            CheckStatus::Skipped(why) => (TestResult::Skip, why),
+        };
+        let name = self.name.strip_prefix(&format!("{group}: ")).unwrap_or(&self.name).to_owned();
+        TestReport { group: group.to_owned(), name, result, reason, ..TestReport::default() }
     }
 }
 
@@ -75,6 +91,20 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+    }
+}
+
+/// Prints checks as they end, and counts them.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// So far.
+    pub tally: Tally,
+}
+
+impl Checked {
+    /// Some more.
+    pub fn tell(&mut self, checks: &[Check]) {
+        self.tally.add(Tally::count(checks, |line| println!("{line}")));
     }
 }
 

@@ -9,3 +9,4 @@ pub mod outcome;
 pub(crate) mod printk;
 pub mod report;
 pub mod stack;
+pub mod whole;

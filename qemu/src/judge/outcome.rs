@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::interrupt;
+
 /// How a run ended. The first that applies counts, from the bottom up: a kernel
 /// that panicked fails tests as well, but that is not what to look at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +25,8 @@ pub enum Outcome {
     Boot,
     /// There was nothing to boot.
     Build,
+    /// A person ended the run.
+    Interrupted,
 }
 
 impl Outcome {
@@ -36,6 +40,7 @@ impl Outcome {
             Outcome::Panic => 5,
             Outcome::KernelLog => 6,
             Outcome::Timeout => 7,
+            Outcome::Interrupted => interrupt::EXIT_CODE,
         }
     }
 
@@ -49,6 +54,7 @@ impl Outcome {
             Outcome::Panic => "the guest died",
             Outcome::Boot => "the guest did not boot",
             Outcome::Build => "could not build",
+            Outcome::Interrupted => "interrupted",
         }
     }
 }
@@ -67,6 +73,7 @@ mod tests {
             (Outcome::Panic, "panic", 5),
             (Outcome::KernelLog, "kernel-log", 6),
             (Outcome::Timeout, "timeout", 7),
+            (Outcome::Interrupted, "interrupted", 130),
         ];
         for (outcome, name, code) in cases {
             assert_eq!(serde_json::to_value(outcome).unwrap(), name);

@@ -29,6 +29,9 @@ pub struct Report {
     pub versions: BTreeMap<String, String>,
     /// How long each step took.
     pub phases: Phases,
+    /// How long it took in all, where steps ran side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
     /// Each selftest.
     pub tests: Vec<TestReport>,
     /// What must not be in a kernel log and was.
@@ -63,6 +66,17 @@ pub struct TestReport {
     pub repeats: Vec<TestResult>,
 }
 
+impl TestReport {
+    /// Group and name, as a table has them.
+    pub fn title(&self) -> String {
+        if self.group.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}: {}", self.group, self.name)
+        }
+    }
+}
+
 impl Report {
     /// A run that ended before anything could boot.
     pub fn not_built(message: String, phases: Phases) -> Report {
@@ -72,6 +86,7 @@ impl Report {
             accel: None,
             versions: BTreeMap::new(),
             phases,
+            elapsed_ms: None,
             tests: Vec::new(),
             kernel_findings: Vec::new(),
             notes: Vec::new(),
@@ -106,7 +121,8 @@ impl Report {
             for remark in remarks(test) {
                 let _ = writeln!(text, "# {remark}");
             }
-            let _ = writeln!(text, "{}", ktap_line(test.result, number, &test.name, &test.reason));
+            let _ =
+                writeln!(text, "{}", ktap_line(test.result, number, &test.title(), &test.reason));
         }
         for finding in &self.kernel_findings {
             let _ = writeln!(text, "# kernel log: {}: {}", finding.kind, first_line(&finding.text));
@@ -117,15 +133,19 @@ impl Report {
     /// For people.
     pub fn table(&self) -> String {
         let mut text = String::new();
-        let width = self.tests.iter().map(|test| test.name.len()).max().unwrap_or(0);
-        for test in &self.tests {
+        let (listed, counted) = self.listed();
+        let width = listed.iter().map(|test| test.title().len()).max().unwrap_or(0);
+        for (group, number) in counted {
+            let _ = writeln!(text, "{}  {number} of {group}", word(TestResult::Pass));
+        }
+        for test in listed {
             let word = word(test.result);
             let seconds = seconds(test.ms);
             let reason = first_line(&test.reason);
             let _ = writeln!(
                 text,
                 "{}",
-                format!("{word}  {:width$} {seconds:>8}  {reason}", test.name).trim_end()
+                format!("{word}  {:width$} {seconds:>8}  {reason}", test.title()).trim_end()
             );
             if test.result == TestResult::Fail {
                 for remark in remarks(test) {
@@ -148,6 +168,18 @@ impl Report {
         text
     }
 
+    /// Tests that a table shows one by one: those in guests, and all that did not pass. Of the
+    /// others, how many each group has.
+    fn listed(&self) -> (Vec<&TestReport>, BTreeMap<&str, usize>) {
+        let alone = |test: &&TestReport| test.group.is_empty() || test.result != TestResult::Pass;
+        let (listed, others): (Vec<_>, Vec<_>) = self.tests.iter().partition(alone);
+        let mut counted = BTreeMap::new();
+        for test in others {
+            *counted.entry(test.group.as_str()).or_default() += 1;
+        }
+        (listed, counted)
+    }
+
     /// The last line: how many of what, on what, how long, and how it ended.
     pub fn summary(&self) -> String {
         let count = |verdict| self.tests.iter().filter(|test| test.result == verdict).count();
@@ -160,8 +192,8 @@ impl Report {
         if let Some(accel) = &self.accel {
             parts.push(format!("{} ({})", accel.used.name(), accel.why));
         }
-        let total: u64 = self.phases.0.iter().map(|phase| phase.ms).sum();
-        parts.push(format!("{} in all", seconds(total)));
+        let steps = || self.phases.0.iter().map(|phase| phase.ms).sum();
+        parts.push(format!("{} in all", seconds(self.elapsed_ms.unwrap_or_else(steps))));
         let mut line = format!("{}: {}", self.outcome.describe(), parts.join("; "));
         if !self.message.is_empty() {
             let _ = write!(line, "\n{}", self.message);
@@ -235,6 +267,7 @@ mod tests {
             accel: Some(Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() }),
             versions: [("linux".to_owned(), "7.3.4".to_owned())].into(),
             phases,
+            elapsed_ms: None,
             tests: vec![
                 test("load.sh", TestResult::Pass, ""),
                 flaky,

@@ -6,6 +6,7 @@ pub mod files;
 pub mod interrupt;
 pub mod job;
 pub mod phases;
+pub mod pool;
 pub mod process;
 pub mod progress;
 pub mod session;

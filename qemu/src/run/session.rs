@@ -403,6 +403,7 @@ impl<'a> Session<'a> {
             accel: Some(accel.clone()),
             versions: self.versions(kernel)?,
             phases,
+            elapsed_ms: None,
             tests,
             kernel_findings: findings,
             notes,

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One run at a time builds and reports in a checkout's `target/lab`.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vmlab::run::files;
+use vmlab::run::interrupt;
+use vmlab::run::progress::say;
+
+/// How often a run looks whether it is its turn.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Held by the run whose turn it is.
+#[derive(Debug)]
+pub struct CheckoutLock {
+    _file: File,
+}
+
+/// Waits until no other run is at work in `target`, and says which one it waits for.
+pub fn take(target: &Path) -> Result<CheckoutLock> {
+    // Beside the folder, which `lab clean` removes.
+    let path = target.with_extension("lock");
+    files::make_dir(path.parent().unwrap_or(target))?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    let mut said = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("lock {}", path.display()));
+            }
+            Err(TryLockError::WouldBlock) if !said => {
+                say(&format!("waiting: {} is using {}", holder(&mut file), target.display()));
+                said = true;
+            }
+            Err(TryLockError::WouldBlock) => {
+                interrupt::check()?;
+                std::thread::sleep(POLL);
+            }
+        }
+    }
+    sign(&mut file).with_context(|| format!("write {}", path.display()))?;
+    Ok(CheckoutLock { _file: file })
+}
+
+/// Leaves the name of this run for others to read.
+fn sign(file: &mut File) -> std::io::Result<()> {
+    let command = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let words: Vec<_> = command
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
+    let program = words.first().map(|word| word.rsplit('/').next().unwrap_or(word).to_owned());
+    let line: Vec<String> = program.into_iter().chain(words.iter().skip(1).cloned()).collect();
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "`{}` (process {})", line.join(" "), std::process::id())
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    match read {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another run".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_waits_and_can_read_for_whom() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("lab");
+        let first = take(&target).unwrap();
+        let mut other = File::open(dir.path().join("lab.lock")).unwrap();
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        assert!(holder(&mut other).contains(&format!("process {}", std::process::id())));
+        drop(first);
+        take(&target).unwrap();
+    }
+}

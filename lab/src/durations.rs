@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long each test took last time: what takes longest begins first.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use vmlab::run::files;
+
+/// In the checkout's folder of results.
+const NAME: &str = "durations.json";
+
+/// Milliseconds by name.
+#[derive(Debug)]
+pub struct Durations {
+    path: PathBuf,
+    last: BTreeMap<String, u64>,
+}
+
+impl Durations {
+    /// Reads what the last run left; it only decides on an order, so none is as good.
+    pub fn load(target: &Path) -> Durations {
+        let path = target.join(NAME);
+        let text = fs::read(&path).unwrap_or_default();
+        Durations { last: serde_json::from_slice(&text).unwrap_or_default(), path }
+    }
+
+    /// How long it will take. What has never run counts as the longest.
+    pub fn expected(&self, name: &str) -> u64 {
+        self.last.get(name).copied().unwrap_or(u64::MAX)
+    }
+
+    /// How long it took.
+    pub fn set(&mut self, name: &str, took: Duration) {
+        self.last.insert(name.to_owned(), vmlab::run::phases::millis(took));
+    }
+
+    /// Keeps it for the next run.
+    pub fn store(&self) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.last).context("encode durations")?;
+        files::write_whole(&self.path, &text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_run_knows_how_long_each_took() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut durations = Durations::load(dir.path());
+        durations.set("a", Duration::from_millis(7));
+        durations.store().unwrap();
+        let next = Durations::load(dir.path());
+        assert_eq!((next.expected("a"), next.expected("b")), (7, u64::MAX));
+    }
+}

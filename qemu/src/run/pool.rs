@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Several guests at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+/// Works on `tasks` in their order, at most `slots` at once. `ended` hears of each in the calling
+/// thread as soon as it has ended, and says whether to begin further ones.
+pub fn run<T: Sync, R: Send>(
+    tasks: &[T],
+    slots: usize,
+    work: impl Fn(&T) -> R + Sync,
+    mut ended: impl FnMut(&T, R) -> bool,
+) {
+    let next = AtomicUsize::new(0);
+    // Without room: who has a result waits until it was heard.
+    let (sender, results) = mpsc::sync_channel(0);
+    std::thread::scope(|scope| {
+        for _ in 0..slots.clamp(1, tasks.len().max(1)) {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // The receiver lives as long as this scope.
+                    let _ = sender.send((task, work(task)));
+                }
+            });
+        }
+        drop(sender);
+        for (task, result) in results {
+            if !ended(task, result) {
+                next.store(tasks.len(), Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn every_task_is_done_once() {
+        let tasks: Vec<u32> = (0..50).collect();
+        let mut done = Vec::new();
+        run(
+            &tasks,
+            4,
+            |task| task * 2,
+            |task, twice| {
+                done.push((*task, twice));
+                true
+            },
+        );
+        done.sort_unstable();
+        assert_eq!(done, tasks.iter().map(|task| (*task, task * 2)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn tasks_run_at_the_same_time() {
+        // Each waits for the other: one after the other, they would never end.
+        let both = Barrier::new(2);
+        let mut done = 0;
+        run(
+            &[(), ()],
+            2,
+            |()| both.wait(),
+            |(), _| {
+                done += 1;
+                true
+            },
+        );
+        assert_eq!(done, 2);
+    }
+
+    #[test]
+    fn nothing_new_begins_once_the_caller_has_had_enough() {
+        let mut done = Vec::new();
+        run(
+            &[1, 2, 3, 4],
+            1,
+            |task| *task,
+            |_, task| {
+                done.push(task);
+                task < 2
+            },
+        );
+        // The worker may have begun one more while the second was heard.
+        assert!(done.starts_with(&[1, 2]) && done.len() < 4, "{done:?}");
+    }
+
+    #[test]
+    fn no_tasks_are_no_work() {
+        run(&[] as &[u8], 3, |_| (), |_, ()| panic!("nothing to hear of"));
+    }
+}
