@@ -17,7 +17,7 @@ use vmlab::run::interrupt::{self, Interrupted};
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::{Phases, millis};
 use vmlab::run::pool;
-use vmlab::run::progress::{human, say};
+use vmlab::run::progress::{Shown, human, say};
 use vmlab::run::session;
 
 use crate::build::kernel::Variant;
@@ -159,6 +159,7 @@ impl Runner<'_> {
     /// Does one task. Whatever goes wrong in it is in its report.
     fn work(&self, task: &Task, ready: &Ready) -> (Report, Duration) {
         let start = Instant::now();
+        let _shown = Shown::start(&task.name());
         let report = self.report_of(task, ready).unwrap_or_else(|error| {
             let error = disk::explain(error, self.lab.cache.dir());
             let group = task.group().to_owned();

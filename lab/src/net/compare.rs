@@ -154,7 +154,9 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     if !unknown.is_empty() {
         notes.push(format!("{LIST} does not know: {}", unknown.join(" ")));
     }
-    let target = lab.target.join("selftests-net");
+    // Another tree has other headers and other programs.
+    let tree = files::key([kernel.source.display().to_string(), kernel.release.clone()]);
+    let target = lab.target.join("selftests-net").join(tree);
     let built = target.join("bin");
     let scripts = target.join("scripts");
     files::make_dir(&built)?;
@@ -209,14 +211,18 @@ fn headers(lab: &Lab, target: &Path, kernel: &Kernel, tools: &Toolchain) -> Resu
 
 fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()> {
     let (source, out) = (folder.join(format!("{program}.c")), to.join(program));
-    if out.exists() {
+    let newer = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    if out.exists() && newer(&out) > newer(&source) {
         return Ok(());
     }
+    // Under its own name only once it is whole.
+    let made = tempfile::NamedTempFile::new_in(to).context("create a file")?.into_temp_path();
     let mut cc = c_compiler()?;
     cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
     cc.arg("-I").arg(folder).arg("-I").arg(folder.join(".."));
-    cc.arg(source).arg("-o").arg(out).args(["-lpthread"]);
-    process::read(&mut cc).map(|_| ())
+    cc.arg(source).arg("-o").arg(&made).args(["-lpthread"]);
+    process::read(&mut cc)?;
+    made.persist(&out).with_context(|| format!("write {}", out.display()))
 }
 
 /// CC if it is set, as for the tree's own Makefile of these tests; else this machine's compiler.
@@ -309,7 +315,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
             break;
         }
     }
-    findings.retain(|finding| !before.iter().any(|other: &Finding| other.kind == finding.kind));
+    findings.retain(|finding| !before.iter().any(|other| same_place(other, finding)));
     let (without, with) = &pairs[0];
     Ok(Compared {
         name: name.to_owned(),
@@ -320,6 +326,21 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
         pairs: pairs.len(),
         ms: millis(start.elapsed()),
     })
+}
+
+/// Whether two findings are one fault: of one kind, in one function.
+fn same_place(one: &Finding, other: &Finding) -> bool {
+    let place = |finding: &Finding| match finding.stack.first() {
+        Some(frame) => function(frame).to_owned(),
+        // Addresses and numbers differ in each run.
+        None => finding.text.chars().filter(|c| !c.is_ascii_hexdigit()).collect(),
+    };
+    one.kind == other.kind && place(one) == place(other)
+}
+
+/// Of a frame, raw or decoded: `name+0x1/0x2`, `name at file:line`.
+fn function(frame: &str) -> &str {
+    frame.split(['+', ' ']).next().unwrap_or(frame)
 }
 
 impl Compared {
@@ -337,9 +358,15 @@ impl Compared {
     }
 
     /// Why it says nothing about the module, if it does not.
-    pub fn is_void(&self) -> Option<&'static str> {
-        (self.without.passed == 0)
-            .then_some("nothing passes without the module, either: there is nothing to compare")
+    pub fn is_void(&self) -> Option<String> {
+        if self.without.passed == 0 {
+            let why = "nothing passes without the module, either: there is nothing to compare";
+            return Some(why.to_owned());
+        }
+        let suspect = self.judged.suspect.join(", ");
+        (!suspect.is_empty()).then(|| {
+            format!("failed in some of {} runs, all with the module: {suspect}", self.pairs)
+        })
     }
 
     /// Its results in a line, and what was not the same every time.
@@ -496,5 +523,23 @@ mod tests {
         let compared = compared.unwrap();
         assert_eq!(compared.findings.len(), 1);
         assert!(compared.failure().unwrap().contains("netdevice-leak"));
+    }
+
+    #[test]
+    fn a_fault_that_is_there_without_the_module_hides_no_other() {
+        let finding = |kind: &str, text: &str, frame: &str| Finding {
+            kind: kind.into(),
+            text: text.into(),
+            stack: (!frame.is_empty()).then(|| frame.to_owned()).into_iter().collect(),
+            test: None,
+            from_user_space: false,
+        };
+        let oops = finding("oops", "Oops: int3 0000", "poke_int3_handler+0x1/0x2");
+        let again = finding("oops", "Oops: int3 0000", "poke_int3_handler at a.c:3");
+        let ours = finding("oops", "Oops: 0000", "rnetns::xmit+0x1/0x2");
+        assert!(same_place(&oops, &again));
+        assert!(!same_place(&oops, &ours));
+        let dropped = |number| finding("lost", &format!("{number} messages dropped"), "");
+        assert!(same_place(&dropped(3), &dropped(17)));
     }
 }

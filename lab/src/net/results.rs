@@ -7,7 +7,7 @@
 //! Unlike [`vmlab::judge::ktap`], which judges, this reads whatever is there: here a run
 //! is only compared with another one of the same test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vmlab::judge::ktap::{self, TestResult};
@@ -154,27 +154,29 @@ pub fn worse(without: &Results, with: &Results) -> Vec<String> {
 /// What came of all runs of one test.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Judged {
-    /// Passes without the module, and fails with it.
+    /// Always passes without the module, and fails with it in most runs.
     pub worse: Vec<String>,
-    /// Differed once, but not the same way every time.
+    /// Always passes without the module, and failed with it in some run: it could be chance.
+    pub suspect: Vec<String>,
+    /// Fails now and then without the module, too.
     pub flaky: Vec<String>,
 }
 
-/// Judges pairs of runs, without and with the module: the first, and repeats of
-/// it. A result is worse when it always passes without, and fails with in most
-/// runs.
+/// Judges pairs of runs, without and with the module: the first, and repeats of it.
 pub fn judge(pairs: &[(Results, Results)]) -> Judged {
     let mut judged = Judged::default();
-    let Some((without, with)) = pairs.first() else { return judged };
-    for name in worse(without, with) {
+    let names: BTreeSet<String> =
+        pairs.iter().flat_map(|(without, with)| worse(without, with)).collect();
+    for name in names {
         let passes = |results: &Results| results.get(&name) == Some(&TestResult::Pass);
         let steady = pairs.iter().all(|(without, _)| passes(without));
         let failed = pairs.iter().filter(|(_, with)| !passes(with)).count();
-        if steady && 2 * failed > pairs.len() {
-            judged.worse.push(name);
-        } else {
-            judged.flaky.push(name);
-        }
+        let list = match steady {
+            true if 2 * failed > pairs.len() => &mut judged.worse,
+            true => &mut judged.suspect,
+            false => &mut judged.flaky,
+        };
+        list.push(name);
     }
     judged
 }
@@ -282,20 +284,19 @@ lab: exit status 1\n";
         let differs = || (run(Pass), run(Fail));
         let same = || (run(Pass), run(Pass));
         let unsteady = || (run(Fail), run(Fail));
-        for (pairs, is_worse, is_flaky) in [
-            (vec![differs()], true, false),
-            (vec![differs(), differs(), differs()], true, false),
-            (vec![differs(), differs(), same()], true, false),
-            (vec![differs(), same(), same()], false, true),
-            (vec![differs(), unsteady(), differs()], false, true),
-            (vec![same()], false, false),
-            (Vec::new(), false, false),
+        for (pairs, counts) in [
+            (vec![differs()], (1, 0, 0)),
+            (vec![differs(), differs(), differs()], (1, 0, 0)),
+            (vec![differs(), differs(), same()], (1, 0, 0)),
+            (vec![differs(), same(), same()], (0, 1, 0)),
+            (vec![same(), differs(), same()], (0, 1, 0)),
+            (vec![differs(), unsteady(), differs()], (0, 0, 1)),
+            (vec![same()], (0, 0, 0)),
+            (Vec::new(), (0, 0, 0)),
         ] {
             let judged = judge(&pairs);
-            assert_eq!(
-                (judged.worse.len(), judged.flaky.len()),
-                (is_worse.into(), is_flaky.into())
-            );
+            let found = (judged.worse.len(), judged.suspect.len(), judged.flaky.len());
+            assert_eq!(found, counts, "{pairs:?}");
         }
     }
 }

@@ -4,16 +4,23 @@
 //! log file.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How often a log file hears about a step.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// One line of its own, whatever bars are shown.
+/// All bars of this process: several steps may run at once.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// One line of its own, above whatever bars are shown.
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    if !std::io::stderr().is_terminal() || BARS.println(line).is_err() {
+        eprintln!("{line}");
+    }
 }
 
 /// A step that takes more than two seconds.
@@ -43,7 +50,7 @@ impl Step {
     /// Begins; `total` is 0 when unknown.
     pub fn start(what: &str, unit: Unit, total: u64) -> Step {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let bar = BARS.add(ProgressBar::no_length());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
                 bar.set_style(style);
             }
@@ -51,7 +58,7 @@ impl Step {
             bar
         });
         if bar.is_none() {
-            eprintln!("{what} ...");
+            say(&format!("{what} ..."));
         }
         let now = Instant::now();
         let what = what.to_owned();
@@ -71,7 +78,7 @@ impl Step {
         self.draw();
         if self.bar.is_none() && self.said.elapsed() >= QUIET {
             self.said = Instant::now();
-            eprintln!("{}", self.line());
+            say(&self.line());
         }
     }
 
@@ -96,12 +103,42 @@ impl Step {
             bar.finish_and_clear();
         }
         let took = self.start.elapsed();
-        eprintln!("{}: done in {}", self.what, human(took));
+        say(&format!("{}: done in {}", self.what, human(took)));
         took
     }
 }
 
 impl Drop for Step {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shown on a terminal while it lasts, and no line of a log.
+#[derive(Debug)]
+pub struct Shown {
+    bar: Option<ProgressBar>,
+}
+
+impl Shown {
+    /// Begins.
+    pub fn start(what: &str) -> Shown {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = BARS.add(ProgressBar::no_length());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.set_message(what.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Shown { bar }
+    }
+}
+
+impl Drop for Shown {
     fn drop(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
