@@ -157,6 +157,13 @@ impl Default for TestArgs {
     }
 }
 
+impl Action {
+    /// Whether it is about the project that the current directory is in.
+    pub fn needs_project(&self) -> bool {
+        !matches!(self, Action::Doctor | Action::Kernel { .. })
+    }
+}
+
 impl Options {
     /// What of it concerns the build. An empty variable is as good as none.
     pub fn settings(&self) -> Settings {
@@ -167,6 +174,7 @@ impl Options {
             kbuild: path(&self.kbuild),
             llvm: self.llvm.clone(),
             cc: self.cc.clone().filter(|cc| !cc.is_empty()),
+            config: Vec::new(),
             jobs: self.jobs.filter(|jobs| *jobs > 0).unwrap_or_else(default),
         }
     }

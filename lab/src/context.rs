@@ -5,26 +5,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use vmlab::run::job::{self, Test};
 
 use crate::build::cache::Cache;
 use crate::host::pins::Pins;
+use crate::project::{self, Project};
 
-/// The checkout, the cache and the settings of this run.
+/// The project, the cache and the settings of this run.
 #[derive(Debug, Clone)]
 pub struct Lab {
-    /// The checkout.
+    /// The project's root; without a project, the current directory.
     pub root: PathBuf,
-    /// Where this checkout's results go: `target/lab`.
+    /// Where results go: `target/lab` of the project.
     pub target: PathBuf,
-    /// What all checkouts of a user share.
+    /// What all projects of a user share.
     pub cache: Cache,
-    /// The pins.
     pub base: Pins,
-    /// From the environment.
     pub settings: Settings,
+    pub project: Project,
 }
 
-/// The variables that `make` hands on, as kernel people know them.
+/// What the command line and the variables that `make` hands on say about builds.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// A kernel tree (directory or tarball) instead of the base kernel.
@@ -37,32 +38,79 @@ pub struct Settings {
     pub cc: Option<String>,
     /// How many jobs at once.
     pub jobs: usize,
+    /// Fragments of kernel configuration besides those of the project.
+    pub config: Vec<PathBuf>,
 }
 
 impl Lab {
-    /// Finds the checkout that the current directory is in.
+    /// Finds the project that the current directory is in.
     pub fn find(settings: Settings) -> Result<Lab> {
-        let here = std::env::current_dir().context("find the current directory")?;
-        let root = find_root(&here)?;
+        Lab::of(project::root_of(&here()?)?, settings)
+    }
+
+    /// The same, for what can be done without a project.
+    pub fn find_or_none(settings: Settings) -> Result<Lab> {
+        let here = here()?;
+        match project::root_of(&here) {
+            Ok(root) => Lab::of(root, settings),
+            Err(_) => Lab::without_project(here, settings),
+        }
+    }
+
+    fn of(root: PathBuf, settings: Settings) -> Result<Lab> {
+        let project = Project::load(&root)?;
         Ok(Lab {
             target: root.join("target/lab"),
-            cache: Cache::of_user()?,
-            base: Pins::load(&root)?,
+            cache: Cache::of_user(&project.cache)?,
+            base: pins(&project, &root)?,
             root,
             settings,
+            project,
         })
     }
 
-    /// A log file of this checkout.
+    /// What is built goes to the cache: the current directory is not the lab's.
+    fn without_project(here: PathBuf, settings: Settings) -> Result<Lab> {
+        let project = Project::none();
+        let cache = Cache::of_user(&project.cache)?;
+        let base = Pins::own()?;
+        Ok(Lab { root: here, target: cache.path("out"), cache, base, settings, project })
+    }
+
+    /// The selftests of all the project's folders.
+    pub fn selftests(&self) -> Result<Vec<Test>> {
+        let mut tests: Vec<Test> = Vec::new();
+        for folder in &self.project.selftests.folders {
+            for test in job::selftests(&self.root.join(folder))? {
+                if tests.iter().any(|have| have.name == test.name) {
+                    bail!(
+                        "two selftests are called {}: in the guest, they share a folder",
+                        test.name
+                    );
+                }
+                tests.push(test);
+            }
+        }
+        if tests.is_empty() {
+            bail!("{} names no selftests: there is nothing to run", project::FILE);
+        }
+        Ok(tests)
+    }
+
+    /// A log file of this project.
     pub fn log(&self, name: &str) -> PathBuf {
         self.target.join("logs").join(format!("{name}.log"))
     }
 }
 
-fn find_root(here: &Path) -> Result<PathBuf> {
-    match here.ancestors().find(|dir| dir.join("lab/pins.toml").is_file()) {
-        Some(root) => Ok(root.to_owned()),
-        None => bail!("{} is not inside a checkout of this project", here.display()),
+fn here() -> Result<PathBuf> {
+    std::env::current_dir().context("find the current directory")
+}
+
+fn pins(project: &Project, root: &Path) -> Result<Pins> {
+    match &project.pins {
+        Some(path) => Pins::load(&root.join(path)),
+        None => Pins::own(),
     }
 }
 
@@ -71,18 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checkout_is_found_from_any_folder_in_it() {
+    fn a_project_may_bring_its_own_pins() {
         let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("rust/kernel/net");
-        std::fs::create_dir_all(&deep).unwrap();
-        std::fs::create_dir(dir.path().join("lab")).unwrap();
-        std::fs::write(dir.path().join("lab/pins.toml"), "").unwrap();
-        assert_eq!(find_root(&deep).unwrap(), dir.path());
-    }
-
-    #[test]
-    fn outside_a_checkout_the_folder_is_named() {
-        let error = find_root(Path::new("/proc")).unwrap_err();
-        assert!(error.to_string().starts_with("/proc is not inside"));
+        let own = include_str!("../pins.toml").replace("\"7.0\"", "\"7.5\"");
+        std::fs::write(dir.path().join("p.toml"), own).unwrap();
+        let project = Project { pins: Some("p.toml".into()), ..Project::none() };
+        assert_eq!(pins(&project, dir.path()).unwrap().qemu.min, "7.5");
+        assert_eq!(pins(&Project::none(), dir.path()).unwrap().qemu.min, "7.0");
     }
 }

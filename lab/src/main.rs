@@ -25,6 +25,7 @@ mod context;
 mod durations;
 mod host;
 mod net;
+mod project;
 mod ui;
 
 /// Could not build, or the environment is not ready.
@@ -51,7 +52,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     interrupt::install()?;
-    let lab = Lab::find(cli.options.settings())?;
+    let settings = cli.options.settings();
+    let lab = match cli.command.needs_project() {
+        true => Lab::find(settings)?,
+        false => Lab::find_or_none(settings)?,
+    };
     lab.cache.sweep();
     commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))
 }

@@ -24,12 +24,8 @@ use vmlab::boot::accel::Choice;
 
 use self::targets::{Comparison, Ratio, Target, Where};
 
-/// What measures, in the checkout.
-pub const SCRIPT: &str = "rust/bench/measure.sh";
 /// How the lines of its output begin that say how far it has come.
 pub const PROGRESS: &str = "# at ";
-/// The module that it loads.
-pub const MODULE: &str = "rnetns_bench.ko";
 
 /// Rounds that a median is made of, at least.
 const LEAST_ROUNDS: usize = 5;

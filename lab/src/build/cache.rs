@@ -35,14 +35,14 @@ pub struct Lock {
 }
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/rnetns`, or `~/.cache/rnetns`.
-    pub fn of_user() -> Result<Cache> {
+    /// `$XDG_CACHE_HOME/name`, or `~/.cache/name`.
+    pub fn of_user(name: &str) -> Result<Cache> {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
             absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
         match base {
-            Some(base) => Ok(Cache::at(base.join("rnetns"))),
+            Some(base) => Ok(Cache::at(base.join(name))),
             None => bail!("no place for the cache: set HOME or XDG_CACHE_HOME to an absolute path"),
         }
     }
@@ -185,7 +185,7 @@ mod tests {
 
     fn cache() -> (TempDir, Cache) {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().join("rnetns"));
+        let cache = Cache::at(dir.path().join("cache"));
         (dir, cache)
     }
 

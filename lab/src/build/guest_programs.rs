@@ -1,65 +1,88 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The programs that run in the guest: its init, the selftests in Rust, and rnetnsctl.
+//! The programs that run in the guest: PID 1, the project's packages, and selftests in C.
 //!
-//! They are linked statically, since the guest has no C library of its own.
+//! They are linked statically: the guest has no C library of its own before the host's root is
+//! mounted, and a selftest must not depend on the one that is.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
+use vmlab::run::files;
+use vmlab::run::job::Test;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 
+use crate::build::pipeline::Prepared;
 use crate::context::Lab;
 use crate::host::disk;
 use crate::host::toolchain::Toolchain;
 
-/// The package with the guest's PID 1.
-const INIT: &str = "vmlab-init";
-/// The package with the selftests that are written in Rust.
-const SELFTESTS: &str = "rnetns-selftests";
-/// The package with the tool that the module's users have.
-const TOOL: &str = "rnetnsctl";
+/// The guest's PID 1. The program brings it along, so that it works without the lab's checkout.
+const INIT: &[u8] = include_bytes!(env!("LAB_GUEST_INIT"));
 
 /// Statically linked programs.
 #[derive(Debug, Clone)]
 pub struct Guest {
     /// PID 1.
     pub init: PathBuf,
-    /// Programs of `selftests/src/bin/`.
     pub selftests: Vec<PathBuf>,
     /// What a user types.
     pub tools: Vec<PathBuf>,
 }
 
 /// Builds them all; nothing happens when nothing changed.
-pub fn build(lab: &Lab, tools: &Toolchain) -> Result<Guest> {
+pub fn build(lab: &Lab, base: &Prepared) -> Result<Guest> {
     let step = Step::start("building guest programs", Unit::None, 0);
-    let mut packages = vec![INIT];
-    if lab.root.join("selftests/Cargo.toml").is_file() {
-        packages.push(SELFTESTS);
+    let init = init(lab)?;
+    let project = &lab.project.selftests;
+    let mut guest = Guest { init, selftests: Vec::new(), tools: Vec::new() };
+    let packages: Vec<&str> =
+        project.packages.iter().chain(&project.tools).map(String::as_str).collect();
+    if !packages.is_empty() {
+        for (package, program) in rust(lab, &base.tools, &packages)? {
+            if project.packages.contains(&package) {
+                guest.selftests.push(program);
+            } else if project.tools.contains(&package) {
+                guest.tools.push(program);
+            }
+        }
     }
-    if lab.root.join("tools/rnetnsctl/Cargo.toml").is_file() {
-        packages.push(TOOL);
+    if !project.folders.is_empty() {
+        guest.selftests.extend(in_c(lab, base, &lab.selftests()?)?);
     }
+    step.finish();
+    Ok(guest)
+}
+
+/// Writes PID 1 where a guest's archive can be made of it.
+pub fn init(lab: &Lab) -> Result<PathBuf> {
+    let path = lab.target.join("guest/vmlab-init");
+    if fs::read(&path).is_ok_and(|have| have == INIT) {
+        return Ok(path);
+    }
+    files::make_dir(&lab.target.join("guest"))?;
+    fs::write(&path, INIT)
+        .map_err(|error| disk::explain(error.into(), &lab.target))
+        .with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Builds packages of the project's workspace; gives package and path of every program.
+fn rust(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let log = lab.log("guest");
     let mut messages = Vec::new();
-    process::logged(cargo(lab, tools, &packages), &log, |line| messages.push(line.to_owned()))
+    process::logged(cargo(lab, tools, packages), &log, |line| messages.push(line.to_owned()))
         .map_err(|error| explain(error, &messages, &log))
         .map_err(|error| disk::explain(error, &lab.target))
         .context("build the guest programs")?;
-    step.finish();
-    let programs = executables(&messages);
-    let of = |package: &str| -> Vec<PathBuf> {
-        let mine = programs.iter().filter(|(name, _)| name == package);
-        mine.map(|(_, path)| path.clone()).collect()
-    };
-    let Some(init) = of(INIT).pop() else { bail!("cargo built no {INIT}, see {}", log.display()) };
-    Ok(Guest { init, selftests: of(SELFTESTS), tools: of(TOOL) })
+    Ok(executables(&messages))
 }
 
-fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> std::process::Command {
+fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Command {
     let mut cargo = tools.machine.command("cargo");
     tools.environment(&mut cargo);
     // A C compiler chosen for the kernel is none for user space.
@@ -85,16 +108,46 @@ fn executables(messages: &[String]) -> Vec<(String, PathBuf)> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| {
             let path = message["executable"].as_str()?.to_owned();
-            let manifest = Path::new(message["manifest_path"].as_str()?);
-            let package = match manifest.parent()?.file_name()?.to_str()? {
-                "init" => INIT,
-                "selftests" => SELFTESTS,
-                "rnetnsctl" => TOOL,
-                _ => return None,
-            };
-            Some((package.to_owned(), PathBuf::from(path)))
+            Some((package(message["package_id"].as_str()?)?, PathBuf::from(path)))
         })
         .collect()
+}
+
+/// The name in a package id: `URL#NAME@VERSION`, or `URL/NAME#VERSION`.
+fn package(id: &str) -> Option<String> {
+    let (url, end) = id.split_once('#')?;
+    match end.split_once('@') {
+        Some((name, _)) => Some(name.to_owned()),
+        None => url.rsplit('/').next().map(str::to_owned),
+    }
+}
+
+/// Compiles each test that is in its folder as NAME.c.
+fn in_c(lab: &Lab, base: &Prepared, tests: &[Test]) -> Result<Vec<PathBuf>> {
+    let mut programs = Vec::new();
+    for folder in &lab.project.selftests.folders {
+        for test in tests {
+            let source = lab.root.join(folder).join(format!("{}.c", test.name));
+            if source.is_file() {
+                programs.push(compile(lab, base, &source)?);
+            }
+        }
+    }
+    Ok(programs)
+}
+
+/// Compiles a selftest in C, which finds `kselftest.h` where those of the kernel tree do.
+pub fn compile(lab: &Lab, base: &Prepared, source: &Path) -> Result<PathBuf> {
+    let name = source.file_stem().context("a source without a name")?;
+    let folder = lab.target.join("guest/c");
+    files::make_dir(&folder)?;
+    let program = folder.join(name);
+    let selftests = base.kernel.source.join("tools/testing/selftests");
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-static", "-D_GNU_SOURCE", "-I"]).arg(selftests);
+    cc.arg(source).arg("-o").arg(&program);
+    process::read(&mut cc).with_context(|| format!("compile {}", source.display()))?;
+    Ok(program)
 }
 
 /// cargo's messages are JSON here; what it has to say about errors is in them.
@@ -118,18 +171,14 @@ mod tests {
     #[test]
     fn programs_are_told_apart_by_their_package() {
         let messages = [
-            r#"{"reason":"compiler-artifact","manifest_path":"/p/qemu/init/Cargo.toml","executable":"/t/vmlab-init"}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/p/selftests/Cargo.toml","executable":"/t/stress"}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/p/tools/rnetnsctl/Cargo.toml","executable":"/t/rnetnsctl"}"#,
-            r#"{"reason":"compiler-artifact","manifest_path":"/r/libc/Cargo.toml","executable":null}"#,
+            r#"{"reason":"compiler-artifact","package_id":"path+file:///p/tests#my-tests@0.1.0","executable":"/t/stress"}"#,
+            r#"{"reason":"compiler-artifact","package_id":"path+file:///p/tools/ctl#0.1.0","executable":"/t/ctl"}"#,
+            r#"{"reason":"compiler-artifact","package_id":"registry+https://r/#libc@1.0.0","executable":null}"#,
             "   Compiling libc",
         ]
         .map(str::to_owned);
-        let want = [
-            (INIT.to_owned(), "/t/vmlab-init".into()),
-            (SELFTESTS.to_owned(), "/t/stress".into()),
-            (TOOL.to_owned(), "/t/rnetnsctl".into()),
-        ];
+        let want =
+            [("my-tests".to_owned(), "/t/stress".into()), ("ctl".to_owned(), "/t/ctl".into())];
         assert_eq!(executables(&messages), want);
     }
 

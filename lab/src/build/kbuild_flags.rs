@@ -100,6 +100,14 @@ impl Flags {
         named.map(|pair| pair[1].split('=').next().unwrap_or_default().to_owned()).collect()
     }
 
+    /// Variables that the source reads at compile time, of `--env-set`.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let set = self.args.iter().filter_map(|arg| arg.strip_prefix("--env-set="));
+        set.filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
     /// rustc with these flags, for a library crate of `source` whose metadata
     /// goes to `out`.
     pub fn command(&self, machine: &Host, source: &Path, out: &Path) -> Command {
@@ -121,7 +129,7 @@ mod tests {
     #[test]
     fn a_recorded_command_is_read_without_its_input_and_output() {
         let text = "savedcmd_rust/main.o := OBJTREE=/k RUST_MODFILE=./x rustc --edition=2021 -Cpanic=abort \
-             @/k/rustc_cfg -Zcrate-attr='feature(a,b)' --extern kernel --crate-type rlib -L /k/rust/ \
+             @/k/rustc_cfg -Zcrate-attr='feature(a,b)' --env-set=B=/o/b --extern kernel --crate-type rlib -L /k/rust/ \
              --out-dir rust/ --emit=dep-info=rust/.main.o.d --emit=obj=rust/main.o /s/main.rs   ; /k/objtool x\n\n\
              source_rust/main.o := /s/main.rs\n";
         let flags = parse(text, Path::new("/o")).unwrap();
@@ -134,12 +142,14 @@ mod tests {
                 "-Cpanic=abort",
                 "@/k/rustc_cfg",
                 "-Zcrate-attr=feature(a,b)",
+                "--env-set=B=/o/b",
                 "--extern",
                 "kernel",
                 "-L",
                 "/k/rust/"
             ]
         );
+        assert_eq!(flags.variables(), [pair("B", "/o/b")]);
     }
 
     #[test]

@@ -21,14 +21,28 @@ pub struct Wanted {
     options: BTreeMap<String, String>,
 }
 
+/// A piece of configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fragment {
+    /// A file's name and text, which the lab brings along.
+    Own(&'static str, &'static str),
+    /// A project's or a person's.
+    File(PathBuf),
+}
+
 impl Wanted {
     /// Reads fragments, later ones overriding.
-    pub fn read(paths: &[PathBuf]) -> Result<Wanted> {
+    pub fn read(fragments: &[Fragment]) -> Result<Wanted> {
         let mut wanted = Wanted::default();
-        for path in paths {
-            let text =
-                fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-            wanted.add(&text).with_context(|| format!("in {}", path.display()))?;
+        for fragment in fragments {
+            match fragment {
+                Fragment::Own(name, text) => wanted.add(text).with_context(|| format!("in {name}")),
+                Fragment::File(path) => fs::read_to_string(path)
+                    .with_context(|| format!("read {}", path.display()))
+                    .and_then(|text| {
+                        wanted.add(&text).with_context(|| format!("in {}", path.display()))
+                    }),
+            }?;
         }
         Ok(wanted)
     }

@@ -22,7 +22,7 @@ use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit, say};
 
 use crate::build::cache::{self, Cache};
-use crate::build::kconfig::{Config, Wanted};
+use crate::build::kconfig::{Config, Fragment, Wanted};
 use crate::build::source::{self, Source};
 use crate::context::Lab;
 use crate::host::disk;
@@ -92,16 +92,26 @@ pub fn prepare(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel>
     }
 }
 
-/// The fragments that make the guest's configuration.
-pub fn fragments(lab: &Lab, variant: Variant) -> Vec<PathBuf> {
-    let config = |name| lab.root.join("lab/config").join(name);
-    let vm = || vec![config("vm.config"), lab.root.join("selftests/config")];
-    match variant {
-        Variant::Plain => vm(),
-        Variant::Debug => [vm(), vec![config("debug.config")]].concat(),
-        Variant::NetSelftests => [vm(), vec![config("selftests-net.config")]].concat(),
-        Variant::UserMode => vec![config("uml.config")],
-    }
+/// A file of `lab/config`, which the program brings along.
+macro_rules! own {
+    ($name:literal) => {
+        Fragment::Own($name, include_str!(concat!("../../config/", $name)))
+    };
+}
+
+/// The fragments that make the guest's configuration: the lab's, the project's, and those of the
+/// command line.
+pub fn fragments(lab: &Lab, variant: Variant) -> Vec<Fragment> {
+    let project = lab.project.config.iter().map(|path| lab.root.join(path));
+    let vm = [own!("vm.config")].into_iter().chain(project.map(Fragment::File));
+    let mut all: Vec<Fragment> = match variant {
+        Variant::Plain => vm.collect(),
+        Variant::Debug => vm.chain([own!("debug.config")]).collect(),
+        Variant::NetSelftests => vm.chain([own!("selftests-net.config")]).collect(),
+        Variant::UserMode => vec![own!("uml.config")],
+    };
+    all.extend(lab.settings.config.iter().cloned().map(Fragment::File));
+    all
 }
 
 fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The project's own modules, built out of tree against a finished kernel.
+//! Modules, built out of tree against a finished kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,23 +19,36 @@ use crate::host::disk;
 /// Says which kernel an output directory was built for.
 const BUILT_FOR: &str = ".lab-kernel";
 
-/// Builds every module; gives the `.ko` files.
+/// Builds every module of the project; gives the `.ko` files.
 pub fn build(lab: &Lab, base: &Prepared) -> Result<Vec<PathBuf>> {
+    match &lab.project.modules.kbuild {
+        Some(folder) => build_folder(lab, base, &lab.root.join(folder)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Builds the modules of any folder with a Kbuild file or Makefile.
+pub fn build_folder(lab: &Lab, base: &Prepared, folder: &Path) -> Result<Vec<PathBuf>> {
     let out = lab.target.join(format!("modules{}", base.variant.suffix()));
     for_this_kernel(&out, &base.kernel)?;
     let step =
         Step::start(&format!("building modules for Linux {}", base.kernel.release), Unit::None, 0);
-    run(lab, make(lab, base, &out), "modules").context("build the modules")?;
+    run(lab, make_folder(base, folder, &out), "modules").context("build the modules")?;
     step.finish();
     find(&out)
 }
 
-/// The `make` that builds the modules into `out`, which keeps the checkout
-/// clean; kbuild knows how since 6.13.
+/// The `make` that builds the project's modules into `out`.
 pub fn make(lab: &Lab, base: &Prepared, out: &Path) -> Command {
+    let folder = lab.project.modules.kbuild.as_deref().unwrap_or(Path::new(""));
+    make_folder(base, &lab.root.join(folder), out)
+}
+
+/// With `MO`, which kbuild has since 6.13, the folder itself stays clean.
+fn make_folder(base: &Prepared, folder: &Path, out: &Path) -> Command {
     let mut make = base.tools.make();
     make.arg("-C").arg(&base.kernel.build);
-    make.arg(format!("M={}", lab.root.display())).arg(format!("MO={}", out.display()));
+    make.arg(format!("M={}", folder.display())).arg(format!("MO={}", out.display()));
     make.args(base.variant.make_args()).args(base.variant.module_args());
     make
 }
@@ -78,8 +91,8 @@ mod tests {
 
     #[test]
     fn modules_are_those_that_kbuild_lists() {
-        let found = parse_order("rnetns.o\nrust/bench/rnetns_bench.o\n", Path::new("/o"));
-        assert_eq!(found, [Path::new("/o/rnetns.ko"), Path::new("/o/rust/bench/rnetns_bench.ko")]);
+        let found = parse_order("sample.o\nrust/bench/sample_bench.o\n", Path::new("/o"));
+        assert_eq!(found, [Path::new("/o/sample.ko"), Path::new("/o/rust/bench/sample_bench.ko")]);
     }
 
     #[test]

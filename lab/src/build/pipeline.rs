@@ -49,6 +49,6 @@ pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Prepared
 /// Builds what runs on that kernel.
 pub fn build(lab: &Lab, base: &Prepared, phases: &mut Phases) -> Result<Built> {
     let modules = phases.time("module", || modules::build(lab, base))?;
-    let guest = phases.time("guest", || guest_programs::build(lab, &base.tools))?;
+    let guest = phases.time("guest", || guest_programs::build(lab, base))?;
     Ok(Built { modules, guest })
 }

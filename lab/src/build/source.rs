@@ -216,13 +216,15 @@ mod tests {
     use super::*;
     use crate::context::Settings;
     use crate::host::pins::Pins;
+    use crate::project::Project;
 
     fn lab(dir: &Path) -> Lab {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         Lab {
             target: dir.join("target"),
             cache: crate::build::cache::Cache::at(dir.join("cache")),
-            base: Pins::load(&root).unwrap(),
+            base: Pins::own().unwrap(),
+            project: Project::none(),
             root,
             settings: Settings { jobs: 1, ..Settings::default() },
         }

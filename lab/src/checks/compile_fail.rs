@@ -23,19 +23,15 @@ use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 use crate::ui::tally::Check;
 
-/// Where the files are.
-const FOLDER: &str = "rust/tests/compile_fail";
-/// The object whose flags they get.
-const LIKE: &str = "rust/rnetns/rnetns_main.o";
-
 /// Compiles each file as the module was compiled.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
-    let cases = match sources(&lab.root.join(FOLDER)) {
+    let Some(project) = &lab.project.compile_fail else { return Ok(Vec::new()) };
+    let cases = match sources(&lab.root.join(&project.folder)) {
         Ok(cases) => cases,
         Err(error) => return Ok(vec![Check::of::<()>("compile-fail", Err(error))]),
     };
     let step = Step::start("compiling what must not compile", Unit::None, 0);
-    let flags = kbuild_flags::read(&lab.target.join("modules"), Path::new(LIKE))?;
+    let flags = kbuild_flags::read(&lab.target.join("modules"), &project.like)?;
     let verdicts = threads::each(&cases, lab.settings.jobs, |path| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Check::of(format!("compile-fail: {name}"), case(path, &flags, tools))

@@ -3,9 +3,8 @@
 //! The examples in the documentation of the abstractions: each is compiled, as
 //! the module is, so that none can show what does not work.
 //!
-//! An example is a code block of a doc comment below `rust/kernel/net/`. It sees
-//! what `rust/tests/preamble.rs` brings in, and stands in a function that
-//! returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
+//! An example is a code block of a doc comment. It sees what the project's
+//! preamble brings in, and stands in a function that returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
 //! and not shown.
 //!
 //! All of them are one crate, which takes little longer than one of them. When
@@ -24,23 +23,18 @@ use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 use crate::ui::tally::{Check, CheckStatus};
 
-/// Where the documentation is.
-const FOLDER: &str = "rust/kernel/net";
-/// What every example can use.
-const PREAMBLE: &str = "rust/tests/preamble.rs";
-/// The object whose flags they get.
-const LIKE: &str = "rust/rnetns/rnetns_main.o";
-
 /// Compiles each example.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
-    let examples = match find(&lab.root.join(FOLDER)) {
+    let Some(project) = &lab.project.examples else { return Ok(Vec::new()) };
+    let examples = match find(&lab.root.join(&project.folder)) {
         Ok(examples) => examples,
         Err(error) => return Ok(vec![Check::of::<()>("examples", Err(error))]),
     };
     let step = Step::start("compiling the examples", Unit::None, 0);
-    let flags = kbuild_flags::read(&lab.target.join("modules"), Path::new(LIKE))?;
+    let flags = kbuild_flags::read(&lab.target.join("modules"), &project.like)?;
+    let preamble = lab.root.join(&project.preamble);
     let verdicts = judge(&examples, lab.settings.jobs, |some: &[Example]| {
-        compile(some, &lab.root, &flags, tools)
+        compile(some, &preamble, &flags, tools)
     });
     step.finish();
     Ok(verdicts)
@@ -118,8 +112,7 @@ fn examples(file: &str, text: &str) -> Vec<Example> {
 }
 
 /// The crate that examples become.
-fn source(examples: &[Example], root: &Path) -> String {
-    let preamble = root.join(PREAMBLE);
+fn source(examples: &[Example], preamble: &Path) -> String {
     let functions = examples.iter().enumerate().map(|(number, example)| function(number, example));
     format!("//! Examples.\ninclude!({preamble:?});\n{}", functions.collect::<String>())
 }
@@ -131,10 +124,10 @@ fn function(number: usize, example: &Example) -> String {
     format!("#[allow(unreachable_code)]\nfn example_{number}() -> Result {{\n{code}{end}\n}}\n")
 }
 
-fn compile(examples: &[Example], root: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
+fn compile(examples: &[Example], preamble: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
     let scratch = tempfile::tempdir().context("create a directory")?;
     let path = scratch.path().join("examples.rs");
-    fs::write(&path, source(examples, root))
+    fs::write(&path, source(examples, preamble))
         .with_context(|| format!("write {}", path.display()))?;
     let errors = compile_fail::compile(&path, flags, tools)?;
     compile_fail::judge(&["compiles".to_owned()], &errors)

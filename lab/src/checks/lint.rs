@@ -19,26 +19,41 @@ use crate::checks::ynl;
 use crate::context::Lab;
 use crate::host::disk;
 use crate::host::toolchain::Toolchain;
+use crate::project::Project;
 use crate::ui::tally::{Check, CheckStatus};
 
 /// Checks that need no kernel.
 pub fn host(lab: &Lab) -> Vec<Check> {
     let step = Step::start("checking the host's code", Unit::None, 0);
-    let verdicts = vec![
-        Check::of("rustfmt (host)", cargo(lab, &["fmt", "--all", "--check"], "fmt")),
-        Check::of(
-            "clippy (host)",
-            cargo(
-                lab,
-                &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-Dwarnings"],
-                "clippy",
-            ),
-        ),
-        Check::of("licence headers", house_rules::licences(&lab.root)),
-        Check::of("nothing of one machine", house_rules::nothing_of_one_machine(&lab.root)),
-    ];
+    let mut verdicts = Vec::new();
+    if has_workspace(lab) {
+        let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-Dwarnings"];
+        verdicts.extend([
+            Check::of("rustfmt (host)", cargo(lab, &["fmt", "--all", "--check"], "fmt")),
+            Check::of("clippy (host)", cargo(lab, &clippy, "clippy")),
+        ]);
+    }
+    if lab.project.lint.house_rules {
+        verdicts.extend([
+            Check::of("licence headers", house_rules::licences(&lab.root)),
+            Check::of("nothing of one machine", house_rules::nothing_of_one_machine(&lab.root)),
+        ]);
+    }
     step.finish();
     verdicts
+}
+
+/// Whether there is Rust code for the host.
+pub fn has_workspace(lab: &Lab) -> bool {
+    lab.root.join("Cargo.toml").is_file()
+}
+
+/// Whether [`kernel`] has anything to check.
+pub fn concerns_kernel(project: &Project) -> bool {
+    !project.lint.rust.is_empty()
+        || project.modules.kbuild.is_some()
+        || project.netlink.is_some()
+        || project.mutants.is_some()
 }
 
 /// A cargo as the user would call it, whatever make and the lab set.
@@ -59,22 +74,33 @@ fn cargo(lab: &Lab, args: &[&str], log: &str) -> Result<()> {
 /// Checks that need a finished kernel.
 pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<Check> {
     let step = Step::start("checking the kernel's code", Unit::None, 0);
-    let verdicts = vec![
-        Check::of("rustfmt (kernel)", rustfmt(lab, &base.kernel, &base.tools)),
-        Check::of("clippy (kernel)", clippy(lab, base)),
-        Check::of("netlink code is generated", ynl::check(lab, &base.kernel)),
-        Check::of("mutants fit the code", mutants::check(lab)),
-    ];
+    let project = &lab.project;
+    let mut verdicts = Vec::new();
+    if !project.lint.rust.is_empty() {
+        let formatted = rustfmt(lab, &base.kernel, &base.tools);
+        verdicts.push(Check::of("rustfmt (kernel)", formatted));
+    }
+    if project.modules.kbuild.is_some() {
+        verdicts.push(Check::of("clippy (kernel)", clippy(lab, base)));
+    }
+    if let Some(netlink) = &project.netlink {
+        let same = ynl::check(lab, netlink, &base.kernel);
+        verdicts.push(Check::of("netlink code is generated", same));
+    }
+    if project.mutants.is_some() {
+        verdicts.push(Check::of("mutants fit the code", mutants::check(lab)));
+    }
     step.finish();
     verdicts
 }
 
 /// By the tree's own rules, as its `make rustfmtcheck` does.
 fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
-    let files: Vec<PathBuf> = house_rules::files(&lab.root.join("rust"))?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
-        .collect();
+    let mut files: Vec<PathBuf> = Vec::new();
+    for folder in &lab.project.lint.rust {
+        files.extend(house_rules::files(&lab.root.join(folder))?);
+    }
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
     let mut command = tools.machine.command("rustfmt");
     command.arg("--check").arg("--config-path").arg(kernel.source.join(".rustfmt.toml"));
     command.args(["--edition", "2021"]).args(files);
@@ -101,9 +127,9 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     command.env("RUST_TEST_THREADS", "1");
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
     command.env("LAB_TEST_INIT", &built.guest.init).env("LAB_TEST_SOURCE", &kernel.source);
-    if let Some(module) = built.modules.iter().find(|path| path.ends_with("rnetns.ko")) {
-        command.env("LAB_TEST_MODULE", module);
-    }
+    let load = &lab.project.modules.load;
+    let first = built.modules.iter().find(|path| load.iter().any(|name| path.ends_with(name)));
+    command.envs(first.map(|module| ("LAB_TEST_MODULE", module)));
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
     let mut checks = host_tests(&lines, &log);
     let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));

@@ -2,7 +2,7 @@
 
 //! Copies of the module that break one rule each, to see that a selftest notices.
 //!
-//! A mutant is a patch in `selftests/mutants/`. What stands above its first difference says which
+//! A mutant is a patch. What stands above its first difference says which
 //! rule it breaks, in the first line, and which selftests are to catch it, in lines
 //! `Caught-by: FILE`. It is applied to a copy: the checkout stays as it is.
 
@@ -16,16 +16,13 @@ use vmlab::judge::ktap;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
 use vmlab::run::interrupt;
-use vmlab::run::job::{self, Test};
+use vmlab::run::job::Test;
 use vmlab::run::process;
 
 use crate::checks::house_rules;
 use crate::context::Lab;
+use crate::project;
 
-/// Where the patches are.
-const FOLDER: &str = "selftests/mutants";
-/// What the modules are built from.
-const SOURCES: [&str; 2] = ["Kbuild", "rust"];
 /// What a line with the name of a test begins with.
 const CAUGHT_BY: &str = "Caught-by:";
 
@@ -41,10 +38,11 @@ pub struct Mutant {
     patch: PathBuf,
 }
 
-/// The mutants of the checkout whose names have the pattern in them, in the order of their names.
-pub fn load(root: &Path, pattern: Option<&str>) -> Result<Vec<Mutant>> {
-    let folder = root.join(FOLDER);
-    let tests = job::selftests(&root.join("selftests"))?;
+/// The mutants of the project whose names have the pattern in them, in the order of their names.
+pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
+    let Some(project) = &lab.project.mutants else { bail!("{} names no mutants", project::FILE) };
+    let folder = lab.root.join(&project.folder);
+    let tests = lab.selftests()?;
     let mut patches: Vec<PathBuf> = house_rules::files(&folder)?;
     patches.retain(|path| path.extension().is_some_and(|ending| ending == "patch"));
     let mut mutants = Vec::new();
@@ -88,8 +86,8 @@ fn header(text: &str) -> Result<(String, Vec<&str>)> {
 
 /// Whether every mutant can be made of the checkout as it is.
 pub fn check(lab: &Lab) -> Result<()> {
-    let copy = Copy::new(&lab.root)?;
-    for mutant in load(&lab.root, None)? {
+    let copy = Copy::new(lab)?;
+    for mutant in load(lab, None)? {
         copy.apply(&mutant, &["--check"])?;
     }
     Ok(())
@@ -103,9 +101,14 @@ pub struct Copy {
 
 impl Copy {
     /// Makes one.
-    pub fn new(root: &Path) -> Result<Copy> {
+    pub fn new(lab: &Lab) -> Result<Copy> {
+        let project = lab.project.mutants.iter();
+        Copy::of(&lab.root, project.flat_map(|mutants| &mutants.sources))
+    }
+
+    fn of(root: &Path, sources: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<Copy> {
         let folder = tempfile::tempdir().context("create a directory")?;
-        for source in SOURCES.map(|name| root.join(name)) {
+        for source in sources.into_iter().map(|name| root.join(name)) {
             let files = if source.is_dir() { house_rules::files(&source)? } else { vec![source] };
             for file in files {
                 let name = file.strip_prefix(root).unwrap_or(&file);
@@ -197,7 +200,7 @@ mod tests {
         let text = "--- a/rust/a/a.rs\n+++ b/rust/a/a.rs\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
         fs::write(&patch, format!("A rule\n\n{text}")).unwrap();
         let mutant = Mutant { name: "m".into(), rule: "A rule".into(), tests: vec![], patch };
-        let copy = Copy::new(root.path()).unwrap();
+        let copy = Copy::of(root.path(), ["Kbuild", "rust"]).unwrap();
         let read = || fs::read_to_string(copy.root().join("rust/a/a.rs")).map_err(Into::into);
         assert_eq!(copy.with(&mutant, read).unwrap(), "one\nthree\n");
         assert_eq!(read().unwrap(), "one\ntwo\n");

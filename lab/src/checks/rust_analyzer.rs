@@ -9,6 +9,7 @@
 //! lists `core` as a crate like others, whereupon rust-analyzer finds no methods
 //! of primitive types: told where the standard library's sources are, it does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub fn write(lab: &Lab, base: &Prepared) -> Result<PathBuf> {
     let text = fs::read_to_string(&made).with_context(|| format!("read {}", made.display()))?;
     let project =
         serde_json::from_str(&text).with_context(|| format!("parse {}", made.display()))?;
-    let project = complete(project, &crates(&out)?, &lab.root, &out);
+    let project = complete(project, &crates(&out)?, &sources(lab), &out);
     let project = match &base.tools.rust_src {
         Some(library) => with_standard_library(project, library),
         None => project,
@@ -43,20 +44,26 @@ pub fn write(lab: &Lab, base: &Prepared) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where the crates' sources are.
+fn sources(lab: &Lab) -> Vec<PathBuf> {
+    lab.project.lint.rust.iter().map(|folder| lab.root.join(folder)).collect()
+}
+
 /// A crate of ours.
 #[derive(Debug, Clone)]
 struct Ours {
     name: String,
     root: PathBuf,
     externs: Vec<String>,
+    /// Variables that its sources read.
+    env: Vec<(String, String)>,
 }
 
 /// The crates that kbuild compiled into `out`.
 fn crates(out: &Path) -> Result<Vec<Ours>> {
     let mut found = Vec::new();
-    for object in house_rules::files(&out.join("rust"))?
-        .iter()
-        .filter(|p| p.extension().is_some_and(|e| e == "o"))
+    for object in
+        house_rules::files(out)?.iter().filter(|p| p.extension().is_some_and(|e| e == "o"))
     {
         let object = object.strip_prefix(out).unwrap_or(object);
         // Objects of C files have no rustc command.
@@ -67,14 +74,14 @@ fn crates(out: &Path) -> Result<Vec<Ours>> {
             continue;
         };
         let name = object.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        found.push(Ours { name, root, externs: flags.externs() });
+        found.push(Ours { name, root, externs: flags.externs(), env: flags.variables() });
     }
     Ok(found)
 }
 
 /// Adds our crates to a description of the kernel's.
-fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value {
-    let bindings = out.join("rust/bindings");
+fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) -> Value {
+    let folders: Vec<&Path> = sources.iter().map(PathBuf::as_path).chain([out]).collect();
     let Some(crates) = project["crates"].as_array_mut() else {
         return project;
     };
@@ -88,6 +95,9 @@ fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value
             let deps: Vec<Value> = names
                 .filter_map(|name| Some(json!({"crate": index(name)?, "name": name})))
                 .collect();
+            let mut env: BTreeMap<&str, &str> =
+                krate.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            env.insert("RUST_MODFILE", "This is only for rust-analyzer");
             json!({
                 "display_name": krate.name,
                 "root_module": krate.root,
@@ -96,11 +106,8 @@ fn complete(mut project: Value, ours: &[Ours], root: &Path, out: &Path) -> Value
                 "edition": "2021",
                 "deps": deps,
                 "cfg": cfg,
-                "env": {
-                    "RNETNS_BINDINGS": bindings,
-                    "RUST_MODFILE": "This is only for rust-analyzer",
-                },
-                "source": { "include_dirs": [root.join("rust"), bindings], "exclude_dirs": [] },
+                "env": env,
+                "source": { "include_dirs": folders, "exclude_dirs": [] },
             })
         })
         .collect();
@@ -149,22 +156,23 @@ mod tests {
             {"display_name": "kernel", "root_module": "/k/rust/kernel/lib.rs", "cfg": ["CONFIG_NET"]},
         ]});
         let ours = [Ours {
-            name: "rnetns_main".into(),
-            root: "/p/rust/rnetns/rnetns_main.rs".into(),
+            name: "sample_main".into(),
+            root: "/p/rust/sample_main.rs".into(),
             externs: vec!["kernel".into(), "unknown".into()],
+            env: vec![("BINDINGS".into(), "/p/out/bindings".into())],
         }];
-        let done = complete(project.clone(), &ours, Path::new("/p"), Path::new("/p/out"));
+        let done = complete(project.clone(), &ours, &["/p/rust".into()], Path::new("/p/out"));
         assert_eq!(done["crates"][0], project["crates"][0]);
         assert_eq!(done["crates"][1], project["crates"][1]);
         let krate = &done["crates"][2];
-        assert_eq!(krate["root_module"], "/p/rust/rnetns/rnetns_main.rs");
+        assert_eq!(krate["root_module"], "/p/rust/sample_main.rs");
         assert_eq!(krate["cfg"], json!(["CONFIG_NET"]));
         assert_eq!(
             krate["deps"],
             json!([{"crate": 0, "name": "core"}, {"crate": 1, "name": "kernel"}])
         );
-        assert_eq!(krate["env"]["RNETNS_BINDINGS"], "/p/out/rust/bindings");
-        assert_eq!(krate["source"]["include_dirs"][0], "/p/rust");
+        assert_eq!(krate["env"]["BINDINGS"], "/p/out/bindings");
+        assert_eq!(krate["source"]["include_dirs"], json!(["/p/rust", "/p/out"]));
     }
 
     #[test]
@@ -184,8 +192,13 @@ mod tests {
 
     #[test]
     fn a_second_run_describes_each_crate_once() {
-        let ours = [Ours { name: "m".into(), root: "/p/m.rs".into(), externs: Vec::new() }];
-        let run = |project| complete(project, &ours, Path::new("/p"), Path::new("/p/out"));
+        let ours = [Ours {
+            name: "m".into(),
+            root: "/p/m.rs".into(),
+            externs: Vec::new(),
+            env: Vec::new(),
+        }];
+        let run = |project| complete(project, &ours, &[], Path::new("/p/out"));
         let once = run(json!({"crates": []}));
         assert_eq!(run(once.clone()), once);
     }

@@ -15,9 +15,10 @@ use vmlab::run::phases::Phases;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
-use crate::bench;
+use crate::bench as figures;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::commands::Runner;
+use crate::project::{self, Bench};
 
 /// How long one run of all measurements may take, emulated.
 const BENCH_LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -25,11 +26,14 @@ const BENCH_LIMIT: Duration = Duration::from_secs(25 * 60);
 impl Runner<'_> {
     /// Measures time, then instructions, and sets both side by side.
     pub(super) fn bench(&self) -> Result<u8> {
+        let Some(bench) = &self.lab.project.bench else {
+            bail!("{} names nothing to measure with", project::FILE)
+        };
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
-        if !built.modules.iter().any(|path| path.ends_with(bench::MODULE)) {
-            bail!("there is no {} to measure with", bench::MODULE);
+        if !built.modules.iter().any(|path| path.ends_with(&bench.module)) {
+            bail!("there is no {} to measure with", bench.module);
         }
         let engine = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
         let counting =
@@ -40,11 +44,11 @@ impl Runner<'_> {
         } else {
             runs.push((&counting, "instructions"));
         }
-        let mut runs = runs.into_iter().zip([bench::Unit::Time, bench::Unit::Instructions]);
+        let mut runs = runs.into_iter().zip([figures::Unit::Time, figures::Unit::Instructions]);
         let (mut texts, mut outcome) = (Vec::new(), Outcome::Pass);
         while let (Outcome::Pass, Some(((accel, what), unit))) = (outcome, runs.next()) {
             say(&format!("measuring {what}"));
-            let (text, report) = self.measure(&base, &built, accel)?;
+            let (text, report) = self.measure(bench, &base, &built, accel)?;
             outcome = report.outcome;
             if outcome != Outcome::Pass {
                 eprint!("{}", report.table());
@@ -52,8 +56,8 @@ impl Runner<'_> {
             texts.push((unit, text));
         }
         let outputs: Vec<_> =
-            texts.iter().map(|(unit, text)| bench::Output { unit: *unit, text }).collect();
-        let results = bench::results(&engine, &outputs, outcome == Outcome::Pass)?;
+            texts.iter().map(|(unit, text)| figures::Output { unit: *unit, text }).collect();
+        let results = figures::results(&engine, &outputs, outcome == Outcome::Pass)?;
         results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
         print!("{}", results.table());
         Ok(outcome.exit_code())
@@ -62,17 +66,18 @@ impl Runner<'_> {
     /// What the measurements have printed, however they ended.
     fn measure(
         &self,
+        bench: &Bench,
         base: &Prepared,
         built: &Built,
         accel: &accel::Choice,
     ) -> Result<(String, Report)> {
-        let script = self.lab.root.join(bench::SCRIPT);
+        let script = self.lab.root.join(&bench.script);
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
         let mut job =
             self.job(base, built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
         job.selftests.push(script);
-        job.progress = Some(bench::PROGRESS);
+        job.progress = Some(figures::PROGRESS);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         let log = job.logs.join("tests").join(format!("{name}.log"));
         let output = match fs::read_to_string(&log) {

@@ -25,9 +25,6 @@ use crate::checks::ynl;
 use crate::cli::{self, Accel, Action, Cli, TestArgs};
 use crate::context::Lab;
 
-/// The module, as the guest loads it.
-const MODULE: &str = "rnetns.ko";
-
 /// Runs the command; gives the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     let engine = match (cli.options.engine, cli.options.accel) {
@@ -49,8 +46,8 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::TestDebug(args) => job.test(args, false),
         Action::SelftestsNet { tests } => job.selftests_net(tests),
         Action::Mutants { pattern } => job.mutants(pattern.as_deref()),
-        Action::Shell => job.command(Work::Shell, &[MODULE]),
-        Action::Run { command } => job.command(Work::Command(command.join(" ")), &[MODULE]),
+        Action::Shell => job.command(Work::Shell),
+        Action::Run { command } => job.command(Work::Command(command.join(" "))),
         Action::Bench => job.bench(),
         Action::Kernel { variant } => {
             let variant = match variant {
@@ -96,7 +93,7 @@ impl Runner<'_> {
         base: &Prepared,
         built: &Built,
         work: Work,
-        load: &[&str],
+        load: &[String],
         phases: Phases,
     ) -> Result<Ended> {
         let job = self.job(base, built, work, load)?;
@@ -109,15 +106,15 @@ impl Runner<'_> {
         base: &Prepared,
         built: &Built,
         work: Work,
-        load: &[&str],
+        load: &[String],
     ) -> Result<Job> {
         let lab = self.lab;
-        let mut selftests = vec![lab.root.join("selftests")];
-        selftests.extend(built.guest.selftests.iter().cloned());
+        let folders = lab.project.selftests.folders.iter().map(|folder| lab.root.join(folder));
+        let selftests = folders.chain(built.guest.selftests.iter().cloned()).collect();
         Ok(Job {
             work,
             modules: built.modules.clone(),
-            load: load.iter().map(|name| (*name).to_owned()).collect(),
+            load: load.to_vec(),
             keep_loaded: false,
             init: built.guest.init.clone(),
             tools: built.guest.tools.clone(),

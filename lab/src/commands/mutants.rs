@@ -23,12 +23,12 @@ use crate::ui::tally::{Check, Checked};
 impl Runner<'_> {
     /// Selftests that must fail.
     pub(super) fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
-        let mutants = mutants::load(&self.lab.root, pattern)?;
+        let mutants = mutants::load(self.lab, pattern)?;
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
-        let guest = guest_programs::build(self.lab, &base.tools)?;
+        let guest = guest_programs::build(self.lab, &base)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        let copy = mutants::Copy::new(&self.lab.root)?;
+        let copy = mutants::Copy::new(self.lab)?;
         for mutant in &mutants {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);

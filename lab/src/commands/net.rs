@@ -16,7 +16,6 @@ use vmlab::run::progress::say;
 use vmlab::run::session;
 
 use crate::build::pipeline::{self, Built, Prepared};
-use crate::commands::MODULE;
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::host::doctor;
@@ -24,15 +23,19 @@ use crate::host::machine::Host;
 use crate::host::packages;
 use crate::net::compare::{self, Compared, NetTests, Run};
 use crate::net::results;
+use crate::project;
 use crate::ui::tally::{Check, CheckStatus, Checked};
 
 impl Runner<'_> {
     /// The kernel tree's own network tests.
     pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
+        if self.lab.project.modules.load.is_empty() {
+            bail!("{} names no module to load: with what is it to be compared?", project::FILE);
+        }
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
-        let list = compare::List::load(&self.lab.root)?;
+        let list = compare::List::own()?;
         for test in list.left_out.iter().filter(|test| names.contains(&test.name)) {
             say(&format!("note: {} is left out by default: {}", test.name, test.why));
         }
@@ -65,7 +68,7 @@ impl Runner<'_> {
 
     /// The quick ones, for a run with other tests.
     pub(super) fn prepare_net(&self, base: &Prepared) -> Result<(compare::List, NetTests)> {
-        let list = compare::List::load(&self.lab.root)?;
+        let list = compare::List::own()?;
         let prepared = self.prepare_net_of(base, &list)?;
         Ok((list, prepared))
     }
@@ -127,7 +130,7 @@ impl Runner<'_> {
         loaded: bool,
     ) -> Result<Run> {
         let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
-        let load: &[&str] = if loaded { &[MODULE] } else { &[] };
+        let load: &[String] = if loaded { &self.lab.project.modules.load } else { &[] };
         let mut job = self.job(base, built, work, load)?;
         job.keep_loaded = true;
         job.turns = true;

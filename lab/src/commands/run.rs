@@ -14,10 +14,11 @@ use crate::commands::Runner;
 impl Runner<'_> {
     /// One command, or a shell: its exit status is ours, unless the guest came
     /// to harm.
-    pub(super) fn command(&self, work: Work, load: &[&str]) -> Result<u8> {
+    pub(super) fn command(&self, work: Work) -> Result<u8> {
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
+        let load = &self.lab.project.modules.load;
         let ended = self.boot(&base, &built, work, load, phases)?;
         let harmed = !matches!(ended.report.outcome, Outcome::Pass | Outcome::Test);
         if harmed {

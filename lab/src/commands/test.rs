@@ -86,8 +86,7 @@ impl Runner<'_> {
         phases: &mut Phases,
         parts: &mut Vec<Report>,
     ) -> Result<()> {
-        let folder = self.lab.root.join("selftests");
-        let selftests = job::select(job::selftests(&folder)?, args.pattern.as_deref())?;
+        let selftests = job::select(self.lab.selftests()?, args.pattern.as_deref())?;
         let ready = self.ready(checks, phases)?;
         let mut durations = Durations::load(&self.lab.target);
         let tasks = self.tasks(args, checks, &selftests, &ready, &durations);
@@ -122,7 +121,8 @@ impl Runner<'_> {
             bail!("this kernel has neither KASAN nor lockdep: it would find nothing");
         }
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        let net = if checks { Some(self.prepare_net(&base)?) } else { None };
+        let compares = checks && self.lab.project.selftests.net;
+        let net = if compares { Some(self.prepare_net(&base)?) } else { None };
         Ok(Ready { base, built, accel, net })
     }
 
@@ -137,13 +137,7 @@ impl Runner<'_> {
     ) -> Vec<Task> {
         let mut tasks = Vec::new();
         if checks {
-            tasks.extend([
-                Task::HostTests,
-                Task::HostLint,
-                Task::KernelLint,
-                Task::CompileFail,
-                Task::Examples,
-            ]);
+            tasks.extend(self.checks());
         }
         if let Some((list, _)) = &ready.net {
             tasks.extend(list.quick().into_iter().map(Task::Net));
@@ -154,6 +148,20 @@ impl Runner<'_> {
         // Stable: what has not run yet comes first, in the order above.
         tasks.sort_by_key(|task| std::cmp::Reverse(durations.expected(&task.name())));
         tasks
+    }
+
+    /// The checks that the project has something for.
+    fn checks(&self) -> Vec<Task> {
+        let project = &self.lab.project;
+        let workspace = lint::has_workspace(self.lab);
+        let all = [
+            (Task::HostTests, workspace),
+            (Task::HostLint, workspace || project.lint.house_rules),
+            (Task::KernelLint, lint::concerns_kernel(project)),
+            (Task::CompileFail, project.compile_fail.is_some()),
+            (Task::Examples, project.examples.is_some()),
+        ];
+        all.into_iter().filter(|(_, wanted)| *wanted).map(|(task, _)| task).collect()
     }
 
     /// Does one task. Whatever goes wrong in it is in its report.

@@ -343,13 +343,15 @@ mod tests {
     use crate::context::Settings;
     use crate::host::machine::tests::Fake;
     use crate::host::pins::Pins;
+    use crate::project::Project;
 
     fn lab(dir: &Path) -> Lab {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         Lab {
             target: dir.join("target"),
             cache: Cache::at(dir.join("cache")),
-            base: Pins::load(&root).unwrap(),
+            base: Pins::own().unwrap(),
+            project: Project::none(),
             root,
             settings: Settings { jobs: 1, ..Settings::default() },
         }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The pinned base kernel and tool versions, read from `lab/pins.toml`.
+//! The pinned base kernel and tool versions: the lab's own, or those of a project.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// Everything that `base.toml` says.
+/// The lab's own, as in its checkout.
+const OWN: &str = include_str!("../../pins.toml");
+
+/// Everything that `pins.toml` says.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pins {
@@ -87,11 +90,15 @@ pub struct Package {
 }
 
 impl Pins {
-    /// Reads `lab/pins.toml` of the checkout at `root`.
-    pub fn load(root: &Path) -> Result<Pins> {
-        let path = root.join("lab/pins.toml");
+    /// The lab's own.
+    pub fn own() -> Result<Pins> {
+        toml::from_str(OWN).context("parse the lab's own pins.toml")
+    }
+
+    /// Reads a project's file.
+    pub fn load(path: &Path) -> Result<Pins> {
         let text =
-            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
     }
 
@@ -107,7 +114,7 @@ mod tests {
     use super::*;
 
     fn here() -> Pins {
-        Pins::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+        Pins::own().unwrap()
     }
 
     #[test]

@@ -32,11 +32,13 @@ use crate::net::results::{self, Counts, EXIT_STATUS, Judged, Results};
 /// Where they are in a kernel tree.
 const FOLDER: &str = "tools/testing/selftests/net";
 /// What is known about them.
-const LIST: &str = "lab/net-selftests.toml";
+const LIST: &str = include_str!("../../net-selftests.toml");
+/// As people know it.
+const LIST_NAME: &str = "lab/net-selftests.toml";
 /// What a test may take that the list does not know, before the engine's factor.
 const DEFAULT_LIMIT: u64 = 300;
 /// What a run with the module says.
-pub const LOADED: &str = "lab: rnetns is loaded";
+pub const LOADED: &str = "lab: the module is loaded";
 /// How often a test that got worse runs again.
 pub const REPEATS: usize = 2;
 
@@ -81,11 +83,9 @@ pub struct LeftOut {
 }
 
 impl List {
-    /// Reads the list of the checkout at `root`.
-    pub fn load(root: &Path) -> Result<List> {
-        let path = root.join(LIST);
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
+    /// The lab's own.
+    pub fn own() -> Result<List> {
+        toml::from_str(LIST).with_context(|| format!("parse {LIST_NAME}"))
     }
 
     /// The tests that were asked for, listed or not; without any, all that run
@@ -137,6 +137,8 @@ pub struct NetTests {
     folder: PathBuf,
     built: PathBuf,
     scripts: PathBuf,
+    /// The module that is loaded or not, as `/proc/modules` calls it.
+    module: String,
     /// What `modprobe` reads, for the guest's `/lib/modules`.
     modules: PathBuf,
     /// Worth saying before the first test.
@@ -152,7 +154,7 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     let mut notes = Vec::new();
     let unknown = list.unknown(&text);
     if !unknown.is_empty() {
-        notes.push(format!("{LIST} does not know: {}", unknown.join(" ")));
+        notes.push(format!("{LIST_NAME} does not know: {}", unknown.join(" ")));
     }
     // Another tree has other headers and other programs.
     let tree = files::key([kernel.source.display().to_string(), kernel.release.clone()]);
@@ -171,7 +173,9 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
         }
     }
     step.finish();
-    Ok(NetTests { folder, built, scripts, modules, notes })
+    let module = lab.project.modules.load.first().map(String::as_str).unwrap_or_default();
+    let module = module.trim_end_matches(".ko").replace('-', "_");
+    Ok(NetTests { folder, built, scripts, module, modules, notes })
 }
 
 /// The folder of `/lib/modules` that tells the guest's `modprobe` which modules
@@ -243,13 +247,13 @@ impl NetTests {
         }
         let (folder, built) = (self.folder.display(), self.built.display());
         let modules = self.modules.display();
-        let name = &test.name;
+        let (name, module) = (&test.name, &self.module);
         let text = format!(
             "#!/bin/sh\n\
              cp {built}/* {folder}/ && cd {folder} || exit 1\n\
              mkdir -p /lib/modules && ln -sfn {modules} /lib/modules/\"$(uname -r)\"\n\
              exec 2>&1\n\
-             grep -q '^rnetns ' /proc/modules && echo '{LOADED}'\n\
+             grep -q '^{module} ' /proc/modules && echo '{LOADED}'\n\
              ./{name}\n\
              echo \"{EXIT_STATUS}$?\"\n\
              exit 0\n"
@@ -422,7 +426,7 @@ mod tests {
     }
 
     fn list() -> List {
-        List::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+        List::own().unwrap()
     }
 
     #[test]

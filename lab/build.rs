@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Builds the guest's PID 1, which the program carries in itself: an installed `lab` needs
+//! nothing of this checkout.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+fn main() {
+    let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let init = here.join("../qemu/init");
+    for path in [init.join("src"), init.join("Cargo.toml"), here.join("../Cargo.toml")] {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    // A folder of its own: cargo holds the lock of the one that it builds in.
+    let target = Path::new(&variable("OUT_DIR")).join("init");
+    let built = cargo(&init, &target).status();
+    match built {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("cargo build of vmlab-init: {status}"),
+        Err(error) => panic!("run cargo for vmlab-init: {error}"),
+    }
+    let program = target.join(TARGET).join("guest/vmlab-init");
+    println!("cargo::rustc-env=LAB_GUEST_INIT={}", program.display());
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn cargo(init: &Path, target: &Path) -> Command {
+    let mut cargo = Command::new(variable("CARGO"));
+    // What was meant for the lab, a program of this machine, is not meant for the guest's.
+    for name in ["CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "RUSTFLAGS", "CC"] {
+        cargo.env_remove(name);
+    }
+    // clippy stands in for the compiler when it checks the lab.
+    cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env_remove("CLIPPY_ARGS");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    cargo.args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET]);
+    cargo.arg("--target-dir").arg(target);
+    cargo.arg("--manifest-path").arg(init.join("Cargo.toml"));
+    cargo
+}

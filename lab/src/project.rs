@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab.toml`: what the lab must know of a project, at the project's root.
+//!
+//! Every key but the name can be left out: what is not named is not built, checked or run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use serde::Deserialize;
+
+/// The file, at the root of a project.
+pub const FILE: &str = "lab.toml";
+
+/// Where the cache is when the project does not say.
+const CACHE: &str = "vmlab";
+
+/// All of `lab.toml`. Paths are relative to its folder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    pub name: String,
+    /// The folder of the user's cache directory: projects that name the same one share kernels.
+    #[serde(default = "default_cache")]
+    pub cache: String,
+    /// The versions of kernel and tools, where they are not the lab's own.
+    pub pins: Option<PathBuf>,
+    /// Fragments of kernel configuration.
+    #[serde(default)]
+    pub config: Vec<PathBuf>,
+    #[serde(default)]
+    pub modules: Modules,
+    #[serde(default)]
+    pub selftests: Selftests,
+    #[serde(default)]
+    pub lint: Lint,
+    pub compile_fail: Option<CompileFail>,
+    pub examples: Option<Examples>,
+    pub mutants: Option<Mutants>,
+    pub netlink: Option<Netlink>,
+    pub bench: Option<Bench>,
+    /// Where a folder is in a kernel tree.
+    #[serde(default)]
+    pub upstream: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// What is built out of tree.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Modules {
+    /// The folder with the Kbuild file or Makefile.
+    pub kbuild: Option<PathBuf>,
+    /// File names of what `run` and `shell` load, in this order.
+    #[serde(default)]
+    pub load: Vec<String>,
+}
+
+/// What runs in the guest.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selftests {
+    /// Folders in kselftest's layout.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+    /// Packages of the project's cargo workspace whose programs are tests.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Packages whose programs are in the guest's PATH.
+    #[serde(default)]
+    pub tools: Vec<String>,
+    /// Whether the kernel tree's own network tests are compared without and with the modules.
+    #[serde(default)]
+    pub net: bool,
+}
+
+/// What is formatted by the kernel tree's rules.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lint {
+    /// Folders of kernel code in Rust.
+    #[serde(default)]
+    pub rust: Vec<PathBuf>,
+    /// Whether every source file has a licence, and none names a path or mirror of one machine.
+    #[serde(default)]
+    pub house_rules: bool,
+}
+
+/// Files that must not compile.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompileFail {
+    pub folder: PathBuf,
+    /// The object whose flags they get.
+    pub like: PathBuf,
+}
+
+/// Examples in documentation.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Examples {
+    pub folder: PathBuf,
+    /// What every example can use.
+    pub preamble: PathBuf,
+    /// The object whose flags they get.
+    pub like: PathBuf,
+}
+
+/// Patches that break a rule of the module each.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mutants {
+    pub folder: PathBuf,
+    /// What the modules are built from.
+    pub sources: Vec<PathBuf>,
+}
+
+/// C code that the kernel's ynl tool generates.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Netlink {
+    pub folder: PathBuf,
+    /// In that folder, as the files are.
+    pub specification: PathBuf,
+    #[serde(rename = "file")]
+    pub files: Vec<Generated>,
+}
+
+/// A file that ynl writes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    pub path: PathBuf,
+    /// ynl's `--mode`.
+    pub mode: String,
+    /// A header, or a source.
+    pub header: bool,
+}
+
+/// What `bench` runs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bench {
+    pub script: PathBuf,
+    /// The module that it loads.
+    pub module: String,
+}
+
+fn default_cache() -> String {
+    CACHE.to_owned()
+}
+
+impl Project {
+    /// No project: what there is without a `lab.toml`.
+    pub fn none() -> Project {
+        Project {
+            name: CACHE.to_owned(),
+            cache: default_cache(),
+            pins: None,
+            config: Vec::new(),
+            modules: Modules::default(),
+            selftests: Selftests::default(),
+            lint: Lint::default(),
+            compile_fail: None,
+            examples: None,
+            mutants: None,
+            netlink: None,
+            bench: None,
+            upstream: BTreeMap::new(),
+        }
+    }
+
+    /// Reads `lab.toml` of the project at `root`.
+    pub fn load(root: &Path) -> Result<Project> {
+        let path = root.join(FILE);
+        let text =
+            std::fs::read_to_string(&path).map_err(|e| anyhow!("read {}: {e}", path.display()))?;
+        parse(&text, root).map_err(|(line, why)| match line {
+            Some(line) => anyhow!("{}:{line}: {why}", path.display()),
+            None => anyhow!("{}: {why}", path.display()),
+        })
+    }
+
+    /// Every path that must exist.
+    fn paths(&self) -> Vec<&Path> {
+        let mut paths: Vec<&Path> = Vec::new();
+        paths.extend(self.pins.as_deref());
+        paths.extend(self.config.iter().map(PathBuf::as_path));
+        paths.extend(self.modules.kbuild.as_deref());
+        paths.extend(self.selftests.folders.iter().map(PathBuf::as_path));
+        paths.extend(self.lint.rust.iter().map(PathBuf::as_path));
+        paths.extend(self.compile_fail.iter().map(|it| it.folder.as_path()));
+        if let Some(examples) = &self.examples {
+            paths.extend([examples.folder.as_path(), &examples.preamble]);
+        }
+        if let Some(mutants) = &self.mutants {
+            paths.push(&mutants.folder);
+            paths.extend(mutants.sources.iter().map(PathBuf::as_path));
+        }
+        paths.extend(self.netlink.iter().map(|it| it.folder.as_path()));
+        paths.extend(self.bench.iter().map(|it| it.script.as_path()));
+        paths
+    }
+
+    /// What is wrong with what it says: the value, and why.
+    fn fault(&self, root: &Path) -> Option<(String, String)> {
+        for name in [&self.name, &self.cache] {
+            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+                return Some((name.clone(), format!("`{name}` is no name of a folder")));
+            }
+        }
+        if let Some(name) = self.modules.load.iter().find(|name| !name.ends_with(".ko")) {
+            return Some((name.clone(), format!("`{name}` is no file name of a module (NAME.ko)")));
+        }
+        let outside = |path: &Path| path.is_absolute() || path.starts_with("..");
+        if let Some(path) = self.upstream.values().find(|path| outside(path)) {
+            let shown = path.display().to_string();
+            return Some((shown.clone(), format!("{shown} is no folder of a kernel tree")));
+        }
+        self.paths().into_iter().find_map(|path| {
+            let shown = path.display().to_string();
+            if outside(path) {
+                Some((shown.clone(), format!("{shown} is not inside of the project")))
+            } else if !root.join(path).exists() {
+                Some((shown.clone(), format!("there is no {shown}")))
+            } else {
+                None
+            }
+        })
+    }
+}
+
+/// The project, or the line that is wrong, and why.
+fn parse(text: &str, root: &Path) -> Result<Project, (Option<usize>, String)> {
+    let line = |at: usize| text[..at].matches('\n').count() + 1;
+    let project: Project = toml::from_str(text).map_err(|error| {
+        (error.span().map(|span| line(span.start)), error.message().replace('\n', ", "))
+    })?;
+    match project.fault(root) {
+        None => Ok(project),
+        Some((value, why)) => Err((text.find(&format!("\"{value}\"")).map(line), why)),
+    }
+}
+
+/// The project that a folder is in: its root.
+pub fn root_of(folder: &Path) -> Result<PathBuf> {
+    match folder.ancestors().find(|dir| dir.join(FILE).is_file()) {
+        Some(root) => Ok(root.to_owned()),
+        None => bail!(
+            "{} is not in a project of the lab: there is no {FILE}. `lab new DIR` makes a \
+             project; `lab try PATH` needs none",
+            folder.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn project(text: &str) -> Result<Project> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), text).unwrap();
+        Project::load(dir.path()).map_err(|error| {
+            anyhow!("{}", error.to_string().replace(&format!("{}/", dir.path().display()), ""))
+        })
+    }
+
+    #[test]
+    fn a_name_is_enough() {
+        let project = project("name = \"demo\"\n").unwrap();
+        assert_eq!((project.name.as_str(), project.cache.as_str()), ("demo", "vmlab"));
+        assert!(project.modules.load.is_empty() && !project.selftests.net);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_file_and_line() {
+        let cases = [
+            ("name = \"a\"\nmodule = []\n", "lab.toml:2: unknown field `module`"),
+            ("name = \"a\"\n\n[modules]\nload = \"x.ko\"\n", "lab.toml:4: invalid type"),
+            ("cache = \"a\"\n", "lab.toml:1: missing field `name`"),
+            ("name = \"a\n", "lab.toml:1: "),
+            ("name = \"a\"\n[selftests]\nfolders = [\"t\"]\n", "lab.toml:3: there is no t"),
+            ("name = \"a\"\nconfig = [\"../c\"]\n", "lab.toml:2: ../c is not inside"),
+            ("name = \"a/b\"\n", "lab.toml:1: `a/b` is no name"),
+            ("name = \"a\"\n[upstream]\nx = \"/net\"\n", "lab.toml:3: /net is no folder"),
+            ("name = \"a\"\n[modules]\nload = [\n\"x\"]\n", "lab.toml:4: `x` is no file name"),
+        ];
+        for (text, want) in cases {
+            let error = project(text).unwrap_err().to_string();
+            assert!(error.starts_with(want) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_projects_own_file_is_right() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        Project::load(&root).unwrap();
+    }
+
+    #[test]
+    fn a_project_is_found_from_any_folder_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("rust/kernel/net");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(dir.path().join(FILE), "name = \"a\"\n").unwrap();
+        assert_eq!(root_of(&deep).unwrap(), dir.path());
+    }
+
+    #[test]
+    fn outside_of_a_project_both_ways_out_are_named() {
+        let error = root_of(Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.starts_with("/proc is not in a project"), "{error}");
+        assert!(error.contains("lab new") && error.contains("lab try"), "{error}");
+    }
+}
