@@ -158,6 +158,14 @@ pub fn judge(report: &Report) -> Result<String> {
             bail!("{}", report.message)
         }
     }
+    // A module that is not there fails every test; one that does not go away is a fault to notice.
+    let not_loaded = report.tests.iter().find(|test| {
+        test.name.starts_with("load ")
+            && !test.reason.contains(vmlab_init::protocol::DOES_NOT_UNLOAD)
+    });
+    if let Some(test) = not_loaded {
+        bail!("it does not load: {}", test.reason);
+    }
     let failed = report.tests.iter().find(|test| test.result == ktap::TestResult::Fail);
     let words = failed.map(|test| {
         let case = test.cases.iter().find(|case| case.result == ktap::TestResult::Fail);
@@ -174,6 +182,7 @@ pub fn judge(report: &Report) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmlab::judge::report::TestReport;
 
     #[test]
     fn a_mutant_says_which_rule_it_breaks_and_who_is_to_notice() {
@@ -222,5 +231,22 @@ mod tests {
         report.outcome = Outcome::Panic;
         report.message = "the guest panicked".into();
         assert_eq!(judge(&report).unwrap(), "the guest panicked");
+    }
+
+    #[test]
+    fn a_mutant_that_does_not_load_is_noticed_by_nobody() {
+        let load = |reason: &str| {
+            let mut report = Report::not_built(String::new(), Default::default());
+            report.outcome = Outcome::Test;
+            report.tests = vec![TestReport {
+                name: "load a.ko".into(),
+                reason: reason.into(),
+                ..TestReport::default()
+            }];
+            judge(&report)
+        };
+        let error = load("Unknown symbol b").unwrap_err().to_string();
+        assert_eq!(error, "it does not load: Unknown symbol b");
+        assert_eq!(load("a does not unload: busy").unwrap(), "load a.ko");
     }
 }

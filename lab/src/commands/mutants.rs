@@ -3,36 +3,50 @@
 //! `lab mutants`: selftests that must fail.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::Report;
 use vmlab::run::interrupt;
-use vmlab::run::job::Work;
+use vmlab::run::job::{Test, Work};
 use vmlab::run::phases::Phases;
+use vmlab::run::pool;
 use vmlab::run::session;
 
-use crate::build::guest_programs::{self, Guest};
+use crate::build::guest_programs::Guest;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
 use crate::checks::mutants::{self, Mutant};
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::ui::tally::{Check, Checked};
 
 impl Runner<'_> {
-    /// Selftests that must fail.
+    /// Selftests that must fail. First all of them on the module as it is: a test that fails
+    /// without a mutant would "notice" each.
     pub(super) fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
+        let _lock = checkout_lock::take(&self.lab.target)?;
         let mutants = mutants::load(self.lab, pattern)?;
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
-        let guest = guest_programs::build(self.lab, &base)?;
+        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        checked.tell(&[Check::of(
+            "without a mutant, the selftests pass",
+            self.baseline(&base, &built, &mutants, &accel),
+        )]);
+        if checked.tally.failed > 0 {
+            println!("{}", checked.tally);
+            return Ok(Outcome::Test.exit_code());
+        }
         let copy = mutants::Copy::new(self.lab)?;
         for mutant in &mutants {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);
-            let verdict = match self.mutant(&base, &guest, &copy, mutant, &accel) {
+            let verdict = match self.mutant(&base, &built.guest, &copy, mutant, &accel) {
                 Ok(who) => Check::of(format!("{name}: noticed by {who}"), Ok(())),
                 Err(error) => Check::of::<()>(name, Err(error)),
             };
@@ -40,6 +54,25 @@ impl Runner<'_> {
         }
         println!("{}", checked.tally);
         Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+    }
+
+    /// All tests that the mutants name, on the module as it is.
+    fn baseline(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        mutants: &[Mutant],
+        accel: &accel::Choice,
+    ) -> Result<()> {
+        let mut tests: Vec<Test> = mutants.iter().flat_map(|it| it.tests.clone()).collect();
+        tests.sort_by(|a, b| a.name.cmp(&b.name));
+        tests.dedup();
+        let logs = self.lab.target.join("logs/mutants/none");
+        let report = self.guests(base, built, &tests, accel, &logs)?;
+        match report.outcome {
+            Outcome::Pass => Ok(()),
+            _ => bail!("{}; see {}", report.message, logs.display()),
+        }
     }
 
     /// Who has noticed one.
@@ -58,10 +91,32 @@ impl Runner<'_> {
         };
         let modules = copy.with(mutant, || modules::build(&lab, base))?;
         let built = Built { modules, guest: guest.clone() };
-        let work = Work::Tests { tests: mutant.tests.clone(), repeat: NonZeroU32::MIN };
-        let mut job = self.job(base, &built, work, &[])?;
-        job.logs = lab.target.join("logs").join(&mutant.name);
-        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
-        mutants::judge(&report).with_context(|| format!("see {}", job.logs.display()))
+        let logs = self.lab.target.join("logs/mutants").join(&mutant.name);
+        let report = self.guests(base, &built, &mutant.tests, accel, &logs)?;
+        mutants::judge(&report).with_context(|| format!("see {}", logs.display()))
+    }
+
+    /// Each test in a guest of its own, side by side, on a module that loads.
+    fn guests(
+        &self,
+        base: &Prepared,
+        built: &Built,
+        tests: &[Test],
+        accel: &accel::Choice,
+        logs: &Path,
+    ) -> Result<Report> {
+        let boot = |test: &Test| -> Result<Report> {
+            let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
+            let mut job = self.job(base, built, work, &self.lab.project.modules.load)?;
+            job.logs = logs.join(&test.name);
+            Ok(session::run(&job, &base.kernel, accel, Phases::default())?.report)
+        };
+        let mut reports = Vec::new();
+        pool::run(tests, self.lab.settings.jobs, boot, |_, report| {
+            reports.push(report);
+            !interrupt::requested()
+        });
+        interrupt::check()?;
+        Ok(Report::whole(reports.into_iter().collect::<Result<_>>()?, Phases::default()))
     }
 }

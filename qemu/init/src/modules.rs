@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use vmlab_init::protocol::{Event, MODULES_DIR};
+use vmlab_init::protocol::{DOES_NOT_UNLOAD, Event, MODULES_DIR};
 
 use crate::kmsg::Since;
 use crate::port::Port;
@@ -46,7 +46,7 @@ pub fn unload_all(files: &[String]) -> Vec<String> {
     for file in files.iter().rev() {
         let name = name_of(file);
         if let Err(error) = unload(&name) {
-            problems.push(format!("{name} does not unload: {error}"));
+            problems.push(format!("{name} {DOES_NOT_UNLOAD}: {error}"));
         }
     }
     problems

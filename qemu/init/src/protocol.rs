@@ -34,6 +34,9 @@ pub const LOG_END: &str = "vmlab-init: end ";
 /// Starts a line of the kernel log that says why PID 1 gave up.
 pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
+/// What the reason for a module that was loaded and stays has in it.
+pub const DOES_NOT_UNLOAD: &str = "does not unload";
+
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
