@@ -23,6 +23,7 @@ mod cli;
 mod commands;
 mod context;
 mod durations;
+mod expected_skips;
 mod host;
 mod net;
 mod project;

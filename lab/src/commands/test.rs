@@ -29,6 +29,7 @@ use crate::checks::lint;
 use crate::cli::TestArgs;
 use crate::commands::Runner;
 use crate::durations::Durations;
+use crate::expected_skips;
 use crate::host::disk;
 use crate::net::compare::{self, NetTests};
 use crate::ui::tally::{Check, Tally};
@@ -74,8 +75,24 @@ impl Runner<'_> {
                 }
             };
         }
+        self.judge_skips(&mut report)?;
         report.elapsed_ms = Some(millis(start.elapsed()));
         self.conclude(&report, args)
+    }
+
+    /// Only on the lab's own kernel is it known what can be skipped.
+    fn judge_skips(&self, report: &mut Report) -> Result<()> {
+        let settings = &self.lab.settings;
+        let own = settings.ksrc.is_none() && settings.kbuild.is_none();
+        if !own || self.variant != Variant::Plain {
+            return Ok(());
+        }
+        for folder in &self.lab.project.selftests.folders {
+            if let Some(expected) = expected_skips::load(&self.lab.root.join(folder))? {
+                expected.judge(report);
+            }
+        }
+        Ok(())
     }
 
     /// Does everything; what came of it is in `parts`, however it ended.
