@@ -31,8 +31,8 @@ use crate::commands::Runner;
 use crate::durations::Durations;
 use crate::expected_skips;
 use crate::host::disk;
-use crate::net::compare::{self, NetTests};
-use crate::ui::tally::{Check, Tally};
+use crate::net::compare::{self, Compared, NetTests};
+use crate::ui::tally::Tally;
 
 /// One of the things that run side by side.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Runner<'_> {
         let mut report = Report::whole(parts, phases);
         if let Err(error) = ran {
             (report.outcome, report.message) = match error.downcast_ref::<Interrupted>() {
-                Some(interrupted) => (Outcome::Interrupted, interrupted.to_string()),
+                Some(Interrupted) => (Outcome::Interrupted, String::new()),
                 None => {
                     let error = disk::explain(error, self.lab.cache.dir());
                     (Outcome::Build, format!("{error:#}"))
@@ -199,7 +199,7 @@ impl Runner<'_> {
         let (lab, base) = (self.lab, &ready.base);
         let checks = match task {
             Task::Selftest(test, round) => return self.selftest(test, *round, ready),
-            Task::Net(test) => self.net_check(ready, test)?,
+            Task::Net(test) => return self.net_check(ready, test),
             Task::HostTests => lint::unit_tests(lab, &base.kernel, &ready.built),
             Task::HostLint => lint::host(lab),
             Task::KernelLint => lint::kernel(lab, base),
@@ -223,10 +223,13 @@ impl Runner<'_> {
         Ok(session::run(&job, &ready.base.kernel, &ready.accel, phases)?.report)
     }
 
-    fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Vec<Check>> {
+    fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Report> {
         let (_, prepared) = ready.net.as_ref().context("the network tests are not prepared")?;
-        let (check, _) = self.compare_one(&ready.base, &ready.built, prepared, test, &ready.accel);
-        Ok(vec![check])
+        let (check, compared) =
+            self.compare_one(&ready.base, &ready.built, prepared, test, &ready.accel);
+        let notes = compared.iter().map(Compared::line).collect();
+        let entry = TestReport { notes, name: test.name.clone(), ..check.into_report("net") };
+        Ok(Report::of_checks(vec![entry]))
     }
 
     /// Removes the last run's reports: from here on they would be lies.
