@@ -4,12 +4,12 @@
 //! it. User Mode Linux is a machine like the others, but that the kernel itself is
 //! the program.
 //!
-//! QEMU gets connected sockets instead of paths to listen on: nothing to clean
+//! QEMU gets connected sockets and a pipe instead of paths to listen on: nothing to clean
 //! up, nothing that others can connect to, and an end of file the moment QEMU is
 //! gone, however it went.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use vmlab_init::protocol::{Frame, HOST_TAG, PORT, Request};
 
@@ -73,7 +74,7 @@ pub struct Vm {
     stderr: PathBuf,
 }
 
-/// QEMU's ends of the sockets.
+/// QEMU's ends of the sockets and of the log's pipe.
 struct Ends {
     log: OwnedFd,
     port: OwnedFd,
@@ -86,7 +87,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     let kernel_log = File::create(log).with_context(|| format!("create {}", log.display()))?;
     let complaints =
         File::create(stderr).with_context(|| format!("create {}", stderr.display()))?;
-    let (our_log, log_end) = pair()?;
+    let (our_log, log_end) = log_pipe()?;
     let (our_port, port) = pair()?;
     let (our_terminal, terminal) =
         if spec.terminal { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
@@ -112,6 +113,19 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
 
 fn pair() -> Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair().context("create a pair of sockets")?;
+    Ok((ours, theirs.into()))
+}
+
+/// As much as an unprivileged user's pipe may hold.
+const LOG_ROOM: usize = 1 << 20;
+
+/// A pipe, because QEMU writes a serial port's bytes one by one, and a socket has room for less
+/// than 300 of those. While there is no room the guest spins, ten milliseconds at most, and then
+/// overwrites the byte that could not leave: on a busy machine lines of the log were torn.
+fn log_pipe() -> Result<(PipeReader, OwnedFd)> {
+    let (ours, theirs) = std::io::pipe().context("create a pipe")?;
+    // What it holds otherwise, 64 KiB, is enough nearly always.
+    let _ = fcntl_setpipe_size(&theirs, LOG_ROOM);
     Ok((ours, theirs.into()))
 }
 
@@ -200,7 +214,8 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
 /// A plain serial port: the one console that works from the kernel's first to its
 /// last moment.
 fn kernel_log(command: &mut Command, fd: RawFd) {
-    command.arg("-chardev").arg(format!("socket,id=log,fd={fd}"));
+    command.arg("-add-fd").arg(format!("fd={fd},set=1"));
+    command.args(["-chardev", "file,id=log,path=/dev/fdset/1,append=on"]);
     command.args(["-serial", "chardev:log"]);
 }
 
@@ -244,9 +259,9 @@ fn read_frames(socket: UnixStream, to: &Sender<VmEvent>) {
 
 /// Keeps reading when the file cannot be written: a guest whose console nobody
 /// reads would stand still.
-fn read_log(socket: UnixStream, mut file: File, path: &Path, to: &Sender<VmEvent>) {
+fn read_log(from: impl Read, mut file: File, path: &Path, to: &Sender<VmEvent>) {
     let mut lost = false;
-    for line in BufReader::new(socket).split(b'\n').map_while(Result::ok) {
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
         if !lost && let Err(error) = writeln!(file, "{line}") {
             lost = true;
@@ -316,7 +331,7 @@ mod tests {
     }
 
     fn arguments(spec: &VmSpec) -> String {
-        let (_a, log) = pair().unwrap();
+        let (_a, log) = log_pipe().unwrap();
         let (_b, port) = pair().unwrap();
         let terminal = spec.terminal.then(|| pair().unwrap().1);
         process::display(&command(spec, &Ends { log, port, terminal }))
@@ -347,12 +362,22 @@ mod tests {
 
     #[test]
     fn a_kernel_in_user_mode_is_the_program_itself() {
-        let (_a, log) = pair().unwrap();
+        let (_a, log) = log_pipe().unwrap();
         let (_b, port) = pair().unwrap();
         let spec = spec(Engine::UserMode, false);
         let line = process::display(&user_mode(&spec, &Ends { log, port, terminal: None }));
         assert!(line.starts_with("/k/vmlinux mem=448M ncpus=2 seccomp=on"), "{line}");
         assert!(line.contains("initrd=/t/initrd") && line.contains("con0=null,fd:"), "{line}");
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_for_a_while_has_room_for_a_whole_boot() {
+        let (_ours, log) = log_pipe().unwrap();
+        rustix::fs::fcntl_setfl(&log, rustix::fs::OFlags::NONBLOCK).unwrap();
+        let mut log = File::from(log);
+        // As QEMU does it: a byte at a time.
+        let written = std::iter::repeat_with(|| log.write(b"x")).take_while(Result::is_ok).count();
+        assert!(written >= 64 << 10, "{written} bytes");
     }
 
     fn log_of(file: File, bytes: &[u8]) -> Vec<String> {
