@@ -10,6 +10,7 @@ use anyhow::Result;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
+use xshell::{Cmd, cmd};
 
 use crate::build::modules;
 use crate::build::pipeline::{Built, Prepared};
@@ -18,6 +19,7 @@ use crate::checks::mutants;
 use crate::checks::ynl;
 use crate::context::Lab;
 use crate::host::disk;
+use crate::host::machine::Host;
 use crate::host::toolchain::Toolchain;
 use crate::project::Project;
 use crate::ui::tally::{Check, CheckStatus};
@@ -27,10 +29,9 @@ pub fn host(lab: &Lab) -> Vec<Check> {
     let step = Step::start("checking the host's code", Unit::None, 0);
     let mut verdicts = Vec::new();
     if has_workspace(lab) {
-        let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-Dwarnings"];
         verdicts.extend([
-            Check::of("rustfmt (host)", cargo(lab, &["fmt", "--all", "--check"], "fmt")),
-            Check::of("clippy (host)", cargo(lab, &clippy, "clippy")),
+            Check::of("rustfmt (host)", rustfmt_host(lab)),
+            Check::of("clippy (host)", clippy_host(lab)),
         ]);
     }
     if lab.project.lint.house_rules {
@@ -56,19 +57,22 @@ pub fn concerns_kernel(project: &Project) -> bool {
         || project.mutants.is_some()
 }
 
-/// A cargo as the user would call it, whatever make and the lab set.
-fn cargo_command(lab: &Lab) -> Command {
-    let mut command = Command::new("cargo");
-    command.current_dir(&lab.root).env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
-    // What it says goes into a log, and from there into a report.
-    command.env("CARGO_TERM_COLOR", "never").env("TERM", "dumb");
-    command
+fn rustfmt_host(lab: &Lab) -> Result<()> {
+    let shell = Host::this().shell(&lab.root)?;
+    process::logged(as_user(cmd!(shell, "cargo fmt --all --check")), &lab.log("fmt"), |_| ())
 }
 
-fn cargo(lab: &Lab, args: &[&str], log: &str) -> Result<()> {
-    let mut command = cargo_command(lab);
-    command.args(args);
-    process::logged(command, &lab.log(log), |_| ())
+fn clippy_host(lab: &Lab) -> Result<()> {
+    let shell = Host::this().shell(&lab.root)?;
+    let clippy = cmd!(shell, "cargo clippy --workspace --all-targets --quiet -- -Dwarnings");
+    process::logged(as_user(clippy), &lab.log("clippy"), |_| ())
+}
+
+/// A cargo as the user would call it, whatever make and the lab set.
+fn as_user(cargo: Cmd<'_>) -> Command {
+    let cargo = cargo.env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
+    // What it says goes into a log, and from there into a report.
+    cargo.env("CARGO_TERM_COLOR", "never").env("TERM", "dumb").into()
 }
 
 /// Checks that need a finished kernel.
@@ -101,10 +105,10 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
         files.extend(house_rules::files(&lab.root.join(folder))?);
     }
     files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
-    let mut command = tools.machine.command("rustfmt");
-    command.arg("--check").arg("--config-path").arg(kernel.source.join(".rustfmt.toml"));
-    command.args(["--edition", "2021"]).args(files);
-    process::logged(command, &lab.log("rustfmt"), |_| ())
+    let shell = tools.machine.shell(&lab.root)?;
+    let config = kernel.source.join(".rustfmt.toml");
+    let rustfmt = cmd!(shell, "rustfmt --check --config-path {config} --edition 2021 {files...}");
+    process::logged(rustfmt.into(), &lab.log("rustfmt"), |_| ())
 }
 
 /// A module build of its own with clippy as the compiler. Warnings are errors,
@@ -122,8 +126,12 @@ fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
 pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
-    let mut command = cargo_command(lab);
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"]);
+    let mut command = match Host::this().shell(&lab.root) {
+        Ok(shell) => {
+            as_user(cmd!(shell, "cargo test --workspace --no-fail-fast -- --include-ignored"))
+        }
+        Err(error) => return vec![Check::of::<()>("all", Err(error))],
+    };
     command.env("RUST_TEST_THREADS", "1");
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
     command.env("LAB_TEST_INIT", &built.guest.init).env("LAB_TEST_SOURCE", &kernel.source);

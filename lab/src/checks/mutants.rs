@@ -8,7 +8,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use vmlab::judge::kernel_log::Finding;
@@ -18,9 +17,11 @@ use vmlab::judge::report::Report;
 use vmlab::run::interrupt;
 use vmlab::run::job::Test;
 use vmlab::run::process;
+use xshell::cmd;
 
 use crate::checks::house_rules;
 use crate::context::Lab;
+use crate::host::machine::Host;
 use crate::project;
 
 /// What a line with the name of a test begins with.
@@ -137,11 +138,12 @@ impl Copy {
     }
 
     fn apply(&self, mutant: &Mutant, options: &[&str]) -> Result<()> {
-        let mut git = Command::new("git");
+        let shell = Host::this().shell(self.root())?;
+        let patch = &mutant.patch;
         // Not the repository that this may be in.
-        git.current_dir(self.root()).env("GIT_CEILING_DIRECTORIES", self.root());
-        git.arg("apply").args(options).arg(&mutant.patch);
-        let done = process::read(&mut git);
+        let git = cmd!(shell, "git apply {options...} {patch}");
+        let git = git.env("GIT_CEILING_DIRECTORIES", self.root());
+        let done = process::read(&mut git.into());
         interrupt::check()?;
         done.map(drop).with_context(|| {
             format!("{} does not fit the code any more: change it", mutant.patch.display())

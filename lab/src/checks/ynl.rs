@@ -5,15 +5,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::files;
 use vmlab::run::process;
+use xshell::cmd;
 
 use crate::context::Lab;
+use crate::host::machine::Host;
 use crate::project::{self, Generated, Netlink};
 
 /// Where specifications are in a kernel tree: the tool notes that in what it
@@ -81,14 +82,16 @@ impl Made {
         copy(&kernel.source.join(SCHEMA), Path::new(SCHEMA))?;
         // By this file it knows the top of a tree.
         copy(&kernel.source.join("MAINTAINERS"), Path::new("MAINTAINERS"))?;
+        let shell = Host::this().shell(made.0.path())?;
         for file in &netlink.files {
             let to = made.path(file);
             files::make_dir(to.parent().unwrap_or(&to))?;
-            let mut tool = Command::new(PYTHON);
-            tool.arg(kernel.source.join(TOOL)).args(["--mode", &file.mode]);
-            tool.arg(if file.header { "--header" } else { "--source" });
-            tool.arg("--spec").arg(made.0.path().join(&specification)).arg("-o").arg(&to);
-            process::read(&mut tool)
+            let tool = kernel.source.join(TOOL);
+            let (mode, specification) = (&file.mode, made.0.path().join(&specification));
+            let what = if file.header { "--header" } else { "--source" };
+            let tool =
+                cmd!(shell, "{PYTHON} {tool} --mode {mode} {what} --spec {specification} -o {to}");
+            process::read(&mut tool.into())
                 .with_context(|| format!("generate {}", file.path.display()))?;
         }
         Ok(made)

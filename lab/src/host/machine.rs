@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use vmlab::run::process;
+use xshell::Shell;
 
 use crate::host::version;
 
@@ -63,6 +64,14 @@ impl Host {
         let mut command = Command::new(found.as_deref().map_or(program.as_ref(), Path::as_os_str));
         command.env("PATH", &self.path);
         command
+    }
+
+    /// Builds commands that find their programs on this machine and run in `dir`.
+    pub fn shell(&self, dir: &Path) -> Result<Shell> {
+        let shell = Shell::new().context("find the current directory")?;
+        shell.change_dir(dir);
+        shell.set_var("PATH", &self.path);
+        Ok(shell)
     }
 
     /// The first line that `program --version` prints.

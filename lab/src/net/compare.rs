@@ -23,6 +23,7 @@ use vmlab::run::job::Test;
 use vmlab::run::phases::millis;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
+use xshell::cmd;
 
 use crate::context::Lab;
 use crate::host::pins::Package;
@@ -194,8 +195,8 @@ fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<
         let from = kernel.build.join(name);
         fs::copy(&from, dir.join(name)).with_context(|| format!("copy {}", from.display()))?;
     }
-    let mut depmod = tools.machine.command("depmod");
-    process::read(depmod.arg("-b").arg(&root).arg(&kernel.release))?;
+    let (shell, release) = (tools.machine.shell(target)?, &kernel.release);
+    process::read(&mut cmd!(shell, "depmod -b {root} {release}").into())?;
     Ok(dir)
 }
 
