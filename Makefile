@@ -33,7 +33,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink rust-analyzer clean distclean help
+.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -70,6 +70,9 @@ lint: ## format and lint checks of host and kernel code
 
 netlink: ## generate the C code of the netlink specification anew
 	@$(LAB) netlink
+
+picture: ## draw a run for the README: Documentation/run.svg [CMD='make test T=PATTERN']
+	@$(LAB) picture $(if $(value CMD),-- $(CMD))
 
 rust-analyzer: ## write rust-project.json for an editor
 	@$(LAB) rust-analyzer

@@ -124,6 +124,19 @@ pub enum Action {
     },
     /// Generate the C code of the netlink specification anew.
     Netlink,
+    /// Run a command of the project and draw what it prints, for the README.
+    Picture {
+        /// The file to write, relative to the project's root.
+        #[arg(long, default_value = "Documentation/run.svg")]
+        out: PathBuf,
+        /// The command; its output may have 400 lines.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            default_values = ["make", "test", "T=load_unload"]
+        )]
+        command: Vec<String>,
+    },
     /// Each tool: found, needed, how to get it.
     Doctor,
     /// Format and lint checks of host and kernel code.

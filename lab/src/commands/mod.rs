@@ -7,6 +7,7 @@ mod doctor;
 mod lint;
 mod mutants;
 mod net;
+mod picture;
 mod run;
 mod rust_analyzer;
 mod test;
@@ -59,6 +60,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
             Ok(0)
         }
+        Action::Picture { out, command } => picture::run(lab, command, out),
         Action::Netlink => {
             let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
             ynl::generate(lab, &base.kernel)?;

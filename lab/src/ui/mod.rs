@@ -2,4 +2,5 @@
 
 //! What a person sees.
 
+pub mod recording;
 pub mod tally;
