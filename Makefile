@@ -33,7 +33,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer clean distclean help
+.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -76,6 +76,9 @@ picture: ## draw a run for the README: Documentation/run.svg [CMD='make test T=P
 
 rust-analyzer: ## write rust-project.json for an editor
 	@$(LAB) rust-analyzer
+
+cache: ## how large the cache is, and when each part was used [PRUNE=1: remove the old]
+	@$(LAB) cache $(if $(filter 1,$(PRUNE)),--prune)
 
 clean: ## remove what was built from this checkout
 	@$(LAB) clean

@@ -137,6 +137,12 @@ pub enum Action {
         )]
         command: Vec<String>,
     },
+    /// How large each part of the cache is, and when it was last used.
+    Cache {
+        /// Remove what was not used for a month, which each run does at its end.
+        #[arg(long)]
+        prune: bool,
+    },
     /// Each tool: found, needed, how to get it.
     Doctor,
     /// Format and lint checks of host and kernel code.

@@ -9,6 +9,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use vmlab::run::progress::say;
 use vmlab::run::{files, interrupt, process};
 
 use crate::cli::Cli;
@@ -59,5 +60,9 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         false => Lab::find_or_none(settings)?,
     };
     lab.cache.sweep();
-    commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))
+    let code = commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))?;
+    if let Err(error) = commands::cache::forget(&lab) {
+        say(&format!("note: {error:#}"));
+    }
+    Ok(code)
 }

@@ -7,11 +7,18 @@
 //! a temporary directory and renamed; a kernel build directory holds absolute
 //! paths of itself, so it is made in place and a stamp, written and synced
 //! last, says that it is whole.
+//!
+//! A run that uses an entry holds its lock as one of several; the time of the
+//! lock's file says when that was last. What nobody has used for a month is
+//! forgotten.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -21,11 +28,29 @@ use vmlab::run::interrupt;
 /// Says that what was made in its place is whole.
 pub const STAMP: &str = ".complete";
 const LOCK_POLL: Duration = Duration::from_millis(200);
+const LOCKS: &str = "locks";
+
+/// How long an entry is kept that nobody uses.
+pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The folders whose children are entries.
+const KINDS: [&str; 7] = ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged"];
 
 /// The cache's directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
+    /// Locks of the entries that this process uses, until it ends.
+    held: Arc<Mutex<BTreeMap<String, File>>>,
+}
+
+/// What the cache holds.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub name: String,
+    pub bytes: u64,
+    /// When a run last used it.
+    pub used: SystemTime,
 }
 
 /// Held while an entry is made.
@@ -40,8 +65,8 @@ impl Cache {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
-            absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".cache")));
-        match base {
+            absolute("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|h| h.join(".cache")));
+        match base.filter(|base| base.is_absolute()) {
             Some(base) => Ok(Cache::at(base.join(name))),
             None => bail!("no place for the cache: set HOME or XDG_CACHE_HOME to an absolute path"),
         }
@@ -49,7 +74,7 @@ impl Cache {
 
     /// A cache in `dir`.
     pub fn at(dir: PathBuf) -> Cache {
-        Cache { dir }
+        Cache { dir, held: Arc::default() }
     }
 
     /// The cache's directory; it may not exist yet.
@@ -62,27 +87,79 @@ impl Cache {
         self.dir.join(name)
     }
 
-    /// Waits until no other run makes `name`, and says so when it must wait.
+    /// Waits until no other run makes or uses `name`, and says so when it must wait.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        let path = self.dir.join("locks").join(name.replace('/', "-"));
-        make_dir(&self.dir.join("locks"))?;
-        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        let file = self.wait(name, File::try_lock, || false)?;
+        Ok(Lock { _file: file.context("a lock that nobody needs")? })
+    }
+
+    /// The right to make `name`, or nothing when `file` says that it is there, and stays.
+    fn claim(&self, name: &str, file: &Path) -> Result<Option<Lock>> {
+        loop {
+            if self.is_present(name, file)? {
+                return Ok(None);
+            }
+            // Who made it may go on using it: then there is nothing to wait for.
+            if let Some(lock) = self.wait(name, File::try_lock, || file.exists())?
+                && !file.exists()
+            {
+                return Ok(Some(Lock { _file: lock }));
+            }
+        }
+    }
+
+    /// Keeps `name` from being forgotten while this process lives.
+    pub fn hold(&self, name: &str) -> Result<()> {
+        if !self.held().contains_key(name) {
+            // Not with the list locked: other threads may have to end first.
+            let file = self.wait(name, File::try_lock_shared, || false)?;
+            self.held().extend(file.map(|file| (name.to_owned(), file)));
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.dir.join(LOCKS).join(name.replace('/', "-"))
+    }
+
+    /// Waits for a lock, or until there is no need for it any more.
+    fn wait(
+        &self,
+        name: &str,
+        take: fn(&File) -> Result<(), TryLockError>,
+        needless: impl Fn() -> bool,
+    ) -> Result<Option<File>> {
+        make_dir(&self.dir.join(LOCKS))?;
+        let path = self.lock_path(name);
         let mut said = false;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
+            let file = open_lock(&path)?;
+            match take(&file) {
+                Ok(()) if is_at(&file, &path) => {
+                    file.set_modified(SystemTime::now())
+                        .with_context(|| format!("write {}", path.display()))?;
+                    return Ok(Some(file));
+                }
+                // Removed with the whole cache, just now.
+                Ok(()) => continue,
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("lock {}", path.display()));
                 }
-                Err(TryLockError::WouldBlock) => {
-                    if !said {
-                        eprintln!("waiting: another run is making {name}");
-                        said = true;
-                    }
-                    interrupt::check()?;
-                    std::thread::sleep(LOCK_POLL);
-                }
+                Err(TryLockError::WouldBlock) => {}
             }
+            if needless() {
+                return Ok(None);
+            }
+            if !said {
+                eprintln!("waiting: another run has {name} of the cache");
+                said = true;
+            }
+            interrupt::check()?;
+            std::thread::sleep(LOCK_POLL);
         }
     }
 
@@ -100,13 +177,7 @@ impl Cache {
     /// The entry `name`; when absent, `make` fills a directory that becomes it.
     pub fn entry(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
-        if path.exists() {
-            return Ok(path);
-        }
-        let _lock = self.lock(name)?;
-        if path.exists() {
-            return Ok(path);
-        }
+        let Some(lock) = self.claim(name, &path)? else { return Ok(path) };
         let scratch = self.scratch()?;
         let whole = scratch.path().join("entry");
         make_dir(&whole)?;
@@ -120,20 +191,28 @@ impl Cache {
         sync_file_system(&whole)?;
         fs::rename(&whole, &path)
             .with_context(|| format!("rename {} to {}", whole.display(), path.display()))?;
-        Ok(path)
+        drop(lock);
+        self.hold(name).map(|()| path)
+    }
+
+    /// Whether `file` is there; then it stays.
+    fn is_present(&self, name: &str, file: &Path) -> Result<bool> {
+        if !file.exists() {
+            return Ok(false);
+        }
+        self.hold(name)?;
+        if file.exists() {
+            return Ok(true);
+        }
+        self.held().remove(name);
+        Ok(false)
     }
 
     /// Like [`Cache::entry`] for what cannot be moved: made in its final place.
     pub fn in_place(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
         let stamp = path.join(STAMP);
-        if stamp.exists() {
-            return Ok(path);
-        }
-        let _lock = self.lock(name)?;
-        if stamp.exists() {
-            return Ok(path);
-        }
+        let Some(lock) = self.claim(name, &stamp)? else { return Ok(path) };
         remove_dir(&path)?;
         make_dir(&path)?;
         let done = make(&path).and_then(|()| interrupt::check());
@@ -148,7 +227,8 @@ impl Cache {
         file.write_all(b"whole\n")
             .and_then(|()| file.sync_all())
             .with_context(|| format!("write {}", stamp.display()))?;
-        Ok(path)
+        drop(lock);
+        self.hold(name).map(|()| path)
     }
 
     /// Whether [`Cache::entry`] or [`Cache::in_place`] has nothing left to do.
@@ -171,6 +251,102 @@ impl Cache {
             }
         }
     }
+}
+
+impl Cache {
+    /// What there is, the longest unused first.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self
+            .names()
+            .into_iter()
+            .map(|name| Entry { bytes: size(&self.path(&name)), used: self.used(&name), name })
+            .collect();
+        entries.sort_by_key(|entry| entry.used);
+        entries
+    }
+
+    fn names(&self) -> Vec<String> {
+        let children = |kind: &str| {
+            let entries = fs::read_dir(self.dir.join(kind)).into_iter().flatten().flatten();
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.map(|name| format!("{kind}/{name}")).collect::<Vec<_>>()
+        };
+        KINDS.iter().flat_map(|kind| children(kind)).collect()
+    }
+
+    fn used(&self, name: &str) -> SystemTime {
+        let time = |path: PathBuf| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let times = [time(self.lock_path(name)), time(self.path(name))];
+        times.into_iter().flatten().max().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    fn is_old(&self, name: &str, limit: Duration) -> bool {
+        self.used(name).elapsed().is_ok_and(|age| age > limit)
+    }
+
+    /// Removes what nobody has used for so long, except what another run holds.
+    pub fn forget(&self, limit: Duration) -> Result<Vec<Entry>> {
+        let mut forgotten = Vec::new();
+        for name in self.names().into_iter().filter(|name| self.is_old(name, limit)) {
+            interrupt::check()?;
+            let (used, path) = (self.used(&name), self.lock_path(&name));
+            make_dir(&self.dir.join(LOCKS))?;
+            let new = !path.exists();
+            let lock = open_lock(&path)?;
+            if new {
+                lock.set_modified(used).with_context(|| format!("write {}", path.display()))?;
+            }
+            // Somebody may have come to use it since.
+            if lock.try_lock().is_err() || !self.is_old(&name, limit) {
+                continue;
+            }
+            let entry = Entry { bytes: size(&self.path(&name)), used, name };
+            self.remove(&entry.name)?;
+            forgotten.push(entry);
+        }
+        Ok(forgotten)
+    }
+
+    /// At once, as far as others can see.
+    fn remove(&self, name: &str) -> Result<()> {
+        let scratch = self.scratch()?;
+        let (from, to) = (self.path(name), scratch.path().join("entry"));
+        fs::rename(&from, &to).with_context(|| format!("rename {}", from.display()))?;
+        remove_dir(&to)
+    }
+
+    /// Removes all of it, once no run makes or uses any of it.
+    pub fn clear(&self) -> Result<()> {
+        let mut locks = Vec::new();
+        for file in fs::read_dir(self.dir.join(LOCKS)).into_iter().flatten().flatten() {
+            locks.push(self.lock(&file.file_name().to_string_lossy())?);
+        }
+        remove_dir(&self.dir)
+    }
+}
+
+/// As much as a folder takes of the disk.
+fn size(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => size(&entry.path()),
+        Ok(meta) => meta.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Opens a lock without changing its time.
+fn open_lock(path: &Path) -> Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).open(path);
+    file.with_context(|| format!("open {}", path.display()))
+}
+
+/// Whether `path` still leads to this very file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let (ours, there) = (file.metadata().map(id), fs::metadata(path).map(id));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
 }
 
 fn sync_file_system(dir: &Path) -> Result<()> {
@@ -230,6 +406,79 @@ mod tests {
         assert!(cache.has("kernel/k"));
         let again = cache.in_place("kernel/k", |_| panic!("made twice")).unwrap();
         assert_eq!(path, again);
+    }
+
+    /// Makes an entry that was last used so many days ago.
+    fn unused(cache: &Cache, name: &str, days: u64) {
+        let then = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        fs::create_dir_all(cache.path(name)).unwrap();
+        fs::write(cache.path(name).join("f"), vec![0; 10_000]).unwrap();
+        make_dir(&cache.path(LOCKS)).unwrap();
+        open_lock(&cache.lock_path(name)).unwrap().set_modified(then).unwrap();
+        File::open(cache.path(name)).unwrap().set_modified(then).unwrap();
+    }
+
+    fn names(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn what_nobody_has_used_for_long_is_forgotten() {
+        let (_dir, cache) = cache();
+        unused(&cache, "kernel/old", 31);
+        unused(&cache, "kernel/new", 29);
+        unused(&cache, "source/old", 400);
+        assert_eq!(names(&cache.entries()), ["source/old", "kernel/old", "kernel/new"]);
+        assert!(cache.entries()[0].bytes >= 10_000);
+        assert_eq!(names(&cache.forget(KEPT).unwrap()), ["kernel/old", "source/old"]);
+        assert_eq!(names(&cache.entries()), ["kernel/new"]);
+        assert_eq!(fs::read_dir(cache.path("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn using_an_entry_makes_it_young() {
+        let (_dir, cache) = cache();
+        unused(&cache, "source/a", 400);
+        cache.entry("source/a", |_| panic!("it is there")).unwrap();
+        let another_run = Cache::at(cache.dir().to_owned());
+        assert!(another_run.forget(KEPT).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_another_run_holds_is_not_forgotten_however_old() {
+        let (_dir, cache) = cache();
+        unused(&cache, "source/a", 400);
+        let another_run = Cache::at(cache.dir().to_owned());
+        another_run.hold("source/a").unwrap();
+        unused(&cache, "source/a", 400);
+        assert!(cache.forget(KEPT).unwrap().is_empty());
+        drop(another_run);
+        assert_eq!(cache.forget(KEPT).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_cache_is_cleared_when_the_last_run_that_uses_it_has_ended() {
+        let (_dir, cache) = cache();
+        let another_run = Cache::at(cache.dir().to_owned());
+        let used = another_run.entry("source/a", |_| Ok(())).unwrap();
+        std::thread::scope(|scope| {
+            let clearing = scope.spawn(|| cache.clear().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(used.exists());
+            drop(another_run);
+            clearing.join().unwrap();
+        });
+        assert!(!cache.dir().exists());
+    }
+
+    #[test]
+    fn a_lock_that_went_with_the_cache_is_taken_anew() {
+        let (_dir, cache) = cache();
+        let first = cache.lock("a").unwrap();
+        fs::remove_file(cache.lock_path("a")).unwrap();
+        let second = cache.lock("a").unwrap();
+        assert!(is_at(&second._file, &cache.lock_path("a")));
+        assert!(!is_at(&first._file, &cache.lock_path("a")));
     }
 
     #[test]

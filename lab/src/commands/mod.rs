@@ -3,6 +3,7 @@
 //! What each command does, in its order.
 
 mod bench;
+pub(crate) mod cache;
 mod doctor;
 mod lint;
 mod mutants;
@@ -66,13 +67,14 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             ynl::generate(lab, &base.kernel)?;
             Ok(0)
         }
+        Action::Cache { prune } => cache::run(lab, *prune),
         Action::Doctor => doctor::run(lab, engine),
         Action::Lint => job.lint(),
         Action::RustAnalyzer => rust_analyzer::run(lab),
         Action::Clean => files::remove_dir(&lab.target).map(|()| 0),
         Action::Distclean => {
             files::remove_dir(&lab.target)?;
-            files::remove_dir(lab.cache.dir())?;
+            lab.cache.clear()?;
             say(&format!("removed {}", lab.cache.dir().display()));
             Ok(0)
         }

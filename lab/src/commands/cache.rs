@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab cache`: how large it is, and what of it is not used any more.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use vmlab::run::progress::say;
+
+use crate::build::cache::{Entry, KEPT};
+use crate::context::Lab;
+use crate::host::disk;
+
+const DAY: u64 = 24 * 3600;
+
+pub(super) fn run(lab: &Lab, prune: bool) -> Result<u8> {
+    if prune {
+        forget(lab)?;
+    }
+    let entries = lab.cache.entries();
+    for entry in &entries {
+        println!("{}", line(entry));
+    }
+    let bytes = entries.iter().map(|entry| entry.bytes).sum();
+    println!("{:>8} in {}", disk::gigabytes(bytes), lab.cache.dir().display());
+    Ok(0)
+}
+
+/// What was not used for a month goes. After a run, which has marked what it
+/// uses: a month's holiday does not cost a kernel.
+pub(crate) fn forget(lab: &Lab) -> Result<()> {
+    let forgotten = lab.cache.forget(KEPT)?;
+    if !forgotten.is_empty() {
+        let bytes = forgotten.iter().map(|entry| entry.bytes).sum();
+        let names: Vec<&str> = forgotten.iter().map(|entry| entry.name.as_str()).collect();
+        let (size, names) = (disk::gigabytes(bytes), names.join(", "));
+        say(&format!("removed {size} of the cache, not used for a month: {names}"));
+    }
+    Ok(())
+}
+
+fn line(entry: &Entry) -> String {
+    let age = SystemTime::now().duration_since(entry.used).unwrap_or_default();
+    let used = match age.as_secs() / DAY {
+        0 => "today".to_owned(),
+        1 => "yesterday".to_owned(),
+        days => format!("{days} days ago"),
+    };
+    format!("{:>8}  used {used:<13}  {}", disk::gigabytes(entry.bytes), entry.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_line_says_how_large_and_how_old() {
+        for (days, want) in [
+            (0, "  0.5 GB  used today          kernel/k"),
+            (1, "  0.5 GB  used yesterday      kernel/k"),
+            (31, "  0.5 GB  used 31 days ago    kernel/k"),
+        ] {
+            let used = SystemTime::now() - Duration::from_secs(days * DAY + 60);
+            let entry = Entry { name: "kernel/k".into(), bytes: 455_000_000, used };
+            assert_eq!(line(&entry), want);
+        }
+    }
+}
