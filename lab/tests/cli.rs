@@ -417,6 +417,97 @@ fn ctrl_c_waits_for_packages_to_be_unpacked() {
 }
 
 #[test]
+fn a_missing_tmpdir_is_not_reported_as_a_missing_library() {
+    let user = User::new();
+    user.tools();
+    let run = |command: &str| {
+        let mut lab = user.lab();
+        lab.args([command, "--cc", "my-clang", "--llvm", "1"]).env("TMPDIR", "/nonexistent/t");
+        text(&lab.output().unwrap())
+    };
+    let said = run("kernel");
+    assert!(said.starts_with("error: TMPDIR is /nonexistent/t: no such folder: "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let said = run("doctor");
+    let line = |name: &str| said.lines().find(|l| l.contains(name)).unwrap_or_default();
+    assert!(line("TMPDIR").contains("no such folder"), "{said}");
+    assert!(line("libclang").starts_with("ok") && line("libclang").contains("19.1.7"), "{said}");
+}
+
+#[test]
+fn a_libclang_that_the_user_chose_is_judged_and_named() {
+    let user = User::new();
+    user.tools();
+    user.program(
+        "bindgen",
+        "[ $1 = --version ] && echo bindgen 0.72.1; echo clang version ${LIBCLANG_PATH:+14.0.6} >&2",
+    );
+    let mut lab = user.lab();
+    lab.args(["doctor", "--cc", "my-clang", "--llvm", "1"])
+        .env("LIBCLANG_PATH", "/opt/llvm-14/lib");
+    let said =
+        text(&lab.env("LANG", "de_DE.UTF-8").env("LC_MESSAGES", "ja_JP.UTF-8").output().unwrap());
+    let line = said.lines().find(|line| line.contains("libclang")).unwrap();
+    assert!(line.contains("14.0.6") && line.contains("17.0.1 or later"), "{said}");
+    assert!(said.contains("unset LIBCLANG_PATH, which is /opt/llvm-14/lib"), "{said}");
+}
+
+#[test]
+fn a_cache_where_linux_cannot_be_built_is_named_before_anything_is_fetched() {
+    let user = User::new();
+    user.tools();
+    for (folder, bad) in [("a b", "' '"), ("a:b", "':'"), ("$x", "'$'"), ("it's", "'\\''")] {
+        let mut lab = user.lab();
+        lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]);
+        let output = lab.env("XDG_CACHE_HOME", user.dir.path().join(folder)).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("{bad} in its path")), "{said}");
+        assert!(said.contains("set XDG_CACHE_HOME") && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn a_relative_cache_is_ignored_as_its_specification_has_it_and_said() {
+    let user = User::new();
+    user.tools();
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", "/nonexistent");
+    let said = text(&lab.env("XDG_CACHE_HOME", "rel").output().unwrap());
+    let home = user.dir.path().join(".cache/rnetns");
+    let want = format!("note: XDG_CACHE_HOME=rel is not absolute; the cache is {}", home.display());
+    assert!(said.starts_with(&want), "{said}");
+    assert!(!root().join("rel").exists());
+}
+
+#[test]
+fn an_empty_environment_is_enough_for_doctor() {
+    let user = User::new();
+    user.tools();
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.env_clear().env("PATH", user.bin()).current_dir(root()).arg("doctor");
+    let said = text(&lab.output().unwrap());
+    assert!(said.contains("QEMU") && !said.contains("error: no place"), "{said}");
+}
+
+#[test]
+fn the_cache_says_how_large_it_is_and_forgets_what_nobody_uses() {
+    let user = User::new();
+    user.tools();
+    let month = Duration::from_secs(40 * 24 * 3600);
+    for (name, age) in [("kernel/old", month), ("kernel/new", Duration::ZERO)] {
+        let dir = user.cache().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("vmlinux"), vec![1; 1 << 20]).unwrap();
+        fs::File::open(&dir).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
+    }
+    let said = text(&user.lab().args(["cache", "--prune"]).output().unwrap());
+    assert!(said.contains("not used for a month: kernel/old"), "{said}");
+    assert!(said.contains("used today          kernel/new"), "{said}");
+    assert!(!user.cache().join("kernel/old").exists() && user.cache().join("kernel/new").exists());
+}
+
+#[test]
 fn without_cargo_make_says_so_in_one_line() {
     let user = User::new();
     for name in ["make", "sh", "sed"] {

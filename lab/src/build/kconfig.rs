@@ -70,6 +70,14 @@ impl Wanted {
         })
     }
 
+    /// What is to be built in and is not, of a kernel that somebody else configured: what it has
+    /// beyond that is its own affair.
+    pub fn lacking(&self, config: &Config) -> Vec<String> {
+        let wanted = self.options.iter().filter(|(_, value)| *value == "y");
+        let missed = wanted.filter(|(name, _)| config.value(name) != "y");
+        missed.map(|(name, _)| format!("CONFIG_{name}={}", config.value(name))).collect()
+    }
+
     /// Compares with a finished `.config`. The error names each option that did
     /// not take effect and what it lacks.
     pub fn check(&self, config: &Config, source: &Path) -> Result<()> {
@@ -437,6 +445,13 @@ mod tests {
         let mut wanted = Wanted::default();
         wanted.add(text).unwrap();
         wanted
+    }
+
+    #[test]
+    fn a_kernel_of_somebody_else_lacks_what_is_not_built_in() {
+        let config = Config::parse("CONFIG_A=y\nCONFIG_B=m\nCONFIG_C=y\nCONFIG_NR=3\n");
+        let wanted = wanted("CONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=y\nCONFIG_NR=8\n");
+        assert_eq!(wanted.lacking(&config), ["CONFIG_B=m", "CONFIG_D=n"]);
     }
 
     #[test]

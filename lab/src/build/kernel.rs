@@ -137,9 +137,11 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     }
     // A tree that changes: its own make knows what to do again.
     let dir = lab.cache.path(&entry);
-    let _lock = lab.cache.lock(&entry)?;
+    let lock = lab.cache.lock(&entry)?;
     files::make_dir(&dir)?;
     make(&dir)?;
+    drop(lock);
+    lab.cache.hold(&entry)?;
     describe(dir.clone(), source.dir, dir.join("vmlinux.image"))
 }
 
@@ -362,7 +364,26 @@ fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Res
     let image = image.join("vmlinux.image");
     strip(&build.join("vmlinux"), &image, tools)?;
     say(&format!("using the kernel in {}", build.display()));
+    let lacking = lacking(lab, &build, tools, variant)?;
+    if !lacking.is_empty() {
+        say(&format!(
+            "note: it has not what the tests need, some may skip: {}",
+            lacking.join(", ")
+        ));
+    }
     describe(build, source, image)
+}
+
+/// The options that a user's build should have and has not. An error when it is of no use.
+pub fn lacking(
+    lab: &Lab,
+    build: &Path,
+    tools: &Toolchain,
+    variant: Variant,
+) -> Result<Vec<String>> {
+    check_finished(build, tools, variant)?;
+    let config = Config::read(&build.join("include/config/auto.conf"))?;
+    Ok(Wanted::read(&fragments(lab, variant))?.lacking(&config))
 }
 
 /// Why a build is of no use, in one sentence, before anything is compiled.

@@ -2,6 +2,8 @@
 
 //! `lab doctor`: each tool, found, needed, how to get it.
 
+use std::path::Path;
+
 use anyhow::Result;
 use vmlab::boot::accel::Engine;
 use vmlab::judge::outcome::Outcome;
@@ -9,18 +11,23 @@ use vmlab::run::interrupt;
 
 use crate::build::kernel;
 use crate::context::Lab;
-use crate::host::doctor;
+use crate::host::doctor::{self, Check, State};
 use crate::host::machine::Host;
 use crate::host::packages::{self, Rights};
+use crate::host::places;
 use crate::host::toolchain::Toolchain;
 
 pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     let machine = Host::this();
-    let mut checks = doctor::tools(lab, &machine);
+    let mut checks = places::checks(lab.cache.dir()).to_vec();
+    checks.extend(doctor::tools(lab, &machine));
     let rights = packages::rights(&machine);
-    let ready = checks.iter().all(|check| check.state == doctor::State::Good);
+    let ready = checks.iter().all(|check| check.state == State::Good);
     let finished = lab.settings.kbuild.is_some()
         || (ready && Toolchain::find(lab).and_then(|tools| kernel::is_built(lab, &tools))?);
+    if let Some(build) = &lab.settings.kbuild {
+        checks.push(kbuild(lab, build));
+    }
     checks.push(doctor::kvm(lab, engine, &machine));
     checks.push(doctor::disk(lab, finished));
     checks.push(doctor::mirror(lab, !finished));
@@ -38,4 +45,23 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     let possible = doctor::can_build(&checks, rights != Rights::None);
     println!("\n{}", if possible { "a build can succeed" } else { "a build cannot succeed" });
     Ok(if possible { 0 } else { Outcome::Build.exit_code() })
+}
+
+/// Whether the kernel that the user built can be used as it is.
+fn kbuild(lab: &Lab, build: &Path) -> Check {
+    let lacking = Toolchain::find(lab)
+        .and_then(|tools| kernel::lacking(lab, build, &tools, kernel::Variant::Plain));
+    let fit = match &lacking {
+        Ok(lacking) if !lacking.is_empty() => {
+            Err(anyhow::anyhow!("without {}", lacking.join(", ")))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    let needed = "a finished build with the options in lab/config and selftests/config";
+    let check = Check::of("KBUILD", build, fit, needed, "set them and build it again");
+    // Some test may skip, and says so; all else works.
+    let state =
+        if lacking.is_ok() && check.state == State::Bad { State::Note } else { check.state };
+    Check { state, ..check }
 }

@@ -4,7 +4,7 @@
 //! same checks before it starts.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs;
 use std::path::Path;
 
 use vmlab::boot::accel::{self, Engine};
@@ -52,6 +52,15 @@ impl Check {
         let found = found.unwrap_or_else(|| "missing".to_owned());
         let get = if state == State::Good { String::new() } else { get.to_owned() };
         Check { name: name.to_owned(), found, needed: needed.to_owned(), get, state }
+    }
+
+    /// Of a folder that only the user can replace.
+    pub fn of(name: &str, dir: &Path, fit: anyhow::Result<()>, needed: &str, get: &str) -> Check {
+        let (found, state) = match fit {
+            Ok(()) => (dir.display().to_string(), State::Good),
+            Err(error) => (format!("{}: {error:#}", dir.display()), State::Bad),
+        };
+        Check::new(name, Some(found), needed, state, get)
     }
 }
 
@@ -149,7 +158,7 @@ fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
     let package = format!("libclang-{major}-dev");
     let dir = toolchain::libclang_dir(machine, cc);
     let loaded = toolchain::find_bindgen(lab, machine)
-        .and_then(|bindgen| loaded_libclang(machine, &bindgen, dir.as_deref()));
+        .and_then(|bindgen| loaded_libclang(lab, machine, &bindgen, dir.as_deref()));
     let min = &lab.base.llvm.min;
     let needed = format!("{min} or later");
     let chosen = std::env::var(toolchain::LIBCLANG).ok().filter(|dir| !dir.is_empty());
@@ -166,14 +175,21 @@ fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
     Check::new("libclang", found, &needed, state, &get)
 }
 
-fn loaded_libclang(machine: &Host, bindgen: &Path, dir: Option<&Path>) -> Option<String> {
-    let mut header = tempfile::Builder::new().suffix(".h").tempfile().ok()?;
-    header.write_all(b"#pragma message(\"clang version \" __clang_version__)\n").ok()?;
+fn loaded_libclang(
+    lab: &Lab,
+    machine: &Host,
+    bindgen: &Path,
+    dir: Option<&Path>,
+) -> Option<String> {
+    // Not in TMPDIR, which may be what is wrong with this machine.
+    let scratch = lab.cache.scratch().ok()?;
+    let header = scratch.path().join("version.h");
+    fs::write(&header, "#pragma message(\"clang version \" __clang_version__)\n").ok()?;
     let mut command = machine.command(bindgen);
     if let Some(dir) = dir {
         command.env(toolchain::LIBCLANG, dir);
     }
-    let said = process::capture(command.arg(header.path())).ok()?;
+    let said = process::capture(command.arg(header)).ok()?;
     let line = said.stderr.lines().find(|line| line.contains("clang version"))?;
     version::find(line.split("clang version").nth(1)?)
 }

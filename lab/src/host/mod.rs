@@ -9,5 +9,6 @@ pub mod environment;
 pub mod machine;
 pub mod packages;
 pub mod pins;
+pub mod places;
 pub mod toolchain;
 pub mod version;

@@ -12,6 +12,7 @@ use vmlab::run::progress::{Step, Unit};
 use crate::context::Lab;
 use crate::host::doctor::{self, Check, State};
 use crate::host::machine::Host;
+use crate::host::places;
 
 /// How root's rights are had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub fn rights(machine: &Host) -> Rights {
 /// is missing that the lab does not get by itself: before anything is installed
 /// when no package can help.
 pub fn ensure(lab: &Lab) -> Result<()> {
+    places::check(lab.cache.dir())?;
     let machine = Host::this();
     let checks = doctor::tools(lab, &machine);
     if checks.iter().any(|check| check.state == State::Bad) {

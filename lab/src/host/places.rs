@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a run writes: looked at before anything is fetched, since each of these
+//! would fail late, and as something else.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::StatVfsMountFlags;
+use vmlab::run::progress::say;
+
+use crate::host::disk;
+use crate::host::doctor::{Check, State};
+
+/// The guest's files lie there while it runs, and copies of sources.
+const TEMPORARY: u64 = 100_000_000;
+
+/// An error that names the variable, the folder and the way out.
+pub fn check(cache: &Path) -> Result<()> {
+    for check in [temporary(&std::env::temp_dir()), cached(cache)] {
+        if check.state == State::Bad {
+            bail!("{} is {}: {}", check.name, check.found, check.get);
+        }
+    }
+    if let Some(relative) = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from)
+        && relative.is_relative()
+        && !relative.as_os_str().is_empty()
+    {
+        let (relative, cache) = (relative.display(), cache.display());
+        say(&format!("note: XDG_CACHE_HOME={relative} is not absolute; the cache is {cache}"));
+    }
+    Ok(())
+}
+
+/// A line for each of them.
+pub fn checks(cache: &Path) -> [Check; 2] {
+    [temporary(&std::env::temp_dir()), cached(cache)]
+}
+
+fn temporary(dir: &Path) -> Check {
+    let get = "set TMPDIR to a folder that can be written to, with room, or unset it";
+    Check::of("TMPDIR", dir, writable(dir), "a folder with 0.1 GB free", get)
+}
+
+fn writable(dir: &Path) -> Result<()> {
+    tempfile::tempfile_in(dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow::anyhow!("no such folder"),
+        _ => anyhow::Error::from(error),
+    })?;
+    let free = disk::free(dir)?;
+    if free < TEMPORARY {
+        bail!("{} free", disk::gigabytes(free));
+    }
+    Ok(())
+}
+
+fn cached(dir: &Path) -> Check {
+    let get = "set XDG_CACHE_HOME to another folder";
+    Check::of("the cache folder", dir, fit_for_a_kernel(dir), "fit for a kernel build", get)
+}
+
+/// Linux refuses to be built in a path with spaces or colons, and its makefiles
+/// do not survive others; they also run programs that they have built.
+fn fit_for_a_kernel(dir: &Path) -> Result<()> {
+    if let Some(bad) = unfit(dir) {
+        bail!("{bad:?} in its path, where Linux cannot be built");
+    }
+    let exists = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let flags = rustix::fs::statvfs(exists).context("ask for its file system")?.f_flag;
+    if flags.contains(StatVfsMountFlags::NOEXEC) {
+        bail!("mounted noexec");
+    }
+    Ok(())
+}
+
+/// The first character of a path that make, kbuild or a shell in them trips over.
+pub fn unfit(path: &Path) -> Option<char> {
+    let text = path.to_string_lossy();
+    text.chars().find(|c| !c.is_alphanumeric() && !"/._-+,@^".contains(*c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_for_temporary_files_that_is_not_there_is_named() {
+        let check = temporary(Path::new("/nonexistent/t"));
+        assert_eq!(check.state, State::Bad);
+        assert_eq!(check.found, "/nonexistent/t: no such folder");
+        assert!(check.get.contains("TMPDIR"));
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(temporary(dir.path()).state, State::Good);
+    }
+
+    #[test]
+    fn a_file_system_without_room_is_no_place_for_temporary_files() {
+        let check = temporary(Path::new("/proc/self"));
+        assert_eq!(check.state, State::Bad, "{}", check.found);
+    }
+
+    #[test]
+    fn a_path_in_which_linux_cannot_be_built_names_the_character() {
+        for (path, want) in [
+            ("/home/me/.cache/rnetns", None),
+            ("/home/zoë@corp/a+b,c_d-1.0", None),
+            ("/home/a b", Some(' ')),
+            ("/x:y", Some(':')),
+            ("/it's", Some('\'')),
+            ("/$x", Some('$')),
+            ("/a=b", Some('=')),
+            ("/a#b", Some('#')),
+        ] {
+            assert_eq!(unfit(Path::new(path)), want, "{path}");
+        }
+        let check = cached(Path::new("/home/a b/.cache/x"));
+        assert_eq!(check.state, State::Bad);
+        assert!(check.found.starts_with("/home/a b/.cache/x: ' ' in its path"), "{}", check.found);
+    }
+}
