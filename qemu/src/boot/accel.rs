@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KVM or not: seen by booting something, not by opening `/dev/kvm`.
+//! Whether to use KVM: found out by booting something, not by opening `/dev/kvm`.
 //!
-//! In a nested cloud `/dev/kvm` can open, make a virtual machine, and then never
-//! execute an instruction of it. The probe is a firmware of a dozen instructions,
-//! which says that it runs by ending QEMU with a status of its own. What it found
-//! holds until the machine restarts, so it is asked once.
+//! In a nested cloud, `/dev/kvm` can open, make a virtual machine, and then never execute an
+//! instruction of it. The probe is a firmware of a dozen instructions. If it runs, it ends QEMU
+//! with a special exit status. The finding holds until the machine restarts, so it is cached.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,22 +19,21 @@ use crate::run::files;
 use crate::run::interrupt;
 use crate::run::process;
 
-/// The program that makes the machine.
 pub const QEMU: &str = "qemu-system-x86_64";
 
 const KVM: &str = "/dev/kvm";
 
-/// What the probe may take. One that works needs a fifth of a second.
+/// Time limit of the probe. One that works needs a fifth of a second.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The smallest firmware that QEMU takes; it ends where 32-bit addresses end.
+/// The smallest firmware that QEMU accepts. It is mapped at the end of 32-bit addresses.
 const ROM: usize = 64 << 10;
 
 /// QEMU's exit status when the guest ran: `(0x10 << 1) | 1`.
 const RAN: i32 = 33;
 
-/// The firmware: bytes at places of the ROM. It enters protected mode before it
-/// says anything, since KVM may interpret real mode without the processor's help.
+/// The firmware: bytes and their places in the ROM. It enters protected mode before it ends QEMU,
+/// since KVM may interpret real mode without using the processor's virtualisation.
 const CODE: [(usize, &[u8]); 4] = [
     // A processor's first instruction: jmp 0xff00
     (0xfff0, &[0xe9, 0x0d, 0xff]),
@@ -70,29 +68,28 @@ const CODE: [(usize, &[u8]); 4] = [
     ),
 ];
 
-/// How the guest's processor is made.
+/// What runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// The processor's own help.
+    /// Hardware virtualisation.
     Kvm,
-    /// Translation of every instruction.
+    /// QEMU translates every instruction.
     Tcg,
-    /// The same on one processor, whose clock ticks once for each instruction: to
-    /// count them.
+    /// TCG with one processor whose clock ticks once for each instruction, to count them.
     Counting,
-    /// No virtual processor: the kernel is a program of this machine.
+    /// User Mode Linux: the kernel is a program of this machine.
     #[serde(rename = "uml")]
     UserMode,
 }
 
 impl Engine {
-    /// Whether code runs on the machine's own processor.
+    /// Whether code runs on this machine's own processor.
     pub fn is_native(self) -> bool {
         !matches!(self, Engine::Tcg | Engine::Counting)
     }
 
-    /// As QEMU calls it.
+    /// QEMU's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Kvm => "kvm",
@@ -106,25 +103,22 @@ impl Engine {
 /// The engine that a run used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Which.
     pub used: Engine,
-    /// Why that one.
+    /// The reason, for people.
     pub why: String,
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Finding {
-    /// A guest ran.
     Works,
-    /// A guest started and nothing happened.
     Hangs,
-    /// QEMU says why not.
+    /// QEMU did not start; its reason.
     Refused(String),
 }
 
-/// Chooses: what was asked for, else KVM if it works.
+/// Chooses the requested engine; without a request, KVM if it works.
 pub fn choose(forced: Option<Engine>, remember_in: &Path) -> Result<Choice> {
     if forced == Some(Engine::UserMode) {
         let why = "ENGINE=uml asks for it: kernel code at this machine's own speed".to_owned();
@@ -133,7 +127,7 @@ pub fn choose(forced: Option<Engine>, remember_in: &Path) -> Result<Choice> {
     if let Some(used) = forced {
         return Ok(Choice { used, why: format!("ACCEL={} asks for it", used.name()) });
     }
-    // Cheap to see, and a person can mend it without a restart: not cached.
+    // Not cached: it is cheap to check, and a person can fix it without a restart.
     if let Some(why) = unusable(Path::new(KVM)) {
         return Ok(Choice { used: Engine::Tcg, why });
     }
@@ -164,7 +158,7 @@ fn verdict(finding: &Finding) -> Choice {
     Choice { used, why }
 }
 
-/// The finding of this machine since its start, probing if there is none.
+/// The cached finding of this machine since its start; probes if there is none.
 fn remembered(remember_in: &Path) -> Result<Finding> {
     let path = remember_in.join(format!("{}.json", machine()?));
     if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
@@ -176,14 +170,14 @@ fn remembered(remember_in: &Path) -> Result<Finding> {
     Ok(finding)
 }
 
-/// Identifies machine, boot, QEMU and probe.
+/// A name for this machine, its boot, QEMU and the probe.
 fn machine() -> Result<String> {
     let boot = "/proc/sys/kernel/random/boot_id";
     let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
-    // A container may have none; the boot's id alone is as good as unique.
+    // A container may lack this file. The id of the boot is unique enough.
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let qemu = process::read(Command::new(QEMU).arg("--version"))?;
-    // Another probe may find something else.
+    // A changed probe may find something else.
     let probe =
         format!("{CODE:?} {}", process::display(&probe_command(Engine::Kvm, Path::new("rom"))));
     Ok(files::key([boot, id, qemu, probe]))
@@ -249,7 +243,7 @@ fn complaint(log: &Path, status: std::process::ExitStatus) -> String {
     }
 }
 
-/// Looks for QEMU before anything depends on it.
+/// QEMU's version. An error if QEMU does not run, before anything depends on it.
 pub fn qemu_version() -> Result<String> {
     let said = process::read(Command::new(QEMU).arg("--version"));
     let said = said.context("QEMU does not run: install the package qemu-system-x86")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A person's terminal, lent to the guest and given back as it was.
+//! A person's terminal: connected to the guest, and restored afterwards.
 
 use std::io::{Read, Write, stdin, stdout};
 use std::os::fd::AsFd;
@@ -16,14 +16,13 @@ use vmlab_init::protocol::Size;
 
 use crate::run::interrupt;
 
-/// Ctrl-], by which telnet and `virsh console` are left as well. It works
-/// without the guest, which may hang.
+/// Ctrl-], the escape key of telnet and `virsh console`, too. It works even if the guest hangs.
 const LEAVE: u8 = 0x1d;
 
-/// Keys that are kept for a guest that does not read them.
+/// How many keys are kept for a guest that does not read them.
 const MOST_KEYS: usize = 1 << 16;
 
-/// The mode that the terminal had, while it has another one.
+/// The terminal's previous mode, while it is in raw mode.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// A terminal in raw mode: every key goes to the guest, Ctrl-C included. Dropping
@@ -31,7 +30,7 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 #[derive(Debug)]
 pub struct Raw(());
 
-/// Whether there is a person at a terminal.
+/// An error if standard input is not a terminal.
 pub fn require() -> Result<()> {
     if !isatty(stdin()) || !isatty(stdout()) {
         bail!("a shell needs a terminal; for a command, use `make run CMD='...'`");
@@ -64,19 +63,19 @@ impl Drop for Raw {
     }
 }
 
-/// Gives the terminal its mode back: for a process that ends without unwinding.
+/// Restores the terminal's mode, for a process that ends without unwinding.
 pub fn restore() {
     let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = before {
-        // The terminal may be gone, and then nobody minds its mode.
+        // The terminal may be gone; then its mode does not matter.
         let _ = tcsetattr(stdin(), OptionalActions::Flush, &before);
     }
 }
 
-/// Carries bytes both ways until the guest's side ends.
+/// Copies bytes both ways until the guest's side ends.
 pub fn connect(guest: UnixStream) -> Result<()> {
     let to = guest.try_clone().context("duplicate a socket")?;
-    // Ends with the process: a read from a terminal cannot be called off.
+    // This thread ends with the process: a read from a terminal cannot be cancelled.
     std::thread::spawn(move || keys(stdin(), &to, interrupt::request));
     std::thread::spawn(move || output(guest, &mut stdout()));
     Ok(())
@@ -91,16 +90,16 @@ fn output(mut from: impl Read, to: &mut impl Write) {
     }
 }
 
-/// Hands keys on until there are none, or one of them is [`LEAVE`]. A guest that
-/// does not read must not keep that one from being seen: nothing is waited for
-/// but both sides at once.
+/// Passes keys on until they end, or one of them is [`LEAVE`]. That key must be seen even if the
+/// guest does not read, so this always waits for both sides at once.
 fn keys(from: impl AsFd, to: &UnixStream, leave: impl FnOnce()) {
     let mut pending = Vec::new();
     let mut bytes = [0; 4096];
     loop {
         let Ok((pressed, writable)) = wait(&from, to, !pending.is_empty()) else { return };
         if pressed {
-            // Not what the standard library has read ahead: that would hide from a poll.
+            // Reads the file itself: bytes in the standard library's buffer would be invisible to
+            // poll.
             let Ok(length @ 1..) = rustix::io::read(&from, &mut bytes) else { return };
             if bytes[..length].contains(&LEAVE) {
                 return leave();

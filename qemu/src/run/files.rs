@@ -27,15 +27,15 @@ pub fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))
 }
 
-/// Whatever the user's umask allows, nobody but them may change what is made here.
+/// Only the user may change files that are made here, whatever their umask allows.
 pub fn keep_others_from_writing() {
     let others = Mode::WGRP | Mode::WOTH;
-    // The mask can only be asked for by setting it.
+    // The mask can only be read by setting it.
     let mask = rustix::process::umask(others);
     rustix::process::umask(mask | others);
 }
 
-/// Removes `dir` with all in it; not being there is fine.
+/// Removes `dir` with everything in it, if it exists.
 pub fn remove_dir(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -43,7 +43,7 @@ pub fn remove_dir(dir: &Path) -> Result<()> {
     }
 }
 
-/// Writes a file so that nobody ever sees a part of it.
+/// Writes a file atomically: readers see the old or the new one, never a part.
 pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     let dir = path.parent().context("a file without a folder")?;
     make_dir(dir)?;

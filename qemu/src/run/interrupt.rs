@@ -2,15 +2,14 @@
 
 //! Ctrl-C: children end, the stack unwinds, the caches stay whole.
 //!
-//! Children run in process groups of their own, so a terminal's Ctrl-C reaches
-//! the lab alone. A thread takes the signal, notes it, and asks every group to
-//! end: make then removes what is half-written. Who is still there after a grace
-//! is killed. Whoever waits for a child gets an error, and destructors remove
-//! what is half-finished. After a second signal, or another grace, the process
-//! ends at once.
+//! Children run in their own process groups, so that a terminal's Ctrl-C reaches only the lab. A
+//! thread takes the signal, notes it, and asks every group to end; make then removes half-written
+//! files. Groups that are still there after a grace period are killed. Functions that wait for a
+//! child return an error, and destructors remove unfinished files. After a second signal, or
+//! another grace period, the process ends at once.
 //!
-//! A package manager is a child to be gentle with: killed, it would leave the
-//! system half-installed. It is told once, and waited for however long it takes.
+//! A package manager is never killed, since that would leave packages half-installed. It is asked
+//! to end once, and then waited for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,25 +27,25 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::boot::terminal;
 
-/// Exit status after a signal, as shells have it for SIGINT.
+/// Exit status after a signal, as in shells for SIGINT.
 pub const EXIT_CODE: u8 = 130;
 
-/// How long a child may take to end, and then unwinding.
+/// Time for a child to end, and then the same for unwinding.
 const GRACE: Duration = Duration::from_secs(5);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static GROUPS: Mutex<BTreeMap<i32, Care>> = Mutex::new(BTreeMap::new());
 
-/// How a child is made to end.
+/// How to end a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Care {
     /// SIGTERM, then SIGKILL.
     Usual,
-    /// SIGINT, to itself and not to what it runs; nothing else.
+    /// SIGINT to the child and not to its own children; nothing else.
     Gentle,
 }
 
-/// The error that everything returns once a signal came.
+/// The error that everything returns after a signal.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -93,7 +92,7 @@ pub fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// An error once a signal came: call it in loops that wait.
+/// An error after a signal. Loops that wait call this.
 pub fn check() -> Result<()> {
     if requested() { Err(Interrupted.into()) } else { Ok(()) }
 }
@@ -122,8 +121,8 @@ fn kill_all() {
     }
 }
 
-/// Asks a group to end. Gone already is what we want; a program of root's that
-/// sudo started cannot be asked, and is waited for.
+/// Asks a group to end. It may have ended already. A program that sudo started as root cannot be
+/// asked, and is waited for.
 fn ask(group: i32, care: Care) {
     let Some(pid) = Pid::from_raw(group) else { return };
     let _ = match care {
@@ -143,14 +142,14 @@ fn kill(group: i32) {
 /// or when a signal comes.
 #[derive(Debug)]
 pub struct Running {
-    /// The child; its pipes are for the taking.
+    /// The child. The caller may take its pipes.
     pub child: Child,
     group: i32,
     care: Care,
     waited: bool,
 }
 
-/// Starts `command` in a process group of its own.
+/// Starts `command` in its own process group.
 pub fn spawn(command: &mut Command) -> Result<Running> {
     start(command, Care::Usual)
 }
@@ -162,8 +161,8 @@ pub fn spawn_gently(command: &mut Command) -> Result<Running> {
 
 fn start(command: &mut Command, care: Care) -> Result<Running> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // Held over the start, so that a signal either comes before it (and the
-    // check sees it) or finds the group in the list.
+    // Held during the start: a signal either comes before it, and the check sees it, or finds the
+    // group in the list.
     let mut groups = groups();
     check()?;
     let child = command.process_group(0).spawn().with_context(|| format!("run {program}"))?;
@@ -173,7 +172,7 @@ fn start(command: &mut Command, care: Care) -> Result<Running> {
 }
 
 impl Running {
-    /// Waits for the child. An error when a signal ended it.
+    /// Waits for the child. An error after a signal to the lab.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let status = self.child.wait().context("wait for a child")?;
         self.reaped();
@@ -181,7 +180,7 @@ impl Running {
         Ok(status)
     }
 
-    /// Waits at most one poll: `None` while the child runs.
+    /// Does not wait: `None` while the child runs.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         let status = self.child.try_wait().context("wait for a child")?;
         if status.is_some() {
@@ -196,21 +195,21 @@ impl Running {
         kill(self.group);
     }
 
-    /// From here on the number may belong to somebody else.
+    /// From here on the number may belong to another process.
     fn reaped(&mut self) {
         self.waited = true;
         groups().remove(&self.group);
     }
 
-    /// Asks it to end, and kills what is left after `grace`.
+    /// Asks it to end, and kills the rest of the group after `grace`.
     fn end(&mut self, grace: Duration) {
         ask(self.group, self.care);
         if self.care == Care::Usual {
             self.wait_for(grace);
-            // Not reaped yet, so that the number is still its own.
+            // Not reaped yet, so the number is still its own.
             kill(self.group);
         }
-        // Its status says nothing that we do not know.
+        // We ended it ourselves, so its status tells nothing new.
         let _ = self.child.wait();
         self.reaped();
     }

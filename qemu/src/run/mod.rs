@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What one boot is for, following it, and the processes and files that this takes.
+//! Running one boot: its job, its session, and the processes and files that it needs.
 
 pub mod files;
 pub mod interrupt;

@@ -6,22 +6,18 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// A step that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
-    /// What it was.
     pub name: String,
-    /// How long it took.
     pub ms: u64,
 }
 
-/// The steps so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Phases(pub Vec<Phase>);
 
 impl Phases {
-    /// Does something and remembers how long it took, whether or not it failed.
+    /// Does something and notes how long it took, even if it failed.
     pub fn time<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
@@ -29,18 +25,17 @@ impl Phases {
         result
     }
 
-    /// A step that somebody else timed.
+    /// Notes a step that was timed elsewhere.
     pub fn add(&mut self, name: &str, took: Duration) {
         self.0.push(Phase { name: name.to_owned(), ms: millis(took) });
     }
 
-    /// How long the step of this name took, if there was one.
+    /// Milliseconds of the step with this name.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.0.iter().find(|phase| phase.name == name).map(|phase| phase.ms)
     }
 }
 
-/// Whole milliseconds.
 pub fn millis(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }

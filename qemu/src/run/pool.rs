@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// Works on `tasks` in their order, at most `slots` at once. `ended` hears of each in the calling
-/// thread as soon as it has ended, and says whether to begin further ones.
+/// Works on `tasks` in their order, at most `slots` at once. As soon as a task has ended, the
+/// calling thread calls `ended`, which says whether to begin more.
 pub fn run<T: Sync, R: Send>(
     tasks: &[T],
     slots: usize,
@@ -14,7 +14,7 @@ pub fn run<T: Sync, R: Send>(
     mut ended: impl FnMut(&T, R) -> bool,
 ) {
     let next = AtomicUsize::new(0);
-    // Without room: who has a result waits until it was heard.
+    // Without room: a worker with a result waits until it was taken.
     let (sender, results) = mpsc::sync_channel(0);
     std::thread::scope(|scope| {
         for _ in 0..slots.clamp(1, tasks.len().max(1)) {

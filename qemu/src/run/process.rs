@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Running other programs: one line of theirs, or a long log of theirs.
+//! Running other programs: short ones for their output, long ones with a log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,17 +17,16 @@ static VERBOSE: AtomicBool = AtomicBool::new(false);
 /// Lines of a failed command's output that an error shows.
 const SHOWN: usize = 12;
 
-/// `V=1`: every command is printed before it runs.
+/// Prints every command before it runs (`V=1`).
 pub fn set_verbose(on: bool) {
     VERBOSE.store(on, Ordering::Relaxed);
 }
 
-/// Whether `V=1`.
 pub fn verbose() -> bool {
     VERBOSE.load(Ordering::Relaxed)
 }
 
-/// A command as a person would type it, for `V=1` and for errors.
+/// A command as a person would type it.
 pub fn display(command: &Command) -> String {
     let mut words = Vec::new();
     if let Some(dir) = command.get_current_dir() {
@@ -52,7 +51,7 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// Prints the command when `V=1`.
+/// Prints the command if `V=1`.
 pub fn announce(command: &Command) {
     if verbose() {
         eprintln!("+ {}", display(command));
@@ -65,14 +64,12 @@ fn name(command: &Command) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// What a finished program said.
+/// The output of a finished program.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// Whether it exited with 0.
     pub ok: bool,
-    /// Standard output.
     pub stdout: String,
-    /// Standard error.
     pub stderr: String,
 }
 
@@ -98,8 +95,7 @@ fn read_all(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Runs a short program and gives its output, trimmed. An error quotes what the
-/// program complained about.
+/// Runs a short program and returns its output, trimmed. An error quotes its complaint.
 pub fn read(command: &mut Command) -> Result<String> {
     let said = capture(command)?;
     if !said.ok {
@@ -108,13 +104,13 @@ pub fn read(command: &mut Command) -> Result<String> {
     Ok(said.stdout.trim().to_owned())
 }
 
-/// Runs a long program; both its outputs go to the file `log` and, line by
-/// line, to `on_line`. An error quotes the lines that matter and names the log.
+/// Runs a long program. Both its outputs go to the file `log` and, line by line, to `on_line`. An
+/// error quotes the important lines and names the log.
 pub fn logged(command: Command, log: &Path, on_line: impl FnMut(&str)) -> Result<()> {
     follow(command, interrupt::spawn, log, on_line)
 }
 
-/// As [`logged`], for a package manager: see [`interrupt::spawn_gently`].
+/// Like [`logged`], for a package manager: see [`interrupt::spawn_gently`].
 pub fn logged_gently(command: Command, log: &Path) -> Result<()> {
     follow(command, interrupt::spawn_gently, log, |_| ())
 }
@@ -158,7 +154,7 @@ fn follow(
     Ok(())
 }
 
-/// Runs `commands` with each one's output as the next one's input.
+/// Runs `commands`; the output of each is the input of the next.
 pub fn pipe(commands: Vec<Command>) -> Result<()> {
     let mut input = Stdio::null();
     let mut running = Vec::new();
@@ -170,14 +166,14 @@ pub fn pipe(commands: Vec<Command>) -> Result<()> {
         command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
         let mut child = interrupt::spawn(&mut command)?;
         input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        // All at once: one that complains at length must not wait to be heard.
+        // All at once: a program with a long complaint must not block.
         let stderr = child.child.stderr.take();
         let said = std::thread::spawn(move || read_all(stderr));
         running.push((program, child, said));
     }
     let mut failed = Vec::new();
-    // The last one first: it is the one that says what was wrong, those before
-    // it only that nobody listens any more.
+    // The last one first: it says what was wrong. Those before it only say that their output was
+    // not read any more.
     for (name, mut child, said) in running.into_iter().rev() {
         let said = said.join().unwrap_or_default();
         if !child.wait()?.success() {
@@ -190,8 +186,8 @@ pub fn pipe(commands: Vec<Command>) -> Result<()> {
     }
 }
 
-/// The lines of a failed program's output that say why: those that look like
-/// errors with what follows each, else the last ones.
+/// The lines of a failed program's output that say why: lines that look like errors, with those
+/// that follow; without any, the last lines.
 pub fn excerpt(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines

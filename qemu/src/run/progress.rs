@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How far a long step is: a bar on a terminal, a plain line now and then in a
-//! log file.
+//! Progress of long steps: a bar on a terminal, a plain line now and then in a log file.
 
 use std::io::IsTerminal;
 use std::sync::LazyLock;
@@ -9,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often a log file hears about a step.
+/// How often a step writes a line into a log file.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// All bars of this process: several steps may run at once.
+/// All bars of this process, since several steps may run at once.
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
-/// One line of its own, above whatever bars are shown.
+/// Prints a line above all bars.
 pub fn say(line: &str) {
     if !std::io::stderr().is_terminal() || BARS.println(line).is_err() {
         eprintln!("{line}");
@@ -35,19 +34,17 @@ pub struct Step {
     bar: Option<ProgressBar>,
 }
 
-/// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Compiled or linked files.
     Objects,
-    /// Bytes, shown as MB.
     Bytes,
-    /// Nothing: only time passes.
+    /// Nothing is counted; only time passes.
     None,
 }
 
 impl Step {
-    /// Begins; `total` is 0 when unknown.
+    /// Begins; `total` is 0 if it is unknown.
     pub fn start(what: &str, unit: Unit, total: u64) -> Step {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = BARS.add(ProgressBar::no_length());
@@ -67,12 +64,11 @@ impl Step {
         step
     }
 
-    /// One more object.
     pub fn tick(&mut self) {
         self.set(self.done + 1);
     }
 
-    /// So many in all.
+    /// Sets the total.
     pub fn set(&mut self, done: u64) {
         self.done = done;
         self.draw();
@@ -82,7 +78,6 @@ impl Step {
         }
     }
 
-    /// How many were done.
     pub fn done(&self) -> u64 {
         self.done
     }
@@ -97,7 +92,7 @@ impl Step {
         line(&self.what, self.unit, self.done, self.total, self.start.elapsed())
     }
 
-    /// Ends well, and says how long it took.
+    /// Ends with success, and says how long it took.
     pub fn finish(mut self) -> Duration {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -116,7 +111,7 @@ impl Drop for Step {
     }
 }
 
-/// Shown on a terminal while it lasts, and no line of a log.
+/// A step that shows on a terminal while it lasts, and leaves no line in a log.
 #[derive(Debug)]
 pub struct Shown {
     bar: Option<ProgressBar>,
@@ -146,8 +141,8 @@ impl Drop for Shown {
     }
 }
 
-/// Things of which each takes a while, one after another: on a terminal the one that is at work, in a
-/// log file a line for each that has ended.
+/// Long tasks, one after another: a terminal shows the current one, a log file gets a line for each
+/// that has ended.
 #[derive(Debug)]
 pub struct Series {
     total: usize,
@@ -156,12 +151,11 @@ pub struct Series {
 }
 
 impl Series {
-    /// Of so many; of a single one nothing is said.
+    /// `total` tasks; silent if there is only one.
     pub fn new(total: usize) -> Series {
         Series { total, done: 0, step: None }
     }
 
-    /// The next begins.
     pub fn begin(&mut self, name: &str) {
         if self.total > 1 && std::io::stderr().is_terminal() {
             let what = format!("{} of {}: {name}", self.done + 1, self.total);
@@ -169,7 +163,7 @@ impl Series {
         }
     }
 
-    /// It has ended as `how` says.
+    /// The current task has ended; `how` is for people.
     pub fn end(&mut self, how: &str) {
         self.done += 1;
         if self.step.take().is_none() && self.total > 1 {
@@ -177,7 +171,7 @@ impl Series {
         }
     }
 
-    /// Time passes.
+    /// Redraws the elapsed time.
     pub fn draw(&self) {
         if let Some(step) = &self.step {
             step.draw();
@@ -194,7 +188,7 @@ fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> Str
         (Unit::None, _) => format!("{what}: {}", human(elapsed)),
         (Unit::Objects, 0) => format!("{what}: {done} objects, {}", human(elapsed)),
         (Unit::Bytes, 0) => format!("{what}: {}, {}", count(done), human(elapsed)),
-        // The total of objects is what an earlier build counted.
+        // The total comes from an earlier build, so it is approximate.
         (Unit::Objects, _) => format!("{what}: {done} of about {} objects", total.max(done)),
         (Unit::Bytes, _) => format!("{what}: {} of {}", count(done), count(total)),
     };
@@ -204,7 +198,7 @@ fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> Str
     }
 }
 
-/// Time left at the pace so far; nothing before there is a pace.
+/// Time left at the pace so far; `None` while there is no pace yet.
 fn left(done: u64, total: u64, elapsed: Duration) -> Option<Duration> {
     if done == 0 || total <= done || elapsed < Duration::from_secs(5) {
         return None;
