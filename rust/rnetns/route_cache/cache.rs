@@ -5,6 +5,11 @@
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         barrier,
         rcu,
         Arc, //
@@ -116,6 +121,7 @@ pub(crate) struct Ready {
 pub(crate) struct Ticket {
     ready: Ready,
     generation: u32,
+    flushes: u32,
 }
 
 /// IPv4 or IPv6.
@@ -282,10 +288,18 @@ impl Owners {
     }
 
     /// Makes all entries unfindable. Returns how many those were.
+    ///
+    /// Who has none keeps its tag. Each tag that is given up has to wait for a grace period, and
+    /// after a few of these there is none to look up with: a cache that is flushed again and again,
+    /// but has nothing in it, is to stay in use.
     fn flush(&mut self) -> u32 {
         let entries = self.entries();
-        self.v4.flush();
-        self.v6.flush();
+        if !self.v4.is_empty() {
+            self.v4.flush();
+        }
+        if !self.v6.is_empty() {
+            self.v6.flush();
+        }
         entries
     }
 }
@@ -366,6 +380,8 @@ pub(crate) struct Cache {
     table4: Arc<Table<OwnedDst, WORDS4>>,
     table6: Arc<Table<OwnedDst, WORDS6>>,
     counters: Counters,
+    /// How often all entries were flushed: what was looked up before a flush is not put in after it.
+    flushes: Atomic<u32>,
     #[pin]
     owned: SpinLockBh<Owned>,
 }
@@ -481,6 +497,7 @@ impl Cache {
                 table4: tables.v4,
                 table6: tables.v6,
                 counters,
+                flushes: Atomic::new(0),
                 owned <- new_spinlock_bh!(owned),
             }? Error))
         })
@@ -494,13 +511,17 @@ impl Cache {
     }
 
     /// Whether packets between these ends are looked up. `ends` are both addresses. Counts
-    /// those that are let pass because the cache steps aside.
+    /// those that are let pass: because the cache steps aside, or because it was flushed several
+    /// times within a grace period and has no tag until that is over.
     #[inline(always)]
     pub(crate) fn ready<F: Family<N>, const N: usize, const M: usize>(
         &self,
         ends: &[u32; M],
     ) -> Option<Ready> {
-        let (tag, aside) = F::published(self).get()?;
+        let Some((tag, aside)) = F::published(self).get() else {
+            self.counters.count(Stat::Bypassed);
+            return None;
+        };
         let sampled = F::table(self).in_sample(SAMPLE, ends);
         if aside && !sampled {
             self.counters.count(Stat::Bypassed);
@@ -534,9 +555,14 @@ impl Cache {
             self.counters.count_sampled_miss();
         }
         let generation = F::generation(net);
+        let flushes = self.flushes.load(Relaxed);
         // What the routes are looked up in is not older than that.
         barrier::smp_mb(barrier::Read);
-        Lookup::Miss(Ticket { ready, generation })
+        Lookup::Miss(Ticket {
+            ready,
+            generation,
+            flushes,
+        })
     }
 
     /// Takes out an entry whose route has changed.
@@ -572,7 +598,11 @@ impl Cache {
         guard: &rcu::Guard,
     ) {
         let counters = &this.counters;
-        let Ticket { ready, generation } = ticket;
+        let Ticket {
+            ready,
+            generation,
+            flushes,
+        } = ticket;
         let Ready { tag, sampled } = ready;
         // What the routes were looked up in is not younger than that.
         barrier::smp_mb(barrier::Read);
@@ -583,6 +613,10 @@ impl Cache {
         let mut guard = this.owned.lock();
         let owned = &mut *guard;
         if !owned.enabled {
+            return;
+        }
+        if this.flushes.load(Relaxed) != flushes {
+            counters.count(Stat::Refusals);
             return;
         }
         let was_empty = owned.owners.entries() == 0;
@@ -609,6 +643,15 @@ impl Cache {
         self.counters.count(stat);
     }
 
+    /// Makes all entries unfindable, and refuses those that are on their way. Returns how many the
+    /// former were.
+    fn flush(&self, owned: &mut Owned) -> u32 {
+        // Only who holds the lock writes. What made the flush necessary is seen before the number is.
+        let flushes = self.flushes.load(Relaxed).wrapping_add(1);
+        self.flushes.store(flushes, Release);
+        owned.owners.flush()
+    }
+
     fn publish(&self, owned: &mut Owned) {
         publish(&self.published4, &self.published6, owned);
     }
@@ -620,9 +663,13 @@ impl Cache {
 
     /// Makes all entries unfindable at once, and says how many those were. Any context but hard
     /// interrupts.
+    ///
+    /// A cache without entries can be flushed at any rate. One that has entries each time, and is
+    /// flushed more often than a few times in a grace period, is out of use until that is over: its
+    /// packets go on as without it, and are counted as bypassed.
     pub(crate) fn flush_all(this: &Deferred<Self>) -> u64 {
         let mut owned = this.owned.lock();
-        let entries = u64::from(owned.owners.flush());
+        let entries = u64::from(this.flush(&mut owned));
         this.publish(&mut owned);
         drop(owned);
         this.counters.add(Stat::Flushed, entries);
@@ -714,7 +761,7 @@ impl Cache {
         let mut flushed = 0;
         if was != owned.enabled {
             owned.aside = Aside::new(&this.counters);
-            flushed = owned.owners.flush().into();
+            flushed = this.flush(&mut owned).into();
         }
         this.publish(&mut owned);
         drop(owned);
@@ -728,7 +775,7 @@ impl Cache {
         let mut owned = self.owned.lock();
         owned.enabled = false;
         self.publish(&mut owned);
-        owned.owners.flush();
+        self.flush(&mut owned);
         drop(owned);
         // Nobody waits for long, where there are many.
         while !self.reap_flushed() {}

@@ -29,7 +29,8 @@ pub(crate) enum Stat {
     Refusals,
     /// Packets whose route depends on more than the key.
     Uncacheable,
-    /// Packets that were let pass while the cache steps aside.
+    /// Packets that were let pass while the cache steps aside, or while it has no tag because it was
+    /// flushed too often.
     Bypassed,
     /// Packets for this machine that were left to the sockets, which may know the way.
     Left,
