@@ -64,8 +64,9 @@ const CHURNERS: usize = 2;
 const VALUES: usize = 4096;
 /// Steps between looks at the clock.
 const ROUND: u32 = 256;
-/// How long a look-up may miss an entry because its line is being written, in milliseconds.
-const PATIENCE: i64 = 5000;
+/// How often in a row a look-up may miss an entry because its line is being written. Between one and
+/// the next lies a grace period: whoever was writing then has ended.
+const PATIENCE: usize = 100;
 
 /// What the tasks share. The values are last: they outlive the table.
 #[pin_data]
@@ -267,13 +268,13 @@ impl Torture {
 
     /// Entries that stay are found, except for moments when others write to their line.
     fn find_steady(&self, key: u32) -> Result<(), Wrong> {
-        let start = Instant::<Monotonic>::now();
-        while !self.find(STEADY, key)? {
-            if start.elapsed().as_millis() > PATIENCE {
-                return Err(Wrong("an entry that stays is not found"));
+        for _ in 0..PATIENCE {
+            if self.find(STEADY, key)? {
+                return Ok(());
             }
+            rcu::synchronize_rcu();
         }
-        Ok(())
+        Err(Wrong("an entry that stays is not found"))
     }
 
     /// Looks at what is left, when all tasks have ended, and takes it out.
