@@ -21,7 +21,12 @@ pub mod module;
 pub mod netns;
 pub mod router;
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// When a test gives up waiting. What happens at all happens long before, even where the machine has
+/// much else to do: so this says nothing about what is right, and only ends a test that has failed.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Whether `KSFT_MACHINE_SLOW` says that this machine does not keep time, as under emulation with a
 /// kernel that watches itself.
@@ -29,17 +34,25 @@ pub fn is_slow() -> bool {
     std::env::var_os("KSFT_MACHINE_SLOW").is_some_and(|value| !value.is_empty())
 }
 
-/// `limit` on a machine that keeps time; longer on one that [`is_slow`].
-pub fn patience(limit: Duration) -> Duration {
-    if is_slow() { limit * 10 } else { limit }
+/// Whether the test has given up once: then it has failed, and what else does not happen is not
+/// waited for as long.
+static HAS_GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// How long a test waits for what never happens. Longer on a machine that [`is_slow`].
+pub fn patience() -> Duration {
+    match HAS_GIVEN_UP.load(Relaxed) {
+        true => PATIENCE / 20,
+        false if is_slow() => PATIENCE * 10,
+        false => PATIENCE,
+    }
 }
 
-/// Asks until the answer is yes. False if it is still no after `limit`, or what [`patience`] makes of
-/// it.
-pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + patience(limit);
+/// Asks until the answer is yes. False if it is still no when [`patience`] ends.
+pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience();
     while !done() {
         if Instant::now() >= end {
+            HAS_GIVEN_UP.store(true, Relaxed);
             return false;
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -86,7 +86,7 @@ pub fn live_namespaces() -> Result<i64> {
 pub fn settled_namespaces() -> Result<i64> {
     let mut live = look()?;
     let mut same = 0;
-    let settled = wait_until(Duration::from_secs(30), || {
+    let settled = wait_until(|| {
         let now = look().unwrap_or(i64::MAX);
         same = if now == live { same + 1 } else { 0 };
         live = now;
@@ -100,7 +100,7 @@ pub fn settled_namespaces() -> Result<i64> {
 /// [`settled_namespaces`] said, and those that the test holds.
 pub fn wait_for_namespaces(count: i64) -> Result<()> {
     let mut live = 0;
-    let gone = wait_until(Duration::from_secs(30), || {
+    let gone = wait_until(|| {
         live = look().unwrap_or(i64::MAX);
         live <= count
     });

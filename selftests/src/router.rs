@@ -10,15 +10,21 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::command::ip;
 use crate::genl::{Answer, Attributes, uapi};
 use crate::module::Figures;
 use crate::netns::Netns;
+use crate::wait_until;
 
 /// So many packets go to each address, one after another: where most packets are misses, the cache
 /// steps aside.
 const PACKETS: usize = 8;
+/// So many addresses are written to before the router must have seen all of these packets: a
+/// processor keeps no more than a thousand for later (`netdev_max_backlog`).
+const TOGETHER: usize = 64;
 
 /// The router, and the sender behind it.
 pub struct Router {
@@ -81,7 +87,7 @@ impl Router {
         &self.net
     }
 
-    /// Sends to an address. There is an entry for it afterwards.
+    /// Sends to an address. The router may see the packets later.
     pub fn send(&self, to: IpAddr) -> Result<()> {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         for _ in 0..PACKETS {
@@ -90,15 +96,65 @@ impl Router {
         Ok(())
     }
 
+    /// Sends to these addresses, and waits until the router has seen the packets.
+    pub fn deliver(&self, addresses: &[IpAddr]) -> Result<()> {
+        on_one_processor(|| {
+            for some in addresses.chunks(TOGETHER) {
+                let before = self.seen()?;
+                some.iter().try_for_each(|address| self.send(*address))?;
+                let want = before + packets(some.len());
+                let all = wait_until(|| self.seen().is_ok_and(|seen| seen >= want));
+                ensure!(all, "the router has not seen all packets: {:?}", self.figures()?);
+            }
+            Ok(())
+        })
+    }
+
+    /// How many packets the cache has had to do with: that it has looked up, or let pass.
+    fn seen(&self) -> Result<u64> {
+        let figures = self.figures()?;
+        ["hits", "misses", "bypassed"].iter().map(|name| figures.get(name)).sum()
+    }
+
     /// Sends to so many addresses of both families. There are as many entries afterwards.
+    ///
+    /// A cache that was flushed several times in a row may let packets pass at first: then they are
+    /// sent again.
     pub fn fill(&self, v4: u16, v6: u16) -> Result<()> {
         let before = self.entries()?;
-        (0..v4).try_for_each(|number| self.send(address4(number)))?;
-        (0..v6).try_for_each(|number| self.send(address6(number)))?;
-        let have = self.entries()?;
         let want = (before.0.max(v4.into()), before.1.max(v6.into()));
-        ensure!(have == want, "there are {have:?} entries, want {want:?}: {:?}", self.figures()?);
+        let all: Vec<IpAddr> = (0..v4).map(address4).chain((0..v6).map(address6)).collect();
+        let mut result = Ok(false);
+        let done = wait_until(|| {
+            result = self.fill_once(&all, want);
+            !matches!(result, Ok(false))
+        });
+        result?;
+        ensure!(done, "the cache lets packets pass: {:?}", self.figures()?);
         Ok(())
+    }
+
+    /// Whether there are as many entries as there should be. False if packets were let pass.
+    fn fill_once(&self, addresses: &[IpAddr], want: (u64, u64)) -> Result<bool> {
+        let passed = self.figures()?.get("bypassed")?;
+        self.deliver(addresses)?;
+        let have = self.entries()?;
+        if have != want && self.figures()?.get("bypassed")? > passed {
+            return Ok(false);
+        }
+        ensure!(have == want, "there are {have:?} entries, want {want:?}: {:?}", self.figures()?);
+        Ok(true)
+    }
+
+    /// How many packets have left the router for the addresses behind it.
+    pub fn passed_on(&self) -> Result<u64> {
+        self.net.run(|| {
+            let path = "/proc/thread-self/net/dev";
+            let devices = fs::read_to_string(path).context(path)?;
+            let sink = devices.lines().find_map(|line| line.trim().strip_prefix("sink:"));
+            let sent = sink.and_then(|figures| figures.split_ascii_whitespace().nth(9));
+            sent.context("no device sink")?.parse().context("packets of sink")
+        })
     }
 
     /// The figures of the cache.
@@ -135,6 +191,11 @@ impl Router {
     }
 }
 
+/// How many packets go to so many addresses.
+pub fn packets(addresses: usize) -> u64 {
+    (addresses * PACKETS) as u64
+}
+
 /// A destination by its number.
 pub fn address4(number: u16) -> IpAddr {
     let [high, low] = number.to_be_bytes();
@@ -144,6 +205,19 @@ pub fn address4(number: u16) -> IpAddr {
 /// As [`address4`].
 pub fn address6(number: u16) -> IpAddr {
     Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 1, number).into()
+}
+
+/// Does something on the processor where the thread is now. Packets that are sent there are seen in
+/// the order in which they were sent: when the last was, all were.
+fn on_one_processor(what: impl FnOnce() -> Result<()>) -> Result<()> {
+    let this = Pid::from_raw(0);
+    let all = sched_getaffinity(this).context("which processors there are")?;
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu().context("which processor this is")?)?;
+    sched_setaffinity(this, &one).context("stay on a processor")?;
+    let result = what();
+    sched_setaffinity(this, &all).context("leave a processor")?;
+    result
 }
 
 fn address(entry: &Attributes, kind: u16) -> Result<IpAddr> {

@@ -231,7 +231,7 @@ fn load_all(module: &Module, other: &Netns, first: u32) -> Result<Tally> {
 fn settled(before: &Usage, attempts: u32) -> Result<()> {
     let limit = i64::from(attempts / 4);
     let mut grown = Vec::new();
-    wait_until(std::time::Duration::from_secs(15), || {
+    wait_until(|| {
         grown = Usage::now().map(|now| now.grown_since(before, limit)).unwrap_or_default();
         grown.is_empty()
     });

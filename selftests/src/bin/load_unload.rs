@@ -15,6 +15,7 @@ use rnetns_selftests::ktap::{self, Outcome};
 use rnetns_selftests::memory::{self, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Module};
 use rnetns_selftests::netns::{Netns, has_device};
+use rnetns_selftests::wait_until;
 
 /// How often in a row. A leak or a stale registration shows at the second time.
 const ROUNDS: u32 = 5;
@@ -83,7 +84,9 @@ fn with_namespaces(count: usize) -> Result<Outcome> {
     for net in &namespaces {
         ensure!(states.contains_key(&net.inum()), "namespace {} has no state", net.inum());
     }
-    ensure!(states.len() == want, "{} namespaces have state, want {want}", states.len());
+    // Others may be ending, of which some are still listed.
+    let alone = wait_until(|| module::all().is_ok_and(|states| states.len() == want));
+    ensure!(alone, "{} namespaces have state, want {want}", module::all()?.len());
     loaded.unload()?;
     gone(&namespaces).context("after")?;
     drop(namespaces);

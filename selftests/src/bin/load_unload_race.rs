@@ -6,10 +6,11 @@
 //! unloads the module. One reads and changes the state of whatever is there. None waits for
 //! another; at the end everything must be in its place.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
@@ -18,8 +19,9 @@ use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::memory::{self, live_namespaces, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Figures, Module};
 use rnetns_selftests::netns::{Netns, has_device, unshare_net};
+use rnetns_selftests::{patience, wait_until};
 
-/// How long the loops run.
+/// How long the loops run at least: on, until each has met the others.
 const DURATION: Duration = Duration::from_secs(10);
 /// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
 const MOST_AT_ONCE: i64 = 200;
@@ -50,6 +52,23 @@ struct Counts {
 }
 
 impl Counts {
+    fn counted(&self) -> [(&'static str, &AtomicU64); 6] {
+        [
+            ("namespaces created", &self.namespaces),
+            ("of these, seen with rlo", &self.with_device),
+            ("of these, seen without rlo", &self.without_device),
+            ("module loaded and unloaded", &self.loads),
+            ("state read", &self.looks),
+            ("generation changed", &self.changes),
+        ]
+    }
+
+    /// What has not happened yet.
+    fn missing(&self) -> Option<&'static str> {
+        let never = |(what, count): (_, &AtomicU64)| (count.load(Relaxed) == 0).then_some(what);
+        self.counted().into_iter().find_map(never)
+    }
+
     /// Repeats `step` until time is up. An error ends all loops.
     fn repeat(&self, name: &str, mut step: impl FnMut() -> Result<()>) {
         while !self.stop.load(Relaxed) {
@@ -73,10 +92,12 @@ fn race() -> Result<Outcome> {
         }
         scope.spawn(|| counts.repeat("load", || load(&module, &counts)));
         scope.spawn(|| counts.repeat("look", || look(&counts)));
-        for _ in 0..DURATION.as_millis() / 100 {
-            if counts.stop.load(Relaxed) {
-                break;
-            }
+        let begin = Instant::now();
+        let goes_on = || match begin.elapsed() {
+            elapsed if elapsed < DURATION => true,
+            elapsed => elapsed < patience() && counts.missing().is_some(),
+        };
+        while goes_on() && !counts.stop.load(Relaxed) {
             thread::sleep(Duration::from_millis(100));
         }
         counts.stop.store(true, Relaxed);
@@ -87,23 +108,15 @@ fn race() -> Result<Outcome> {
 }
 
 fn report(counts: &Counts) -> Result<()> {
-    let counted = [
-        ("namespaces created", &counts.namespaces),
-        ("of these, seen with rlo", &counts.with_device),
-        ("of these, seen without rlo", &counts.without_device),
-        ("module loaded and unloaded", &counts.loads),
-        ("state read", &counts.looks),
-        ("generation changed", &counts.changes),
-    ];
-    for (what, count) in counted {
+    for (what, count) in counts.counted() {
         comment(&format!("{what}: {}", count.load(Relaxed)));
     }
     let failures = counts.failures.lock().map(|f| f.join("; ")).unwrap_or_default();
     ensure!(failures.is_empty(), "{failures}");
-    for (what, count) in counted {
-        ensure!(count.load(Relaxed) > 0, "the loops did not meet: {what}: never");
+    match counts.missing() {
+        Some(what) => bail!("the loops did not meet: {what}: never"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn create(counts: &Counts) -> Result<()> {
@@ -171,10 +184,11 @@ fn afterwards() -> Result<Outcome> {
     let own = Netns::own()?;
     let loaded = module.load()?;
     let fresh: Vec<Netns> = (0..3).map(|_| Netns::new()).collect::<Result<_>>()?;
-    let listed: Vec<u64> = module::all()?.into_keys().collect();
-    let mut want: Vec<u64> = fresh.iter().chain([&own]).map(Netns::inum).collect();
-    want.sort_unstable();
-    ensure!(listed == want, "state in {listed:?}, want it in {want:?}");
+    let want: BTreeSet<u64> = fresh.iter().chain([&own]).map(Netns::inum).collect();
+    // One of those that have ended may be listed for a moment.
+    let listed = || module::all().map(|all| all.into_keys().collect::<BTreeSet<u64>>());
+    let alone = wait_until(|| listed().is_ok_and(|listed| listed == want));
+    ensure!(alone, "state in {:?}, want it in {want:?}", listed()?);
     for net in &fresh {
         ensure!(net.run(has_device)?, "a new namespace has no device");
         ensure!(Figures::of(net.inum())?.get("generation")? == 1, "not the first generation");

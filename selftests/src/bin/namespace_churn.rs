@@ -12,7 +12,6 @@
 
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
@@ -24,7 +23,7 @@ use rnetns_selftests::memory::{
     self, Usage, live_namespaces, settled_namespaces, wait_for_namespaces,
 };
 use rnetns_selftests::module::{self, Module};
-use rnetns_selftests::netns::{in_thread, unshare_net};
+use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
 use rnetns_selftests::router::Router;
 use rnetns_selftests::{is_slow, wait_until};
 
@@ -85,7 +84,7 @@ fn create(count: i64) -> Result<()> {
         unshare_net().with_context(|| format!("create namespace {number}"))?;
         if number % 20 == 0 {
             let room = || live_namespaces().is_ok_and(|live| live < MOST_AT_ONCE);
-            ensure!(wait_until(Duration::from_secs(30), room), "namespaces do not end");
+            ensure!(wait_until(room), "namespaces do not end");
         }
     }
     Ok(())
@@ -95,22 +94,22 @@ fn churn() -> Result<Outcome> {
     let module = Module::open()?;
     let loaded = module.load()?;
     let at_first = settled_namespaces()?;
-    let listed_at_first = module::all()?.len();
     namespaces(WARM_UP, at_first)?;
     let before = Usage::now()?;
     comment(&format!("{} namespaces", how_many()));
     namespaces(how_many(), at_first)?;
     let mut grown = Vec::new();
     // What is freed after a grace period, or by a worker, takes its time.
-    wait_until(Duration::from_secs(15), || {
+    wait_until(|| {
         grown = Usage::now().map(|now| now.grown_since(&before, limit())).unwrap_or_default();
         grown.is_empty()
     });
     let after = Usage::now()?;
     comment(&format!("largest growth: {:?}", largest(&after, &before)));
     ensure!(grown.is_empty(), "grown by more than {}: {grown:?}", limit());
-    let listed = module::all()?.len();
-    ensure!(listed == listed_at_first, "{listed} namespaces have state, had {listed_at_first}");
+    let own = Netns::own()?.inum();
+    let gone = wait_until(|| module::all().is_ok_and(|all| all.keys().eq([&own])));
+    ensure!(gone, "state in {:?}, want it in {own} alone", module::all()?.keys());
     loaded.unload()?;
     Ok(Outcome::Pass)
 }
@@ -125,7 +124,7 @@ fn routes() -> Result<Outcome> {
     let count = if is_slow() { ROUTERS_WHEN_SLOW } else { ROUTERS };
     routers(count, at_first)?;
     let mut grown = Vec::new();
-    let back = wait_until(Duration::from_secs(15), || {
+    let back = wait_until(|| {
         grown = Usage::now().map(|now| now.grown_since(&before, count / 2)).unwrap_or_default();
         grown.retain(|(name, _)| memory::ROUTES.contains(&name.as_str()));
         grown.is_empty()
@@ -184,6 +183,6 @@ fn percpu_control() -> Result<Outcome> {
         "{LEAKED} per-CPU objects were allocated and none was seen"
     );
     let back = || Usage::now().is_ok_and(|now| now.grown_since(&before, limit()).is_empty());
-    ensure!(wait_until(Duration::from_secs(15), back), "the mounts did not go");
+    ensure!(wait_until(back), "the mounts did not go");
     Ok(Outcome::Pass)
 }

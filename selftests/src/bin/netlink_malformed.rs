@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::memory::{self, Usage};
 use rnetns_selftests::module::{Figures, Loaded, Module};
 use rnetns_selftests::netns::Netns;
-use rnetns_selftests::router::Router;
+use rnetns_selftests::router::{Router, address4, address6, packets};
 use rnetns_selftests::wait_until;
 
 /// The error of a message to a family that there is not: noise behind a wrong length may look so.
@@ -64,6 +64,8 @@ fn main() -> ExitCode {
         ("networks_that_are_none_are_refused", networks),
         ("devices_that_cannot_be_are_refused_and_those_that_are_not_here_have_no_entry", devices),
         ("limits_are_within_the_range", limits),
+        ("a_cache_without_entries_is_in_use_however_often_it_is_flushed", flushes_of_nothing),
+        ("a_cache_with_entries_comes_back_however_often_it_is_flushed", flushes_in_a_row),
         ("random_bytes_do_no_harm", random),
     ])
 }
@@ -463,6 +465,51 @@ fn limits() -> Result<Outcome> {
     scene.still_works()
 }
 
+/// As many in a row as there never are tags for within a grace period.
+const IN_A_ROW: usize = 100;
+
+/// A cache that has no entries is in use at once after a flush, or after it was switched off and on,
+/// however often that comes.
+fn flushes_of_nothing() -> Result<Outcome> {
+    let mut scene = Scene::new()?;
+    let off_and_on = [0, 1].map(|on| set().attr(uapi::A_ENABLED, &[on]));
+    for messages in [vec![flush()], off_and_on.into()] {
+        for message in messages.iter().cycle().take(IN_A_ROW) {
+            let answer = scene.socket.ask(message)?;
+            ensure!(answer.verdict()?.error == DONE, "{answer:?}");
+        }
+        ensure!(scene.router.entries()? == (0, 0), "entries are left");
+        let before = scene.router.figures()?;
+        scene.router.fill(6, 4)?;
+        let after = scene.router.figures()?;
+        let grown = |name| anyhow::Ok(after.get(name)? - before.get(name)?);
+        ensure!(grown("bypassed")? == 0, "{} packets were let pass", grown("bypassed")?);
+        ensure!(grown("inserts")? == 10, "{} entries were put in", grown("inserts")?);
+    }
+    scene.still_works()
+}
+
+/// Entries that were flushed take their tag along until a grace period is over, and there are few
+/// tags. What is promised where there is none: packets go on as without the cache, and it comes back
+/// by itself.
+fn flushes_in_a_row() -> Result<Outcome> {
+    let mut scene = Scene::new()?;
+    let before = scene.router.passed_on()?;
+    let addresses = [address4(0), address6(0)];
+    for _ in 0..IN_A_ROW {
+        scene.router.deliver(&addresses)?;
+        let answer = scene.socket.ask(&flush())?;
+        ensure!(answer.verdict()?.error == DONE, "{answer:?}");
+        ensure!(scene.router.entries()? == (0, 0), "entries are left");
+    }
+    let passed = scene.router.figures()?.get("bypassed")?;
+    comment(&format!("{passed} packets were let pass after {IN_A_ROW} flushes"));
+    let (sent, have) = (packets(addresses.len() * IN_A_ROW), scene.router.passed_on()? - before);
+    ensure!(have == sent, "{have} packets were passed on, want {sent}");
+    scene.router.fill(6, 4)?;
+    scene.still_works()
+}
+
 /// xorshift64*, by a seed that is printed.
 struct Random(u64);
 
@@ -629,7 +676,7 @@ fn random() -> Result<Outcome> {
         );
     }
     let mut grown = Vec::new();
-    let settled = wait_until(Duration::from_secs(5), || {
+    let settled = wait_until(|| {
         grown = Usage::now().map_or_else(|_| Vec::new(), |now| now.grown_since(&before, 200));
         grown.is_empty()
     });
@@ -640,6 +687,11 @@ fn random() -> Result<Outcome> {
     let answer = scene.socket.ask(&reset)?;
     ensure!(answer.verdict()?.error == DONE, "{answer:?}");
     scene.socket.ask(&flush())?;
+    // What the messages have done to settings is undone; and that they have flushed a cache without
+    // entries, over and over, leaves it in use.
+    let passed = scene.router.figures()?.get("bypassed")?;
     scene.router.fill(20, 10)?;
+    let passed = scene.router.figures()?.get("bypassed")? - passed;
+    ensure!(passed == 0, "{passed} packets were let pass");
     scene.still_works()
 }

@@ -29,6 +29,7 @@ use rnetns_selftests::command::ip;
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::module::{Figures, Loaded, Module, Traffic};
 use rnetns_selftests::netns::Netns;
+use rnetns_selftests::wait_until;
 
 /// Packets of a case. Not a number that noise would come up with.
 const PACKETS: u64 = 7;
@@ -212,9 +213,9 @@ fn forwarded() -> Result<Outcome> {
     let (a, b) = scene.counted(|| {
         scene.b.run(|| {
             send_udp(&udp()?, "192.0.2.2:9")?;
-            // veth hands packets over in a softirq of the sender: the neighbour's answer, which
-            // they wait for at first, comes later.
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            // They wait for the neighbour's answer at first.
+            let seen = || anyhow::Ok(Figures::of(scene.a.inum())?.get("device_packets")?);
+            ensure!(wait_until(|| seen().is_ok_and(|seen| seen >= PACKETS)), "only {}", seen()?);
             Ok(())
         })
     })?;

@@ -30,9 +30,6 @@ const V6: (&str, &str) = ("[2001:db8::1]:0", "[2001:db8::2]:0");
 const LARGE: usize = 60_000;
 /// What a stream carries.
 const STREAM: usize = 4 << 20;
-/// Nothing here takes as long.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 fn main() -> ExitCode {
     ktap::run(&[
         ("udp_over_ipv4", || udp(V4, 20)),
@@ -75,7 +72,7 @@ fn data(len: usize) -> Vec<u8> {
 fn sockets((from, to): (&str, &str)) -> Result<(UdpSocket, UdpSocket)> {
     let bind = |address| UdpSocket::bind(address).with_context(|| format!("bind to {address}"));
     let (sender, receiver) = (bind(from)?, bind(to)?);
-    receiver.set_read_timeout(Some(patience(PATIENCE)))?;
+    receiver.set_read_timeout(Some(patience()))?;
     sender.connect(receiver.local_addr()?)?;
     Ok((sender, receiver))
 }
@@ -105,7 +102,7 @@ fn tcp((from, to): (&str, &str)) -> Result<Outcome> {
         let address = listener.local_addr()?;
         let receiver = thread::spawn(move || receive(&listener));
         let mut stream = TcpStream::connect(address).context("connect")?;
-        stream.set_write_timeout(Some(patience(PATIENCE)))?;
+        stream.set_write_timeout(Some(patience()))?;
         stream.write_all(&data(STREAM)).context("send")?;
         drop(stream);
         let received = receiver.join().map_err(|_| anyhow!("the receiver panicked"))??;
@@ -123,7 +120,7 @@ fn tcp((from, to): (&str, &str)) -> Result<Outcome> {
 
 fn receive(listener: &TcpListener) -> Result<Vec<u8>> {
     let (mut stream, _) = listener.accept().context("accept")?;
-    stream.set_read_timeout(Some(patience(PATIENCE)))?;
+    stream.set_read_timeout(Some(patience()))?;
     let mut received = Vec::new();
     stream.read_to_end(&mut received).context("receive")?;
     Ok(received)

@@ -6,6 +6,10 @@
 //! receivers have the same address behind a router; each change moves the route to the next one. A
 //! packet may be overtaken by the change after its own; but at the receiver of the change before its
 //! own, it has taken an old route.
+//!
+//! Two changes overtake none: the next change waits until a packet with the number of the last one
+//! has arrived. The sender stays on one processor, where packets keep their order: so all that were
+//! sent before that one have been routed by then.
 
 use std::net::UdpSocket;
 use std::process::ExitCode;
@@ -13,23 +17,29 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::unistd::Pid;
 
 use rnetns_selftests::command::{ip, run};
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::module::{Figures, Module};
 use rnetns_selftests::netns::Netns;
-use rnetns_selftests::patience;
+use rnetns_selftests::wait_until;
 
 /// How many ways there are.
 const WAYS: usize = 3;
-/// How long each case changes routes, and how often at least.
+/// How long each case changes routes at least, and how often.
 const DURATION: Duration = Duration::from_secs(6);
 const LEAST: u32 = 10;
 /// So many packets are sent at once.
 const BURST: u32 = 8;
-/// How long a receiver waits for more.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How often a receiver looks whether all is over.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Room for packets that a receiver has no time for.
+const ROOM: usize = 64 << 20;
 
 fn main() -> ExitCode {
     ktap::run(&[
@@ -186,8 +196,31 @@ struct Counts {
     change: AtomicU32,
     sent: AtomicU64,
     right: AtomicU64,
+    /// The latest change of which a packet has arrived.
+    arrived: AtomicU32,
     overtaken: AtomicU64,
     old: AtomicU64,
+}
+
+impl Counts {
+    /// Waits until a packet that was sent after a change has arrived.
+    fn wait_for(&self, change: u32) -> Result<()> {
+        let has_arrived = || self.arrived.load(Ordering::SeqCst) >= change;
+        let is_over = || self.stop.load(Ordering::SeqCst);
+        ensure!(
+            wait_until(|| has_arrived() || is_over()),
+            "after change {change}, nothing arrives"
+        );
+        Ok(())
+    }
+
+    /// Ends all threads when one has failed.
+    fn checked(&self, result: Result<()>) -> Result<()> {
+        if result.is_err() {
+            self.stop.store(true, Ordering::SeqCst);
+        }
+        result
+    }
 }
 
 fn changes(family: &'static Family, means: Means) -> Result<Outcome> {
@@ -212,20 +245,20 @@ fn changes(family: &'static Family, means: Means) -> Result<Outcome> {
             .enumerate()
             .map(|(way, socket)| {
                 let counts = &counts;
-                scope.spawn(move || receive(socket, way, counts))
+                scope.spawn(move || counts.checked(receive(socket, way, counts)))
             })
             .collect();
-        let sending = scope.spawn(|| send(&sender, &counts));
+        let sending = scope.spawn(|| counts.checked(send(&sender, &counts)));
         let changed = scene.router.run(|| {
             let begin = Instant::now();
             for change in 1.. {
-                let long = if change > LEAST { DURATION } else { patience(DURATION) };
-                if begin.elapsed() >= long {
+                let is_over = counts.stop.load(Ordering::SeqCst);
+                if is_over || (change > LEAST && begin.elapsed() >= DURATION) {
                     break;
                 }
                 scene.change(means, change)?;
                 counts.change.store(change, Ordering::SeqCst);
-                thread::sleep(Duration::from_millis(20));
+                counts.wait_for(change)?;
             }
             Ok(())
         });
@@ -242,12 +275,16 @@ fn changes(family: &'static Family, means: Means) -> Result<Outcome> {
 
 fn bind(family: &Family) -> Result<UdpSocket> {
     let socket = UdpSocket::bind((family.target, 5000)).context("bind the target")?;
-    socket.set_read_timeout(Some(patience(PATIENCE)))?;
+    socket.set_read_timeout(Some(PAUSE))?;
+    setsockopt(&socket, RcvBufForce, &ROOM).context("make room for packets")?;
     Ok(socket)
 }
 
 /// Sends packets, as long as routes change.
 fn send(socket: &UdpSocket, counts: &Counts) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu().context("which processor this is")?)?;
+    sched_setaffinity(Pid::from_raw(0), &one).context("stay on a processor")?;
     while !counts.stop.load(Ordering::SeqCst) {
         for _ in 0..BURST {
             let change = counts.change.load(Ordering::SeqCst);
@@ -267,10 +304,14 @@ fn receive(socket: &UdpSocket, way: usize, counts: &Counts) -> Result<()> {
     loop {
         match socket.recv(&mut packet) {
             Ok(_) => {}
-            Err(_) if counts.stop.load(Ordering::SeqCst) => return Ok(()),
-            Err(_) => continue,
+            Err(error) if is_silence(&error) => match counts.stop.load(Ordering::SeqCst) {
+                true => return Ok(()),
+                false => continue,
+            },
+            Err(error) => bail!("receive: {error}"),
         }
         let change = u32::from_ne_bytes(packet);
+        counts.arrived.fetch_max(change, Ordering::SeqCst);
         let counter = if way == way_of(change) {
             &counts.right
         } else if way == way_of(change + 1) {
@@ -280,6 +321,10 @@ fn receive(socket: &UdpSocket, way: usize, counts: &Counts) -> Result<()> {
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+fn is_silence(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
 fn report(scene: &Scene, counts: &Counts) -> Result<Outcome> {
