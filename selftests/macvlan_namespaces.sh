@@ -33,7 +33,7 @@ cleanup_bench() {
 holder() {
 	ip netns exec "$PREFIX$1" sleep infinity &
 	holders="$holders $!"
-	wait_until 10 is_in $! "$(inum "$1")" || fail "no process in $1"
+	wait_until is_in $! "$(inum "$1")" || fail "no process in $1"
 	pid=$!
 }
 
@@ -63,8 +63,8 @@ watch() {
 # traffic NAME: packets from a process in the namespace of the macvlan, and to it. A neighbour that is
 # not there yet takes a second, and the first answers may come late: so ping waits for them.
 traffic() {
-	expect "ping from above" in_netns "$1" ping -4 -q -c $PINGS -i 0.1 -W 5 192.0.2.1
-	expect "ping from the peer" in_netns c ping -4 -q -c $PINGS -i 0.1 -W 5 192.0.2.2
+	expect "ping from above" in_netns "$1" ping -4 -q -c $PINGS -i 0.1 -W $PATIENCE 192.0.2.1
+	expect "ping from the peer" in_netns c ping -4 -q -c $PINGS -i 0.1 -W $PATIENCE 192.0.2.2
 	seen=$(cat "$WATCH/attribution")
 }
 

@@ -36,7 +36,7 @@ ping_counted() {
 	local packets=$((2 * PINGS)) bytes=$((2 * PINGS * ($2 + $3))) out before after state
 	before=($(stats a rlo))
 	state=($(figure device_packets "$A") $(figure device_bytes "$A"))
-	out=$(in_netns a ping "-$1" -q -c $PINGS -i 0.1 -W 5 -s "$2" -I "$4" "$5" 2>&1) ||
+	out=$(in_netns a ping "-$1" -q -c $PINGS -i 0.1 -W $PATIENCE -s "$2" -I "$4" "$5" 2>&1) ||
 		fail "ping: $out"
 	[[ $out == *" $PINGS received"* ]] || fail "not all came back: $out"
 	after=($(stats a rlo))
@@ -182,12 +182,12 @@ it_goes_with_its_namespace() {
 	local inum
 	plumb b
 	inum=$(inum b)
-	expect "IPv4" in_netns b ping -c 1 -W 5 -I 192.0.2.1 192.0.2.2
-	expect "IPv6" in_netns b ping -c 1 -W 5 -I 2001:db8::1 2001:db8::2
+	expect "IPv4" in_netns b ping -c 1 -W $PATIENCE -I 192.0.2.1 192.0.2.2
+	expect "IPv6" in_netns b ping -c 1 -W $PATIENCE -I 2001:db8::1 2001:db8::2
 	has_state "$inum" || fail "no state"
 	del_netns a b
+	wait_until has_no_state "$inum" || fail "the state is still there"
 	expect_netns_gone
-	has_state "$inum" && fail "the state is still there"
 	# Nobody is left in the module's way.
 	expect "unload" unload
 }

@@ -89,12 +89,13 @@ a_rule_on_the_protocol() {
 	warm dst
 }
 
-# at_port NAME PORT: how many packets to a UDP port of the target arrive, of three.
+# at_port NAME PORT: three packets to a UDP port of the target arrive there.
 at_port() {
 	local value before
 	knocks "$1"
 	before=$value
 	in_netns src bash -c 'for i in 1 2 3; do echo >"/dev/udp/$1/$2"; done' - $TARGET "$2"
+	wait_until have_knocked $((before + 3)) "$1" || fail "no packets to port $2 at $1 ($what)"
 	knocks "$1"
 	expect_equal "packets to port $2 at $1 ($what)" $((value - before)) 3
 }

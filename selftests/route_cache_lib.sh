@@ -172,7 +172,7 @@ hold() {
 		INUMS[$name]=$(inum "$name")
 	done
 	for name in "$@"; do
-		wait_until 10 [ "/proc/${HOLDERS[$name]}/ns/net" -ef "/run/netns/$PREFIX$name" ] ||
+		wait_until [ "/proc/${HOLDERS[$name]}/ns/net" -ef "/run/netns/$PREFIX$name" ] ||
 			fail "no process in $name"
 	done
 }
@@ -333,6 +333,34 @@ knocks() {
 	esac
 }
 
+# seen NAME: how many packets its cache has looked up, or let pass, in `value`.
+seen() {
+	local figure line sum=0
+	cache_line "$1"
+	for figure in hits misses left bypassed; do
+		in_line $figure "$line"
+		sum=$((sum + value))
+	done
+	value=$sum
+}
+
+# has_seen NAME COUNT
+has_seen() {
+	local value
+	seen "$1"
+	[ "$value" -ge "$2" ]
+}
+
+# have_knocked COUNT NAME...: whether so many packets have come there, to all of them together.
+have_knocked() {
+	local name value sum=0
+	for name in "${@:2}"; do
+		knocks "$name"
+		sum=$((sum + value))
+	done
+	[ "$sum" -ge "$1" ]
+}
+
 # --- Packets ----------------------------------------------------------------------------------
 
 # now WHAT: what the following packets show.
@@ -350,15 +378,17 @@ send() {
 # arrive NAME COUNT [OPTION...]: all pings arrive at dst, alt or rt, or at none of them; none
 # anywhere else. Sets a mark for `since`.
 arrive() {
-	local who=$1 count=$2 name value want
+	local who=$1 count=$2 name value want sum=0
 	local -A before
 	shift 2
 	for name in dst alt rt; do
 		requests $name
 		before[$name]=$value
+		sum=$((sum + value))
 	done
 	mark rt
 	send "$count" "$@"
+	[ "$who" = nobody ] || wait_until have_arrived $((sum + count))
 	for name in dst alt rt; do
 		requests $name
 		want=0
@@ -367,16 +397,32 @@ arrive() {
 	done
 }
 
+# have_arrived COUNT: so many pings, wherever they should have.
+have_arrived() {
+	local name value sum=0
+	for name in dst alt rt; do
+		requests $name
+		sum=$((sum + value))
+	done
+	[ $sum -ge "$1" ]
+}
+
 # exchange NAME COUNT [OPTION...]: the same, and each is answered.
 exchange() {
-	arrive "$1" "$2" -W 5 "${@:3}"
+	arrive "$1" "$2" -W $PATIENCE "${@:3}"
 	[[ $said == *" $2 received"* ]] || fail "not all pings to $1 were answered ($what): $said"
 }
 
-# refused COUNT [OPTION...]: none arrives, nor is it kept that it did not.
+# refused COUNT [OPTION...]: none arrives, nor is it kept that it did not. Where nothing tells of what
+# comes to nothing, there is nothing to wait for.
 refused() {
 	arrive nobody "$1" -W 0.3 "${@:2}"
 	expect_since rt hits=0
+}
+
+# refused_with_a_word COUNT [OPTION...]: the same, and src is told of each.
+refused_with_a_word() {
+	refused "$1" -W $PATIENCE "${@:2}"
 }
 
 # warm NAME [OPTION...]: fills the cache with the way to NAME, and makes sure that it is used: by each
@@ -414,21 +460,26 @@ tables_match() {
 
 # Each entry in the tables is one of some namespace.
 no_entry_is_lost() {
-	wait_until 10 tables_match ||
+	wait_until tables_match ||
 		fail "the tables have others: $(<$DEBUGFS/tables) $(<"$ROUTE_CACHE")"
 }
 
 # begin_route_cache [PROGRAM...]: with the module, loaded with the options in PARAMETERS.
 begin_route_cache() {
+	local line=
 	begin ping sleep sysctl "$@"
 	trap cleanup_route_cache EXIT
 	# Whoever asks for time stamps first or last has the kernel patch its code for receiving, and each
-	# ping asks: with one that stays, that happens once. Emulators of several processors get such
-	# patches wrong now and then.
+	# ping asks: with one that stays, that happens once, before the first case. Emulators of several
+	# processors get such patches wrong now and then.
 	ip link set lo up
-	ping -4 -q -n -i 3600 127.0.0.1 >/dev/null 2>&1 &
+	exec 8< <(exec ping -4 -n -i 3600 127.0.0.1 2>&1)
 	HOLDERS[ping]=$!
+	until [[ $line == *"bytes from"* ]]; do
+		read -r -u 8 line || skip_all "no ping of this machine itself"
+	done
 	load "${PARAMETERS[@]}" || skip_all "the module does not load"
 }
 
-PARAMETERS=()
+# No entry expires while a test has other things to do, unless that is what it is about.
+PARAMETERS=(timeout=3600)

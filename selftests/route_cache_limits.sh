@@ -13,22 +13,22 @@ topology() {
 	router rt2 src2 dst2 alt2
 }
 
-# with OPTION...: the module, loaded anew.
+# with OPTION...: the module, loaded anew. Nothing expires, unless it is told to.
 with() {
 	unload
-	load "$@" || fail "the module does not load with $*"
+	load timeout=3600 "$@" || fail "the module does not load with $*"
 }
 
 # neighbour COUNT: pings through rt2, which are all hits.
 neighbour() {
 	mark rt2
-	said=$(in_netns src2 ping "-$family" -n -c "$1" -i 0.02 -W 5 "$TARGET" 2>&1)
+	said=$(in_netns src2 ping "-$family" -n -c "$1" -i 0.02 -W $PATIENCE "$TARGET" 2>&1)
 	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
 	expect_since rt2 hits=$((2 * $1)) misses=0 evictions=0 expiries=0 flushed=0
 }
 
 warm_neighbour() {
-	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W 5 "$TARGET" >/dev/null 2>&1
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W $PATIENCE "$TARGET" >/dev/null 2>&1
 	now "warm"
 	neighbour 5
 }
@@ -41,13 +41,17 @@ patterns() {
 	esac
 }
 
-# knock FIRST LAST: a packet to each of these addresses of the network behind dst.
+# knock FIRST LAST [BESIDE]: a packet to each of these addresses of the network behind dst, or behind
+# dst2 if BESIDE is 2. The router has seen them all afterwards.
 knock() {
+	local value
 	patterns
-	in_netns src bash -c 'for ((i = $2; i <= $3; i++)); do
+	seen "rt$3"
+	in_netns "src$3" bash -c 'for ((i = $2; i <= $3; i++)); do
 		printf -v address "%s$4" "$1" "$i"
 		echo >"/dev/udp/$address/9"
 	done' - $BASE "$1" "$2" $PATTERN
+	wait_until has_seen "rt$3" $((value + $2 - $1 + 1)) || fail "packets are missing at rt$3 ($what)"
 }
 
 # The oldest go, and none of the other namespace's.
@@ -93,29 +97,59 @@ expired() {
 	[ "$value" = 0 ]
 }
 
-# What is not used goes after the timeout, what is used stays.
+set_timeout() {
+	local name
+	for name in rt rt2; do
+		expect "timeout of $name" in_netns $name rnetnsctl set --timeout "$1"
+	done
+}
+
+# What is not used goes after the timeout. What is used stays: what is found again before the timeout is
+# over. If the machine stands still for longer than that, as it may, the timeout must be longer.
 idle_entries_expire() {
-	local value timeout=2 interval=0.25
-	# A machine that watches itself may need two seconds for the next line of this.
-	[ -z "$KSFT_MACHINE_SLOW" ] || timeout=12 interval=1.5
-	with timeout=$timeout
-	warm_neighbour
-	nsenter --net="/run/netns/${PREFIX}src2" ping "-$family" -q -n -c 30 -i $interval -W 5 "$TARGET" \
-		>/dev/null 2>&1 &
-	warm dst
-	mark rt
-	now "idle"
-	wait_until 10 expired || fail "entries are still there"
-	expect_since rt expiries=2 evictions=0 flushed=0
-	wait $!
+	local timeout
+	with
+	for timeout in 2 16 128; do
+		warm dst
+		warm_neighbour
+		if expire_after $timeout; then break; fi
+		printf '# nothing moved for half of %d s: again, with more\n' $timeout
+	done
 	now "in use"
-	expect_cached rt2 entries$family=2 expiries=0
-	mark rt2
+	expect_cached rt2 entries$family=2
 	neighbour 3
 	now "anew"
 	exchange dst 3
 	expect_since rt misses=2
 	remove_topology
+}
+
+# expire_after SECONDS: false if nothing can be said about what is used.
+expire_after() {
+	local log value end
+	log=$(mktemp)
+	nsenter --net="/run/netns/${PREFIX}src2" ping "-$family" -D -n -i 0.25 "$TARGET" >"$log" 2>&1 &
+	now "idle"
+	wait_until grep -q "bytes from" "$log"
+	mark rt rt2
+	set_timeout "$1"
+	wait_until expired || fail "entries are still there"
+	expect_since rt expiries=2 evictions=0 flushed=0
+	since rt2 expiries
+	end=$EPOCHREALTIME
+	set_timeout 3600
+	kill -INT $!
+	wait $!
+	if [ "$value" != 0 ] && stood_still "$log" "$end" "$1"; then return 1; fi
+	rm "$log"
+	expect_equal "expiries of what is in use" "$value" 0
+}
+
+# stood_still LOG END SECONDS: whether there was no ping for half of that time.
+stood_still() {
+	awk -v end="$2" -v limit="$3" -F '[][]' '
+		/bytes from/ { if (last && $2 - last > gap) gap = $2 - last; last = $2 }
+		END { if (end - last > gap) gap = end - last; exit gap < limit / 2 }' "$1"
 }
 
 # generate FILE COMMAND...: to the generator of packets in src, which is that of who writes.
@@ -136,15 +170,14 @@ comes_back() {
 	is_aside 0
 }
 
-# flood COUNT: so many packets from spoofed sources, as fast as they can be made, or until `stem`
-# with 0.
+# flood: packets from spoofed sources, as fast as they can be made, until `stem`.
 flood() {
 	if [ ! -e "/proc/${HOLDERS[src]}/net/pktgen/pgctrl" ]; then
 		skip "no generator of packets (CONFIG_NET_PKTGEN)"
 		return 1
 	fi
 	generate kpktgend_0 "add_device e"
-	generate e "count $1" "delay 0" "pkt_size 60" "dst 10.9.0.9" "dst_mac 02:00:00:00:01:01" \
+	generate e "count 0" "delay 0" "pkt_size 60" "dst 10.9.0.9" "dst_mac 02:00:00:00:01:01" \
 		"src_min 10.128.0.1" "src_max 10.255.255.254" "flag IPSRC_RND"
 	generate pgctrl start &
 	flooding=$!
@@ -161,13 +194,34 @@ stem() {
 	generate kpktgend_0 "rem_device_all"
 }
 
+# has_flooded COUNT: so many packets were sent.
+has_flooded() {
+	local sent
+	sent=$(sed -n 's/.*pkts-sofar: \([0-9]*\).*/\1/p' "/proc/${HOLDERS[src]}/net/pktgen/e")
+	[ "${sent:-0}" -ge "$1" ]
+}
+
+# passes_by: most packets do, while the cache steps aside. It comes back now and then to see whether it
+# is of use, the sooner the fewer packets there are: from then on, they are counted anew.
+passes_by() {
+	local value looked_up
+	if ! is_aside 1; then
+		mark rt
+		return 1
+	fi
+	since rt misses
+	looked_up=$value
+	since rt bypassed
+	[ "$value" -ge 1000 ] && [ "$value" -ge $((4 * looked_up)) ]
+}
+
 # Each packet is from another source: nothing is gained by keeping their routes. The cache steps
 # aside, for as long as that goes on.
 a_flood_of_spoofed_sources() {
-	local value slab count=1000000 allowed=$((16 << 10))
+	local value slab sent=200000 allowed=$((16 << 10))
 	if [ -n "$KSFT_MACHINE_SLOW" ]; then
 		# What watches it takes a minute for this many, and keeps what was freed (KASAN's quarantine).
-		count=40000
+		sent=40000
 		allowed=$((allowed + $(memory MemTotal) / 32))
 	fi
 	with quota=4096
@@ -176,29 +230,23 @@ a_flood_of_spoofed_sources() {
 	now "in the flood"
 	mark rt
 	slab=$(memory Slab)
-	flood $count || return
-	wait_until 30 is_aside 1 || fail "the cache does not step aside"
+	flood || return
+	wait_until is_aside 1 || fail "the cache does not step aside"
 	neighbour 20
 	mark rt
-	sleep 2
+	wait_until passes_by || fail "the cache steps aside, and packets do not pass by"
 	cached rt entries4
 	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
-	# Most packets pass by, unless there are so few that the cache came back.
-	if [ -z "$KSFT_MACHINE_SLOW" ]; then
-		since rt misses
-		expect_since_at_least rt bypassed=$((4 * value))
-		expect_since_at_least rt bypassed=1000
-	fi
-	# As long as it goes on, which is longer than the timeout where the machine is slow.
-	while kill -0 "$flooding" 2>/dev/null; do neighbour 20; done
-	wait "$flooding"
+	wait_until has_flooded $sent || fail "there are not $sent packets: $(in_netns src cat /proc/net/pktgen/e)"
 	neighbour 20
-	now "after the flood"
-	in_netns src grep -q "sofar: $count " /proc/net/pktgen/e || fail "not $count packets were sent"
 	value=$(($(memory Slab) - slab))
 	[ $value -lt $allowed ] || fail "the kernel's objects take $value KiB more"
-	generate kpktgend_0 "rem_device_all"
-	wait_until 40 comes_back || fail "the cache does not come back"
+	cached rt entries4
+	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
+	stem
+	neighbour 20
+	now "after the flood"
+	wait_until comes_back || fail "the cache does not come back"
 	neighbour 5
 	exchange dst 3
 	exchange dst 3
@@ -212,15 +260,44 @@ a_flood_that_is_refused() {
 	set_in rt net.ipv4.conf.a.rp_filter=1
 	warm_neighbour
 	now "in the flood"
-	flood 0 || return
-	wait_until 30 is_aside 1 || fail "the cache does not step aside"
+	flood || return
+	wait_until is_aside 1 || fail "the cache does not step aside"
 	neighbour 20
 	stem
 	remove_topology
 }
 
-# Where quotas are no limit, the table is: a namespace may have four fifths of it, and one that comes
-# late finds place.
+# has_grown NAME FIGURE COUNT
+has_grown() {
+	local value
+	since "$1" "$2"
+	[ "$value" -ge "$3" ]
+}
+
+# Flows of one that comes late.
+LATE=64
+
+# finds_place: most entries of rt2 do, and stay.
+finds_place() {
+	local value
+	knock 100 $((99 + LATE)) 2
+	cached rt2 entries4
+	expect_at_least "entries of rt2 ($what)" "$value" $((LATE / 2))
+	mark rt2
+	knock 100 $((99 + LATE)) 2
+	since rt2 hits
+	expect_at_least "hits of rt2 ($what)" "$value" $((LATE / 2))
+	expect_since rt2 evictions=0 expiries=0
+}
+
+# Where quotas are no limit, the table is: a namespace may have four fifths of it, of 1280 entries here,
+# which have 2048 places. That is what is promised today: there is room for more entries, and one that
+# comes late puts in its own. It is not promised yet that each entry finds a place. An entry is looked
+# for in eight lines of two places each, which may all be taken by entries of others, or by some that
+# were taken out and wait for a grace period. With 1024 entries, and as many waiting as were evicted, at
+# most seven places of ten are taken: that all sixteen are is rare, and that it is so for half of the
+# late flows does not happen. Which flows have no place is chance, by the secret of the table; their
+# packets are routed all the same.
 a_namespace_that_would_take_all() {
 	local value
 	with buckets=1024
@@ -234,21 +311,28 @@ for service in range(0, 24, 4):
         for _ in range(6): udp.sendto(b"", ("10.9.0.%d" % host, 9))
 '
 	now "1440 flows, 1280 places"
+	wait_until has_grown rt evictions 300 || fail "nothing is evicted"
 	cached rt entries4
 	expect_at_least "entries of rt" "$value" 900
 	[ "$value" -le 1024 ] || fail "$value entries, more than four fifths of 1280"
-	expect_since_at_least rt evictions=300
 	now "beside that"
-	warm_neighbour
+	finds_place
 	expect "flush" in_netns rt2 rnetnsctl flush
+	expect_cached rt2 entries4=0
 	now "anew"
-	warm_neighbour
-	expect_cached rt2 entries4=2
+	finds_place
+	exchange_beside 5
 	remove_topology
+}
+
+# exchange_beside COUNT: pings through rt2 are answered, cached or not.
+exchange_beside() {
+	said=$(in_netns src2 ping -4 -n -c "$1" -i 0.02 -W $PATIENCE "$TARGET" 2>&1)
+	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
 }
 
 for_each_family a_quota_of_eight idle_entries_expire
 for_family 4 a_namespace_that_would_take_all a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
 
-begin_route_cache bash python3
+begin_route_cache bash cat grep mktemp python3 rnetnsctl sed
 run_cases "${cases[@]}" no_entry_is_lost

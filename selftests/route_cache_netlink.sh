@@ -33,7 +33,7 @@ denied() {
 
 warm_both() {
 	warm dst
-	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W 5 "$TARGET" >/dev/null 2>&1
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W $PATIENCE "$TARGET" >/dev/null 2>&1
 }
 
 # The figures are those that the kernel has otherwise, and entries those of this namespace.
@@ -75,14 +75,14 @@ settings_are_those_of_the_namespace() {
 	ctl rt set --quota 5 --timeout 7
 	now "set"
 	expect_cached rt quota=5 timeout=7 enabled=1
-	expect_cached rt2 quota=65536 timeout=60 enabled=1
-	ctl rt set --quota 65536 --timeout 60
+	expect_cached rt2 quota=65536 timeout=3600 enabled=1
+	ctl rt set --quota 65536 --timeout 3600
 	denied "max_quota" rt set --quota 4000000000
 	denied "out of range" rt set --quota 0
 	denied "out of range" rt set --timeout 0
 	denied "out of range" rt set --timeout 86401
 	now "refused"
-	expect_cached rt quota=65536 timeout=60
+	expect_cached rt quota=65536 timeout=3600
 }
 
 # Without the cache, packets go on, and are not looked up.

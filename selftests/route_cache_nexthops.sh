@@ -74,6 +74,7 @@ several_ways() {
 	alt=$value
 	mark rt
 	in_netns src bash -c 'for i in {1..30}; do echo >"/dev/udp/$1/$((5000 + i))"; done' - $TARGET
+	wait_until have_knocked $((dst + alt + 30)) dst alt
 	knocks dst
 	dst=$((value - dst))
 	knocks alt
@@ -101,12 +102,12 @@ a_carrier_that_is_lost() {
 	set_in rt net.ipv$family.conf.{all,b}.ignore_routes_with_linkdown=1
 	warm dst
 	expect "link down" ip_in dst link set dev e down
-	wait_until 5 eval '[[ $(ip_in rt link show b) == *NO-CARRIER* ]]' || fail "no loss of carrier"
+	wait_until eval '[[ $(ip_in rt link show b) == *NO-CARRIER* ]]' || fail "no loss of carrier"
 	now "without carrier"
 	exchange alt 3
 	warm alt
 	far 2 e | batch_in dst
-	wait_until 5 eval '[[ $(ip_in rt link show b) != *NO-CARRIER* ]]' || fail "no carrier"
+	wait_until eval '[[ $(ip_in rt link show b) != *NO-CARRIER* ]]' || fail "no carrier"
 	now "with carrier"
 	exchange dst 3
 	route del $NET via $ALT

@@ -35,7 +35,7 @@ options() {
 a_time_to_live_that_ends() {
 	warm dst
 	now "a time to live of 1"
-	arrive nobody 3 -t 1 -W 0.3
+	arrive nobody 3 -t 1 -W $PATIENCE
 	[[ $said == *"From $RT"*[Tt]ime* ]] || fail "rt does not say so: $said"
 	now "a time to live of 2"
 	exchange dst 3 -t 2
@@ -99,13 +99,13 @@ for _ in range(20):
     udp.sendto(word, peer)
 ' "$2" &
 	server=$!
-	expect "talk with $1" in_netns src timeout 30 python3 -c '
+	expect "talk with $1" in_netns src timeout $PATIENCE python3 -c '
 import socket, sys, time
 address = sys.argv[1]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 while True:
     try:
-        tcp = socket.create_connection((address, 5000), 5)
+        tcp = socket.create_connection((address, 5000))
         break
     except ConnectionRefusedError:
         time.sleep(0.1)
@@ -113,7 +113,6 @@ udp = socket.socket(family, socket.SOCK_DGRAM)
 udp.connect((address, 5000))
 for connection in tcp, udp:
     for word in range(20):
-        connection.settimeout(5)
         connection.send(b"%d" % word)
         assert connection.recv(100) == b"%d" % word
 ' "$2"
@@ -175,19 +174,20 @@ note("tcp " + connection.recv(100).decode())
 # give FILE PORT: src sends there, and again when there is the word "go" in the file.
 give() {
 	nsenter --net="/run/netns/${PREFIX}src" python3 -c '
-import socket, sys, time
+import signal, socket, sys, time
 address, file, port = sys.argv[1:]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 udp, tcp = (socket.socket(family, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
 for s in udp, tcp:
-    if s is tcp: time.sleep(0.5)
+    # By then, the other side has answered the first with a connection.
+    while s is tcp and "udp first" not in open(file).read(): time.sleep(0.05)
     s.connect((address, int(port)))
     s.send(b"first")
 udp.send(b"second")
 while "go" not in open(file).read(): time.sleep(0.05)
 udp.send(b"last")
 tcp.send(b"last")
-time.sleep(30)
+signal.pause()
 ' "$TARGET" "$@" &
 	giver=$!
 }
@@ -210,15 +210,15 @@ packets_of_a_socket_with_an_address_of_others() {
 		now "the cache $enabled, marked"
 		mark_from_now 1
 		take "$file" $port
-		wait_until 10 has ready "$file" 1 || fail "no proxy ($what)"
+		wait_until has ready "$file" 1 || fail "no proxy ($what)"
 		give "$file" $port
-		wait_until 10 has 'first\|second' "$file" 3 || fail "marked: $(<"$file") ($what)"
+		wait_until has 'first\|second' "$file" 3 || fail "marked: $(<"$file") ($what)"
 		no_mark
 		now "the cache $enabled, not marked"
 		exchange dst 3
 		mark rt
 		echo go >>"$file"
-		wait_until 10 has last "$file" 2 || fail "not marked: $(<"$file") ($what)"
+		wait_until has last "$file" 2 || fail "not marked: $(<"$file") ($what)"
 		# IPv6 may look up each protocol by itself, by its flow label: what was missed is not counted.
 		if [ $enabled = on ]; then expect_since_at_least rt left=1; fi
 		kill $taker $giver 2>/dev/null

@@ -10,14 +10,14 @@
 # too_big_for ADDRESS MTU: large packets come back, from there, with the MTU to use.
 too_big_for() {
 	forget src
-	send 1 -s 1400 -M do -W 0.3
+	send 1 -s 1400 -M do -W $PATIENCE
 	[[ $said == *"From $1 "*mtu[\ =]*$2* ]] || fail "not from $1, with $2 ($what): $said"
 }
 
 # arrives_large: the same arrive.
 arrives_large() {
 	forget src
-	send 2 -s 1400 -M do -W 5
+	send 2 -s 1400 -M do -W $PATIENCE
 	[[ $said == *" 2 received"* ]] || fail "large packets do not arrive ($what): $said"
 }
 
@@ -80,6 +80,11 @@ behind_dst() {
 	esac
 }
 
+# has_learnt WHAT: rt has, about the way to the target.
+has_learnt() {
+	[[ $(ip_in rt "-$family" route get "$TARGET") == *"$1"* ]]
+}
+
 # rt learns a path MTU from its own packets, and then refuses large packets itself. IPv4 does so with
 # the setting below.
 a_path_mtu_that_is_learnt() {
@@ -89,18 +94,18 @@ a_path_mtu_that_is_learnt() {
 	now "small packets"
 	send 2
 	mark rt
-	send 5 -W 5
+	send 5 -W $PATIENCE
 	expect_since rt hits=10 misses=0
 	now "the path MTU is not known"
 	too_big_for $DST 1290
 	in_netns rt ping -$family -q -n -c 2 -i 0.1 -W 1 -s 1400 $TARGET >/dev/null
-	[[ $(ip_in rt -$family route get $TARGET) == *"mtu 1290"* ]] || fail "rt did not learn"
+	wait_until has_learnt "mtu 1290" || fail "rt did not learn"
 	now "the path MTU is known"
 	too_big_for $RT 1290
 	# What is learnt counts as a change of the routes in IPv6: the answers' route is looked up again.
-	send 1 -W 5
+	send 1 -W $PATIENCE
 	mark rt
-	send 5 -W 5
+	send 5 -W $PATIENCE
 	[[ $said == *" 5 received"* ]] || fail "small packets do not arrive: $said"
 	# Only the answers are.
 	expect_since rt hits=5 misses=5 inserts=0
@@ -123,12 +128,18 @@ a_redirect_that_is_sent() {
 	before=$value
 	arrive nobody 3 -W 0.3
 	expect_since rt hits=0 inserts=0
-	redirects rt
-	expect_at_least "redirects" $((value - before)) 1
+	wait_until has_redirected $((before + 1)) || fail "no redirects"
 	route replace $NET via $DST
 	forget src
 	now "not back any more"
 	exchange dst 3
+}
+
+# has_redirected COUNT: rt has, so often.
+has_redirected() {
+	local value
+	redirects rt
+	[ "$value" -ge "$1" ]
 }
 
 # redirects NAME: how many it has sent, in `value`.
@@ -180,7 +191,7 @@ a_redirect_that_is_learnt() {
 # learn_redirect: rt is told by dst, and goes by alt; only the answers' route is cached.
 learn_redirect() {
 	in_netns rt ping -q -n -c 3 -i 0.2 -W 0.3 $TARGET >/dev/null
-	[[ $(ip_in rt route get $TARGET) == *"via 10.0.2.3"* ]] || fail "rt did not learn ($what)"
+	wait_until has_learnt "via 10.0.2.3" || fail "rt did not learn ($what)"
 	exchange alt 3
 	exchange alt 3
 	expect_since rt hits=3 misses=3 inserts=0
@@ -192,7 +203,7 @@ a_neighbour_that_fails() {
 	warm dst
 	set_in rt net.ipv4.neigh.b.mcast_solicit=1 net.ipv4.neigh.b.retrans_time_ms=50
 	now "a neighbour fails"
-	TARGET=10.0.2.77 send 2 -W 1
+	TARGET=10.0.2.77 send 2 -W $PATIENCE
 	[[ $said == *"From $RT "*Unreachable* ]] || fail "not refused: $said"
 	now "the others are there"
 	exchange dst 5
@@ -259,9 +270,9 @@ a_macvlan_across_namespaces() {
 		END
 	} | batch_in far
 	now "by the macvlan"
-	said=$(in_netns far ping -$family -n -c 2 -i 0.01 -W 5 $TARGET 2>&1)
+	said=$(in_netns far ping -$family -n -c 2 -i 0.01 -W $PATIENCE $TARGET 2>&1)
 	mark rt low
-	said=$(in_netns far ping -$family -n -c 10 -i 0.01 -W 5 $TARGET 2>&1)
+	said=$(in_netns far ping -$family -n -c 10 -i 0.01 -W $PATIENCE $TARGET 2>&1)
 	[[ $said == *" 10 received"* ]] || fail "not all arrived: $said"
 	expect_since rt hits=20 misses=0
 	expect_since low hits=0 misses=0

@@ -109,9 +109,9 @@ next_generation_by_pid_means_the_process_namespace() {
 	local a b pid
 	add_netns a b
 	a=$(inum a) b=$(inum b)
-	ip netns exec "${PREFIX}a" sleep 60 &
+	ip netns exec "${PREFIX}a" sleep infinity &
 	pid=$!
-	wait_until 5 is_in $pid "$a" ||
+	wait_until is_in $pid "$a" ||
 		fail "the process did not come to its namespace"
 	local init_before
 	init_before=$(figure generation "$(inum)")
@@ -140,8 +140,10 @@ next_generation_by_fd_means_the_open_namespace() {
 }
 
 wrong_input_is_refused() {
-	local before after
-	before=$(cut -d ' ' -f 1,3 "$DEBUGFS/namespaces")
+	local before mine
+	add_netns beside
+	mine=("$(inum)" "$(inum beside)")
+	before=$(generations "${mine[@]}")
 	expect_refused "Invalid argument" next_generation $'\n'
 	expect_refused "Invalid argument" next_generation "pid"
 	expect_refused "Invalid argument" next_generation "pid 1 2"
@@ -158,12 +160,11 @@ wrong_input_is_refused() {
 	exec 9</proc/self/ns/uts
 	expect_refused "Invalid argument" next_generation "fd 9"
 	exec 9<&-
-	after=$(cut -d ' ' -f 1,3 "$DEBUGFS/namespaces")
-	expect_equal "generations" "$after" "$before"
+	expect_equal "generations" "$(generations "${mine[@]}")" "$before"
 	# The same without a mistake.
 	expect "with a newline, as echo writes it" next_generation $'pid 1\n'
-	[ "$(cut -d ' ' -f 1,3 "$DEBUGFS/namespaces")" != "$before" ] ||
-		fail "a correct command had no effect either"
+	[ "$(generations "${mine[@]}")" != "$before" ] || fail "a correct command had no effect either"
+	del_netns beside
 }
 
 state_goes_with_its_namespace() {
@@ -172,8 +173,8 @@ state_goes_with_its_namespace() {
 	inum=$(inum gone)
 	has_state "$inum" || fail "no state at first"
 	del_netns gone
+	wait_until has_no_state "$inum" || fail "the state is still listed"
 	expect_netns_gone
-	has_state "$inum" && fail "the state is still listed"
 }
 
 # A namespace of a user namespace is one like any other; the files are root's.

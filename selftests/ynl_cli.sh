@@ -44,7 +44,7 @@ same() {
 }
 
 # Names have hyphens there and underscores here, devices have numbers there and names here, and
-# flags are there or true. Time passes between the two.
+# flags are there or true. Time passes between the two, however long.
 COMPARE='
 import json, socket, sys
 
@@ -66,7 +66,7 @@ have = [translated(item) for item in ([ynl] if single else ynl)]
 want = [ctl] if single else ctl
 for mine, its in zip(have, want):
     later = mine.pop("age_ms", 0) - its.pop("age_ms", 0)
-    assert 0 <= later < 60000, f"{later} ms later"
+    assert later >= 0, f"{later} ms later"
 assert have == want, f"{have} is not {want}"
 '
 
@@ -112,7 +112,7 @@ settings_are_made() {
 	ynl rt --do cache-set --json '{"quota": 9, "timeout": 7, "enabled": 0}'
 	now "set"
 	expect_cached rt quota=9 timeout=7 enabled=0
-	ctl set --quota 65536 --timeout 60 --enable on
+	ctl set --quota 65536 --timeout 3600 --enable on
 }
 
 # With the name of the attribute, which the tool finds by the place that the kernel tells.
@@ -124,7 +124,7 @@ a_refusal_comes_with_the_kernels_words() {
 	denied "longer than an address" --do flush --json '{"dst": "10.9.0.0", "dst-len": 33}'
 	[[ $said == *".dst-len"* ]] || fail "it does not say which attribute: $said"
 	now "refused"
-	expect_cached rt quota=65536 timeout=60
+	expect_cached rt quota=65536 timeout=3600
 }
 
 # What the kernel tells about its checks is what the specification says.
