@@ -65,7 +65,14 @@ watch() {
 traffic() {
 	expect "ping from above" in_netns "$1" ping -4 -q -c $PINGS -i 0.1 -W $PATIENCE 192.0.2.1
 	expect "ping from the peer" in_netns c ping -4 -q -c $PINGS -i 0.1 -W $PATIENCE 192.0.2.2
+	wait_until is_quiet || fail "packets go on: $seen"
+}
+
+# is_quiet: as many packets as at the last look. A neighbour may ask once more after the last ping.
+is_quiet() {
+	local before=$seen
 	seen=$(cat "$WATCH/attribution")
+	[ "$seen" = "$before" ]
 }
 
 # count NAME: as they were at the end of the traffic.
@@ -90,6 +97,7 @@ expect_right() {
 }
 
 holders=
+seen=
 
 the_global_is_right_where_both_devices_are_in_one_namespace() {
 	local pid direction
