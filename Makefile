@@ -29,20 +29,22 @@ $(error cargo is not installed: get a Rust toolchain with rustup (see README.md)
 endif
 endif
 
+# Several are separated by spaces, which no test has in its name.
+patterns := $(if $(LAB_PATTERN),-- $$LAB_PATTERN)
 pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
 
-test: ## everything: lint, host tests, module, selftests [T=PATTERN] [REPEAT=N] [KTAP=1]
-	@$(LAB) test $(repeat) $(ktap) $(pattern)
+test: ## everything: lint, host tests, module, selftests [T='PATTERN...'] [REPEAT=N] [KTAP=1]
+	@set -f; $(LAB) test $(repeat) $(ktap) $(patterns)
 
 test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers [T=] [REPEAT=]
-	@$(LAB) test-debug $(repeat) $(ktap) $(pattern)
+	@set -f; $(LAB) test-debug $(repeat) $(ktap) $(patterns)
 
 selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
 	@set -f; $(LAB) selftests-net -- $$LAB_TESTS
@@ -79,6 +81,9 @@ rust-analyzer: ## write rust-project.json for an editor
 
 cache: ## how large the cache is, and when each part was used [PRUNE=1: remove the old]
 	@$(LAB) cache $(if $(filter 1,$(PRUNE)),--prune)
+
+install: ## put `lab` where cargo puts programs: for your own modules, see `lab try` and `lab new`
+	@$(CARGO) install --quiet --locked --path lab
 
 clean: ## remove what was built from this checkout
 	@$(LAB) clean

@@ -1,90 +1,134 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The command line. Its help is the documentation of each command.
+//! The command line. Its help is the documentation of each command. The names of variables, and
+//! what each exit status means, are here and nowhere else.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use vmlab::boot::accel::Engine;
+use vmlab::boot::vm;
 
+use crate::build::kernel::Variant;
 use crate::context::Settings;
 
-/// Builds a kernel and the module, boots them in QEMU, runs the selftests.
-///
-/// Exit status: 0 passed, 1 a test failed, 2 wrong usage, 3 could not build,
-/// 4 did not boot, 5 the guest panicked, 6 something in the kernel log,
-/// 7 timed out, 130 interrupted.
+/// Variables that stand for an option each.
+mod variable {
+    pub(super) const KSRC: &str = "KSRC";
+    pub(super) const KBUILD: &str = "KBUILD";
+    pub(super) const LLVM: &str = "LLVM";
+    pub(super) const CC: &str = "CC";
+    pub(super) const JOBS: &str = "J";
+    pub(super) const VERBOSE: &str = "V";
+    pub(super) const ACCEL: &str = "ACCEL";
+    pub(super) const ENGINE: &str = "ENGINE";
+    pub(super) const MEMORY: &str = "MEMORY";
+    pub(super) const ALL: [&str; 9] =
+        [KSRC, KBUILD, LLVM, CC, JOBS, VERBOSE, ACCEL, ENGINE, MEMORY];
+}
+
+/// What each exit status means. `run` and `shell` hand on that of the guest's command when nothing
+/// else went wrong.
+const STATUSES: &str = "\
+Exit status:
+  0    passed
+  1    a test failed
+  2    wrong usage
+  3    could not build
+  4    the guest did not boot
+  5    the guest died
+  6    the kernel log has findings
+  7    timed out
+  130  interrupted";
+
+/// Where gdb finds QEMU when nothing else is said.
+const GDB_PORT: &str = "1234";
+
+/// Builds a kernel and modules, boots them in QEMU, runs tests, and judges.
 #[derive(Debug, Parser)]
-#[command(name = "lab", version)]
+#[command(name = "lab", version, after_help = STATUSES)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Action,
-    /// Settings that each have a variable as well.
     #[command(flatten)]
     pub options: Options,
 }
 
-/// Settings that each have a variable as well.
+/// Settings of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Options {
     /// A kernel tree (git clone or tarball) to build instead of the pinned one.
-    #[arg(long, env = "KSRC", global = true, conflicts_with = "kbuild", value_name = "PATH")]
+    #[arg(long, env = variable::KSRC, global = true, conflicts_with = "kbuild", value_name = "PATH")]
     ksrc: Option<PathBuf>,
     /// A finished kernel build; it is never written to.
-    #[arg(long, env = "KBUILD", global = true, value_name = "DIR")]
+    #[arg(long, env = variable::KBUILD, global = true, value_name = "DIR")]
     kbuild: Option<PathBuf>,
+    /// Kernel options on top of those of the lab and the project; may be repeated.
+    #[arg(long, global = true, conflicts_with = "kbuild", value_name = "FRAGMENT")]
+    config: Vec<PathBuf>,
     /// As for the kernel's make: 1, -19, or a directory with a slash at its end.
-    #[arg(long, env = "LLVM", global = true, allow_hyphen_values = true)]
+    #[arg(long, env = variable::LLVM, global = true, allow_hyphen_values = true)]
     llvm: Option<String>,
     /// The C compiler of the kernel.
-    #[arg(long, env = "CC", global = true)]
+    #[arg(long, env = variable::CC, global = true)]
     cc: Option<String>,
-    /// Jobs at once; as many as there are processors by default.
-    #[arg(long, short, env = "J", global = true)]
+    /// Jobs, and guests, at once; as many as there are processors by default.
+    #[arg(long, short, env = variable::JOBS, global = true, value_name = "N")]
     jobs: Option<usize>,
     /// Show every command (V=1).
-    #[arg(long, env = "V", global = true, value_name = "0|1")]
-    verbose: Option<String>,
+    #[arg(long, env = variable::VERBOSE, global = true, value_parser = FalseyValueParser::new())]
+    verbose: bool,
     /// Do not probe for KVM, use this.
-    #[arg(long, env = "ACCEL", global = true)]
-    pub accel: Option<Accel>,
-    /// What runs the kernel: QEMU, or itself as a program of this machine (User Mode Linux), for
-    /// measurements without KVM.
-    #[arg(long, env = "ENGINE", global = true, default_value = "qemu")]
-    pub engine: Engine,
-    /// Memory of the guest, in MiB; two thousand namespaces fit into the 1024 that it has by
-    /// default, and a kernel that watches itself has twice as much.
-    #[arg(long, env = "MEMORY", global = true, value_name = "MIB")]
+    #[arg(long, env = variable::ACCEL, global = true, value_parser = accel())]
+    accel: Option<Engine>,
+    /// What runs the kernel: QEMU, or the kernel itself as a program of this machine (User Mode
+    /// Linux), to measure without KVM.
+    #[arg(long, env = variable::ENGINE, global = true, default_value = "qemu", value_parser = ["qemu", "uml"])]
+    engine: String,
+    /// Memory of the guest in MiB [default: 1024; 2048 for a debug kernel].
+    #[arg(long, env = variable::MEMORY, global = true, value_name = "MIB")]
     pub memory: Option<u32>,
 }
 
-/// How the guest's processor is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Accel {
-    /// The processor's own help.
-    Kvm,
-    /// Translation of every instruction.
-    Tcg,
+fn accel() -> impl TypedValueParser<Value = Engine> {
+    let names = PossibleValuesParser::new([Engine::Kvm.name(), Engine::Tcg.name()]);
+    names.map(|name| if name == Engine::Kvm.name() { Engine::Kvm } else { Engine::Tcg })
 }
 
-/// Kernels beside the plain one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Variant {
-    /// Of `test-debug`.
-    Debug,
-    /// Of `selftests-net`.
-    Net,
+/// What the guest is like.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Guest")]
+pub struct Guest {
+    /// Processors [default: 2].
+    #[arg(long, value_name = "N")]
+    cpus: Option<NonZeroU32>,
+    /// More for the kernel's command line; may be repeated.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    append: Vec<String>,
+    /// A folder of this machine that the guest may write to, at the same path; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    rw: Vec<PathBuf>,
+    /// Build, print each command, and print QEMU's command line instead of running it.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
-/// What runs the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// A virtual machine.
-    Qemu,
-    /// User Mode Linux.
-    Uml,
+/// Looking into one guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Guest")]
+pub struct Debugging {
+    /// Wait for a debugger before the first instruction.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
+          default_missing_value = GDB_PORT)]
+    gdb: Option<NonZeroU16>,
+    /// Write the memory of a guest that panicked to this file, for crash or drgn.
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
 }
 
 /// What to do.
@@ -101,18 +145,21 @@ pub enum Action {
         /// File names in tools/testing/selftests/net; without, all that run here.
         tests: Vec<String>,
     },
-    /// Break one rule of the module at a time, and see that the selftests notice.
+    /// Break one rule of the module at a time, and check that a selftest fails.
     Mutants {
         /// Only those whose name has this in it.
         pattern: Option<String>,
     },
-    /// An interactive shell in the guest, with the module at hand.
-    Shell,
+    /// An interactive shell in the guest, with the module loaded.
+    Shell(ShellArgs),
     /// One command in the guest; its output and exit status come through.
-    Run {
-        /// Given to a shell in the guest.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
+    Run(RunArgs),
+    /// A verdict on anybody's module: build or take it, boot, load, test, unload.
+    Try(TryArgs),
+    /// Make a project: a module in Rust, selftests in shell and C.
+    New {
+        /// A folder that does not exist yet; its name is the module's.
+        dir: PathBuf,
     },
     /// Measure in the guest and print the ratios.
     Bench,
@@ -149,7 +196,9 @@ pub enum Action {
     Lint,
     /// Write rust-project.json for an editor.
     RustAnalyzer,
-    /// Remove what was built from this checkout.
+    /// Print the completions of a shell: source <(lab completions bash)
+    Completions { shell: Shell },
+    /// Remove what was built from this project.
     Clean,
     /// Clean, and remove the cache with kernels, sources and downloads.
     Distclean,
@@ -158,56 +207,214 @@ pub enum Action {
 /// What to test, and how to say it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TestArgs {
-    /// Only selftests whose name has this in it (`*` and `?` as in a shell);
-    /// no lint and no host tests then.
-    pub pattern: Option<String>,
-    /// So many times, then name the tests that were not the same every time.
-    #[arg(long, default_value_t = NonZeroU32::MIN)]
+    /// Only selftests whose name has one of these in it (`*` and `?` as in a shell); no lint and
+    /// no host tests then.
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// Run each test N times and report those that did not end the same way each time.
+    #[arg(long, default_value_t = NonZeroU32::MIN, value_name = "N")]
     pub repeat: NonZeroU32,
     /// Print KTAP instead of a table.
     #[arg(long)]
     pub ktap: bool,
+    /// Begin nothing more after the first failure.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Only print the names of the selftests.
+    #[arg(long, conflicts_with_all = ["repeat", "ktap", "fail_fast", "watch", "dry_run"])]
+    pub list: bool,
+    /// Run again whenever a file of the project changes.
+    #[arg(long, conflicts_with_all = ["ktap", "dry_run"])]
+    pub watch: bool,
+    #[command(flatten)]
+    pub guest: Guest,
+}
+
+/// A person in the guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    pub guest: Guest,
+    #[command(flatten)]
+    pub debugging: Debugging,
+}
+
+/// A command in the guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub guest: Guest,
+    #[command(flatten)]
+    pub debugging: Debugging,
+    /// Given to a shell in the guest.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// A module that need not know of the lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct TryArgs {
+    /// A folder with a Kbuild file or a Makefile that names obj-m, or a finished NAME.ko.
+    pub path: PathBuf,
+    /// A test: a program, or a C file. It prints KTAP, or exits with 0, 4 to skip, or another
+    /// number to fail; the module is loaded. May be repeated.
+    #[arg(long = "test", value_name = "FILE")]
+    pub tests: Vec<PathBuf>,
+    /// A kernel tree, a tarball of one, or a finished build.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["ksrc", "kbuild"])]
+    kernel: Option<PathBuf>,
+    /// Run again whenever a file of the folder changes.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub watch: bool,
+    #[command(flatten)]
+    pub guest: Guest,
+    #[command(flatten)]
+    pub debugging: Debugging,
 }
 
 impl Default for TestArgs {
     /// All of them, once.
     fn default() -> TestArgs {
-        TestArgs { pattern: None, repeat: NonZeroU32::MIN, ktap: false }
+        TestArgs {
+            patterns: Vec::new(),
+            repeat: NonZeroU32::MIN,
+            ktap: false,
+            fail_fast: false,
+            list: false,
+            watch: false,
+            guest: Guest::default(),
+        }
     }
 }
 
 impl Action {
     /// Whether it is about the project that the current directory is in.
     pub fn needs_project(&self) -> bool {
-        !matches!(self, Action::Doctor | Action::Kernel { .. })
+        !matches!(
+            self,
+            Action::Doctor
+                | Action::Kernel { .. }
+                | Action::Try(_)
+                | Action::New { .. }
+                | Action::Completions { .. }
+        )
+    }
+
+    /// Whether it runs again and again.
+    pub fn watches(&self) -> bool {
+        match self {
+            Action::Test(args) | Action::TestDebug(args) => args.watch,
+            Action::Try(args) => args.watch,
+            _ => false,
+        }
+    }
+
+    fn guest(&self) -> Option<&Guest> {
+        match self {
+            Action::Test(args) | Action::TestDebug(args) => Some(&args.guest),
+            Action::Shell(args) => Some(&args.guest),
+            Action::Run(args) => Some(&args.guest),
+            Action::Try(args) => Some(&args.guest),
+            _ => None,
+        }
+    }
+
+    fn debugging(&self) -> Option<&Debugging> {
+        match self {
+            Action::Shell(args) => Some(&args.debugging),
+            Action::Run(args) => Some(&args.debugging),
+            Action::Try(args) => Some(&args.debugging),
+            _ => None,
+        }
+    }
+
+    /// Whether QEMU's command line is shown instead of run.
+    pub fn dry_run(&self) -> bool {
+        self.guest().is_some_and(|guest| guest.dry_run)
     }
 }
 
-impl Options {
-    /// What of it concerns the build. An empty variable is as good as none.
+impl Cli {
+    /// Reads the command line, or ends the program with what is wrong with it.
+    pub fn read() -> Cli {
+        let cli = Cli::parse();
+        match cli.contradiction() {
+            None => cli,
+            Some(why) => Cli::command().error(ErrorKind::ArgumentConflict, why).exit(),
+        }
+    }
+
+    /// What one option's value makes of another: clap knows of names alone.
+    fn contradiction(&self) -> Option<&'static str> {
+        if self.options.engine != "uml" {
+            return None;
+        }
+        let debugging = self.command.debugging();
+        if self.options.accel.is_some() {
+            return Some("--accel is about QEMU, and --engine uml is not QEMU");
+        }
+        if self.command.dry_run() {
+            return Some("--dry-run prints QEMU's command line, and --engine uml is not QEMU");
+        }
+        debugging
+            .is_some_and(|it| it.gdb.is_some() || it.dump.is_some())
+            .then_some("--gdb and --dump are QEMU's, and --engine uml is not QEMU")
+    }
+
+    /// What concerns the build. An empty path is as good as none.
     pub fn settings(&self) -> Settings {
+        let options = &self.options;
         let path = |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
         let default = || std::thread::available_parallelism().map_or(1, usize::from);
-        Settings {
-            ksrc: path(&self.ksrc),
-            kbuild: path(&self.kbuild),
-            llvm: self.llvm.clone(),
-            cc: self.cc.clone().filter(|cc| !cc.is_empty()),
-            config: Vec::new(),
-            jobs: self.jobs.filter(|jobs| *jobs > 0).unwrap_or_else(default),
+        let mut settings = Settings {
+            ksrc: path(&options.ksrc),
+            kbuild: path(&options.kbuild),
+            llvm: options.llvm.clone(),
+            cc: options.cc.clone().filter(|cc| !cc.is_empty()),
+            config: options.config.clone(),
+            jobs: options.jobs.filter(|jobs| *jobs > 0).unwrap_or_else(default),
+        };
+        if let Action::Try(TryArgs { kernel: Some(kernel), .. }) = &self.command {
+            let built = kernel.join("include/config/auto.conf").is_file();
+            let which = if built { &mut settings.kbuild } else { &mut settings.ksrc };
+            *which = Some(kernel.clone());
+        }
+        settings
+    }
+
+    /// The engine that is asked for.
+    pub fn engine(&self) -> Option<Engine> {
+        if self.options.engine == "uml" { Some(Engine::UserMode) } else { self.options.accel }
+    }
+
+    /// What the guest is to be like.
+    pub fn guest(&self) -> vm::Options {
+        let guest = self.command.guest().cloned().unwrap_or_default();
+        let debugging = self.command.debugging().cloned().unwrap_or_default();
+        vm::Options {
+            processors: guest.cpus,
+            append: guest.append,
+            writable: guest.rw,
+            gdb: debugging.gdb,
+            dump: debugging.dump,
         }
     }
 
     /// Whether every command is shown.
     pub fn verbose(&self) -> bool {
-        self.verbose.as_deref().is_some_and(|v| !matches!(v, "" | "0"))
+        self.options.verbose || self.command.dry_run()
     }
+}
+
+/// Prints the completions of a shell.
+pub fn print_completions(shell: Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());
 }
 
 /// Removes empty variables: make exports what it names, set or not, and an
 /// empty path or number is none.
 pub fn drop_empty_variables() {
-    for name in ["KSRC", "KBUILD", "LLVM", "CC", "J", "V", "ACCEL", "ENGINE", "MEMORY"] {
+    for name in variable::ALL {
         if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
             // SAFETY: called first thing in main, before any thread starts.
             unsafe { std::env::remove_var(name) };
@@ -218,29 +425,39 @@ pub fn drop_empty_variables() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmlab::judge::outcome::Outcome;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once(&"lab").chain(words))
     }
 
     #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
     fn commands_parse_as_the_makefile_writes_them() {
-        let pattern = |text: &str| Some(text.to_owned());
         let cases = [
             (vec!["test"], Action::Test(TestArgs::default())),
             (
-                vec!["test", "rlo*", "--repeat", "3", "--ktap"],
+                vec!["test", "--repeat", "3", "--ktap", "--", "rlo*", "-x"],
                 Action::Test(TestArgs {
-                    pattern: pattern("rlo*"),
+                    patterns: vec!["rlo*".into(), "-x".into()],
                     repeat: NonZeroU32::new(3).unwrap(),
                     ktap: true,
+                    ..TestArgs::default()
                 }),
             ),
             (
                 vec!["run", "--", "ip link; false"],
-                Action::Run { command: vec!["ip link; false".into()] },
+                Action::Run(RunArgs {
+                    command: vec!["ip link; false".into()],
+                    ..RunArgs::default()
+                }),
             ),
             (vec!["rust-analyzer"], Action::RustAnalyzer),
+            (vec!["kernel", "net"], Action::Kernel { variant: Some(Variant::NetSelftests) }),
         ];
         for (words, want) in cases {
             assert_eq!(parse(&words).unwrap().command, want);
@@ -248,35 +465,82 @@ mod tests {
     }
 
     #[test]
+    fn what_the_guest_is_like_comes_from_the_command() {
+        let words = [
+            "run", "--cpus", "4", "--append", "-x quiet", "--append", "a=b", "--rw", "/d", "--gdb",
+            "--", "true",
+        ];
+        let guest = parse(&words).unwrap().guest();
+        assert_eq!(guest.processors, NonZeroU32::new(4));
+        assert_eq!(guest.append, ["-x quiet", "a=b"]);
+        assert_eq!(guest.writable, [PathBuf::from("/d")]);
+        assert_eq!(guest.gdb.map(u16::from), Some(1234));
+        let other = parse(&["shell", "--gdb=99"]).unwrap().guest();
+        assert_eq!(other.gdb.map(u16::from), Some(99));
+    }
+
+    #[test]
+    fn a_kernel_to_try_with_is_a_tree_or_a_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        let settings = || parse(&["try", "m", "--kernel", path]).unwrap().settings();
+        assert_eq!((settings().ksrc, settings().kbuild), (Some(dir.path().into()), None));
+        std::fs::create_dir_all(dir.path().join("include/config")).unwrap();
+        std::fs::write(dir.path().join("include/config/auto.conf"), "").unwrap();
+        assert_eq!((settings().ksrc, settings().kbuild), (None, Some(dir.path().into())));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
-        let cases: [&[&str]; 5] = [
+        let cases: [&[&str]; 12] = [
             &["test", "--repeat", "0"],
+            &["test", "--list", "--ktap"],
+            &["test", "--watch", "--dry-run"],
+            &["test", "--gdb"],
             &["run"],
+            &["run", "--cpus", "0", "true"],
             &["all", "--ksrc", "/a", "--kbuild", "/b"],
+            &["all", "--config", "/a", "--kbuild", "/b"],
+            &["try", "m", "--kernel", "/a", "--ksrc", "/b"],
             &["all", "--accel", "xen"],
+            &["all", "--engine", "kvm"],
             &["everything"],
         ];
         for words in cases {
             assert!(parse(words).is_err(), "{words:?}");
         }
+        let cases: [&[&str]; 4] = [
+            &["all", "--engine", "uml", "--accel", "kvm"],
+            &["shell", "--engine", "uml", "--gdb"],
+            &["run", "--engine", "uml", "--dump", "f", "true"],
+            &["run", "--engine", "uml", "--dry-run", "true"],
+        ];
+        for words in cases {
+            assert!(parse(words).unwrap().contradiction().is_some(), "{words:?}");
+        }
+        assert!(parse(&["shell", "--engine", "uml"]).unwrap().contradiction().is_none());
     }
 
     #[test]
     fn the_help_names_every_exit_status() {
-        use clap::CommandFactory;
         let help = Cli::command().render_long_help().to_string();
-        for status in [
-            "0 passed",
-            "1 a test failed",
-            "2 wrong",
-            "3 could not",
-            "4 did",
-            "5 the",
-            "6 some",
-            "7 timed",
-            "130",
+        let line = |code: u8, text: &str| {
+            let code = code.to_string();
+            help.lines()
+                .any(|line| line.trim().strip_prefix(&code).is_some_and(|rest| rest.trim() == text))
+        };
+        for outcome in [
+            Outcome::Pass,
+            Outcome::Test,
+            Outcome::Timeout,
+            Outcome::KernelLog,
+            Outcome::Panic,
+            Outcome::Boot,
+            Outcome::Build,
+            Outcome::Interrupted,
         ] {
-            assert!(help.contains(status), "{status}");
+            assert!(line(outcome.exit_code(), outcome.describe()), "{outcome:?}: {help}");
         }
+        assert!(line(2, "wrong usage"));
     }
 }

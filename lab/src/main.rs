@@ -8,11 +8,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use vmlab::judge::outcome::Outcome;
 use vmlab::run::progress::say;
 use vmlab::run::{files, interrupt, process};
 
-use crate::cli::Cli;
+use crate::cli::{Action, Cli};
 use crate::context::Lab;
 use crate::host::{disk, environment};
 
@@ -30,20 +30,17 @@ mod net;
 mod project;
 mod ui;
 
-/// Could not build, or the environment is not ready.
-const NOT_BUILT: u8 = 3;
-
 fn main() -> ExitCode {
     environment::clean();
     files::keep_others_from_writing();
     cli::drop_empty_variables();
-    let cli = Cli::parse();
-    process::set_verbose(cli.options.verbose());
+    let cli = Cli::read();
+    process::set_verbose(cli.verbose());
     match run(&cli) {
         Ok(code) if !interrupt::requested() => ExitCode::from(code),
         Err(error) if !interrupt::requested() => {
             eprintln!("error: {error:#}");
-            ExitCode::from(NOT_BUILT)
+            ExitCode::from(Outcome::Build.exit_code())
         }
         _ => {
             eprintln!("interrupted");
@@ -53,8 +50,16 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<u8> {
+    if let Action::Completions { shell } = &cli.command {
+        cli::print_completions(*shell);
+        return Ok(0);
+    }
     interrupt::install()?;
-    let settings = cli.options.settings();
+    if cli.command.watches() { commands::watch(cli, || once(cli)) } else { once(cli) }
+}
+
+fn once(cli: &Cli) -> anyhow::Result<u8> {
+    let settings = cli.settings();
     let lab = match cli.command.needs_project() {
         true => Lab::find(settings)?,
         false => Lab::find_or_none(settings)?,

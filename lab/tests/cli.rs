@@ -247,7 +247,7 @@ fn what_a_person_gives_make_reaches_the_lab_as_it_is() {
         ("run", "CMD", r#"echo $HOME "a  b" `x` \ # % it's"#, "<run><--><{}>"),
         ("run", "CMD", "one\ntwo", "<run><--><{}>"),
         ("test", "T", "it's", "<test><--><{}>"),
-        ("test", "T", "$x* ?", "<test><--><{}>"),
+        ("test", "T", "$x* ?", "<test><--><$x*><?>"),
         ("mutants", "T", "a b", "<mutants><--><{}>"),
         ("selftests-net", "TESTS", "a* $b", "<selftests-net><--><a*><$b>"),
     ];

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use vmlab::boot::accel::{Choice, Engine};
 use vmlab::boot::kernel::Kernel;
+use vmlab::boot::vm;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
@@ -63,6 +64,7 @@ fn bench() -> Option<Bench> {
         directory: dir.path().to_owned(),
         turns: false,
         memory_mb: 512,
+        options: vm::Options::default(),
         progress: None,
         logs: dir.path().join("logs"),
         root: dir.path().to_owned(),

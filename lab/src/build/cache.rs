@@ -34,7 +34,7 @@ const LOCKS: &str = "locks";
 pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The folders whose children are entries.
-const KINDS: [&str; 7] = ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged"];
+const KINDS: [&str; 8] = ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged", "try"];
 
 /// The cache's directory.
 #[derive(Debug, Clone)]

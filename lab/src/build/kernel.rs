@@ -16,6 +16,7 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::files;
 use vmlab::run::process;
@@ -29,7 +30,7 @@ use crate::host::disk;
 use crate::host::toolchain::Toolchain;
 
 /// What a kernel is for: each kind has a configuration of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Variant {
     /// Day to day.
     #[default]
@@ -37,8 +38,10 @@ pub enum Variant {
     /// Every check that the kernel can make of itself.
     Debug,
     /// The kernel tree's own network tests, which want many kinds of devices.
+    #[value(name = "net")]
     NetSelftests,
     /// A program of this machine, for measurements at its own speed.
+    #[value(name = "uml")]
     UserMode,
 }
 

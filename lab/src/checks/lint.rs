@@ -107,7 +107,10 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
     let shell = tools.machine.shell(&lab.root)?;
     let config = kernel.source.join(".rustfmt.toml");
-    let rustfmt = cmd!(shell, "rustfmt --check --config-path {config} --edition 2021 {files...}");
+    let rustfmt = cmd!(
+        shell,
+        "rustfmt --check --color never --config-path {config} --edition 2021 {files...}"
+    );
     process::logged(rustfmt.into(), &lab.log("rustfmt"), |_| ())
 }
 

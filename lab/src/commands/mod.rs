@@ -5,16 +5,24 @@
 mod bench;
 pub(crate) mod cache;
 mod doctor;
+mod dry_run;
+mod gdb;
 mod lint;
 mod mutants;
 mod net;
+mod new;
 mod picture;
 mod run;
 mod rust_analyzer;
 mod test;
+mod try_module;
+mod watch;
 
-use anyhow::{Context, Result};
+pub use self::watch::run as watch;
+
+use anyhow::{Context, Result, bail};
 use vmlab::boot::accel::{self, Engine};
+use vmlab::boot::vm;
 use vmlab::run::files;
 use vmlab::run::job::{Job, Work};
 use vmlab::run::phases::Phases;
@@ -24,39 +32,41 @@ use vmlab::run::session::{self, Ended};
 use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checks::ynl;
-use crate::cli::{self, Accel, Action, Cli, TestArgs};
+use crate::cli::{Action, Cli, TestArgs};
 use crate::context::Lab;
 
 /// Runs the command; gives the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
-    let engine = match (cli.options.engine, cli.options.accel) {
-        (cli::Engine::Uml, _) => Some(Engine::UserMode),
-        (cli::Engine::Qemu, Some(Accel::Kvm)) => Some(Engine::Kvm),
-        (cli::Engine::Qemu, Some(Accel::Tcg)) => Some(Engine::Tcg),
-        (cli::Engine::Qemu, None) => None,
-    };
+    let engine = cli.engine();
     let variant = match (&cli.command, engine) {
         (Action::TestDebug(_), _) => Variant::Debug,
         (Action::SelftestsNet { .. }, _) => Variant::NetSelftests,
         (_, Some(Engine::UserMode)) => Variant::UserMode,
         _ => Variant::Plain,
     };
-    let job = Runner { lab, engine, variant, memory_mb: cli.options.memory };
+    let job = Runner {
+        lab,
+        engine,
+        variant,
+        memory_mb: cli.options.memory,
+        options: options(cli)?,
+        dry_run: cli.command.dry_run(),
+    };
     match &cli.command {
         Action::All => job.test(&TestArgs::default(), false),
-        Action::Test(args) => job.test(args, args.pattern.is_none()),
+        Action::Test(args) | Action::TestDebug(args) if args.list => job.list(args),
+        Action::Test(args) | Action::TestDebug(args) if job.dry_run => job.show_tests(args),
+        Action::Test(args) => job.test(args, args.patterns.is_empty()),
         Action::TestDebug(args) => job.test(args, false),
         Action::SelftestsNet { tests } => job.selftests_net(tests),
         Action::Mutants { pattern } => job.mutants(pattern.as_deref()),
-        Action::Shell => job.command(Work::Shell),
-        Action::Run { command } => job.command(Work::Command(command.join(" "))),
+        Action::Shell(_) => job.command(Work::Shell),
+        Action::Run(args) => job.command(Work::Command(args.command.join(" "))),
+        Action::Try(args) => job.try_module(args),
+        Action::New { dir } => new::run(dir),
         Action::Bench => job.bench(),
         Action::Kernel { variant } => {
-            let variant = match variant {
-                None => job.variant,
-                Some(cli::Variant::Debug) => Variant::Debug,
-                Some(cli::Variant::Net) => Variant::NetSelftests,
-            };
+            let variant = variant.unwrap_or(job.variant);
             let base = pipeline::base(lab, variant, &mut Phases::default())?;
             say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
             Ok(0)
@@ -71,6 +81,8 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Doctor => doctor::run(lab, engine),
         Action::Lint => job.lint(),
         Action::RustAnalyzer => rust_analyzer::run(lab),
+        // main does this one, which needs no lab.
+        Action::Completions { .. } => Ok(0),
         Action::Clean => files::remove_dir(&lab.target).map(|()| 0),
         Action::Distclean => {
             files::remove_dir(&lab.target)?;
@@ -81,15 +93,35 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     }
 }
 
+/// What the guest is to be like, with paths that mean something to QEMU and in the guest.
+fn options(cli: &Cli) -> Result<vm::Options> {
+    let mut options = cli.guest();
+    for folder in &mut options.writable {
+        let shown = folder.display().to_string();
+        *folder = folder.canonicalize().with_context(|| format!("--rw {shown}"))?;
+        if !folder.is_dir() {
+            bail!("--rw {shown}: not a folder");
+        }
+    }
+    if let Some(file) = &mut options.dump {
+        *file = std::path::absolute(&*file).context("find the current directory")?;
+    }
+    Ok(options)
+}
+
 /// A run of the lab.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Runner<'a> {
     lab: &'a Lab,
     engine: Option<Engine>,
     variant: Variant,
     /// What was asked for.
     memory_mb: Option<u32>,
+    options: vm::Options,
+    /// Whether QEMU's command line is shown instead of run.
+    dry_run: bool,
 }
+
 impl Runner<'_> {
     /// Boots a guest for one job.
     pub(super) fn boot(
@@ -102,6 +134,9 @@ impl Runner<'_> {
     ) -> Result<Ended> {
         let job = self.job(base, built, work, load)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        if let Some(port) = self.options.gdb {
+            gdb::explain(&base.kernel, port, &built.modules);
+        }
         session::run(&job, &base.kernel, &accel, phases)
     }
 
@@ -128,6 +163,7 @@ impl Runner<'_> {
             env: ynl::environment(lab, &base.kernel),
             turns: false,
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
+            options: self.options.clone(),
             progress: None,
             logs: lab.target.join("logs"),
             root: lab.root.clone(),

@@ -3,6 +3,7 @@
 //! `lab run` and `lab shell`: one command, or a person, in the guest.
 
 use anyhow::Result;
+use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::job::Work;
 use vmlab::run::phases::Phases;
@@ -19,6 +20,11 @@ impl Runner<'_> {
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
         let load = &self.lab.project.modules.load;
+        if self.dry_run {
+            let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+            let job = self.job(&base, &built, work, load)?;
+            return self.show(&job, &base.kernel, &accel).map(|()| 0);
+        }
         let ended = self.boot(&base, &built, work, load, phases)?;
         let harmed = !matches!(ended.report.outcome, Outcome::Pass | Outcome::Test);
         if harmed {

@@ -32,6 +32,7 @@ use crate::durations::Durations;
 use crate::expected_skips;
 use crate::host::disk;
 use crate::net::compare::{self, Compared, NetTests};
+use crate::ui::colour;
 use crate::ui::tally::Tally;
 
 /// One of the things that run side by side.
@@ -103,7 +104,7 @@ impl Runner<'_> {
         phases: &mut Phases,
         parts: &mut Vec<Report>,
     ) -> Result<()> {
-        let selftests = job::select(self.lab.selftests()?, args.pattern.as_deref())?;
+        let selftests = job::select(self.lab.selftests()?, &args.patterns)?;
         let ready = self.ready(checks, phases)?;
         let mut durations = Durations::load(&self.lab.target);
         let tasks = self.tasks(args, checks, &selftests, &ready, &durations);
@@ -120,7 +121,8 @@ impl Runner<'_> {
                     tell(task, &report, took, heard.len(), tasks.len());
                 }
                 parts.push(report);
-                !interrupt::requested()
+                let go_on = !args.fail_fast || parts.iter().all(|it| it.outcome == Outcome::Pass);
+                go_on && !interrupt::requested()
             },
         );
         let missing = tasks.iter().filter(|task| !heard.contains(&task.id()));
@@ -255,7 +257,7 @@ impl Runner<'_> {
             eprint!("{}", report.table());
             eprintln!("{tally}");
         } else {
-            print!("{}", report.table());
+            colour::print(&report.table());
             println!("{tally}");
         }
         Ok(report.outcome.exit_code())
@@ -312,7 +314,8 @@ fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) 
         Some(TestResult::Skip) if report.tests.len() == 1 => "skip",
         _ => "ok  ",
     };
-    say(&format!("{number:3} of {of}  {word}  {}, {}", task.name(), human(took)));
+    let line = format!("{number:3} of {of}  {word}  {}, {}", task.name(), human(took));
+    say(&colour::for_stderr(&line));
     for test in failed() {
         let title =
             if test.name == task.name() { String::new() } else { format!("{}: ", test.title()) };

@@ -2,5 +2,6 @@
 
 //! What a person sees.
 
+pub mod colour;
 pub mod recording;
 pub mod tally;

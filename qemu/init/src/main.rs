@@ -47,6 +47,7 @@ fn start() -> Port {
 fn work(port: &mut Port) -> Result<()> {
     let job = read_job()?;
     mounts::host_root(port)?;
+    mounts::writable(&job.writable)?;
     boot::loopback_up().context("bring lo up")?;
     boot::environment(&job);
     port.event(&Event::Ready);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
-use vmlab_init::protocol::{HOST_TAG, LAB_DIR};
+use vmlab_init::protocol::{HOST_TAG, LAB_DIR, writable_tag};
 
 use crate::boot;
 use crate::port::Port;
@@ -47,6 +47,7 @@ const EXTRA: [Mount; 7] = [
 /// what the host changes meanwhile, is none here: a test that depended on that
 /// would be wrong. `msize` is the most that QEMU's queue takes in one request.
 const HOST_OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=loose,msize=512000";
+const WRITABLE_OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=none,msize=512000";
 const LAYERS: &str = "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work";
 
 /// Mounts /dev, /proc and /sys.
@@ -74,6 +75,21 @@ pub fn host_root(port: &mut Port) -> Result<()> {
     mount_bind(LAB_DIR, &lab).with_context(|| format!("bind {LAB_DIR}"))?;
     enter("/new")?;
     extra(port);
+    Ok(())
+}
+
+/// Mounts folders of the host over what the root has of them. Here the cache is none, so that both
+/// sides see what the other writes.
+pub fn writable(folders: &[String]) -> Result<()> {
+    for (number, folder) in folders.iter().enumerate() {
+        let tag = writable_tag(number);
+        make_dirs(&[folder])?;
+        if boot::user_mode() {
+            bind(&tag, folder, "hostfs", MountFlags::empty(), folder)?;
+        } else {
+            bind(&tag, folder, "9p", MountFlags::empty(), WRITABLE_OPTIONS)?;
+        }
+    }
     Ok(())
 }
 

@@ -18,6 +18,11 @@ pub const PORT: &str = "lab.events";
 pub const HOST_TAG: &str = "host";
 /// Where the lab's files are in the guest.
 pub const LAB_DIR: &str = "/lab";
+/// The tag of a 9p export for writing.
+pub fn writable_tag(number: usize) -> String {
+    format!("writable{number}")
+}
+
 /// The job file.
 pub const JOB_FILE: &str = "/lab/job.json";
 /// The modules.
@@ -51,6 +56,8 @@ pub struct Job {
     pub directory: String,
     /// Variables for all programs.
     pub env: Vec<(String, String)>,
+    /// Folders of the host to mount for writing, by number of [`writable_tag`].
+    pub writable: Vec<String>,
     /// How long a namespace may take to go away after a test.
     pub settle_ms: u64,
 }
@@ -276,6 +283,7 @@ mod tests {
             keep_loaded: false,
             directory: "/src".into(),
             env: vec![("TERM".into(), "xterm".into())],
+            writable: vec!["/results".into()],
             settle_ms: 5000,
         };
         let text = serde_json::to_string(&job).unwrap();

@@ -43,6 +43,9 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
             anyhow::bail!("{} is stuck in the kernel", test.name);
         }
     }
+    if job.keep_loaded {
+        unload(&job.load, port);
+    }
     leaks::look(port);
     Ok(())
 }
@@ -51,10 +54,14 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
 /// said once, before them.
 fn try_modules(files: &[String], port: &mut Port) {
     if modules::load_all(files, port) {
-        for problem in modules::unload_all(files) {
-            let module = files.join(", ");
-            port.event(&Event::NotLoaded { module, reason: problem });
-        }
+        unload(files, port);
+    }
+}
+
+fn unload(files: &[String], port: &mut Port) {
+    for problem in modules::unload_all(files) {
+        let module = files.join(", ");
+        port.event(&Event::NotLoaded { module, reason: problem });
     }
 }
 

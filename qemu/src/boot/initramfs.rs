@@ -131,6 +131,7 @@ impl<W: Write> Archive<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::vm;
     use crate::run::job::Work;
     use std::collections::BTreeMap;
     use std::path::PathBuf;
@@ -180,6 +181,7 @@ mod tests {
             env: Vec::new(),
             turns: false,
             memory_mb: 1024,
+            options: vm::Options::default(),
             progress: None,
             logs: dir.join("logs"),
             root: dir.to_owned(),
@@ -190,6 +192,7 @@ mod tests {
             keep_loaded: job.keep_loaded,
             directory: "/".into(),
             env: Vec::new(),
+            writable: Vec::new(),
             settle_ms: 1,
         };
         let path = dir.join("initrd");

@@ -3,6 +3,7 @@
 //! Starting a guest: engine, initramfs, virtual machine, terminal.
 
 pub mod accel;
+mod dump;
 pub mod initramfs;
 pub mod kernel;
 pub mod terminal;

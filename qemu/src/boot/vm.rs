@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtual spec: QEMU's command line, its process, and what comes out of
+//! The virtual machine: QEMU's command line, its process, and what comes out of
 //! it. User Mode Linux is a machine like the others, but that the kernel itself is
 //! the program.
 //!
@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -22,15 +23,31 @@ use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use vmlab_init::protocol::{Frame, HOST_TAG, PORT, Request};
+use vmlab_init::protocol::{Frame, HOST_TAG, PORT, Request, writable_tag};
 
 use crate::boot::accel::{Engine, QEMU};
+use crate::boot::dump;
 use crate::run::interrupt::{self, Running};
 use crate::run::process;
 
 /// The most memory, in MiB, with which modules in User Mode Linux can reach the
 /// kernel: they lie behind the memory, and both below 2 GiB.
 const USER_MODE_MEMORY: u32 = 448;
+
+/// What a person may want of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Two, when not said.
+    pub processors: Option<NonZeroU32>,
+    /// For the kernel's command line.
+    pub append: Vec<String>,
+    /// Folders of the host that the guest may write to, by their absolute paths.
+    pub writable: Vec<PathBuf>,
+    /// The port at which it waits for gdb before the first instruction.
+    pub gdb: Option<NonZeroU16>,
+    /// Where its memory goes when it panics.
+    pub dump: Option<PathBuf>,
+}
 
 /// What QEMU makes.
 #[derive(Debug, Clone)]
@@ -47,6 +64,7 @@ pub struct VmSpec {
     pub terminal: bool,
     /// Whether processors that are emulated take turns, in one thread of the host.
     pub turns: bool,
+    pub options: Options,
 }
 
 /// What a running machine says.
@@ -79,6 +97,45 @@ struct Ends {
     log: OwnedFd,
     port: OwnedFd,
     terminal: Option<OwnedFd>,
+    monitor: Option<OwnedFd>,
+}
+
+/// What QEMU's character devices are connected to, as QEMU writes it.
+struct Channels {
+    log: String,
+    /// What the log's file is, when it is none with a name.
+    log_fd: Option<RawFd>,
+    port: String,
+    terminal: Option<String>,
+    monitor: Option<String>,
+}
+
+impl Ends {
+    fn channels(&self) -> Channels {
+        let socket = |fd: &OwnedFd| format!("socket,fd={}", fd.as_raw_fd());
+        Channels {
+            log: "file,path=/dev/fdset/1,append=on".to_owned(),
+            log_fd: Some(self.log.as_raw_fd()),
+            port: socket(&self.port),
+            terminal: self.terminal.as_ref().map(socket),
+            monitor: self.monitor.as_ref().map(socket),
+        }
+    }
+}
+
+/// The command line for a person to paste: kernel log or shell on the terminal, the rest in files
+/// of `folder`.
+pub fn pasteable(spec: &VmSpec, folder: &Path) -> Command {
+    let file = |name: &str| format!("file,path={}", escape(&folder.join(name)));
+    let stdio = "stdio,signal=off".to_owned();
+    let (log, terminal) =
+        if spec.terminal { (file("dmesg.log"), Some(stdio)) } else { (stdio, None) };
+    command(spec, &Channels { log, log_fd: None, port: file("events"), terminal, monitor: None })
+}
+
+/// A path among QEMU's options, where a comma ends a value.
+fn escape(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
 }
 
 /// Starts a machine; its kernel log goes to the file `log`, and what QEMU itself
@@ -91,18 +148,30 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     let (our_port, port) = pair()?;
     let (our_terminal, terminal) =
         if spec.terminal { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
-    let ends = Ends { log: log_end, port, terminal };
+    let (our_monitor, monitor) = match spec.options.dump {
+        Some(_) => pair().map(|(a, b)| (Some(a), Some(b)))?,
+        None => (None, None),
+    };
+    let ends = Ends { log: log_end, port, terminal, monitor };
 
-    let mut command =
-        if spec.engine == Engine::UserMode { user_mode(spec, &ends) } else { command(spec, &ends) };
+    let mut command = if spec.engine == Engine::UserMode {
+        user_mode(spec, &ends)
+    } else {
+        command(spec, &ends.channels())
+    };
     process::announce(&command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
     tie(&mut command, &ends);
     let running = interrupt::spawn(&mut command)?;
+    let marks = ends.log.try_clone().context("duplicate a socket")?;
     // With QEMU's ends open here as well, there would never be an end of file.
     drop(ends);
 
     let (sender, said) = mpsc::channel();
+    match (our_monitor, &spec.options.dump) {
+        (Some(monitor), Some(file)) => dump::on_panic(monitor, marks, log, file.clone())?,
+        _ => drop(marks),
+    }
     let frames = our_port.try_clone().context("duplicate a socket")?;
     let to = sender.clone();
     std::thread::spawn(move || read_frames(frames, &to));
@@ -133,7 +202,7 @@ fn log_pipe() -> Result<(PipeReader, OwnedFd)> {
 /// nothing else.
 fn tie(command: &mut Command, ends: &Ends) {
     let mut inherit: Vec<RawFd> = vec![ends.log.as_raw_fd(), ends.port.as_raw_fd()];
-    inherit.extend(ends.terminal.as_ref().map(AsRawFd::as_raw_fd));
+    inherit.extend(ends.terminal.iter().chain(&ends.monitor).map(AsRawFd::as_raw_fd));
     // SAFETY: between fork and exec only system calls are made, no memory is
     // allocated. The descriptors are open: the caller keeps `ends` until the child
     // has started.
@@ -148,17 +217,26 @@ fn tie(command: &mut Command, ends: &Ends) {
     }
 }
 
-fn command(spec: &VmSpec, ends: &Ends) -> Command {
+fn command(spec: &VmSpec, channels: &Channels) -> Command {
     let mut command = Command::new(QEMU);
     processor(&mut command, spec);
     bare(&mut command);
     kernel(&mut command, spec);
-    kernel_log(&mut command, ends.log.as_raw_fd());
-    port(&mut command, ends.port.as_raw_fd());
-    if let Some(fd) = &ends.terminal {
-        terminal(&mut command, fd.as_raw_fd());
+    kernel_log(&mut command, channels);
+    port(&mut command, &channels.port);
+    if let Some(channel) = &channels.terminal {
+        terminal(&mut command, channel);
     }
     host_root(&mut command);
+    for (number, folder) in spec.options.writable.iter().enumerate() {
+        writable(&mut command, number, folder);
+    }
+    if let Some(port) = spec.options.gdb {
+        command.args(["-S", "-gdb", &format!("tcp:127.0.0.1:{port}")]);
+    }
+    if let Some(channel) = &channels.monitor {
+        monitor(&mut command, channel);
+    }
     command
 }
 
@@ -167,13 +245,15 @@ fn command(spec: &VmSpec, ends: &Ends) -> Command {
 fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
     let mut command = Command::new(&spec.image);
     let memory = spec.memory_mb.min(USER_MODE_MEMORY);
-    command.arg(format!("mem={memory}M")).args(["ncpus=2", "seccomp=on"]);
+    let processors = spec.options.processors.map_or(2, NonZeroU32::get);
+    command.arg(format!("mem={memory}M")).arg(format!("ncpus={processors}")).arg("seccomp=on");
     command.arg(format!("initrd={}", spec.initrd.display()));
     command.args(["con=null", "ssl=null", "console=tty0"]);
     command.arg(format!("con0=null,fd:{}", ends.log.as_raw_fd()));
     let port = ends.port.as_raw_fd();
     command.arg(format!("ssl0=fd:{port},fd:{port}"));
     command.args(["ignore_loglevel", "printk.devkmsg=on", "panic=-1"]);
+    command.args(spec.options.append.iter().flat_map(|text| text.split_whitespace()));
     command
 }
 
@@ -187,7 +267,8 @@ fn processor(command: &mut Command, spec: &VmSpec) {
         Engine::Tcg => ("tcg,thread=multi", "max", "2"),
         Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
     };
-    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", number]);
+    let number = spec.options.processors.map_or(number.to_owned(), |wanted| wanted.to_string());
+    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", &number]);
     if spec.engine == Engine::Counting {
         // A nanosecond for each instruction; idle time is skipped, not waited for.
         command.args(["-icount", "shift=0,sleep=off"]);
@@ -208,27 +289,35 @@ fn bare(command: &mut Command) {
 fn kernel(command: &mut Command, spec: &VmSpec) {
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
     let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 no_timer_check";
-    command.args(["-append", append]);
+    let mut words = vec![append];
+    if spec.options.gdb.is_some() {
+        // A debugger knows the addresses of vmlinux.
+        words.push("nokaslr");
+    }
+    words.extend(spec.options.append.iter().map(String::as_str));
+    command.arg("-append").arg(words.join(" "));
 }
 
 /// A plain serial port: the one console that works from the kernel's first to its
 /// last moment.
-fn kernel_log(command: &mut Command, fd: RawFd) {
-    command.arg("-add-fd").arg(format!("fd={fd},set=1"));
-    command.args(["-chardev", "file,id=log,path=/dev/fdset/1,append=on"]);
+fn kernel_log(command: &mut Command, channels: &Channels) {
+    if let Some(fd) = channels.log_fd {
+        command.arg("-add-fd").arg(format!("fd={fd},set=1"));
+    }
+    command.arg("-chardev").arg(format!("{},id=log", channels.log));
     command.args(["-serial", "chardev:log"]);
 }
 
 /// PID 1's own line to us.
-fn port(command: &mut Command, fd: RawFd) {
-    command.arg("-chardev").arg(format!("socket,id=port,fd={fd}"));
+fn port(command: &mut Command, channel: &str) {
+    command.arg("-chardev").arg(format!("{channel},id=port"));
     command.args(["-device", "virtio-serial-pci"]);
     command.arg("-device").arg(format!("virtserialport,chardev=port,name={PORT}"));
 }
 
 /// A console with line editing and job control for a person.
-fn terminal(command: &mut Command, fd: RawFd) {
-    command.arg("-chardev").arg(format!("socket,id=terminal,fd={fd}"));
+fn terminal(command: &mut Command, channel: &str) {
+    command.arg("-chardev").arg(format!("{channel},id=terminal"));
     command.args(["-device", "virtconsole,chardev=terminal"]);
 }
 
@@ -238,6 +327,21 @@ fn host_root(command: &mut Command) {
     command
         .args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
     command.arg("-device").arg(format!("virtio-9p-pci,fsdev=host,mount_tag={HOST_TAG}"));
+}
+
+/// A folder for writing as well. Files that the guest makes belong to whoever runs QEMU.
+fn writable(command: &mut Command, number: usize, folder: &Path) {
+    let (tag, path) = (writable_tag(number), escape(folder));
+    let options = "security_model=none,multidevs=remap";
+    command.arg("-fsdev").arg(format!("local,id={tag},path={path},{options}"));
+    command.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
+}
+
+/// For [`dump::on_panic`]: a guest that restarts, which a panic does, stands still instead.
+fn monitor(command: &mut Command, channel: &str) {
+    command.arg("-chardev").arg(format!("{channel},id=monitor"));
+    command.args(["-mon", "chardev=monitor,mode=control"]);
+    command.args(["-action", "reboot=shutdown,shutdown=pause"]);
 }
 
 fn read_frames(socket: UnixStream, to: &Sender<VmEvent>) {
@@ -327,6 +431,7 @@ mod tests {
             initrd: "/t/initrd".into(),
             terminal,
             turns: false,
+            options: Options::default(),
         }
     }
 
@@ -334,7 +439,7 @@ mod tests {
         let (_a, log) = log_pipe().unwrap();
         let (_b, port) = pair().unwrap();
         let terminal = spec.terminal.then(|| pair().unwrap().1);
-        process::display(&command(spec, &Ends { log, port, terminal }))
+        process::display(&command(spec, &Ends { log, port, terminal, monitor: None }.channels()))
     }
 
     #[test]
@@ -361,11 +466,43 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_wants_is_on_the_command_line() {
+        let options = Options {
+            processors: NonZeroU32::new(4),
+            append: vec!["quiet".into(), "a=b c".into()],
+            writable: vec!["/d,e".into()],
+            gdb: NonZeroU16::new(1234),
+            dump: None,
+        };
+        let line = arguments(&VmSpec { options, ..spec(Engine::Tcg, false) });
+        for part in [
+            "-smp 4",
+            "nokaslr quiet a=b c'",
+            "local,id=writable0,path=/d,,e,security_model=none,multidevs=remap",
+            "virtio-9p-pci,fsdev=writable0,mount_tag=writable0",
+            "-S -gdb tcp:127.0.0.1:1234",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn a_line_to_paste_has_no_descriptors() {
+        let line = process::display(&pasteable(&spec(Engine::Tcg, false), Path::new("/t")));
+        assert!(!line.contains("fd="), "{line}");
+        assert!(line.contains("stdio,signal=off,id=log"), "{line}");
+        let line = process::display(&pasteable(&spec(Engine::Tcg, true), Path::new("/t")));
+        assert!(line.contains("file,path=/t/dmesg.log,id=log"), "{line}");
+        assert!(line.contains("stdio,signal=off,id=terminal"), "{line}");
+    }
+
+    #[test]
     fn a_kernel_in_user_mode_is_the_program_itself() {
         let (_a, log) = log_pipe().unwrap();
         let (_b, port) = pair().unwrap();
         let spec = spec(Engine::UserMode, false);
-        let line = process::display(&user_mode(&spec, &Ends { log, port, terminal: None }));
+        let line =
+            process::display(&user_mode(&spec, &Ends { log, port, terminal: None, monitor: None }));
         assert!(line.starts_with("/k/vmlinux mem=448M ncpus=2 seccomp=on"), "{line}");
         assert!(line.contains("initrd=/t/initrd") && line.contains("con0=null,fd:"), "{line}");
     }

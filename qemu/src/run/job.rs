@@ -13,6 +13,7 @@ use vmlab_init::protocol;
 
 use crate::boot::accel::Engine;
 use crate::boot::kernel::Kernel;
+use crate::boot::vm;
 use crate::run::process;
 
 /// What one boot of the guest is for.
@@ -42,6 +43,8 @@ pub struct Job {
     pub turns: bool,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
+    /// What else the machine is to be like.
+    pub options: vm::Options,
     /// How lines of a test begin that are shown as they come, without that beginning.
     pub progress: Option<&'static str>,
     /// Where logs go.
@@ -74,6 +77,9 @@ pub struct Test {
     /// From the folder's `settings`.
     pub timeout: Duration,
 }
+
+/// What a person has: all day, and more.
+pub const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a test may take where its folder's `settings` say nothing: kselftest's
 /// own default.
@@ -111,17 +117,21 @@ fn parse_timeout(settings: &str) -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Those tests whose name has the pattern in it, `*` and `?` as in a shell. A
-/// pattern that fits none is a mistake, not a success.
-pub fn select(tests: Vec<Test>, pattern: Option<&str>) -> Result<Vec<Test>> {
-    let Some(pattern) = pattern else { return Ok(tests) };
-    let names: Vec<String> = tests.iter().map(|test| test.name.clone()).collect();
-    let wanted = format!("*{pattern}*");
-    let found: Vec<Test> = tests.into_iter().filter(|test| fits(&wanted, &test.name)).collect();
-    if found.is_empty() {
-        bail!("no selftest is called `{pattern}`; there are: {}", names.join(", "));
+/// Those tests whose name has one of the patterns in it, `*` and `?` as in a shell; without
+/// patterns, all. A pattern that fits none is a mistake, not a success.
+pub fn select(tests: Vec<Test>, patterns: &[String]) -> Result<Vec<Test>> {
+    if patterns.is_empty() {
+        return Ok(tests);
     }
-    Ok(found)
+    let wanted: Vec<String> = patterns.iter().map(|pattern| format!("*{pattern}*")).collect();
+    for (pattern, wanted) in patterns.iter().zip(&wanted) {
+        if !tests.iter().any(|test| fits(wanted, &test.name)) {
+            let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+            bail!("no selftest is called `{pattern}`; there are: {}", names.join(", "));
+        }
+    }
+    let is_wanted = |test: &Test| wanted.iter().any(|wanted| fits(wanted, &test.name));
+    Ok(tests.into_iter().filter(is_wanted).collect())
 }
 
 fn fits(pattern: &str, name: &str) -> bool {
@@ -173,6 +183,11 @@ impl Budget {
         }
     }
 
+    /// For a guest that a person stops whenever they like.
+    pub fn without_limits(self) -> Budget {
+        Budget { boot: NO_LIMIT, grace: NO_LIMIT, ..self }
+    }
+
     /// For one test.
     pub fn test(&self, test: &Test) -> Duration {
         test.timeout * self.scale
@@ -204,6 +219,12 @@ impl Job {
             keep_loaded: self.keep_loaded,
             directory: self.directory.to_string_lossy().into_owned(),
             env: [environment(budget), self.env.clone()].concat(),
+            writable: self
+                .options
+                .writable
+                .iter()
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
             settle_ms: crate::run::phases::millis(budget.settle),
         }
     }
@@ -241,10 +262,13 @@ mod tests {
             ("rlo*.sh", vec!["rlo_traffic.sh"]),
             ("load_unload.sh", vec!["load_unload.sh"]),
             ("l?ad", vec!["load_unload.sh"]),
+            ("mv load", vec!["load_unload.sh", "mv_rlo"]),
+            ("mv rlo", vec!["rlo_traffic.sh", "mv_rlo"]),
         ];
         for (pattern, want) in cases {
             let all = ["rlo_traffic.sh", "load_unload.sh", "mv_rlo"].map(test).to_vec();
-            let found = select(all, Some(pattern)).unwrap();
+            let patterns: Vec<String> = pattern.split(' ').map(str::to_owned).collect();
+            let found = select(all, &patterns).unwrap();
             let names: Vec<&str> = found.iter().map(|test| test.name.as_str()).collect();
             assert_eq!(names, want, "{pattern}");
         }
@@ -252,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_pattern_without_a_test_is_an_error_that_lists_them() {
-        let error = select(vec![test("a"), test("b")], Some("c")).unwrap_err();
+        let patterns = ["a", "c"].map(str::to_owned);
+        let error = select(vec![test("a"), test("b")], &patterns).unwrap_err();
         assert_eq!(error.to_string(), "no selftest is called `c`; there are: a, b");
     }
 

@@ -2,6 +2,7 @@
 
 //! Running one boot: its job, its session, and the processes and files that it needs.
 
+pub mod dry;
 pub mod files;
 pub mod interrupt;
 pub mod job;

@@ -23,15 +23,12 @@ use crate::judge::printk;
 use crate::judge::report::{self, Report, TestReport};
 use crate::judge::stack::Decoder;
 use crate::run::interrupt;
-use crate::run::job::{Budget, Job, Test, Work};
+use crate::run::job::{Budget, Job, NO_LIMIT, Test, Work};
 use crate::run::phases::Phases;
 use crate::run::progress::{Series, human, say};
 
 /// How often the lab looks at the clock and at QEMU.
 const TICK: Duration = Duration::from_millis(100);
-
-/// What a person at a shell has: all day.
-const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How much of one test's output is kept. A test that prints for ever fails; it
 /// does not fill this machine's memory.
@@ -54,6 +51,7 @@ pub struct Ended {
 /// Boots, does the job, and judges.
 pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Result<Ended> {
     let budget = Budget::of(accel.used, kernel);
+    let budget = if job.options.gdb.is_some() { budget.without_limits() } else { budget };
     run_within(&budget, job, kernel, accel, &mut phases)
 }
 
@@ -105,6 +103,7 @@ fn once(
         initrd,
         terminal: shell,
         turns: job.turns,
+        options: job.options.clone(),
     };
     let vm = vm::start(&spec, &job.logs.join("dmesg.log"), &scratch.path().join("stderr"))?;
     let mut session = Session::new(job, budget, vm, guest_tests(job));

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `--dry-run` and `--list`: what would be done.
+
+use std::num::NonZeroU32;
+
+use anyhow::Result;
+use vmlab::boot::accel::{self, Choice};
+use vmlab::boot::kernel::Kernel;
+use vmlab::run::dry;
+use vmlab::run::job::{self, Job, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::process;
+
+use crate::build::pipeline;
+use crate::cli::TestArgs;
+use crate::commands::Runner;
+
+impl Runner<'_> {
+    /// The names of the selftests.
+    pub(super) fn list(&self, args: &TestArgs) -> Result<u8> {
+        for test in job::select(self.lab.selftests()?, &args.patterns)? {
+            println!("{}", test.name);
+        }
+        Ok(0)
+    }
+
+    /// QEMU's command line for each selftest.
+    pub(super) fn show_tests(&self, args: &TestArgs) -> Result<u8> {
+        let mut phases = Phases::default();
+        let tests = job::select(self.lab.selftests()?, &args.patterns)?;
+        let base = pipeline::base(self.lab, self.variant, &mut phases)?;
+        let built = pipeline::build(self.lab, &base, &mut phases)?;
+        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        for test in tests {
+            let name = test.name.clone();
+            let work = Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN };
+            let mut job = self.job(&base, &built, work, &[])?;
+            job.logs = job.logs.join(name);
+            self.show(&job, &base.kernel, &accel)?;
+        }
+        Ok(0)
+    }
+
+    /// QEMU's command line for one job, to paste. Its initramfs is kept for that.
+    pub(super) fn show(&self, job: &Job, kernel: &Kernel, accel: &Choice) -> Result<()> {
+        let name = job.logs.file_name().unwrap_or_default();
+        let folder = self.lab.target.join("dry-run").join(name);
+        println!("{}", process::display(&dry::command(job, kernel, accel, &folder)?));
+        Ok(())
+    }
+}

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab try`: a verdict on anybody's module, of which nothing but its source or its `.ko` is
+//! needed.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use vmlab::boot::accel;
+use vmlab::boot::kernel::Kernel;
+use vmlab::judge::report::Report;
+use vmlab::run::files;
+use vmlab::run::job::{self, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::process;
+use vmlab::run::progress::say;
+use vmlab::run::session;
+
+use crate::build::guest_programs::{self, Guest};
+use crate::build::modules;
+use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
+use crate::cli::TryArgs;
+use crate::commands::{Runner, gdb};
+use crate::context::Lab;
+use crate::host::machine::Host;
+use crate::project::Project;
+use crate::ui::colour;
+
+/// What a test may take, before the engine's factor: kselftest's own default.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// The test of a module that has none: that it can be loaded twice.
+const LOADS_AGAIN: &str = "loads_again";
+
+/// What is tried, and where its output goes.
+struct Tried {
+    lab: Lab,
+    base: Prepared,
+    modules: Vec<PathBuf>,
+}
+
+impl Runner<'_> {
+    /// Builds, boots, loads, tests, unloads, judges.
+    pub(super) fn try_module(&self, args: &TryArgs) -> Result<u8> {
+        let mut phases = Phases::default();
+        let path = args.path.canonicalize().with_context(|| args.path.display().to_string())?;
+        let lab = self.lab_of(&path);
+        let _lock = checkout_lock::take(&lab.target)?;
+        let base = pipeline::base(&lab, self.variant, &mut phases)?;
+        let found = phases.time("module", || modules_of(&lab, &base, &path))?;
+        let tried = Tried { modules: in_order(found)?, lab, base };
+        let scripts = tried.scripts(&args.tests)?;
+        let report = self.try_all(&tried, &scripts, phases)?;
+        let Some(report) = report else { return Ok(0) };
+        report.write(&tried.lab.target.join("results.json"))?;
+        colour::print(&report.table());
+        say(&format!("logs and results.json in {}", tried.lab.target.display()));
+        Ok(report.outcome.exit_code())
+    }
+
+    /// The lab with the module's folder for a root. What is built goes to the cache: the module's
+    /// tree is not the lab's.
+    fn lab_of(&self, path: &Path) -> Lab {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let key = files::key([path.display().to_string()]);
+        let root = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        // The present project's kernel fits; its tests are about other modules.
+        let mut settings = self.lab.settings.clone();
+        let config = self.lab.project.config.iter().map(|path| self.lab.root.join(path));
+        settings.config.splice(0..0, config);
+        Lab {
+            root: root.to_owned(),
+            target: self.lab.cache.path(&format!("try/{name}-{}", &key[..6])),
+            project: Project::none(),
+            settings,
+            ..self.lab.clone()
+        }
+    }
+
+    /// One guest for each test; `None` when nothing was to be run.
+    fn try_all(
+        &self,
+        tried: &Tried,
+        scripts: &[PathBuf],
+        phases: Phases,
+    ) -> Result<Option<Report>> {
+        let runner = Runner { lab: &tried.lab, ..self.clone() };
+        let init = guest_programs::init(&tried.lab)?;
+        let guest = Guest { init, selftests: Vec::new(), tools: Vec::new() };
+        let built = Built { modules: tried.modules.clone(), guest };
+        let load: Vec<String> = tried.modules.iter().map(|path| name(path)).collect();
+        let accel = accel::choose(self.engine, &tried.lab.cache.path("accel"))?;
+        let mut parts = Vec::new();
+        for script in scripts {
+            let test = job::Test { name: name(script), timeout: LIMIT };
+            let work = Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN };
+            let mut job = runner.job(&tried.base, &built, work, &load)?;
+            job.selftests = vec![script.clone()];
+            job.keep_loaded = name(script) != LOADS_AGAIN;
+            job.directory = tried.lab.root.clone();
+            job.logs = job.logs.join(name(script));
+            if self.dry_run {
+                runner.show(&job, &tried.base.kernel, &accel)?;
+                continue;
+            }
+            if let Some(port) = self.options.gdb {
+                gdb::explain(&tried.base.kernel, port, &built.modules);
+            }
+            parts.push(session::run(&job, &tried.base.kernel, &accel, Phases::default())?.report);
+        }
+        Ok((!parts.is_empty()).then(|| Report::whole(parts, phases)))
+    }
+}
+
+impl Tried {
+    /// A program for the guest for each test.
+    fn scripts(&self, tests: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let folder = self.lab.target.join("scripts");
+        files::remove_dir(&folder)?;
+        files::make_dir(&folder)?;
+        if tests.is_empty() {
+            let names: Vec<String> = self.modules.iter().map(|path| name(path)).collect();
+            return Ok(vec![write_script(&folder, LOADS_AGAIN, &loads_again(&names))?]);
+        }
+        let mut scripts: Vec<PathBuf> = Vec::new();
+        for test in tests {
+            let program = self.program(test)?;
+            let script = write_script(&folder, &name(&program), &run_as_kselftest(&program))?;
+            if scripts.contains(&script) {
+                bail!("two tests are called {}", name(&program));
+            }
+            scripts.push(script);
+        }
+        Ok(scripts)
+    }
+
+    /// The program of a test; what is C is compiled.
+    fn program(&self, test: &Path) -> Result<PathBuf> {
+        let path = test.canonicalize().with_context(|| test.display().to_string())?;
+        if path.extension().is_some_and(|ending| ending == "c") {
+            return guest_programs::compile(&self.lab, &self.base, &path);
+        }
+        let mode = path.metadata().with_context(|| test.display().to_string())?;
+        if !path.is_file() || mode.permissions().mode() & 0o111 == 0 {
+            bail!("{} is neither a program nor a C file: chmod +x it", test.display());
+        }
+        Ok(path)
+    }
+}
+
+/// The modules of a folder, or the one that the path is.
+fn modules_of(lab: &Lab, base: &Prepared, path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        if path.extension().is_none_or(|ending| ending != "ko") {
+            bail!("{} is neither a folder nor a module (NAME.ko)", path.display());
+        }
+        fits(path, &base.kernel)?;
+        return Ok(vec![path.to_owned()]);
+    }
+    has_modules(path)?;
+    let modules = modules::build_folder(lab, base, path)?;
+    if modules.is_empty() {
+        bail!("{}: kbuild made no module of it: is obj-m empty?", path.display());
+    }
+    Ok(modules)
+}
+
+/// Whether kbuild knows what to make of the folder.
+fn has_modules(folder: &Path) -> Result<()> {
+    let files = ["Kbuild", "Makefile"].map(|name| folder.join(name));
+    let Some(file) = files.iter().find(|path| path.is_file()) else {
+        bail!("{} has neither a Kbuild file nor a Makefile", folder.display());
+    };
+    let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    // By way of other files and variables as well.
+    if !String::from_utf8_lossy(&text).contains("obj-") {
+        bail!("{} names no module: it needs a line like `obj-m := NAME.o`", file.display());
+    }
+    Ok(())
+}
+
+/// Whether a finished module is for this kernel, by the string that the kernel compares.
+fn fits(module: &Path, kernel: &Kernel) -> Result<()> {
+    let magic = modinfo("vermagic", module)?;
+    let built_for = magic.split(' ').next().unwrap_or_default();
+    if built_for == kernel.release {
+        return Ok(());
+    }
+    bail!(
+        "{} was built for Linux {built_for}, and the guest runs {}, which would refuse it: try the \
+         folder with its source, or give the kernel that it was built for with --kernel",
+        module.display(),
+        kernel.release
+    )
+}
+
+fn modinfo(field: &str, module: &Path) -> Result<String> {
+    process::read(Host::this().command("modinfo").args(["-F", field]).arg(module))
+}
+
+/// Modules that others need come before them.
+fn in_order(modules: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut needs = Vec::new();
+    for module in modules {
+        let depends = modinfo("depends", &module)?;
+        let depends: Vec<String> = depends.split(',').map(str::to_owned).collect();
+        needs.push((module, depends));
+    }
+    Ok(sorted(needs))
+}
+
+/// By what each needs; what needs something that is not there keeps its place.
+fn sorted(mut left: Vec<(PathBuf, Vec<String>)>) -> Vec<PathBuf> {
+    let mut done = Vec::new();
+    while !left.is_empty() {
+        let names: Vec<String> = left.iter().map(|(path, _)| module_name(path)).collect();
+        let ready = |(_, needs): &(PathBuf, Vec<String>)| !needs.iter().any(|n| names.contains(n));
+        let next = left.iter().position(ready).unwrap_or(0);
+        done.push(left.remove(next).0);
+    }
+    done
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// As the kernel calls it.
+fn module_name(path: &Path) -> String {
+    name(path).trim_end_matches(".ko").replace('-', "_")
+}
+
+fn write_script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    files::write_whole(&path, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("set the mode of {}", path.display()))?;
+    Ok(path)
+}
+
+/// Loads all modules a second time: what the first left registered is in the way now.
+fn loads_again(modules: &[String]) -> String {
+    let load: Vec<String> =
+        modules.iter().map(|name| format!("insmod \"$MODULES_DIR\"/{}", quote(name))).collect();
+    let unload: Vec<String> = modules
+        .iter()
+        .rev()
+        .map(|name| format!("rmmod {}", quote(&module_name(Path::new(name)))))
+        .collect();
+    format!(
+        "#!/bin/sh\n\
+         step() {{ if \"$2\"; then echo \"ok $1 $2\"; else echo \"not ok $1 $2\"; exit 1; fi; }}\n\
+         load() {{ {}; }}\n\
+         unload() {{ {}; }}\n\
+         echo KTAP version 1\n\
+         echo 1..2\n\
+         step 1 load\n\
+         step 2 unload\n",
+        load.join(" && "),
+        unload.join(" && ")
+    )
+}
+
+/// Runs a program where it is, as kselftest does: a program that prints no KTAP says with its exit
+/// status how it ended, 4 for a skip.
+fn run_as_kselftest(program: &Path) -> String {
+    let folder = program.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let program = name(program);
+    let (folder, file) = (quote(&folder), quote(&format!("./{program}")));
+    // A name that is not plain would be more than a name to awk and in KTAP.
+    let title: String =
+        program.chars().map(|c| if c == '#' || c.is_control() { '_' } else { c }).collect();
+    let title = quote(&title);
+    format!(
+        r##"#!/bin/sh
+cd {folder} || exit 1
+status=$(mktemp) || exit 1
+{{ {file}; echo $? > "$status"; }} | awk '
+	!ktap && /^(K?TAP) version [0-9]/ {{ ktap = 1 }}
+	{{ print (ktap ? "" : "# ") $0; fflush() }}
+	END {{ exit !ktap }}'
+plain=$?
+code=$(cat "$status")
+rm -f "$status"
+[ "$plain" -eq 0 ] && exit "$code"
+echo 'KTAP version 1'
+echo 1..1
+case $code in
+0) echo ok 1 {title} ;;
+4) echo ok 1 {title} '# SKIP exit status 4' ;;
+*)
+	echo "# exit status $code"
+	echo not ok 1 {title}
+	exit 1
+	;;
+esac
+"##
+    )
+}
+
+/// A word for the shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use vmlab::judge::ktap::{self, TestResult};
+    use vmlab_init::protocol::Status;
+
+    /// What the lab makes of a program in shell.
+    fn judged(text: &str) -> (TestResult, String) {
+        let dir = tempfile::Builder::new().prefix("it's ").tempdir().unwrap();
+        let program = write_script(dir.path(), "a test", &format!("#!/bin/sh\n{text}\n")).unwrap();
+        let scripts = dir.path().join("scripts");
+        fs::create_dir(&scripts).unwrap();
+        let script = write_script(&scripts, "a test", &run_as_kselftest(&program)).unwrap();
+        let said = Command::new(script).output().unwrap();
+        let status = Status::Exited(said.status.code().unwrap());
+        let judged = ktap::judge(ktap::parse(&said.stdout), status);
+        (judged.result, judged.reason)
+    }
+
+    #[test]
+    fn a_program_without_ktap_says_with_its_status_how_it_ended() {
+        let cases = [
+            ("echo fine", TestResult::Pass),
+            ("echo 'not ok 1 is no KTAP without a header'; exit 0", TestResult::Pass),
+            ("exit 4", TestResult::Skip),
+            ("echo no; exit 1", TestResult::Fail),
+            ("kill -SEGV $$", TestResult::Fail),
+            ("exit 3", TestResult::Fail),
+        ];
+        for (text, want) in cases {
+            let (result, reason) = judged(text);
+            assert_eq!(result, want, "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_program_with_ktap_is_judged_by_it() {
+        let cases = [
+            ("echo TAP version 13; echo 1..1; echo ok 1 a", TestResult::Pass),
+            ("echo hello; echo KTAP version 1; echo 1..1; echo not ok 1 a", TestResult::Fail),
+            ("echo KTAP version 1; echo 1..2; echo ok 1 a", TestResult::Fail),
+            ("echo KTAP version 1; echo 1..1; echo ok 1 a; exit 1", TestResult::Fail),
+        ];
+        for (text, want) in cases {
+            let (result, reason) = judged(text);
+            assert_eq!(result, want, "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_module_comes_after_those_that_it_needs() {
+        let module = |path: &str, needs: &str| {
+            (PathBuf::from(path), needs.split(',').map(str::to_owned).collect())
+        };
+        let all = vec![
+            module("/o/user.ko", "my_lib,crc32"),
+            module("/o/other.ko", ""),
+            module("/o/my-lib.ko", ""),
+        ];
+        let order: Vec<String> = sorted(all).iter().map(|path| name(path)).collect();
+        assert_eq!(order, ["other.ko", "my-lib.ko", "user.ko"]);
+        let round = vec![module("/o/a.ko", "b"), module("/o/b.ko", "a")];
+        assert_eq!(sorted(round).len(), 2, "a circle does not hang");
+    }
+
+    #[test]
+    fn a_folder_that_kbuild_cannot_use_is_named_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = has_modules(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with("has neither a Kbuild file nor a Makefile"), "{error}");
+        fs::write(dir.path().join("Makefile"), "all:\n").unwrap();
+        let error = has_modules(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("obj-m := NAME.o"), "{error}");
+        fs::write(dir.path().join("Kbuild"), "obj-m := x.o\n").unwrap();
+        has_modules(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Modules and projects that are not this one: built, booted and judged by the program as a person
+//! runs it.
+//!
+//! They need a finished kernel. `lab test` builds one and names it in `LAB_TEST_VMLINUX`, and its
+//! source in `LAB_TEST_SOURCE`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const MODULE: &str = r#"// SPDX-License-Identifier: GPL-2.0
+#include <linux/module.h>
+
+static int __init hello_init(void)
+{
+	pr_info("hello\n");
+	WARN_ON(WARNS);
+	return 0;
+}
+
+static void __exit hello_exit(void)
+{
+}
+
+module_init(hello_init);
+module_exit(hello_exit);
+MODULE_DESCRIPTION("Says hello");
+MODULE_LICENSE("GPL");
+"#;
+
+/// As people have it who load modules on their own machine.
+const MAKEFILE: &str = r#"obj-m += hello.o
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+all:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+"#;
+
+/// No KTAP: kselftest's exit status says how it ended.
+const LOADED_IN_SHELL: &str = "#!/bin/sh\ngrep -q '^hello ' /proc/modules\n";
+const FAILS: &str = "#!/bin/sh\necho of no use\nexit 1\n";
+
+const LOADED_IN_C: &str = r#"// SPDX-License-Identifier: GPL-2.0
+#include "kselftest.h"
+#include <unistd.h>
+
+int main(void)
+{
+	ksft_print_header();
+	ksft_set_plan(1);
+	ksft_test_result(!access("/sys/module/hello", F_OK), "it is loaded\n");
+	ksft_finished();
+}
+"#;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn variable(name: &str) -> PathBuf {
+    std::env::var_os(name).map(PathBuf::from).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The finished build.
+fn kernel() -> PathBuf {
+    variable("LAB_TEST_VMLINUX").parent().unwrap().to_owned()
+}
+
+/// A folder of somebody's.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            let path = folder.path(name);
+            fs::write(&path, text).unwrap();
+            let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// All that is in it.
+    fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    }
+}
+
+fn lab(dir: &Path, args: &[&str]) -> Output {
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.current_dir(dir).args(args).env_remove("KBUILD").env_remove("KSRC");
+    let output = lab.output().unwrap();
+    // Shown when a test fails.
+    println!("$ lab {}\n{}", args.join(" "), said(&output));
+    output
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+/// `lab try` with the finished kernel, from this checkout.
+fn attempt(path: &Path, args: &[&str]) -> Output {
+    let kernel = kernel();
+    let (path, kernel) = (path.to_str().unwrap(), kernel.to_str().unwrap());
+    lab(&root(), &[&["try", path, "--kernel", kernel], args].concat())
+}
+
+fn module(warns: &str) -> String {
+    MODULE.replace("WARNS", warns)
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn somebodys_module_in_c_gets_a_verdict_and_its_folder_stays_clean() {
+    let folder = Folder::new(&[
+        ("hello.c", &module("false")),
+        ("Makefile", MAKEFILE),
+        ("loaded.sh", LOADED_IN_SHELL),
+        ("loaded_too.c", LOADED_IN_C),
+        ("fails.sh", FAILS),
+    ]);
+    let before = folder.content();
+    let test = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let (shell, c, fails) = (test("loaded.sh"), test("loaded_too.c"), test("fails.sh"));
+
+    let good = attempt(folder.0.path(), &["--test", &shell, "--test", &c]);
+    assert_eq!(good.status.code(), Some(0), "{}", said(&good));
+    let table = String::from_utf8_lossy(&good.stdout).into_owned();
+    for name in ["loaded.sh", "loaded_too"] {
+        assert!(table.contains(&format!("ok    {name}")), "{table}");
+    }
+    let bad = attempt(folder.0.path(), &["--test", &fails]);
+    assert_eq!(bad.status.code(), Some(1), "{}", said(&bad));
+    assert!(said(&bad).contains("FAIL  fails.sh"), "{}", said(&bad));
+    assert_eq!(folder.content(), before);
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_warning_while_a_module_is_loaded_is_found_without_any_test() {
+    let folder = Folder::new(&[("hello.c", &module("true")), ("Kbuild", "obj-m := hello.o\n")]);
+    let output = attempt(folder.0.path(), &[]);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains("hello.c:7"), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_module_in_rust_that_nobody_changed_is_loaded_and_unloaded() {
+    let source = variable("LAB_TEST_SOURCE").join("samples/rust/rust_minimal.rs");
+    let text = fs::read_to_string(&source).unwrap();
+    let folder =
+        Folder::new(&[("rust_minimal.rs", &text), ("Kbuild", "obj-m := rust_minimal.o\n")]);
+    let output = attempt(folder.0.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("ok    loads_again"), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_finished_module_is_taken_and_one_of_another_kernel_is_refused_with_the_reason() {
+    let folder = Folder::new(&[("hello.c", &module("false")), ("Kbuild", "obj-m := hello.o\n")]);
+    let built = attempt(folder.0.path(), &[]);
+    assert_eq!(built.status.code(), Some(0), "{}", said(&built));
+    let place = said(&built);
+    let place = place.lines().find_map(|line| line.split_once("results.json in ")).unwrap().1;
+    let module = Path::new(place).join("modules/hello.ko");
+
+    let taken = attempt(&module, &[]);
+    assert_eq!(taken.status.code(), Some(0), "{}", said(&taken));
+
+    let release = fs::read_to_string(kernel().join("include/config/kernel.release")).unwrap();
+    let (is, not) = (release.trim().as_bytes(), release.trim().replace('7', "6"));
+    let mut bytes = fs::read(&module).unwrap();
+    let magic = [b"vermagic=", is].concat();
+    let at = bytes.windows(magic.len()).position(|window| window == magic).unwrap();
+    bytes[at..][..magic.len()].copy_from_slice(&[b"vermagic=", not.as_bytes()].concat());
+    let other = folder.path("other.ko");
+    fs::write(&other, bytes).unwrap();
+    let refused = attempt(&other, &[]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    assert!(said(&refused).contains(&format!("was built for Linux {not}")), "{}", said(&refused));
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_new_project_is_green_at_once() {
+    let folder = Folder::new(&[]);
+    let made = lab(folder.0.path(), &["new", "first-module"]);
+    assert_eq!(made.status.code(), Some(0), "{}", said(&made));
+    let project = folder.path("first-module");
+    share_the_cache(&project);
+    let tested = lab(&project, &["test", "--kbuild", kernel().to_str().unwrap()]);
+    assert_eq!(tested.status.code(), Some(0), "{}", said(&tested));
+    for name in ["counter.sh", "namespaces"] {
+        assert!(said(&tested).contains(&format!("ok    {name}")), "{}", said(&tested));
+    }
+}
+
+/// Tools that are in this project's cache need not be fetched again.
+fn share_the_cache(project: &Path) {
+    let ours = fs::read_to_string(root().join("lab.toml")).unwrap();
+    let cache = ours.lines().find(|line| line.starts_with("cache = ")).unwrap();
+    let path = project.join("lab.toml");
+    let theirs = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{cache}\n{theirs}")).unwrap();
+}

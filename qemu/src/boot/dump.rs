@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a guest that panicked, written by QEMU for crash or drgn.
+//!
+//! QEMU says over its monitor (QMP) that the guest restarts, which is how a panic and a good end
+//! end alike, and stands still. Which of them it was, the kernel log tells: up to a mark that is
+//! put into it now, behind everything that QEMU wrote before.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::run::progress::say;
+
+/// What the kernel logs when it gives up.
+const PANIC: &str = "Kernel panic - not syncing";
+/// Behind the last line of the log.
+const MARK: &str = "lab: the guest stands still";
+/// How long our own thread may take to write down what it has read.
+const LOG_LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits for the guest's end in a thread of its own; then writes its memory to `file` if it
+/// panicked, and ends QEMU. `marks` is QEMU's end of the pipe that `log` is written from.
+pub(super) fn on_panic(
+    monitor: UnixStream,
+    marks: OwnedFd,
+    log: &Path,
+    file: PathBuf,
+) -> Result<()> {
+    let log = log.to_owned();
+    let mut marks = fs::File::from(marks);
+    let mut qmp = Qmp::new(monitor)?;
+    std::thread::spawn(move || {
+        let done = qmp.stands_still().and_then(|still| match still {
+            true => has_panicked(&mut marks, &log)
+                .and_then(|panicked| if panicked { qmp.dump(&file) } else { Ok(()) })
+                .and_then(|()| qmp.ask("quit", json!({}))),
+            false => Ok(()),
+        });
+        if let Err(error) = done {
+            say(&format!("no memory dump: {error:#}"));
+            // Without it QEMU would stand still for ever.
+            let _ = qmp.ask("quit", json!({}));
+        }
+    });
+    Ok(())
+}
+
+/// Whether the log has a panic in it, all of it.
+fn has_panicked(marks: &mut fs::File, log: &Path) -> Result<bool> {
+    writeln!(marks, "\n{MARK}").context("mark the kernel log")?;
+    let deadline = Instant::now() + LOG_LIMIT;
+    loop {
+        let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+        let text = String::from_utf8_lossy(&text);
+        if text.lines().any(|line| line == MARK) {
+            return Ok(text.contains(PANIC));
+        }
+        if Instant::now() > deadline {
+            bail!("the kernel log does not come to its end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// QEMU's monitor: a line of JSON for each word.
+struct Qmp {
+    to: UnixStream,
+    from: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    fn new(socket: UnixStream) -> Result<Qmp> {
+        let to = socket.try_clone().context("duplicate a socket")?;
+        Ok(Qmp { to, from: BufReader::new(socket) })
+    }
+
+    /// The next word; `None` when QEMU is gone.
+    fn hear(&mut self) -> Result<Option<Value>> {
+        let mut line = String::new();
+        if self.from.read_line(&mut line).context("listen to QEMU")? == 0 {
+            return Ok(None);
+        }
+        serde_json::from_str(&line).map(Some).with_context(|| format!("understand QEMU: {line}"))
+    }
+
+    /// Waits until the guest stands still; not, when QEMU is gone.
+    fn stands_still(&mut self) -> Result<bool> {
+        self.ask("qmp_capabilities", json!({}))?;
+        while let Some(word) = self.hear()? {
+            if word["event"] == "SHUTDOWN" {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for the answer.
+    fn ask(&mut self, command: &str, arguments: Value) -> Result<()> {
+        let request = json!({"execute": command, "arguments": arguments});
+        writeln!(self.to, "{request}").context("write to QEMU")?;
+        while let Some(word) = self.hear()? {
+            if let Some(why) = word["error"]["desc"].as_str() {
+                bail!("QEMU refuses {command}: {why}");
+            }
+            if word.get("return").is_some() {
+                return Ok(());
+            }
+        }
+        // Gone: it was asked to, or dies in another way, of which the report tells.
+        Ok(())
+    }
+
+    fn dump(&mut self, file: &Path) -> Result<()> {
+        say(&format!("writing the guest's memory to {}", file.display()));
+        let protocol = format!("file:{}", file.display());
+        self.ask("dump-guest-memory", json!({"paging": false, "protocol": protocol}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// QEMU's side of a conversation; what it was asked.
+    fn converse(log: &str, words: &[&str]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dmesg.log");
+        fs::write(&path, log).unwrap();
+        let (ours, qemu) = UnixStream::pair().unwrap();
+        let (mark_reader, marks) = std::io::pipe().unwrap();
+        on_panic(ours, marks.into(), &path, "/d/core".into()).unwrap();
+        let writer = path.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(mark_reader).lines().map_while(Result::ok) {
+                let mut file = fs::File::options().append(true).open(&writer).unwrap();
+                writeln!(file, "{line}").unwrap();
+            }
+        });
+        for word in words {
+            writeln!(&qemu, "{word}").unwrap();
+        }
+        let mut asked = Vec::new();
+        for line in BufReader::new(&qemu).lines().map_while(Result::ok) {
+            let request: Value = serde_json::from_str(&line).unwrap();
+            let command = request["execute"].as_str().unwrap().to_owned();
+            let _ = writeln!(&qemu, "{{\"return\": {{}}}}");
+            if command == "qmp_capabilities" {
+                writeln!(&qemu, "{{\"event\": \"SHUTDOWN\"}}").unwrap();
+            }
+            let last = command == "quit";
+            asked.push(command);
+            if last {
+                break;
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn the_memory_of_a_guest_that_panicked_is_asked_for() {
+        let log = "[    1.0] Kernel panic - not syncing: x\n";
+        let asked = converse(log, &["{\"QMP\": {}}"]);
+        assert_eq!(asked, ["qmp_capabilities", "dump-guest-memory", "quit"]);
+    }
+
+    #[test]
+    fn a_guest_that_ended_well_is_let_go() {
+        assert_eq!(converse("[    1.0] fine\n", &["{\"QMP\": {}}"]), ["qmp_capabilities", "quit"]);
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A boot that is shown instead of made.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::boot::accel::Choice;
+use crate::boot::initramfs;
+use crate::boot::kernel::Kernel;
+use crate::boot::vm::{self, VmSpec};
+use crate::run::files;
+use crate::run::job::{Budget, Job, Work};
+
+/// QEMU's command line for this job, whose initramfs is written to `folder`.
+pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Result<Command> {
+    files::make_dir(folder)?;
+    let initrd = folder.join("initrd");
+    let budget = Budget::of(accel.used, kernel);
+    initramfs::write(&initrd, job, &job.for_guest(&budget, None))?;
+    let spec = VmSpec {
+        engine: accel.used,
+        memory_mb: job.memory_mb,
+        image: kernel.image.clone(),
+        initrd,
+        terminal: matches!(job.work, Work::Shell),
+        turns: job.turns,
+        options: job.options.clone(),
+    };
+    Ok(vm::pasteable(&spec, folder))
+}
