@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One run at a time builds and reports in a checkout's `target/lab`.
+//! Only one run at a time may build and report in a project's `target/lab`.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,18 +12,18 @@ use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
 
-/// How often a run looks whether it is its turn.
+/// How often a waiting run tries again.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Held by the run whose turn it is.
+/// Held by the run that uses the folder.
 #[derive(Debug)]
 pub struct CheckoutLock {
     _file: File,
 }
 
-/// Waits until no other run is at work in `target`, and says which one it waits for.
+/// Waits until no other run uses `target`, and says which one it waits for.
 pub fn take(target: &Path) -> Result<CheckoutLock> {
-    // Beside the folder, which `lab clean` removes.
+    // Beside the folder, since `lab clean` removes the folder.
     let path = target.with_extension("lock");
     files::make_dir(path.parent().unwrap_or(target))?;
     let mut file = File::options()
@@ -54,7 +54,7 @@ pub fn take(target: &Path) -> Result<CheckoutLock> {
     Ok(CheckoutLock { _file: file })
 }
 
-/// Leaves the name of this run for others to read.
+/// Writes the name of this run, for others to read.
 fn sign(file: &mut File) -> std::io::Result<()> {
     let command = fs::read("/proc/self/cmdline").unwrap_or_default();
     let words: Vec<_> = command

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What every step needs to know: where things are and what the user asked for.
+//! The context of every step: paths, and the user's settings.
 
 use std::path::{Path, PathBuf};
 
@@ -16,16 +16,16 @@ use crate::project::{self, Project};
 pub struct Lab {
     /// The project's root; without a project, the current directory.
     pub root: PathBuf,
-    /// Where results go: `target/lab` of the project.
+    /// The folder for results: `target/lab` of the project.
     pub target: PathBuf,
-    /// What all projects of a user share.
+    /// All projects of a user share it.
     pub cache: Cache,
     pub base: Pins,
     pub settings: Settings,
     pub project: Project,
 }
 
-/// What the command line and the variables that `make` hands on say about builds.
+/// Settings for builds, from the command line and from variables.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// A kernel tree (directory or tarball) instead of the base kernel.
@@ -48,7 +48,7 @@ impl Lab {
         Lab::of(project::root_of(&here()?)?, settings)
     }
 
-    /// The same, for what can be done without a project.
+    /// The same, for commands that work without a project.
     pub fn find_or_none(settings: Settings) -> Result<Lab> {
         let here = here()?;
         match project::root_of(&here) {
@@ -69,7 +69,7 @@ impl Lab {
         })
     }
 
-    /// What is built goes to the cache: the current directory is not the lab's.
+    /// Without a project, builds go to the cache: the current directory is not the lab's.
     fn without_project(here: PathBuf, settings: Settings) -> Result<Lab> {
         let project = Project::none();
         let cache = Cache::of_user(&project.cache)?;

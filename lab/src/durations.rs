@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long each test took last time: what takes longest begins first.
+//! How long each test took last time. The longest begins first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vmlab::run::files;
 
-/// In the checkout's folder of results.
+/// The file in the project's folder of results.
 const NAME: &str = "durations.json";
 
 /// Milliseconds by name.
@@ -21,24 +21,23 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Reads what the last run left; it only decides on an order, so none is as good.
+    /// Reads the file of the last run. It only decides on an order, so a missing file is fine.
     pub fn load(target: &Path) -> Durations {
         let path = target.join(NAME);
         let text = fs::read(&path).unwrap_or_default();
         Durations { last: serde_json::from_slice(&text).unwrap_or_default(), path }
     }
 
-    /// How long it will take. What has never run counts as the longest.
+    /// How long a test will take. One that has never run counts as the longest.
     pub fn expected(&self, name: &str) -> u64 {
         self.last.get(name).copied().unwrap_or(u64::MAX)
     }
 
-    /// How long it took.
     pub fn set(&mut self, name: &str, took: Duration) {
         self.last.insert(name.to_owned(), vmlab::run::phases::millis(took));
     }
 
-    /// Keeps it for the next run.
+    /// Writes the file for the next run.
     pub fn store(&self) -> Result<()> {
         let text = serde_json::to_string_pretty(&self.last).context("encode durations")?;
         files::write_whole(&self.path, &text)

@@ -2,7 +2,7 @@
 
 //! `lab.toml`: what the lab must know of a project, at the project's root.
 //!
-//! Every key but the name can be left out: what is not named is not built, checked or run.
+//! Only the name is required. Anything that the file does not name is not built, checked or run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use serde::Deserialize;
 /// The file, at the root of a project.
 pub const FILE: &str = "lab.toml";
 
-/// Where the cache is when the project does not say.
+/// The cache's folder if the project does not name one.
 const CACHE: &str = "vmlab";
 
-/// All of `lab.toml`. Paths are relative to its folder.
+/// The content of `lab.toml`. Paths are relative to its folder.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
@@ -24,7 +24,7 @@ pub struct Project {
     /// The folder of the user's cache directory: projects that name the same one share kernels.
     #[serde(default = "default_cache")]
     pub cache: String,
-    /// The versions of kernel and tools, where they are not the lab's own.
+    /// The versions of kernel and tools, if they are not the lab's own.
     pub pins: Option<PathBuf>,
     /// Fragments of kernel configuration.
     #[serde(default)]
@@ -45,18 +45,18 @@ pub struct Project {
     pub upstream: BTreeMap<PathBuf, PathBuf>,
 }
 
-/// What is built out of tree.
+/// The modules to build.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Modules {
     /// The folder with the Kbuild file or Makefile.
     pub kbuild: Option<PathBuf>,
-    /// File names of what `run` and `shell` load, in this order.
+    /// File names of the modules that `run` and `shell` load, in this order.
     #[serde(default)]
     pub load: Vec<String>,
 }
 
-/// What runs in the guest.
+/// Programs for the guest.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selftests {
@@ -74,14 +74,15 @@ pub struct Selftests {
     pub net: bool,
 }
 
-/// What is formatted by the kernel tree's rules.
+/// Style checks.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lint {
-    /// Folders of kernel code in Rust.
+    /// Folders with kernel code in Rust, formatted by the kernel tree's rules.
     #[serde(default)]
     pub rust: Vec<PathBuf>,
-    /// Whether every source file has a licence, and none names a path or mirror of one machine.
+    /// Whether to check that every source file has a licence, and that none has a hard-coded path
+    /// or mirror.
     #[serde(default)]
     pub house_rules: bool,
 }
@@ -91,7 +92,7 @@ pub struct Lint {
 #[serde(deny_unknown_fields)]
 pub struct CompileFail {
     pub folder: PathBuf,
-    /// The object whose flags they get.
+    /// The object whose compiler flags they get.
     pub like: PathBuf,
 }
 
@@ -100,18 +101,18 @@ pub struct CompileFail {
 #[serde(deny_unknown_fields)]
 pub struct Examples {
     pub folder: PathBuf,
-    /// What every example can use.
+    /// Rust code that every example can use.
     pub preamble: PathBuf,
     /// The object whose flags they get.
     pub like: PathBuf,
 }
 
-/// Patches that break a rule of the module each.
+/// Patches that each break a rule of the module.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mutants {
     pub folder: PathBuf,
-    /// What the modules are built from.
+    /// Files and folders that the modules are built from.
     pub sources: Vec<PathBuf>,
 }
 
@@ -120,7 +121,7 @@ pub struct Mutants {
 #[serde(deny_unknown_fields)]
 pub struct Netlink {
     pub folder: PathBuf,
-    /// In that folder, as the files are.
+    /// A path in that folder, like the files.
     pub specification: PathBuf,
     #[serde(rename = "file")]
     pub files: Vec<Generated>,
@@ -133,11 +134,11 @@ pub struct Generated {
     pub path: PathBuf,
     /// ynl's `--mode`.
     pub mode: String,
-    /// A header, or a source.
+    /// Whether it is a header.
     pub header: bool,
 }
 
-/// What `bench` runs.
+/// The measurements of `bench`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bench {
@@ -151,7 +152,7 @@ fn default_cache() -> String {
 }
 
 impl Project {
-    /// No project: what there is without a `lab.toml`.
+    /// The settings without a `lab.toml`.
     pub fn none() -> Project {
         Project {
             name: CACHE.to_owned(),
@@ -181,7 +182,7 @@ impl Project {
         })
     }
 
-    /// Every path that must exist.
+    /// All paths that must exist.
     fn paths(&self) -> Vec<&Path> {
         let mut paths: Vec<&Path> = Vec::new();
         paths.extend(self.pins.as_deref());
@@ -202,7 +203,7 @@ impl Project {
         paths
     }
 
-    /// What is wrong with what it says: the value, and why.
+    /// Wrong values, each with the reason.
     fn fault(&self, root: &Path) -> Option<(String, String)> {
         for name in [&self.name, &self.cache] {
             if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
@@ -230,7 +231,7 @@ impl Project {
     }
 }
 
-/// The project, or the line that is wrong, and why.
+/// Parses the text. The error has the wrong line and the reason.
 fn parse(text: &str, root: &Path) -> Result<Project, (Option<usize>, String)> {
     let line = |at: usize| text[..at].matches('\n').count() + 1;
     let project: Project = toml::from_str(text).map_err(|error| {
@@ -242,7 +243,7 @@ fn parse(text: &str, root: &Path) -> Result<Project, (Option<usize>, String)> {
     }
 }
 
-/// The project that a folder is in: its root.
+/// The root of the project that a folder is in.
 pub fn root_of(folder: &Path) -> Result<PathBuf> {
     match folder.ancestors().find(|dir| dir.join(FILE).is_file()) {
         Some(root) => Ok(root.to_owned()),

@@ -2,10 +2,9 @@
 
 //! Packages of Debian's archive, fetched without touching the system.
 //!
-//! A configuration of our own (sources, lists, cache) reads one suite from the
-//! mirror that the machine itself uses, and checks signatures against the
-//! archive's keyring. apt's own files in `/etc` are not read, save for how to
-//! reach the network (`Acquire::` settings, proxies among them).
+//! A private configuration (sources, lists, cache) reads one suite from the mirror that the machine
+//! itself uses, and checks signatures against the archive's keyring. From apt's own files in `/etc`
+//! it takes only how to reach the network (`Acquire::` settings, such as proxies).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -47,7 +46,6 @@ pub struct Deb {
 }
 
 impl Deb {
-    /// The package's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -66,7 +64,7 @@ impl<'a> Archive<'a> {
         Ok(archive)
     }
 
-    /// Whether the mirror answers: reads the lists in any case.
+    /// Checks that the mirror answers, by reading the lists again.
     pub fn reach(lab: &Lab, suite: &str) -> Result<String> {
         let dir = lab.cache.path(&format!("apt/{suite}"));
         let archive = Archive { lab, suite: suite.to_owned(), dir };
@@ -109,7 +107,7 @@ impl<'a> Archive<'a> {
 
     fn update(&self) -> Result<()> {
         let mut update = self.apt("apt-get");
-        // Without it apt counts an unreachable mirror as a warning.
+        // Without it, an unreachable mirror is only a warning to apt.
         update.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
         let log = self.lab.log(&format!("apt-update-{}", self.suite));
         process::logged_gently(update, &log).map_err(|error| explain(error, &self.suite))?;
@@ -130,8 +128,7 @@ impl<'a> Archive<'a> {
         shown.ok().and_then(|text| size(&text)).unwrap_or(0)
     }
 
-    /// Fetches a package of exactly this version; its signature chain is
-    /// checked by apt.
+    /// Fetches a package of exactly this version. apt checks its signatures.
     pub fn fetch(&self, package: &str, version: &str) -> Result<Deb> {
         let versions = self.versions(package)?;
         if !versions.iter().any(|have| have == version) {
@@ -214,8 +211,8 @@ fn config_text(dir: &Path, machine: &str) -> String {
     text
 }
 
-/// Settings of the machine that say how to reach a mirror: proxies, time-outs,
-/// certificates. `Acquire::…::Proxy-Auto-Detect` and friends included.
+/// The machine's settings for reaching a mirror: proxies, time-outs, certificates, and the like of
+/// `Acquire::…::Proxy-Auto-Detect`.
 fn how_to_reach(line: &str) -> bool {
     let name = line.split(' ').next().unwrap_or_default();
     let scheme = ["Acquire::http::", "Acquire::https::", "Acquire::ForceIPv"];
@@ -234,8 +231,8 @@ fn mirror() -> Result<String> {
     )
 }
 
-/// An archive says its label once its lists were read; before that the URI's
-/// last part has to do. Security and third-party archives have other ones.
+/// An archive has a label after its lists were read. Before that, the last part of the URI must do.
+/// Security and third-party archives have other ones.
 fn choose_mirror(targets: &str) -> Option<String> {
     let targets: Vec<(&str, &str)> =
         targets.lines().filter_map(|line| line.split_once('|')).collect();
@@ -265,7 +262,7 @@ fn gone(package: &str, version: &str, suite: &str, have: &[String]) -> String {
     )
 }
 
-/// Turns apt's complaints into what to do about them.
+/// Turns apt's complaints into advice.
 fn explain(error: anyhow::Error, suite: &str) -> anyhow::Error {
     let text = error.to_string();
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disk space: asked before, explained after.
+//! Disk space: checked before a build, explained after a failure.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// What the first build needs at its fullest: package, tree, objects.
+/// The most that the first build needs: package, tree, objects.
 pub const FIRST_BUILD: u64 = 4_500_000_000;
-/// What a kernel build alone needs.
+/// The need of a kernel build alone.
 pub const KERNEL_BUILD: u64 = 1_500_000_000;
-/// What a run needs that builds no kernel.
+/// The need of a run without a kernel build.
 pub const WARM: u64 = 500_000_000;
 
-/// Bytes that a user may still write below `path`, which need not exist yet.
+/// Bytes that the user may still write below `path`, which need not exist yet.
 pub fn free(path: &Path) -> Result<u64> {
     let exists = path.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let stat = rustix::fs::statvfs(exists)
@@ -21,7 +21,7 @@ pub fn free(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// An error that names the way out when less than `needed` is free.
+/// An error with the way out if less than `needed` is free.
 pub fn check(path: &Path, needed: u64) -> Result<()> {
     let free = free(path)?;
     if free < needed {
@@ -44,7 +44,7 @@ pub fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
-/// Adds the path and the way out when it was a full disk that made `error`.
+/// Adds the path and the way out if a full disk caused `error`.
 pub fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
     if !is_full(&error) {
         return error;

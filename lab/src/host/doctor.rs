@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a build needs, found and needed, a line each; the main job makes the
+//! What a build needs: a line for each tool, with the version found and needed. Every run makes the
 //! same checks before it starts.
 
 use std::fmt::Write as _;
@@ -17,22 +17,21 @@ use crate::host::pins::Package;
 use crate::host::toolchain::{self, Compiler};
 use crate::host::version;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// There, and new enough.
+    /// Found, and new enough.
     Good,
-    /// Missing, but `make` gets it by itself.
+    /// Missing, but the lab gets it by itself.
     Automatic,
-    /// A package of the distribution brings it.
+    /// Missing, but in a package of the distribution.
     Package(String),
     /// Only the user can help.
     Bad,
-    /// Worth knowing; nothing depends on it.
+    /// Useful to know; nothing depends on it.
     Note,
 }
 
-/// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// The tool.
@@ -64,7 +63,7 @@ impl Check {
     }
 }
 
-/// A program that must have a version.
+/// A program that must have a minimum version.
 struct Program<'a> {
     name: &'a str,
     min: &'a str,
@@ -82,7 +81,7 @@ impl Program<'_> {
     }
 }
 
-/// The checks that only look at programs and files: quick enough for every run.
+/// The checks that only look at programs and files. They are quick enough for every run.
 pub fn tools(lab: &Lab, machine: &Host) -> Vec<Check> {
     let compiler = Compiler::choose(lab, machine);
     let machine = match &compiler.dir {
@@ -151,8 +150,8 @@ fn bindgen(lab: &Lab, machine: &Host) -> Check {
     Check::new("bindgen", have, &needed, state, &get)
 }
 
-/// Which libclang bindgen loads, asked as the kernel does: by a header that
-/// makes it say its version.
+/// Which libclang bindgen loads. The kernel asks in the same way: with a header that makes it print
+/// its version.
 fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
     let major = lab.base.llvm.major;
     let package = format!("libclang-{major}-dev");
@@ -181,7 +180,7 @@ fn loaded_libclang(
     bindgen: &Path,
     dir: Option<&Path>,
 ) -> Option<String> {
-    // Not in TMPDIR, which may be what is wrong with this machine.
+    // Not in TMPDIR, which may be the fault of this machine.
     let scratch = lab.cache.scratch().ok()?;
     let header = scratch.path().join("version.h");
     fs::write(&header, "#pragma message(\"clang version \" __clang_version__)\n").ok()?;
@@ -218,7 +217,7 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
         llvm("llvm", format!("llvm-{major}")).check(machine, &llvm_ar(&compiler.ld)),
     ];
     if lab.settings.llvm.is_some() || lab.settings.cc.is_some() {
-        // The user named a compiler: another one's package is no help.
+        // The user named a compiler, so the package of another one does not help.
         for check in &mut checks {
             if check.state != State::Good {
                 check.state = State::Bad;
@@ -229,7 +228,7 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
     checks
 }
 
-/// `llvm-ar` as it is called beside this `ld.lld`.
+/// The name of the `llvm-ar` that belongs to this `ld.lld`.
 fn llvm_ar(ld: &str) -> String {
     ld.replace("ld.lld", "llvm-ar")
 }
@@ -258,7 +257,7 @@ pub fn package(machine: &Host, package: &Package) -> Check {
     Check::new(&package.apt, there, &package.why, state, &get)
 }
 
-/// Whether KVM works, by the probe that runs use; TCG does without it.
+/// Whether KVM works, by the same probe as in a run. TCG works without it.
 pub fn kvm(lab: &Lab, forced: Option<Engine>, machine: &Host) -> Check {
     if machine.which(accel::QEMU).is_none() {
         return Check::new("KVM", None, "optional", State::Note, "needs QEMU first");
@@ -277,7 +276,7 @@ pub fn kvm(lab: &Lab, forced: Option<Engine>, machine: &Host) -> Check {
     )
 }
 
-/// Room for what is still to be made.
+/// Disk space for everything that is still to be made.
 pub fn disk(lab: &Lab, built: bool) -> Check {
     let needed = if built { disk::WARM } else { disk::FIRST_BUILD };
     let free = disk::free(lab.cache.dir());
@@ -291,8 +290,7 @@ pub fn disk(lab: &Lab, built: bool) -> Check {
     Check::new("disk space", Some(found), &disk::gigabytes(needed), state, &get)
 }
 
-/// Whether Debian's mirror answers. Without it nothing can be fetched, which
-/// only matters while something is missing.
+/// Whether Debian's mirror answers. That only matters while something has to be fetched.
 pub fn mirror(lab: &Lab, needed: bool) -> Check {
     let reached = crate::host::apt::Archive::reach(lab, &lab.base.kernel.suite);
     let (state, found) = match reached {
@@ -306,7 +304,7 @@ pub fn mirror(lab: &Lab, needed: bool) -> Check {
     Check::new("apt mirror", Some(found), need, state, "check the network and apt's sources")
 }
 
-/// Whether a build can succeed: nothing is missing that `make` cannot get.
+/// Whether a build can succeed: the lab can get everything that is missing.
 pub fn can_build(checks: &[Check], may_install: bool) -> bool {
     checks.iter().all(|check| match check.state {
         State::Good | State::Automatic | State::Note => true,
@@ -315,7 +313,7 @@ pub fn can_build(checks: &[Check], may_install: bool) -> bool {
     })
 }
 
-/// The packages that are missing, each once.
+/// The missing packages, each once.
 pub fn missing_packages(checks: &[Check]) -> Vec<String> {
     let mut packages: Vec<String> = checks
         .iter()
@@ -329,7 +327,7 @@ pub fn missing_packages(checks: &[Check]) -> Vec<String> {
     packages
 }
 
-/// The lines that a person reads.
+/// The checks as lines for people.
 pub fn table(checks: &[Check]) -> String {
     let width = |field: fn(&Check) -> &str| {
         checks.iter().map(|check| field(check).chars().count()).max().unwrap_or(0)

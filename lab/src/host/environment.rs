@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The environment that every program of a run is started in.
+//! The environment of every program that a run starts.
 //!
-//! Kbuild, cargo and rustc take flags from dozens of variables. What a shell, an
-//! editor or another build exported for its own purposes must not change what is
-//! built here, so the lab removes it from its own environment: no command can
-//! forget to.
+//! Kbuild, cargo and rustc take flags from dozens of variables. A shell, an editor or another build
+//! may have exported them for its own purposes, and they must not change what is built here. So the
+//! lab removes them from its own environment, and no single command can forget to.
 
 use std::ffi::OsString;
 
-/// Patterns of names, which the Makefile reads as well.
+/// Patterns of names. The Makefile reads them, too.
 const LIST: &str = include_str!("../../environment");
 
-/// Removes what would change a build, and makes programs speak the language that
-/// the lab reads.
+/// Removes variables that would change a build, and makes programs print English.
 ///
-/// To be called before any thread is started.
+/// Must be called before any thread is started.
 pub fn clean() {
     for name in std::env::vars_os().map(|(name, _)| name).filter(is_listed) {
         // SAFETY: the caller promises that there is no other thread.
@@ -34,7 +32,7 @@ fn patterns() -> impl Iterator<Item = &'static str> {
     lines.flat_map(str::split_whitespace)
 }
 
-/// As make's `filter` has it.
+/// Matches like make's `filter`.
 fn fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('%') {
         None => pattern == name,

@@ -13,18 +13,18 @@ use xshell::Shell;
 
 use crate::host::version;
 
-/// Where programs and files are looked for: the machine, or a test's pretence.
+/// Where to look for programs and files: this machine, or a fake one of a test.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Directories of programs, in order.
+    /// Directories with programs, in order.
     pub path: OsString,
-    /// What stands for `/` when a header or library is looked for.
+    /// Stands for `/` in the search for a header or library.
     pub root: PathBuf,
 }
 
 impl Host {
-    /// This machine. System directories are searched even when a user's PATH
-    /// lacks them, as Debian's default does.
+    /// This machine. System directories are searched even if the user's PATH lacks them, as
+    /// Debian's default does.
     pub fn this() -> Host {
         let mut path = std::env::var_os("PATH").unwrap_or_default();
         for dir in ["/usr/sbin", "/sbin"] {
@@ -44,7 +44,7 @@ impl Host {
         Host { path, root: self.root.clone() }
     }
 
-    /// The program `name`.
+    /// The path of the program `name`.
     pub fn which(&self, name: impl AsRef<OsStr>) -> Option<PathBuf> {
         let name = Path::new(name.as_ref());
         if name.components().count() > 1 {
@@ -58,7 +58,7 @@ impl Host {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// A command that finds `program`, and what it starts, on this machine.
+    /// A command that finds `program`, and the programs that it starts, on this machine.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let found = self.which(program.as_ref());
         let mut command = Command::new(found.as_deref().map_or(program.as_ref(), Path::as_os_str));
@@ -80,7 +80,7 @@ impl Host {
         Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 
-    /// The version number of `program`, when it is there and says one.
+    /// The version number of `program`, if it exists and prints one.
     pub fn version(&self, program: impl AsRef<OsStr>) -> Option<String> {
         let program = self.which(program)?;
         version::find(&self.version_line(program).ok()?)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Missing packages of the distribution: installed when that needs no password,
-//! else the one command to type.
+//! Missing packages of the distribution: installed if that needs no password; otherwise an error
+//! with the command to type.
 
 use std::process::Command;
 
@@ -14,14 +14,14 @@ use crate::host::doctor::{self, Check, State};
 use crate::host::machine::Host;
 use crate::host::places;
 
-/// How root's rights are had.
+/// How to become root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
-    /// This is root.
+    /// The user is root.
     Root,
-    /// sudo asks for no password.
+    /// sudo without a password.
     Sudo,
-    /// Neither.
+    /// Not possible.
     None,
 }
 
@@ -35,9 +35,8 @@ pub fn rights(machine: &Host) -> Rights {
     if sudo { Rights::Sudo } else { Rights::None }
 }
 
-/// Makes the checks, and installs what packages bring. An error when something
-/// is missing that the lab does not get by itself: before anything is installed
-/// when no package can help.
+/// Makes the checks, and installs missing packages. An error if something is missing that the lab
+/// cannot get by itself. If no package can help, nothing is installed.
 pub fn ensure(lab: &Lab) -> Result<()> {
     places::check(lab.cache.dir())?;
     let machine = Host::this();
@@ -54,8 +53,7 @@ pub fn ensure(lab: &Lab) -> Result<()> {
     if doctor::can_build(&checks, false) { Ok(()) } else { Err(not_ready(checks)) }
 }
 
-/// Installs what helps but is not needed, where that asks for no password. Says
-/// whether it did.
+/// Installs useful packages, if that needs no password. Returns whether it did.
 pub fn offer(lab: &Lab, machine: &Host, packages: &[String]) -> Result<bool> {
     if prefix(rights(machine)).is_none() {
         return Ok(false);
@@ -81,7 +79,7 @@ fn install(lab: &Lab, machine: &Host, packages: &[String]) -> Result<()> {
     };
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     let args = [&["install"], names.as_slice()].concat();
-    // A machine whose lists are empty or old: read them, and try once more.
+    // The machine's package lists may be empty or old: read them, and try once more.
     if apt(&args, "apt-install").is_err() {
         apt(&["update"], "apt-lists").context("read the package lists")?;
         apt(&args, "apt-install")
@@ -105,7 +103,7 @@ fn command(machine: &Host, prefix: &[&str]) -> Command {
     command
 }
 
-/// The one command to type.
+/// The command for a person to type.
 pub fn by_hand(packages: &[String]) -> String {
     format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))
 }

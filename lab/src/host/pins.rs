@@ -7,14 +7,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// The lab's own, as in its checkout.
+/// The lab's own pins.
 const OWN: &str = include_str!("../../pins.toml");
 
-/// Everything that `pins.toml` says.
+/// The content of `pins.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pins {
-    /// The kernel source.
     pub kernel: KernelPin,
     /// Rust tools.
     pub rust: RustPin,
@@ -33,11 +32,10 @@ pub struct Pins {
 pub struct KernelPin {
     /// Debian suite.
     pub suite: String,
-    /// Package with the source tarball.
+    /// The package with the source tarball.
     pub package: String,
-    /// Its exact version.
     pub version: String,
-    /// Objects that a first build is expected to make; progress line only.
+    /// How many objects a first build makes, for its progress line.
     pub objects: u64,
 }
 
@@ -49,11 +47,11 @@ pub struct RustPin {
     pub rustc_min: String,
     /// Package with the sources of the standard library.
     pub src_package: String,
-    /// Suites to look for it.
+    /// The suites that have it, in the order to try.
     pub src_suites: Vec<String>,
     /// Oldest bindgen that works.
     pub bindgen_min: String,
-    /// The bindgen to install when there is none.
+    /// The bindgen to install if there is none.
     pub bindgen: String,
 }
 
@@ -63,7 +61,7 @@ pub struct RustPin {
 pub struct LlvmPin {
     /// Oldest LLVM that works.
     pub min: String,
-    /// The one to install when there is none.
+    /// The major version to install if there is none.
     pub major: u32,
 }
 
@@ -75,22 +73,21 @@ pub struct QemuPin {
     pub min: String,
 }
 
-/// A package, and how to see that it is there.
+/// A package, and how to see that it is installed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
     /// Name of the package.
     pub apt: String,
-    /// Program that it brings.
+    /// A program in it.
     pub program: Option<String>,
-    /// File that it brings, for those without a program.
+    /// A file in it, for packages without a program.
     pub file: Option<String>,
-    /// What needs it.
+    /// Why it is needed.
     pub why: String,
 }
 
 impl Pins {
-    /// The lab's own.
     pub fn own() -> Result<Pins> {
         toml::from_str(OWN).context("parse the lab's own pins.toml")
     }

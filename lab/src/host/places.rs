@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a run writes: looked at before anything is fetched, since each of these
-//! would fail late, and as something else.
+//! The folders that a run writes to. They are checked before anything is fetched: a bad one would
+//! fail late, with a misleading error.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ use vmlab::run::progress::say;
 use crate::host::disk;
 use crate::host::doctor::{Check, State};
 
-/// The guest's files lie there while it runs, and copies of sources.
+/// Space for the guest's files while it runs, and for copies of sources.
 const TEMPORARY: u64 = 100_000_000;
 
-/// An error that names the variable, the folder and the way out.
+/// An error with the variable, the folder and the way out.
 pub fn check(cache: &Path) -> Result<()> {
     for check in [temporary(&std::env::temp_dir()), cached(cache)] {
         if check.state == State::Bad {
@@ -32,7 +32,7 @@ pub fn check(cache: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A line for each of them.
+/// A check for each folder.
 pub fn checks(cache: &Path) -> [Check; 2] {
     [temporary(&std::env::temp_dir()), cached(cache)]
 }
@@ -59,8 +59,8 @@ fn cached(dir: &Path) -> Check {
     Check::of("the cache folder", dir, fit_for_a_kernel(dir), "fit for a kernel build", get)
 }
 
-/// Linux refuses to be built in a path with spaces or colons, and its makefiles
-/// do not survive others; they also run programs that they have built.
+/// Linux refuses to build in a path with spaces or colons, and its makefiles fail with some other
+/// characters. They also run programs that they have built, which noexec forbids.
 fn fit_for_a_kernel(dir: &Path) -> Result<()> {
     if let Some(bad) = unfit(dir) {
         bail!("{bad:?} in its path, where Linux cannot be built");
@@ -73,7 +73,7 @@ fn fit_for_a_kernel(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The first character of a path that make, kbuild or a shell in them trips over.
+/// The first character of a path that make, kbuild or their shells cannot handle.
 pub fn unfit(path: &Path) -> Option<char> {
     let text = path.to_string_lossy();
     text.chars().find(|c| !c.is_alphanumeric() && !"/._-+,@^".contains(*c))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tools that build a kernel: compiler, rustc, bindgen, and the sources of
-//! Rust's standard library, each found, or fetched into the cache.
+//! The tools that build a kernel: compiler, rustc, bindgen, and the sources of Rust's standard
+//! library. Each is found on the machine or fetched into the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,18 +20,18 @@ pub const LIBCLANG: &str = "LIBCLANG_PATH";
 /// The sources of the standard library, for kbuild; a user may set it.
 const RUST_SOURCES: &str = "RUST_LIB_SRC";
 
-/// Tools that are there and fit each other.
+/// Tools that exist and fit each other.
 #[derive(Debug, Clone)]
 pub struct Toolchain {
-    /// What PATH must be for them to be found.
+    /// The PATH in which they are found.
     pub machine: Host,
-    /// What make is told, such as `LLVM=1`.
+    /// Arguments for make, such as `LLVM=1`.
     pub make_args: Vec<String>,
     /// Where bindgen finds libclang.
     pub libclang: Option<PathBuf>,
-    /// Sources of the standard library; needed to build a kernel, not a module.
+    /// Sources of the standard library, which a kernel build needs and a module build does not.
     pub rust_src: Option<PathBuf>,
-    /// What they call themselves; these go into cache keys.
+    /// Their versions, which are part of cache keys.
     pub versions: Versions,
     jobs: usize,
 }
@@ -39,32 +39,29 @@ pub struct Toolchain {
 /// First lines of `--version`.
 #[derive(Debug, Clone, Default)]
 pub struct Versions {
-    /// As in CONFIG_RUSTC_VERSION_TEXT.
+    /// The same text as CONFIG_RUSTC_VERSION_TEXT.
     pub rustc: String,
-    /// As in CONFIG_CC_VERSION_TEXT.
+    /// The same text as CONFIG_CC_VERSION_TEXT.
     pub cc: String,
-    /// The linker.
     pub ld: String,
-    /// The bindings generator.
     pub bindgen: String,
 }
 
-/// Which C compiler, from `LLVM` and `CC` as the kernel's Makefile reads them.
+/// The C compiler that `LLVM` and `CC` choose, read as the kernel's Makefile does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compiler {
     /// Searched first for programs.
     pub dir: Option<PathBuf>,
-    /// The compiler's program.
     pub cc: String,
     /// The linker's program.
     pub ld: String,
-    /// What make is told.
+    /// Arguments for make.
     pub make_args: Vec<String>,
 }
 
 impl Compiler {
-    /// Reads the settings. With neither, LLVM: the pinned major where Debian
-    /// puts it, else whatever `clang` is in PATH.
+    /// Reads the settings. The default is LLVM: the pinned major version where Debian puts it, else
+    /// the `clang` in PATH.
     pub fn choose(lab: &Lab, machine: &Host) -> Compiler {
         let settings = &lab.settings;
         let debian = machine.file(&format!("/usr/lib/llvm-{}/bin", lab.base.llvm.major));
@@ -75,8 +72,8 @@ impl Compiler {
     fn from_settings(llvm: Option<&str>, cc: Option<&str>, debian: Option<PathBuf>) -> Compiler {
         let llvm = match (llvm, cc) {
             (None, Some(_)) => None,
-            // The kernel's Makefile takes any value for "yes", 0 included: a
-            // person who writes 0 means no.
+            // The kernel's Makefile takes any value for "yes", even 0. A person who writes 0 means
+            // no.
             (Some("" | "0"), _) => None,
             (None, None) => Some("1"),
             (Some(value), _) => Some(value),
@@ -104,7 +101,7 @@ impl Compiler {
 }
 
 impl Toolchain {
-    /// Finds what is there, fetches bindgen when it is missing.
+    /// Finds the tools, and fetches bindgen if it is missing.
     pub fn find(lab: &Lab) -> Result<Toolchain> {
         let machine = Host::this();
         let compiler = Compiler::choose(lab, &machine);
@@ -135,7 +132,7 @@ impl Toolchain {
         })
     }
 
-    /// Tools that call themselves what a test wants.
+    /// Tools with the versions that a test wants.
     #[cfg(test)]
     pub(crate) fn for_tests(machine: Host, versions: Versions) -> Toolchain {
         let make_args = vec!["LLVM=1".to_owned()];

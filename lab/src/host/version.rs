@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Version numbers in what programs print about themselves.
+//! Version numbers in the output of programs.
 
 /// The first dotted number in `text`, such as `19.1.7` in
 /// `Debian clang version 19.1.7 (3~deb12u1)`.
@@ -14,7 +14,7 @@ pub fn find(text: &str) -> Option<String> {
     })
 }
 
-/// Whether version `have` is `min` or later, compared number by number.
+/// Whether version `have` is at least `min`, compared number by number.
 pub fn at_least(have: &str, min: &str) -> bool {
     let numbers =
         |v: &str| -> Vec<u64> { v.split('.').map(|part| part.parse().unwrap_or(0)).collect() };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel tree's own network tests, `tools/testing/selftests/net`, without
-//! and with the module: whatever passes without it is to pass with it.
+//! The kernel tree's own network tests, `tools/testing/selftests/net`, without and with the module:
+//! a result that passes without it must pass with it.
 //!
-//! Each test has a guest of its own for each run, so that nothing that one leaves
-//! behind is there for the next. The tests stay in the source tree, which the
-//! guest sees over 9p; programs in C that they need are built beside.
+//! Each run of a test has its own guest, so that it finds nothing that another left behind. The
+//! tests stay in the source tree, which the guest sees over 9p. Programs in C that they need are
+//! built in another folder.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -30,37 +30,37 @@ use crate::host::pins::Package;
 use crate::host::toolchain::Toolchain;
 use crate::net::results::{self, Counts, EXIT_STATUS, Judged, Results};
 
-/// Where they are in a kernel tree.
+/// The tests' folder in a kernel tree.
 const FOLDER: &str = "tools/testing/selftests/net";
-/// What is known about them.
+/// The list of tests.
 const LIST: &str = include_str!("../../net-selftests.toml");
-/// As people know it.
+/// The name for people.
 const LIST_NAME: &str = "lab/net-selftests.toml";
-/// What a test may take that the list does not know, before the engine's factor.
+/// The time limit of a test that is not in the list, before the engine's factor.
 const DEFAULT_LIMIT: u64 = 300;
-/// What a run with the module says.
+/// The line that shows that a run had the module.
 pub const LOADED: &str = "lab: the module is loaded";
-/// How often a test that got worse runs again.
+/// How often a test with worse results runs again.
 pub const REPEATS: usize = 2;
 
 /// `lab/net-selftests.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    /// Programs of the distribution that the tests call.
+    /// Packages with programs that the tests call.
     #[serde(rename = "package")]
     pub packages: Vec<Package>,
-    /// The C programs of the folder that they call.
+    /// C programs in the folder that the tests call.
     pub programs: Vec<String>,
-    /// Those that run here.
+    /// Tests that work in the lab.
     #[serde(rename = "test")]
     pub tests: Vec<Listed>,
-    /// Those that do not.
+    /// Tests that do not.
     #[serde(rename = "left_out")]
     pub left_out: Vec<LeftOut>,
 }
 
-/// A test that runs here.
+/// A test that works in the lab.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listed {
@@ -73,7 +73,7 @@ pub struct Listed {
     pub quick: bool,
 }
 
-/// A test that does not run here.
+/// A test that does not work in the lab.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeftOut {
@@ -89,8 +89,7 @@ impl List {
         toml::from_str(LIST).with_context(|| format!("parse {LIST_NAME}"))
     }
 
-    /// The tests that were asked for, listed or not; without any, all that run
-    /// here.
+    /// The requested tests, listed or not; without a request, all that work in the lab.
     pub fn choose(&self, names: &[String]) -> Vec<Test> {
         if names.is_empty() {
             return self.tests.iter().map(Listed::test).collect();
@@ -103,12 +102,12 @@ impl List {
         names.iter().map(test).collect()
     }
 
-    /// Those that `make test` runs.
+    /// The tests that `make test` runs.
     pub fn quick(&self) -> Vec<Test> {
         self.tests.iter().filter(|test| test.quick).map(Listed::test).collect()
     }
 
-    /// Programs of the tree's folder that the list does not know.
+    /// Programs in the tree's folder that are not in the list.
     fn unknown(&self, makefile: &str) -> Vec<String> {
         let listed = self.tests.iter().map(|test| &test.name);
         let known: Vec<&String> =
@@ -125,24 +124,24 @@ impl Listed {
     }
 }
 
-/// What a kselftest Makefile lists in TEST_PROGS.
+/// TEST_PROGS of a kselftest Makefile.
 fn programs(makefile: &str) -> Vec<String> {
     let lines = makefile.lines().skip_while(|line| !line.starts_with("TEST_PROGS :="));
     let block = lines.skip(1).take_while(|line| !line.starts_with('#') && !line.is_empty());
     block.map(|line| line.trim_end_matches('\\').trim().to_owned()).collect()
 }
 
-/// Everything ready to run.
+/// The tests, ready to run.
 #[derive(Debug)]
 pub struct NetTests {
     folder: PathBuf,
     built: PathBuf,
     scripts: PathBuf,
-    /// The module that is loaded or not, as `/proc/modules` calls it.
+    /// The name of the module in `/proc/modules`.
     module: String,
-    /// What `modprobe` reads, for the guest's `/lib/modules`.
+    /// A folder for the guest's `/lib/modules`, which `modprobe` reads.
     modules: PathBuf,
-    /// Worth saying before the first test.
+    /// Notes to print before the first test.
     pub notes: Vec<String>,
 }
 
@@ -157,7 +156,7 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     if !unknown.is_empty() {
         notes.push(format!("{LIST_NAME} does not know: {}", unknown.join(" ")));
     }
-    // Another tree has other headers and other programs.
+    // Keyed by the tree: another tree has other headers and programs.
     let tree = files::key([kernel.source.display().to_string(), kernel.release.clone()]);
     let target = lab.target.join("selftests-net").join(tree);
     let built = target.join("bin");
@@ -169,7 +168,7 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     let headers = headers(lab, &target, kernel, tools)?;
     for program in &list.programs {
         if let Err(error) = compile(&folder, &headers, program, &built) {
-            // The tests that want it will skip, in both runs alike.
+            // Tests that need it will skip, in both runs alike.
             notes.push(format!("{program}: {error:#}"));
         }
     }
@@ -179,8 +178,8 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     Ok(NetTests { folder, built, scripts, module, modules, notes })
 }
 
-/// The folder of `/lib/modules` that tells the guest's `modprobe` which modules
-/// are part of the kernel: some tests give up if it does not know one.
+/// A folder for `/lib/modules` that tells the guest's `modprobe` which modules are built in. Some
+/// tests give up if `modprobe` does not know one.
 fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
     let root = target.join("modules");
     let usr = root.join("usr");
@@ -220,7 +219,7 @@ fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()
     if out.exists() && newer(&out) > newer(&source) {
         return Ok(());
     }
-    // Under its own name only once it is whole.
+    // It gets its name only when it is whole.
     let made = tempfile::NamedTempFile::new_in(to).context("create a file")?.into_temp_path();
     let mut cc = c_compiler()?;
     cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
@@ -230,7 +229,7 @@ fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()
     made.persist(&out).with_context(|| format!("write {}", out.display()))
 }
 
-/// CC if it is set, as for the tree's own Makefile of these tests; else this machine's compiler.
+/// The compiler for these tests: CC, as in the tree's own Makefile, else this machine's compiler.
 fn c_compiler() -> Result<Command> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = cc::Build::new();
@@ -240,8 +239,8 @@ fn c_compiler() -> Result<Command> {
 }
 
 impl NetTests {
-    /// A program of that name for the guest's own tests folder: goes to where the
-    /// test is, with the C programs beside it, and says how it ended.
+    /// A script with the test's name for the guest's tests folder. It goes to the test's folder,
+    /// with the C programs in PATH, and prints how the test ended.
     pub fn script(&self, test: &Test) -> Result<PathBuf> {
         if !self.folder.join(&test.name).is_file() {
             bail!("there is no {} in {}", test.name, self.folder.display());
@@ -272,9 +271,9 @@ impl NetTests {
 pub struct Run {
     /// Its results.
     pub results: Results,
-    /// What the kernel log had.
+    /// Findings in the kernel log.
     pub findings: Vec<Finding>,
-    /// Whether the guest did not live to its end.
+    /// Whether the guest died.
     pub died: bool,
 }
 
@@ -283,22 +282,22 @@ pub struct Run {
 pub struct Compared {
     /// Its file.
     pub name: String,
-    /// How it came out without.
+    /// The result without the module.
     pub without: Counts,
-    /// How it came out with.
+    /// The result with the module.
     pub with: Counts,
-    /// What is different.
+    /// The differences.
     #[serde(flatten)]
     pub judged: Judged,
-    /// What only the runs with the module have in their kernel log.
+    /// Findings in the kernel log of runs with the module only.
     pub findings: Vec<Finding>,
-    /// How often it ran, each time without and with.
+    /// The number of pairs of runs.
     pub pairs: usize,
-    /// All of it, in ms.
+    /// The whole time, in ms.
     pub ms: u64,
 }
 
-/// Runs a test without and with, again when something got worse.
+/// Runs a test without and with the module, and again if something got worse.
 pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<Compared> {
     let start = Instant::now();
     let mut pairs = Vec::new();
@@ -333,23 +332,23 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
     })
 }
 
-/// Whether two findings are one fault: of one kind, in one function.
+/// Whether two findings are the same fault: of one kind, in one function.
 fn same_place(one: &Finding, other: &Finding) -> bool {
     let place = |finding: &Finding| match finding.stack.first() {
         Some(frame) => function(frame).to_owned(),
-        // Addresses and numbers differ in each run.
+        // Addresses and numbers differ from run to run.
         None => finding.text.chars().filter(|c| !c.is_ascii_hexdigit()).collect(),
     };
     one.kind == other.kind && place(one) == place(other)
 }
 
-/// Of a frame, raw or decoded: `name+0x1/0x2`, `name at file:line`.
+/// The function of a frame, raw or decoded: `name+0x1/0x2`, `name at file:line`.
 fn function(frame: &str) -> &str {
     frame.split(['+', ' ']).next().unwrap_or(frame)
 }
 
 impl Compared {
-    /// Why it is a failure, if it is one.
+    /// The reason, if this is a failure.
     pub fn failure(&self) -> Option<String> {
         let mut text = String::new();
         for name in &self.judged.worse {
@@ -362,7 +361,7 @@ impl Compared {
         (!text.is_empty()).then(|| text.trim_end().to_owned())
     }
 
-    /// Why it says nothing about the module, if it does not.
+    /// The reason, if this says nothing about the module.
     pub fn is_void(&self) -> Option<String> {
         if self.without.passed == 0 {
             let why = "nothing passes without the module, either: there is nothing to compare";
@@ -374,7 +373,7 @@ impl Compared {
         })
     }
 
-    /// Its results in a line, and what was not the same every time.
+    /// Its results in a line, and those that were not the same every time.
     pub fn line(&self) -> String {
         let (a, b) = (self.without, self.with);
         let numbers =
@@ -397,7 +396,7 @@ impl Compared {
     }
 }
 
-/// Writes all of it as JSON.
+/// Writes the JSON.
 pub fn write(path: &Path, all: &[Compared]) -> Result<()> {
     let text = serde_json::to_string_pretty(all).context("encode the comparison")? + "\n";
     fs::write(path, text).with_context(|| format!("write {}", path.display()))

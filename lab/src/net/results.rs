@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The results inside of the output of the kernel tree's own network tests, and
-//! what changed between two runs of one.
+//! The results in the output of the kernel tree's own network tests, and the differences between
+//! two runs of a test.
 //!
-//! Some of these tests print KTAP; most print lines of their own, of three kinds.
-//! Unlike [`vmlab::judge::ktap`], which judges, this reads whatever is there: here a run
-//! is only compared with another one of the same test.
+//! Some of these tests print KTAP. Most print other lines, of three kinds. Unlike
+//! [`vmlab::judge::ktap`], this does not judge. It reads whatever is there, since a run is only
+//! compared with another run of the same test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vmlab::judge::ktap::{self, TestResult};
 
-/// Says how the program ended; written by whoever started it.
+/// Begins the line with the exit status, which the script around the test prints.
 pub const EXIT_STATUS: &str = "lab: exit status ";
-/// The name of the result that the exit status is.
+/// The name of the exit status among the results.
 const EXIT: &str = "exit status";
-/// kselftest's own words for it.
+/// kselftest's name for the exit status "skipped".
 const SKIPPED: u32 = 4;
 
 /// Each result of a run by its name.
 pub type Results = BTreeMap<String, TestResult>;
 
-/// Reads one run's output. Results of one name are numbered.
+/// Reads the output of one run. Results with the same name are numbered.
 pub fn parse(output: &str) -> Results {
     let mut results = Results::new();
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
@@ -39,7 +39,7 @@ pub fn parse(output: &str) -> Results {
     results
 }
 
-/// Of a program that was killed there is none.
+/// A program that was killed has no exit status.
 fn exit_status(output: &str) -> TestResult {
     let status = output.lines().rev().find_map(|line| line.strip_prefix(EXIT_STATUS));
     match status.and_then(|status| status.trim().parse().ok()) {
@@ -49,7 +49,7 @@ fn exit_status(output: &str) -> TestResult {
     }
 }
 
-/// Without the colours of a terminal.
+/// Removes the colours of a terminal.
 fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
@@ -80,7 +80,7 @@ fn word_behind(line: &str) -> Option<(String, TestResult)> {
 /// `PASS: name`.
 fn word_in_front(line: &str) -> Option<(String, TestResult)> {
     let (word, name) = line.split_once(':')?;
-    // Only these: "ok: " and the like start ordinary sentences, too.
+    // Only these words: "ok: " and the like begin ordinary sentences, too.
     matches!(word, "PASS" | "FAIL" | "SKIP" | "XFAIL")
         .then(|| Some((name.trim().to_owned(), verdict(word)?)))
         .flatten()
@@ -95,9 +95,8 @@ fn verdict(word: &str) -> Option<TestResult> {
     })
 }
 
-/// Without what differs in each run: the six random characters that the tests'
-/// library gives its namespaces, how many packets of how many came, and the
-/// length of what was padded.
+/// Removes everything that differs from run to run: the six random characters in names of
+/// namespaces, numbers of packets, and padding.
 fn same_every_time(name: &str) -> String {
     let random =
         |word: &str| -> bool { word.len() == 6 && word.chars().all(|c| c.is_ascii_alphanumeric()) };
@@ -116,7 +115,7 @@ fn same_every_time(name: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// How many of what.
+/// Numbers of results.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Passed.
@@ -128,9 +127,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Of one run, its exit status aside.
+    /// Counts the results of a run, without its exit status.
     pub fn of(results: &Results) -> Counts {
-        // A test that says nothing else says how it went by its exit status.
+        // A test without other results has only its exit status.
         let alone = results.len() == 1;
         let counts = |name: &str| alone || name != EXIT;
         let count = |wanted| {
@@ -144,19 +143,19 @@ impl Counts {
     }
 }
 
-/// What passes in the first run and does not in the second: a result that is not
-/// there at all is one that the test did not come to.
+/// The results that pass in the first run and not in the second. A missing result counts: the test
+/// did not come to it.
 pub fn worse(without: &Results, with: &Results) -> Vec<String> {
     let passes = |results: &Results, name: &str| results.get(name) == Some(&TestResult::Pass);
     without.keys().filter(|name| passes(without, name) && !passes(with, name)).cloned().collect()
 }
 
-/// What came of all runs of one test.
+/// The verdict on all runs of a test.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Judged {
     /// Always passes without the module, and fails with it in most runs.
     pub worse: Vec<String>,
-    /// Always passes without the module, and failed with it in some run: it could be chance.
+    /// Always passes without the module, and failed with it in some run, perhaps by chance.
     pub suspect: Vec<String>,
     /// Fails now and then without the module, too.
     pub flaky: Vec<String>,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted in the last line of a run: checks, host tests, selftests.
+//! The counts in the last line of a run: checks, host tests, selftests.
 
 use std::fmt;
 
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::report::TestReport;
 
-/// How one check came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What was checked.
@@ -16,14 +15,12 @@ pub struct Check {
     pub status: CheckStatus,
 }
 
-/// What a check came to; all but success say why.
+/// The result of a check; all except success have a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckStatus {
-    /// As it should be.
     Passed,
-    /// Not as it should be.
     Failed(String),
-    /// It says nothing.
+    /// Skipped.
     Skipped(String),
 }
 
@@ -39,7 +36,7 @@ impl Check {
 }
 
 impl Check {
-    /// As an entry of a report.
+    /// The entry for a report.
     pub fn into_report(self, group: &str) -> TestReport {
         let (result, reason) = match self.status {
             CheckStatus::Passed => (TestResult::Pass, String::new()),
@@ -54,16 +51,14 @@ impl Check {
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Tests that passed.
     pub passed: u64,
-    /// Tests that failed.
     pub failed: u64,
-    /// Tests that did not run, for a printed reason.
+    /// Each has a printed reason.
     pub skipped: u64,
 }
 
 impl Tally {
-    /// Counts verdicts, and tells each.
+    /// Counts checks, and passes a line for each to `tell`.
     pub fn count(verdicts: &[Check], mut tell: impl FnMut(&str)) -> Tally {
         let mut tally = Tally::default();
         for verdict in verdicts {
@@ -86,7 +81,6 @@ impl Tally {
         tally
     }
 
-    /// Adds another's numbers.
     pub fn add(&mut self, other: Tally) {
         self.passed += other.passed;
         self.failed += other.failed;
@@ -97,12 +91,10 @@ impl Tally {
 /// Prints checks as they end, and counts them.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// So far.
     pub tally: Tally,
 }
 
 impl Checked {
-    /// Some more.
     pub fn tell(&mut self, checks: &[Check]) {
         self.tally.add(Tally::count(checks, |line| println!("{line}")));
     }
