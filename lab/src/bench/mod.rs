@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `make bench`: what the measuring module found, set side by side.
+//! `make bench`: the figures of the measuring module, compared with each other.
 //!
-//! Everything is measured twice: in time, with the engine that works, and in
-//! instructions, by a processor that counts one nanosecond for each. Under TCG
-//! time says little about hardware, and nothing about small differences;
-//! instructions are the same in every run. User Mode Linux runs at the machine's
-//! own speed, and counts nothing.
+//! Everything is measured twice: in time, with the usual engine, and in instructions, with a
+//! processor whose clock counts one nanosecond for each. Under TCG, time says little about hardware
+//! and nothing about small differences, while instructions are the same in every run. User Mode
+//! Linux runs at the machine's own speed, and only measures time.
 //!
-//! Contenders are measured in turn, in rounds. A ratio is the median of those of
-//! the rounds: what else the machine did in a round hit both.
+//! Contenders are measured in turn, in rounds. A ratio is the median over the rounds: other load on
+//! the machine during a round hits both.
 
 mod targets;
 
@@ -24,18 +23,18 @@ use vmlab::boot::accel::Choice;
 
 use self::targets::{Comparison, Ratio, Target, Where};
 
-/// How the lines of its output begin that say how far it has come.
+/// The start of lines that report progress.
 pub const PROGRESS: &str = "# at ";
 
-/// Rounds that a median is made of, at least.
+/// The least number of rounds for a median.
 const LEAST_ROUNDS: usize = 5;
 
-/// Of what the figures of a run are a number.
+/// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unit {
-    /// By the clock.
+    /// Nanoseconds of the clock.
     Time,
-    /// By the counting processor, whose clock counts instructions.
+    /// Instructions of the counting processor.
     Instructions,
 }
 
@@ -54,7 +53,7 @@ impl Unit {
         }
     }
 
-    /// How many things of so much cost there are in a second, or in a million instructions.
+    /// How many things of this cost fit into a second, or into a million instructions.
     fn rate(self, cost: f64, things: &str) -> (f64, String) {
         match self {
             Unit::Time => (1e9 / cost, format!("{things}/s")),
@@ -63,16 +62,14 @@ impl Unit {
     }
 }
 
-/// What one run printed, and in which unit it counts.
+/// The output of one run, and its unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Output<'a> {
-    /// Of the run.
     pub unit: Unit,
-    /// What it printed.
     pub text: &'a str,
 }
 
-/// One operation, as the module printed it: what it cost in each round.
+/// One operation in the module's output: its cost in each round.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Measured {
     rounds: Vec<f64>,
@@ -88,7 +85,7 @@ impl Measured {
         self.rounds.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
-    /// Of the costs of the rounds; by the other's.
+    /// The median of the ratios to another operation, round by round.
     fn by(&self, other: &Self) -> f64 {
         if self.rounds.len() != other.rounds.len() {
             return self.median() / other.median();
@@ -106,33 +103,31 @@ fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-/// What a run printed, by name.
+/// The output of a run, by name.
 #[derive(Debug, Default)]
 struct All {
     costs: BTreeMap<String, Measured>,
     bytes: BTreeMap<String, Measured>,
 }
 
-/// A measured value, or one beside another.
+/// A measured value, alone or compared with another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// Of what.
     pub name: String,
-    /// As a median of repeats, unless the name says otherwise.
+    /// The median of repeats, unless the name says otherwise.
     pub value: f64,
-    /// Of the value.
     pub unit: String,
     /// The name of the figure that it is compared with.
     pub against: Option<String>,
     /// This one divided by that one: the median of the rounds' ratios.
     pub ratio: Option<f64>,
-    /// What the ratio, or, without one, the value is to be.
+    /// The target for the ratio or, without a ratio, for the value.
     pub target: Option<String>,
-    /// Whether it is.
+    /// Whether the target is met.
     pub met: Option<bool>,
 }
 
-/// All of it: the content of `target/bench/results.json`.
+/// The content of `target/bench/results.json`.
 #[derive(Debug, Serialize)]
 pub struct Results {
     engine: &'static str,
@@ -140,8 +135,8 @@ pub struct Results {
     figures: Vec<Figure>,
 }
 
-/// Sets side by side what the runs printed. If they are not `whole`, because a measurement failed,
-/// what there is counts, and the results say so.
+/// Compares the outputs of the runs. If they are not `whole`, because a measurement failed, the
+/// results hold what there is, and say so.
 pub fn results(engine: &Choice, outputs: &[Output<'_>], whole: bool) -> Result<Results> {
     let mut figures = Vec::new();
     let mut why = engine.why.clone();
@@ -164,7 +159,7 @@ pub fn results(engine: &Choice, outputs: &[Output<'_>], whole: bool) -> Result<R
 /// The lines `# figure NAME ...` and `# memory NAME ...` of the script's output.
 fn parse(text: &str, whole: bool) -> Result<All> {
     let mut all = All::default();
-    // What was being printed when the machine went.
+    // A line that was cut off when the guest died.
     let end = if whole { text.len() } else { text.rfind('\n').unwrap_or(0) };
     for line in text[..end].lines() {
         if let Some(rest) = line.strip_prefix("# figure ") {
@@ -191,7 +186,7 @@ fn parse(text: &str, whole: bool) -> Result<All> {
     Ok(all)
 }
 
-/// Adds a figure. A name with `#` in it is one round of several, each of which gives a median.
+/// Adds a figure. A name with `#` is one of several rounds, and each round has a median.
 fn note(all: &mut BTreeMap<String, Measured>, name: &str, measured: Measured) {
     let Some((before, number)) = name.split_once('#') else {
         all.insert(name.to_owned(), measured);
@@ -239,7 +234,7 @@ fn side_by_side(all: &All, place: Where, whole: bool) -> Result<Vec<Figure>> {
             }
         }
     }
-    // The same whoever counts.
+    // The same in time and in instructions.
     if place.unit == Unit::Time {
         for (name, measured) in &all.bytes {
             let value = measured.median();
@@ -293,7 +288,7 @@ impl Results {
         fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
 
-    /// For people: a line for each comparison, and for each value that a target is set for.
+    /// A table for people: a line for each comparison and for each value with a target.
     pub fn table(&self) -> String {
         let mut table = format!("engine for time: {} ({})\n\n", self.engine, self.why);
         row(&mut table, ["", "value", "unit", "ratio", "target", ""].map(str::to_owned));

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which figures are set beside which others, and what is aimed at.
+//! Which figures are compared with which others, and the targets.
 //!
-//! A rule finds its figures by their names, so that what was measured with other sizes is set side
-//! by side, too, without a target.
+//! A rule finds its figures by their names. Figures of other sizes are compared, too, without a
+//! target.
 
 use super::Unit;
 
-/// What a ratio, or a value, is to be.
+/// The target for a ratio or a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target {
-    /// No more than this.
     AtMost(f64),
-    /// No less than this.
     AtLeast(f64),
-    /// As far from 1 as this, at most.
+    /// At most this far from 1.
     Within(f64),
 }
 
 impl Target {
-    /// Whether it is.
+    /// Whether `value` meets the target.
     pub fn met(self, ratio: f64) -> bool {
         match self {
             Target::AtMost(most) => ratio <= most,
@@ -28,7 +26,7 @@ impl Target {
         }
     }
 
-    /// For people.
+    /// A text for people.
     pub fn text(self) -> String {
         match self {
             Target::AtMost(most) => format!("<= {most}"),
@@ -38,46 +36,44 @@ impl Target {
     }
 }
 
-/// What the ratio is one of.
+/// What the ratio compares.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ratio {
-    /// What one costs by what the other costs.
+    /// The cost of one divided by the cost of the other.
     Cost,
-    /// How many of one there are in a second by how many of the other.
+    /// The rate of one divided by the rate of the other.
     Speed,
 }
 
-/// A figure that is set beside another.
+/// A figure that is compared with another.
 #[derive(Debug, PartialEq)]
 pub struct Comparison {
     /// The name of the other.
     pub against: String,
-    /// What of both.
+    /// What is compared.
     pub ratio: Ratio,
-    /// What they are a number of.
+    /// What both figures count, for rates.
     pub things: &'static str,
-    /// What is aimed at.
     pub target: Option<Target>,
 }
 
 /// Where a measurement was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Where {
-    /// On the machine's own processor.
+    /// Whether it ran on the machine's own processor.
     pub native: bool,
-    /// Of what the figures are a number.
     pub unit: Unit,
 }
 
 impl Where {
-    /// Whether anything is aimed at there: time that is spent in translating instructions says
-    /// nothing about the code that they are of.
+    /// Whether targets apply: time that QEMU spends on translating instructions says nothing about
+    /// the code.
     fn aims(self) -> bool {
         self.native || self.unit == Unit::Instructions
     }
 }
 
-/// Costs that are set side by side, by name.
+/// Costs that are compared, by name.
 const COSTS: [(&str, &str, Option<Target>); 4] = [
     ("state_rust_guarded", "state_c_guarded", Some(Target::AtMost(1.1))),
     ("state_rust", "state_c", Some(Target::AtMost(1.1))),
@@ -85,7 +81,7 @@ const COSTS: [(&str, &str, Option<Target>); 4] = [
     ("explicit", "current_switch", None),
 ];
 
-/// Look-ups beside `rhashtable`, one waiting for the other: how many times as fast they are to be.
+/// Dependent look-ups compared with `rhashtable`: how many times as fast they should be.
 const LOOK_UPS: [(&str, f64); 5] = [
     ("hit_dependent_262144_", 1.8),
     ("hit_dependent_1048576_", 1.6),
@@ -94,10 +90,10 @@ const LOOK_UPS: [(&str, f64); 5] = [
     ("miss_dependent_1048576_", 1.1),
 ];
 
-/// Hot look-ups beside the FIB with this many routes.
+/// Hot look-ups compared with the FIB with this many routes.
 const FIB: (&str, f64) = ("fib_10000", 2.0);
 
-/// What each figure is set beside.
+/// What each figure is compared with.
 pub fn comparisons(name: &str, place: Where) -> Vec<Comparison> {
     let mut all: Vec<_> = COSTS
         .iter()
@@ -133,7 +129,7 @@ fn others(name: &str, place: Where) -> Vec<Comparison> {
     table(name, place)
 }
 
-/// With the cache on, beside off.
+/// With the cache on, compared with off.
 fn forwarded(name: &str) -> Option<Comparison> {
     let what = name.strip_suffix("_cache_1_0")?;
     let words: Vec<&str> = what.split('_').collect();
@@ -185,7 +181,7 @@ fn speed(against: String, things: &'static str, target: Option<Target>) -> Compa
     Comparison { against, ratio: Ratio::Speed, things, target }
 }
 
-/// What memory may be used, in bytes.
+/// The most memory, in bytes.
 pub fn memory(name: &str) -> Option<Target> {
     match name {
         "memory_inet_entry" => Some(Target::AtMost(96.0)),

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cache in the user's directory: every entry whole or absent.
+//! The user's cache: every entry is complete or absent.
 //!
-//! An entry is named by what went into it. It is made under an exclusive lock,
-//! so that a second run waits and then finds it done. Most entries are made in
-//! a temporary directory and renamed; a kernel build directory holds absolute
-//! paths of itself, so it is made in place and a stamp, written and synced
-//! last, says that it is whole.
+//! The name of an entry is a hash of its inputs. An entry is made under an exclusive lock, so a
+//! second run waits and then finds it complete. Most entries are made in a temporary directory and
+//! renamed. A kernel build directory holds its own absolute path, so it is made in place. A stamp,
+//! written and synced last, says that it is complete.
 //!
-//! A run that uses an entry holds its lock as one of several; the time of the
-//! lock's file says when that was last. What nobody has used for a month is
-//! forgotten.
+//! A run that uses an entry holds a shared lock of it. The time of the lock's file is the time of
+//! the last use. Entries that nobody has used for a month are removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -25,26 +23,25 @@ use tempfile::TempDir;
 use vmlab::run::files::{make_dir, remove_dir};
 use vmlab::run::interrupt;
 
-/// Says that what was made in its place is whole.
+/// Says that an entry that was made in place is complete.
 pub const STAMP: &str = ".complete";
 const LOCK_POLL: Duration = Duration::from_millis(200);
 const LOCKS: &str = "locks";
 
-/// How long an entry is kept that nobody uses.
+/// How long an unused entry is kept.
 pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The folders whose children are entries.
 const KINDS: [&str; 8] = ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged", "try"];
 
-/// The cache's directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
-    /// Locks of the entries that this process uses, until it ends.
+    /// Locks of the entries that this process uses. It holds them until it ends.
     held: Arc<Mutex<BTreeMap<String, File>>>,
 }
 
-/// What the cache holds.
+/// An entry of the cache.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub name: String,
@@ -93,13 +90,14 @@ impl Cache {
         Ok(Lock { _file: file.context("a lock that nobody needs")? })
     }
 
-    /// The right to make `name`, or nothing when `file` says that it is there, and stays.
+    /// The right to make `name`, or nothing if `file` says that the entry exists. In that case it
+    /// stays.
     fn claim(&self, name: &str, file: &Path) -> Result<Option<Lock>> {
         loop {
             if self.is_present(name, file)? {
                 return Ok(None);
             }
-            // Who made it may go on using it: then there is nothing to wait for.
+            // The run that made it may go on using it, and then there is no need to wait.
             if let Some(lock) = self.wait(name, File::try_lock, || file.exists())?
                 && !file.exists()
             {
@@ -108,10 +106,10 @@ impl Cache {
         }
     }
 
-    /// Keeps `name` from being forgotten while this process lives.
+    /// Keeps `name` from being removed while this process lives.
     pub fn hold(&self, name: &str) -> Result<()> {
         if !self.held().contains_key(name) {
-            // Not with the list locked: other threads may have to end first.
+            // The list must not be locked here: other threads may have to end first.
             let file = self.wait(name, File::try_lock_shared, || false)?;
             self.held().extend(file.map(|file| (name.to_owned(), file)));
         }
@@ -126,7 +124,7 @@ impl Cache {
         self.dir.join(LOCKS).join(name.replace('/', "-"))
     }
 
-    /// Waits for a lock, or until there is no need for it any more.
+    /// Waits for a lock, or until it is not needed any more.
     fn wait(
         &self,
         name: &str,
@@ -144,7 +142,7 @@ impl Cache {
                         .with_context(|| format!("write {}", path.display()))?;
                     return Ok(Some(file));
                 }
-                // Removed with the whole cache, just now.
+                // The whole cache was removed just now.
                 Ok(()) => continue,
                 Err(TryLockError::Error(error)) => {
                     return Err(error).with_context(|| format!("lock {}", path.display()));
@@ -163,8 +161,8 @@ impl Cache {
         }
     }
 
-    /// A directory for unfinished work, on the cache's file system, removed on
-    /// drop. Left-overs of killed runs go away with the next.
+    /// A directory for unfinished work, on the cache's file system. It is removed on drop; a later
+    /// run removes those of killed runs.
     pub fn scratch(&self) -> Result<TempDir> {
         let dir = self.dir.join("tmp");
         make_dir(&dir)?;
@@ -174,7 +172,7 @@ impl Cache {
             .with_context(|| format!("create a directory in {}", dir.display()))
     }
 
-    /// The entry `name`; when absent, `make` fills a directory that becomes it.
+    /// The entry `name`. If it is absent, `make` fills a directory that becomes the entry.
     pub fn entry(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
         let Some(lock) = self.claim(name, &path)? else { return Ok(path) };
@@ -186,8 +184,8 @@ impl Cache {
         if let Some(parent) = path.parent() {
             make_dir(parent)?;
         }
-        // Everything on disk before the name is: a power cut must not leave a
-        // whole-looking entry of empty files.
+        // The content must be on disk before the name: otherwise a power cut could leave an entry
+        // that looks complete and has empty files.
         sync_file_system(&whole)?;
         fs::rename(&whole, &path)
             .with_context(|| format!("rename {} to {}", whole.display(), path.display()))?;
@@ -195,7 +193,7 @@ impl Cache {
         self.hold(name).map(|()| path)
     }
 
-    /// Whether `file` is there; then it stays.
+    /// Whether `file` exists; if so, its entry stays.
     fn is_present(&self, name: &str, file: &Path) -> Result<bool> {
         if !file.exists() {
             return Ok(false);
@@ -208,7 +206,7 @@ impl Cache {
         Ok(false)
     }
 
-    /// Like [`Cache::entry`] for what cannot be moved: made in its final place.
+    /// Like [`Cache::entry`], for entries that cannot be moved: made in the final place.
     pub fn in_place(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
         let stamp = path.join(STAMP);
@@ -217,7 +215,7 @@ impl Cache {
         make_dir(&path)?;
         let done = make(&path).and_then(|()| interrupt::check());
         if let Err(error) = done {
-            // Best effort: without its stamp, the next run removes it anyway.
+            // Best effort: without the stamp, the next run removes it anyway.
             let _ = fs::remove_dir_all(&path);
             return Err(error);
         }
@@ -231,7 +229,7 @@ impl Cache {
         self.hold(name).map(|()| path)
     }
 
-    /// Whether [`Cache::entry`] or [`Cache::in_place`] has nothing left to do.
+    /// Whether the entry is complete.
     pub fn has(&self, name: &str) -> bool {
         let path = self.path(name);
         path.exists() && (!name.starts_with("kernel/") || path.join(STAMP).exists())
@@ -246,7 +244,7 @@ impl Cache {
         for entry in entries.flatten() {
             let age = entry.metadata().and_then(|m| m.modified()).map(|t| t.elapsed());
             if matches!(age, Ok(Ok(age)) if age > day) {
-                // Somebody else may be sweeping as well.
+                // Another run may be sweeping, too.
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
@@ -254,7 +252,7 @@ impl Cache {
 }
 
 impl Cache {
-    /// What there is, the longest unused first.
+    /// All entries, the longest unused first.
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self
             .names()
@@ -284,7 +282,7 @@ impl Cache {
         self.used(name).elapsed().is_ok_and(|age| age > limit)
     }
 
-    /// Removes what nobody has used for so long, except what another run holds.
+    /// Removes entries that nobody has used for that long, unless another run holds them.
     pub fn forget(&self, limit: Duration) -> Result<Vec<Entry>> {
         let mut forgotten = Vec::new();
         for name in self.names().into_iter().filter(|name| self.is_old(name, limit)) {
@@ -296,7 +294,7 @@ impl Cache {
             if new {
                 lock.set_modified(used).with_context(|| format!("write {}", path.display()))?;
             }
-            // Somebody may have come to use it since.
+            // Another run may have begun to use it meanwhile.
             if lock.try_lock().is_err() || !self.is_old(&name, limit) {
                 continue;
             }
@@ -307,7 +305,7 @@ impl Cache {
         Ok(forgotten)
     }
 
-    /// At once, as far as others can see.
+    /// Removes an entry; to others, it goes all at once.
     fn remove(&self, name: &str) -> Result<()> {
         let scratch = self.scratch()?;
         let (from, to) = (self.path(name), scratch.path().join("entry"));
@@ -315,7 +313,7 @@ impl Cache {
         remove_dir(&to)
     }
 
-    /// Removes all of it, once no run makes or uses any of it.
+    /// Removes the whole cache when no run uses it any more.
     pub fn clear(&self) -> Result<()> {
         let mut locks = Vec::new();
         for file in fs::read_dir(self.dir.join(LOCKS)).into_iter().flatten().flatten() {
@@ -325,7 +323,7 @@ impl Cache {
     }
 }
 
-/// As much as a folder takes of the disk.
+/// The disk space that a folder takes.
 fn size(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -342,7 +340,7 @@ fn open_lock(path: &Path) -> Result<File> {
     file.with_context(|| format!("open {}", path.display()))
 }
 
-/// Whether `path` still leads to this very file.
+/// Whether `path` still leads to this file.
 fn is_at(file: &File, path: &Path) -> bool {
     let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
     let (ours, there) = (file.metadata().map(id), fs::metadata(path).map(id));

@@ -2,8 +2,8 @@
 
 //! The programs that run in the guest: PID 1, the project's packages, and selftests in C.
 //!
-//! They are linked statically: the guest has no C library of its own before the host's root is
-//! mounted, and a selftest must not depend on the one that is.
+//! They are linked statically: the guest has no C library before the host's root is mounted, and a
+//! selftest must not depend on the host's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,20 +21,20 @@ use crate::context::Lab;
 use crate::host::disk;
 use crate::host::toolchain::Toolchain;
 
-/// The guest's PID 1. The program brings it along, so that it works without the lab's checkout.
+/// The guest's PID 1. It is inside the program, so that the lab works without its checkout.
 const INIT: &[u8] = include_bytes!(env!("LAB_GUEST_INIT"));
 
 /// Statically linked programs.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// PID 1.
+    /// The path of PID 1.
     pub init: PathBuf,
     pub selftests: Vec<PathBuf>,
-    /// What a user types.
+    /// Programs for the guest's PATH.
     pub tools: Vec<PathBuf>,
 }
 
-/// Builds them all; nothing happens when nothing changed.
+/// Builds them all; does nothing if nothing has changed.
 pub fn build(lab: &Lab, base: &Prepared) -> Result<Guest> {
     let step = Step::start("building guest programs", Unit::None, 0);
     let init = init(lab)?;
@@ -58,7 +58,7 @@ pub fn build(lab: &Lab, base: &Prepared) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Writes PID 1 where a guest's archive can be made of it.
+/// Writes PID 1 to a file for the guest's archive.
 pub fn init(lab: &Lab) -> Result<PathBuf> {
     let path = lab.target.join("guest/vmlab-init");
     if fs::read(&path).is_ok_and(|have| have == INIT) {
@@ -71,7 +71,7 @@ pub fn init(lab: &Lab) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Builds packages of the project's workspace; gives package and path of every program.
+/// Builds packages of the project's workspace. Returns package and path of every program.
 fn rust(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Result<Vec<(String, PathBuf)>> {
     let log = lab.log("guest");
     let mut messages = Vec::new();
@@ -85,9 +85,9 @@ fn rust(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Result<Vec<(String, 
 fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Command {
     let mut cargo = tools.machine.command("cargo");
     tools.environment(&mut cargo);
-    // A C compiler chosen for the kernel is none for user space.
+    // CC is the kernel's compiler; do not use it for user space.
     cargo.env_remove("CC");
-    // With --target, so that build scripts and macros are not meant by it.
+    // With --target, the flags do not apply to build scripts and macros.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo
         .args(["build", "--profile", "guest", "--message-format", "json"])
@@ -101,7 +101,7 @@ fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Command {
     cargo
 }
 
-/// Package and path of every program that cargo reports.
+/// Reads package and path of every program from cargo's messages.
 fn executables(messages: &[String]) -> Vec<(String, PathBuf)> {
     messages
         .iter()
@@ -122,7 +122,7 @@ fn package(id: &str) -> Option<String> {
     }
 }
 
-/// Compiles each test that is in its folder as NAME.c.
+/// Compiles each test with a NAME.c in its folder.
 fn in_c(lab: &Lab, base: &Prepared, tests: &[Test]) -> Result<Vec<PathBuf>> {
     let mut programs = Vec::new();
     for folder in &lab.project.selftests.folders {
@@ -136,7 +136,7 @@ fn in_c(lab: &Lab, base: &Prepared, tests: &[Test]) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// Compiles a selftest in C, which finds `kselftest.h` where those of the kernel tree do.
+/// Compiles a selftest in C. It finds `kselftest.h` in the same place as those in the kernel tree.
 pub fn compile(lab: &Lab, base: &Prepared, source: &Path) -> Result<PathBuf> {
     let name = source.file_stem().context("a source without a name")?;
     let folder = lab.target.join("guest/c");
@@ -150,7 +150,7 @@ pub fn compile(lab: &Lab, base: &Prepared, source: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// cargo's messages are JSON here; what it has to say about errors is in them.
+/// Explains a failure: cargo's messages are JSON here, and the errors are in them.
 fn explain(error: anyhow::Error, messages: &[String], log: &Path) -> anyhow::Error {
     let rendered: Vec<String> = messages
         .iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The command by which kbuild compiled a Rust file, read from its `.cmd` file:
-//! with it, other files are compiled under the very same flags.
+//! The command by which kbuild compiled a Rust file, read from its `.cmd` file. Other files can
+//! then be compiled with exactly the same flags.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ use crate::host::machine::Host;
 pub struct Flags {
     /// Variables set before the command.
     pub environment: Vec<(String, String)>,
-    /// Flags, without what names input and output.
+    /// Flags, without those that name input and output.
     pub args: Vec<String>,
-    /// Where it ran.
+    /// The directory in which it ran.
     pub dir: PathBuf,
-    /// What it compiled.
+    /// The file that it compiled.
     pub source: Option<PathBuf>,
 }
 
-/// Reads how `object`, a path below the module output directory `out`, was made.
+/// Reads the command for `object`, a path below the module output directory `out`.
 pub fn read(out: &Path, object: &Path) -> Result<Flags> {
     let name = object.file_name().unwrap_or_default().to_string_lossy();
     let path = out.join(object).with_file_name(format!(".{name}.cmd"));
@@ -49,8 +49,8 @@ fn parse(text: &str, out: &Path) -> Option<Flags> {
     Some(Flags { environment, args, dir: out.to_owned(), source })
 }
 
-/// The words of a shell command up to its end; quotes are all the shell syntax
-/// that kbuild uses here.
+/// The words of a shell command up to its end. Quotes are the only shell syntax that kbuild uses
+/// here.
 fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -63,7 +63,7 @@ fn words(command: &str) -> Vec<String> {
             }
             '\\' => word.get_or_insert_default().extend(chars.next()),
             ' ' | '\t' => words.extend(word.take()),
-            // The object's checker comes after it.
+            // The next command checks the object.
             ';' if word.is_none() => break,
             c => word.get_or_insert_default().push(c),
         }
@@ -94,13 +94,13 @@ fn is_source(word: &str) -> bool {
 }
 
 impl Flags {
-    /// The crates that it may use.
+    /// The crates that the source may use.
     pub fn externs(&self) -> Vec<String> {
         let named = self.args.windows(2).filter(|pair| pair[0] == "--extern");
         named.map(|pair| pair[1].split('=').next().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Variables that the source reads at compile time, of `--env-set`.
+    /// Variables of `--env-set`, which the source reads at compile time.
     pub fn variables(&self) -> Vec<(String, String)> {
         let set = self.args.iter().filter_map(|arg| arg.strip_prefix("--env-set="));
         set.filter_map(|pair| pair.split_once('='))
@@ -108,12 +108,11 @@ impl Flags {
             .collect()
     }
 
-    /// rustc with these flags, for a library crate of `source` whose metadata
-    /// goes to `out`.
+    /// rustc with these flags, for a library crate of `source`, with metadata in `out`.
     pub fn command(&self, machine: &Host, source: &Path, out: &Path) -> Command {
         let mut command = machine.command("rustc");
         command.current_dir(&self.dir).envs(self.environment.iter().cloned());
-        // As the kernel's Makefile exports it: its flags are unstable ones.
+        // The kernel's Makefile exports it, too: its flags are unstable.
         command.env("RUSTC_BOOTSTRAP", "1");
         command.args(&self.args);
         command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata", "--out-dir"]);

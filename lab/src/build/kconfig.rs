@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel configuration: fragments merged into one, and a check that every
-//! option they ask for took effect.
+//! Kernel configuration: merges fragments, and checks that every requested option took effect.
 //!
-//! Kconfig drops an option with an unmet dependency without a word; a test that
-//! then fails in the guest would send people hunting in the wrong place. So the
-//! `.config` is compared with what was asked, and for each difference the
-//! Kconfig files are read for the reason.
+//! Kconfig silently drops an option with an unmet dependency. A test that fails in the guest for
+//! that reason would mislead people. So the `.config` is compared with the request. For each
+//! difference, the reason is read from the Kconfig files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// What a set of fragments asks for, by option without its `CONFIG_`.
+/// The options that a set of fragments asks for, by name without `CONFIG_`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     options: BTreeMap<String, String>,
@@ -24,14 +22,14 @@ pub struct Wanted {
 /// A piece of configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fragment {
-    /// A file's name and text, which the lab brings along.
+    /// The name and text of a file that is inside the lab.
     Own(&'static str, &'static str),
-    /// A project's or a person's.
+    /// A file of the project or the user.
     File(PathBuf),
 }
 
 impl Wanted {
-    /// Reads fragments, later ones overriding.
+    /// Reads fragments; later ones override earlier ones.
     pub fn read(fragments: &[Fragment]) -> Result<Wanted> {
         let mut wanted = Wanted::default();
         for fragment in fragments {
@@ -54,15 +52,15 @@ impl Wanted {
             else {
                 continue;
             };
-            // The guest has no module tree, only the modules under test: what a
-            // selftest asks for as a module is built in.
+            // The guest has no module tree, only the modules under test. An option that a selftest
+            // wants as a module is built in.
             let value = if value == "m" { "y" } else { value };
             self.options.insert(name.to_owned(), value.to_owned());
         }
         Ok(())
     }
 
-    /// One fragment for KCONFIG_ALLCONFIG; the same text for the same wishes.
+    /// One fragment for KCONFIG_ALLCONFIG. The same requests give the same text.
     pub fn fragment(&self) -> String {
         self.options.iter().fold(String::new(), |mut text, (name, value)| {
             let _ = writeln!(text, "CONFIG_{name}={value}");
@@ -70,16 +68,16 @@ impl Wanted {
         })
     }
 
-    /// What is to be built in and is not, of a kernel that somebody else configured: what it has
-    /// beyond that is its own affair.
+    /// The missing options of a kernel that somebody else configured. Options beyond the request do
+    /// not matter.
     pub fn lacking(&self, config: &Config) -> Vec<String> {
         let wanted = self.options.iter().filter(|(_, value)| *value == "y");
         let missed = wanted.filter(|(name, _)| config.value(name) != "y");
         missed.map(|(name, _)| format!("CONFIG_{name}={}", config.value(name))).collect()
     }
 
-    /// Compares with a finished `.config`. The error names each option that did
-    /// not take effect and what it lacks.
+    /// Compares with a finished `.config`. The error names each option that did not take effect,
+    /// and what it lacks.
     pub fn check(&self, config: &Config, source: &Path) -> Result<()> {
         let missed: Vec<&String> = self
             .options
@@ -138,7 +136,7 @@ impl Config {
         Config { values }
     }
 
-    /// The value, `n` when not set.
+    /// The value; `n` if it is not set.
     pub fn value(&self, name: &str) -> &str {
         self.values.get(name).map_or("n", String::as_str)
     }
@@ -155,14 +153,14 @@ impl Config {
     }
 }
 
-/// What the Kconfig files say about each option.
+/// The options in the Kconfig files.
 #[derive(Debug, Default)]
 struct Menus {
     options: BTreeMap<String, Vec<Definition>>,
     selects: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// One `config` block: an option may have several.
+/// A `config` block. An option may have several.
 #[derive(Debug, Default, Clone)]
 struct Definition {
     depends: Vec<String>,
@@ -424,7 +422,7 @@ impl Parser<'_> {
         } else if self.take("!=") {
             false
         } else {
-            // $(macro) and numeric comparisons are not ours to judge.
+            // $(macro) and numeric comparisons are not evaluated.
             return name.contains('$') || name == "y" || self.config.is_set(name);
         };
         let other = self.tokens.get(self.at).map_or("", String::as_str);

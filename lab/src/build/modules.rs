@@ -16,10 +16,10 @@ use crate::build::pipeline::Prepared;
 use crate::context::Lab;
 use crate::host::disk;
 
-/// Says which kernel an output directory was built for.
+/// A file in an output directory that names the kernel it was built for.
 const BUILT_FOR: &str = ".lab-kernel";
 
-/// Builds every module of the project; gives the `.ko` files.
+/// Builds every module of the project. Returns the `.ko` files.
 pub fn build(lab: &Lab, base: &Prepared) -> Result<Vec<PathBuf>> {
     match &lab.project.modules.kbuild {
         Some(folder) => build_folder(lab, base, &lab.root.join(folder)),
@@ -44,7 +44,7 @@ pub fn make(lab: &Lab, base: &Prepared, out: &Path) -> Command {
     make_folder(base, &lab.root.join(folder), out)
 }
 
-/// With `MO`, which kbuild has since 6.13, the folder itself stays clean.
+/// With `MO` (in kbuild since 6.13), the source folder stays clean.
 fn make_folder(base: &Prepared, folder: &Path, out: &Path) -> Command {
     let mut make = base.tools.make();
     make.arg("-C").arg(&base.kernel.build);
@@ -58,8 +58,8 @@ pub fn run(lab: &Lab, make: Command, log: &str) -> Result<()> {
     process::logged(make, &lab.log(log), |_| ()).map_err(|e| disk::explain(e, &lab.target))
 }
 
-/// Empties `out` when it holds objects for another kernel: kbuild compares
-/// flags, but not what the kernel's headers looked like.
+/// Empties `out` if it holds objects for another kernel: kbuild compares flags, but not the
+/// kernel's headers.
 pub fn for_this_kernel(out: &Path, kernel: &Kernel) -> Result<()> {
     let stamp = out.join(BUILT_FOR);
     let built = kernel.build.join("Module.symvers");

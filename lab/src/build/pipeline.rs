@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The steps that everything in the guest needs first: tools, kernel, modules,
-//! guest programs. Each is timed.
+//! The steps before any guest: tools, kernel, modules, guest programs. Each is timed.
 
 use std::path::PathBuf;
 
@@ -19,15 +18,12 @@ use crate::host::toolchain::Toolchain;
 /// A kernel, and the tools that fit it.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// What builds.
     pub tools: Toolchain,
-    /// What boots.
     pub kernel: Kernel,
-    /// What the kernel is for.
     pub variant: Variant,
 }
 
-/// What runs on a kernel.
+/// Files that were built for a kernel.
 #[derive(Debug, Clone)]
 pub struct Built {
     /// The modules to load.
@@ -46,7 +42,7 @@ pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Prepared
     Ok(Prepared { tools, kernel, variant })
 }
 
-/// Builds what runs on that kernel.
+/// Builds modules and programs for that kernel.
 pub fn build(lab: &Lab, base: &Prepared, phases: &mut Phases) -> Result<Built> {
     let modules = phases.time("module", || modules::build(lab, base))?;
     let guest = phases.time("guest", || guest_programs::build(lab, base))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's source: the pinned package of Debian, or a tree of the user's.
+//! The kernel's source: the pinned package of Debian, or the user's own tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,31 +17,30 @@ use crate::host::disk;
 use crate::host::toolchain::Toolchain;
 use crate::host::version;
 
-/// Parts of the tree that no build here reads: the largest driver there is, by
-/// far, and descriptions of other machines. A quarter of the disk space.
+/// Parts of the tree that no build here reads: by far the largest driver, and descriptions of other
+/// machines. They are a quarter of the disk space.
 const LEFT_OUT: [&str; 2] = ["*/drivers/gpu/drm/amd/*.[ch]", "*/Documentation/devicetree"];
 
-/// Architectures that are kept whole: the guest's, and the one that runs kernel
-/// code at native speed. Of the others only Kconfig files are sourced.
+/// Architectures that are kept completely: the guest's, and User Mode Linux. Of the others, a build
+/// only reads Kconfig files.
 const ARCHES: [&str; 2] = ["x86", "um"];
 
 /// A kernel tree.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The tree.
     pub dir: PathBuf,
     /// Its version number, such as `7.3.4`.
     pub version: String,
-    /// Whether it never changes; a user's own tree does.
+    /// Whether it never changes. A user's own tree does.
     pub fixed: bool,
-    /// Names the tree in cache keys.
+    /// The name of the tree in cache keys.
     pub id: String,
 }
 
-/// The cache's name of the pinned source.
+/// The name of the pinned source in the cache.
 pub fn base_entry(lab: &Lab) -> String {
     let pin = &lab.base.kernel;
-    // What is left out decides what the tree is good for.
+    // The parts that are left out belong to the key, too.
     let kept = files::key(LEFT_OUT.iter().chain(&ARCHES).chain(&["Kconfig"]));
     format!("source/{}_{}-{}", pin.package, pin.version, &kept[..4])
 }
@@ -57,7 +56,7 @@ pub fn find(lab: &Lab) -> Result<Source> {
 fn base(lab: &Lab) -> Result<Source> {
     let pin = &lab.base.kernel;
     let dir = lab.cache.entry(&base_entry(lab), |dir| {
-        // Better now than with the disk full of half a tree.
+        // Better now than when half a tree has filled the disk.
         disk::check(lab.cache.dir(), disk::FIRST_BUILD)?;
         let deb = Archive::open(lab, &pin.suite)?.fetch(&pin.package, &pin.version)?;
         let step = Step::start("unpacking the kernel source", Unit::None, 0);
@@ -72,8 +71,8 @@ fn base(lab: &Lab) -> Result<Source> {
     Ok(Source { version, fixed: true, id: base_entry(lab), dir })
 }
 
-/// Package to tree in one pipe: neither the archive in the package nor the
-/// package's own tree touches the disk.
+/// From package to tree in one pipe: neither the archive in the package nor the package's own tree
+/// is written to disk.
 fn unpack_package(deb: &Path, package: &str, dir: &Path) -> Result<()> {
     let inner = format!("./usr/src/{package}.tar.xz");
     let mut fsys = Command::new("dpkg-deb");
@@ -151,7 +150,7 @@ fn file_hash(path: &Path) -> Result<String> {
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What a tree must have, each with the one line to say when it has not.
+/// Files that a tree must have, each with the message if it is missing.
 fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
     let version = tree_version(dir)?;
     let pinned = lab.base.kernel_number();
@@ -177,7 +176,7 @@ fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
     Ok(version)
 }
 
-/// Whether the tools are new enough for this tree, by its own list.
+/// Checks that the tools are new enough for this tree, by the tree's own list.
 pub fn check_tools(source: &Source, tools: &Toolchain) -> Result<()> {
     let script = source.dir.join("scripts/min-tool-version.sh");
     for (tool, said) in [("rustc", &tools.versions.rustc), ("bindgen", &tools.versions.bindgen)] {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files that must not compile: each shows that a wrong use of an abstraction
-//! is refused, by exactly one error, of the words it says.
+//! Files that must not compile. Each shows that a wrong use of an abstraction is refused, with
+//! exactly one error and the expected words.
 //!
-//! A file in `rust/tests/compile_fail/` starts with `// expect: TEXT`, lines
-//! that each name an error code or words of the one error it must give.
-//! `// expect: compiles` is for the right use beside the wrong ones: without
-//! it, a file that fails for another reason than the one meant would go unseen.
+//! A file begins with lines `// expect: TEXT`. Each names an error code, or words of the error.
+//! `// expect: compiles` is for a file with the right uses: without it, files that all fail for
+//! another reason would go unnoticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 use crate::ui::tally::Check;
 
-/// Compiles each file as the module was compiled.
+/// Compiles each file with the flags of the module.
 pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
     let Some(project) = &lab.project.compile_fail else { return Ok(Vec::new()) };
     let cases = match sources(&lab.root.join(&project.folder)) {
@@ -40,7 +39,7 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
     Ok(verdicts)
 }
 
-/// The Rust files below a folder, in order. No file is an error: nothing would be checked.
+/// The Rust files below a folder, in order. An error if there is no file: nothing would be checked.
 pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = house_rules::files(folder)?;
     files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
@@ -60,7 +59,7 @@ fn case(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
 pub fn compile(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<Vec<Error>> {
     let out = tempfile::tempdir().context("create a directory")?;
     let mut command = flags.command(&tools.machine, path, out.path());
-    // A warning is no verdict here, and there is much that an example leaves unused.
+    // Warnings do not matter here, and examples leave much unused.
     let said = process::capture(command.args(["--error-format=json", "--cap-lints=allow"]))?;
     let errors = errors(&said.stderr);
     if !said.ok && errors.is_empty() {
@@ -69,7 +68,7 @@ pub fn compile(path: &Path, flags: &Flags, tools: &Toolchain) -> Result<Vec<Erro
     Ok(errors)
 }
 
-/// The texts after `// expect:` in the comment on top.
+/// The texts after `// expect:` in the comment at the top.
 fn expected(text: &str) -> Vec<String> {
     text.lines()
         .take_while(|line| line.starts_with("//") || line.is_empty())
@@ -78,7 +77,7 @@ fn expected(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// One error: its code with its message, and all that is shown of it.
+/// An error: its code and message, and its full text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     head: String,
@@ -101,7 +100,7 @@ fn errors(stderr: &str) -> Vec<Error> {
         .collect()
 }
 
-/// Whether the errors are the one that is expected.
+/// Checks that there is exactly the expected error.
 pub fn judge(expected: &[String], errors: &[Error]) -> Result<()> {
     if expected.is_empty() {
         bail!("it does not start with `// expect: TEXT`");

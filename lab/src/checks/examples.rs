@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The examples in the documentation of the abstractions: each is compiled, as
-//! the module is, so that none can show what does not work.
+//! The examples in the documentation of the abstractions. Each is compiled with the flags of the
+//! module, so that no example shows code that does not work.
 //!
-//! An example is a code block of a doc comment. It sees what the project's
-//! preamble brings in, and stands in a function that returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
+//! An example is a code block of a doc comment. It can use the project's preamble, and is the body
+//! of a function that returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
 //! and not shown.
 //!
-//! All of them are one crate, which takes little longer than one of them. When
-//! that does not compile, each gets a crate of its own, to tell which is wrong.
+//! All examples are one crate, which takes little longer than a single one. If it does not compile,
+//! each gets its own crate, to tell which one is wrong.
 
 use std::fs;
 use std::path::Path;
@@ -40,10 +40,10 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
     Ok(verdicts)
 }
 
-/// A code block, and where it is.
+/// A code block and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Example {
-    /// Below the folder that was searched.
+    /// The file, relative to the folder that was searched.
     file: String,
     line: usize,
     code: String,
@@ -63,7 +63,7 @@ fn find(folder: &Path) -> Result<Vec<Example>> {
     Ok(found)
 }
 
-/// Compiles all at once, and one by one only to find out which of them fail.
+/// Compiles all at once. Only if that fails, compiles them one by one to see which are wrong.
 fn judge(
     examples: &[Example],
     jobs: usize,
@@ -83,7 +83,7 @@ fn judge(
     verdicts
 }
 
-/// The code blocks of the doc comments in `text`; a block that names a language is not one.
+/// The code blocks of the doc comments in `text`, without blocks that name a language.
 fn examples(file: &str, text: &str) -> Vec<Example> {
     let mut found = Vec::new();
     let mut open: Option<Option<Example>> = None;
@@ -111,7 +111,7 @@ fn examples(file: &str, text: &str) -> Vec<Example> {
     found
 }
 
-/// The crate that examples become.
+/// A crate with these examples.
 fn source(examples: &[Example], preamble: &Path) -> String {
     let functions = examples.iter().enumerate().map(|(number, example)| function(number, example));
     format!("//! Examples.\ninclude!({preamble:?});\n{}", functions.collect::<String>())

@@ -1,29 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! House rules that no other tool checks: licence headers, and nothing of one
-//! person's machine in the files.
+//! House rules that no other tool checks: licence headers, and no hard-coded paths or mirrors.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// The first line of every source file, in its language's comment.
+/// The first line of every source file, as a comment.
 const SPDX: &str = "SPDX-License-Identifier: GPL-2.0";
-/// What user space includes, and the kernel's netlink tool writes, is under either.
+/// The licence of files that user space includes, or that the kernel's netlink tool writes.
 const SPDX_UAPI: &str =
     "SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause)";
 
-/// Extensions and names of files that have comments, and so a licence.
+/// Extensions and names of files that can have comments, and so a licence.
 const SOURCES: [&str; 10] =
     ["rs", "c", "h", "S", "sh", "toml", "config", "yaml", "Makefile", "Kbuild"];
 
-/// Made by programs, or for other programs.
+/// Files that programs write.
 const GENERATED: [&str; 1] = ["Cargo.lock"];
 
-/// Pieces of words that must not be in any file, in two halves so that this
-/// file is not one that has them: a mirror is the machine's choice, not ours,
-/// and absolute paths exist on one machine only.
+/// Texts that must not be in any file: the machine chooses its mirror, and absolute paths exist on
+/// one machine only. They are in two halves, so that this file does not have them.
 const NOT_OURS: [(&str, &str); 7] = [
     ("deb.", "debian.org"),
     ("ftp.", "debian.org"),
@@ -59,8 +57,8 @@ pub fn nothing_of_one_machine(root: &Path) -> Result<()> {
     })
 }
 
-/// Whether `line` has `word`; a path only where it begins, not as a part of
-/// another path such as `net/work/`.
+/// Whether `line` has `word`. A path counts only at its beginning, not inside of another path such
+/// as `net/work/`.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -74,7 +72,7 @@ fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> 
     for path in files(root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        // Recorded logs and the like may be anything.
+        // Recorded logs and the like may have any bytes.
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
         };
@@ -84,7 +82,7 @@ fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> 
     if found.is_empty() { Ok(()) } else { bail!("{}", found.join("\n")) }
 }
 
-/// The project's files: all below `root` but what is built or git's.
+/// The project's files: all below `root`, except build results and git's own.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![root.to_owned()];

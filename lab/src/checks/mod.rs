@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is checked without a guest of its own, and with code that is broken on purpose.
+//! Checks that need no guest of their own, and mutants: code that is broken on purpose.
 
 pub mod compile_fail;
 pub mod examples;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copies of the module that break one rule each, to see that a selftest notices.
+//! Mutants: copies of the module that each break one rule. A selftest must fail on each.
 //!
-//! A mutant is a patch. What stands above its first difference says which
-//! rule it breaks, in the first line, and which selftests are to catch it, in lines
-//! `Caught-by: FILE`. It is applied to a copy: the checkout stays as it is.
+//! A mutant is a patch. Its first line says which rule it breaks. Lines `Caught-by: FILE` name the
+//! selftests that must fail. The patch is applied to a copy of the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ use crate::context::Lab;
 use crate::host::machine::Host;
 use crate::project;
 
-/// What a line with the name of a test begins with.
+/// The start of a line with the name of a test.
 const CAUGHT_BY: &str = "Caught-by:";
 
 /// A rule that is broken.
@@ -32,14 +31,14 @@ const CAUGHT_BY: &str = "Caught-by:";
 pub struct Mutant {
     /// The name of the patch, without its ending.
     pub name: String,
-    /// Which rule, in a line.
+    /// The rule, in one line.
     pub rule: String,
-    /// Who is to notice.
+    /// The tests that must fail.
     pub tests: Vec<Test>,
     patch: PathBuf,
 }
 
-/// The mutants of the project whose names have the pattern in them, in the order of their names.
+/// The mutants of the project whose names contain the pattern, sorted by name.
 pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
     let Some(project) = &lab.project.mutants else { bail!("{} names no mutants", project::FILE) };
     let folder = lab.root.join(&project.folder);
@@ -85,7 +84,7 @@ fn header(text: &str) -> Result<(String, Vec<&str>)> {
     Ok((rule, tests))
 }
 
-/// Whether every mutant can be made of the checkout as it is.
+/// Checks that every patch applies to the checkout.
 pub fn check(lab: &Lab) -> Result<()> {
     let copy = Copy::new(lab)?;
     for mutant in load(lab, None)? {
@@ -101,7 +100,6 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Makes one.
     pub fn new(lab: &Lab) -> Result<Copy> {
         let project = lab.project.mutants.iter();
         Copy::of(&lab.root, project.flat_map(|mutants| &mutants.sources))
@@ -124,12 +122,11 @@ impl Copy {
         Ok(Copy { folder })
     }
 
-    /// Where it is.
     pub fn root(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Makes the mutant of it while `work` runs.
+    /// Applies the mutant while `work` runs.
     pub fn with<R>(&self, mutant: &Mutant, work: impl FnOnce() -> Result<R>) -> Result<R> {
         self.apply(mutant, &[])?;
         let done = work();
@@ -140,7 +137,7 @@ impl Copy {
     fn apply(&self, mutant: &Mutant, options: &[&str]) -> Result<()> {
         let shell = Host::this().shell(self.root())?;
         let patch = &mutant.patch;
-        // Not the repository that this may be in.
+        // Git must not find a repository around the copy.
         let git = cmd!(shell, "git apply {options...} {patch}");
         let git = git.env("GIT_CEILING_DIRECTORIES", self.root());
         let done = process::read(&mut git.into());
@@ -151,16 +148,17 @@ impl Copy {
     }
 }
 
-/// Who has noticed, in a few words; an error if nobody has.
+/// Which test failed, in a few words. An error if none did.
 pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
         Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
-        Outcome::Pass => bail!("nobody has noticed"),
+        Outcome::Pass => bail!("survived: no selftest failed"),
         Outcome::Timeout | Outcome::Boot | Outcome::Build | Outcome::Interrupted => {
             bail!("{}", report.message)
         }
     }
-    // A module that is not there fails every test; one that does not go away is a fault to notice.
+    // Without the module every test fails, so that proves nothing. A module that does not unload is
+    // a real failure.
     let not_loaded = report.tests.iter().find(|test| {
         test.name.starts_with("load ")
             && !test.reason.contains(vmlab_init::protocol::DOES_NOT_UNLOAD)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `rust-project.json`, by which an editor resolves the module's items and
-//! those of the `kernel` crate.
+//! `rust-project.json`: with it, an editor resolves the items of the module and of the `kernel`
+//! crate.
 //!
-//! The kernel tree's own script describes the kernel's crates, but it finds an
-//! out-of-tree crate only beside a Makefile that names it. Ours are added here,
-//! as kbuild's record of how they were compiled describes them. And the script
-//! lists `core` as a crate like others, whereupon rust-analyzer finds no methods
-//! of primitive types: told where the standard library's sources are, it does.
+//! The kernel tree's own script describes the kernel's crates, but it finds an out-of-tree crate
+//! only beside a Makefile that names it. So this adds the project's crates, as kbuild's record of
+//! their compilation describes them. The script also lists `core` as an ordinary crate, and then
+//! rust-analyzer finds no methods of primitive types. With the path of the standard library's
+//! sources instead, it does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,18 +44,17 @@ pub fn write(lab: &Lab, base: &Prepared) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Where the crates' sources are.
 fn sources(lab: &Lab) -> Vec<PathBuf> {
     lab.project.lint.rust.iter().map(|folder| lab.root.join(folder)).collect()
 }
 
-/// A crate of ours.
+/// A crate of the project.
 #[derive(Debug, Clone)]
 struct Ours {
     name: String,
     root: PathBuf,
     externs: Vec<String>,
-    /// Variables that its sources read.
+    /// Variables that its sources read at compile time.
     env: Vec<(String, String)>,
 }
 
@@ -79,7 +78,7 @@ fn crates(out: &Path) -> Result<Vec<Ours>> {
     Ok(found)
 }
 
-/// Adds our crates to a description of the kernel's.
+/// Adds the project's crates to the description of the kernel's.
 fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) -> Value {
     let folders: Vec<&Path> = sources.iter().map(PathBuf::as_path).chain([out]).collect();
     let Some(crates) = project["crates"].as_array_mut() else {
@@ -115,7 +114,7 @@ fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) 
     project
 }
 
-/// Names the standard library's sources, in place of crates made of them.
+/// Replaces the crates of the standard library by the path of its sources.
 fn with_standard_library(mut project: Value, library: &Path) -> Value {
     let Some(crates) = project["crates"].as_array() else { return project };
     let kept: Vec<usize> = (0..crates.len())

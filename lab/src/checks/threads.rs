@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The same work on many things, several at once.
+//! The same work on many items, several at once.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Does `work` on each item, `jobs` at a time; the results are in the items' order.
-/// rayon could do it, but for one loop it is a lot of crates to build.
+/// rayon could do this, but it is many crates for one loop.
 pub fn each<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let worker = || {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C code that the kernel's ynl tool generates of the netlink specification:
-//! made anew, and checked to be what is in the repository.
+//! The C code that the kernel's ynl tool generates from the netlink specification: generates it
+//! again, and checks that the repository has the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ use crate::context::Lab;
 use crate::host::machine::Host;
 use crate::project::{self, Generated, Netlink};
 
-/// Where specifications are in a kernel tree: the tool notes that in what it
-/// writes, and looks for its schema beside.
+/// The folder of specifications in a kernel tree. The tool writes this path into its output, and
+/// looks for its schema there.
 const IN_TREE: &str = "Documentation/netlink/specs";
 const SCHEMA: &str = "Documentation/netlink/genetlink.yaml";
 const TOOL: &str = "tools/net/ynl/pyynl/ynl_gen_c.py";
-/// The distribution's own, for which it has the modules that the tool wants.
+/// The distribution's Python, since its packages have the modules that the tool needs.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// What the guest's programs find the tool and the specification by.
+/// Variables by which programs in the guest find the tool and the specification.
 pub fn environment(lab: &Lab, kernel: &Kernel) -> Vec<(String, String)> {
     let path = |name: &str, path: &Path| (name.to_owned(), path.to_string_lossy().into_owned());
     let mut all = vec![path("KERNEL_SOURCE", &kernel.source)];
@@ -49,7 +49,7 @@ pub fn generate(lab: &Lab, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
-/// Whether they are what the specification says.
+/// Checks that the files match the specification.
 pub fn check(lab: &Lab, netlink: &Netlink, kernel: &Kernel) -> Result<()> {
     let folder = lab.root.join(&netlink.folder);
     let made = Made::new(netlink, &folder, kernel)?;
@@ -65,7 +65,7 @@ pub fn check(lab: &Lab, netlink: &Netlink, kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
-/// What the tool has made, in a folder that looks to it like a kernel tree.
+/// Runs the tool in a folder that looks to it like a kernel tree.
 struct Made(TempDir);
 
 impl Made {
@@ -80,7 +80,7 @@ impl Made {
         let specification = Path::new(IN_TREE).join(name);
         copy(&folder.join(&netlink.specification), &specification)?;
         copy(&kernel.source.join(SCHEMA), Path::new(SCHEMA))?;
-        // By this file it knows the top of a tree.
+        // The tool finds the top of a tree by this file.
         copy(&kernel.source.join("MAINTAINERS"), Path::new("MAINTAINERS"))?;
         let shell = Host::this().shell(made.0.path())?;
         for file in &netlink.files {
