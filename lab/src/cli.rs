@@ -292,7 +292,8 @@ impl Action {
     pub fn needs_project(&self) -> bool {
         !matches!(
             self,
-            Action::Doctor
+            Action::Cache { .. }
+                | Action::Doctor
                 | Action::Kernel { .. }
                 | Action::Try(_)
                 | Action::New { .. }

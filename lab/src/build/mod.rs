@@ -10,3 +10,4 @@ pub mod kernel;
 pub mod modules;
 pub mod pipeline;
 pub mod source;
+pub mod staging;

@@ -6,13 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::files;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 
 use crate::build::pipeline::Prepared;
+use crate::build::staging;
 use crate::context::Lab;
 use crate::host::disk;
 
@@ -22,45 +23,77 @@ const BUILT_FOR: &str = ".lab-kernel";
 /// Builds every module of the project. Returns the `.ko` files.
 pub fn build(lab: &Lab, base: &Prepared) -> Result<Vec<PathBuf>> {
     match &lab.project.modules.kbuild {
-        Some(folder) => build_folder(lab, base, &lab.root.join(folder)),
+        Some(_) => build_folder(lab, base, &folder(lab)),
         None => Ok(Vec::new()),
     }
 }
 
 /// Builds the modules of any folder with a Kbuild file or Makefile.
 pub fn build_folder(lab: &Lab, base: &Prepared, folder: &Path) -> Result<Vec<PathBuf>> {
-    let out = lab.target.join(format!("modules{}", base.variant.suffix()));
-    for_this_kernel(&out, &base.kernel)?;
+    let out = output(lab, base, &format!("modules{}", base.variant.suffix()))?;
     let step =
         Step::start(&format!("building modules for Linux {}", base.kernel.release), Unit::None, 0);
-    run(lab, make_folder(base, folder, &out), "modules").context("build the modules")?;
+    run(lab, make_folder(lab, base, folder, &out)?, "modules").context("build the modules")?;
     step.finish();
     find(&out)
 }
 
+/// The folder for what kbuild makes; people find it as `name` in the lab's results. It is empty
+/// when it was filled for another kernel.
+pub fn output(lab: &Lab, base: &Prepared, name: &str) -> Result<PathBuf> {
+    let out = staging::output(&lab.cache, &lab.target.join(name))?;
+    for_this_kernel(&out, &base.kernel)?;
+    Ok(out)
+}
+
 /// The `make` that builds the project's modules into `out`.
-pub fn make(lab: &Lab, base: &Prepared, out: &Path) -> Command {
+pub fn make(lab: &Lab, base: &Prepared, out: &Path) -> Result<Command> {
+    make_folder(lab, base, &folder(lab), out)
+}
+
+/// The project's folder with the Kbuild file.
+fn folder(lab: &Lab) -> PathBuf {
     let folder = lab.project.modules.kbuild.as_deref().unwrap_or(Path::new(""));
-    make_folder(base, &lab.root.join(folder), out)
+    // `a/.` is `a`.
+    lab.root.join(folder).components().collect()
+}
+
+/// What debug information says before a file's name in the project.
+pub fn debug_root(lab: &Lab) -> PathBuf {
+    let folder = folder(lab);
+    let built = staging::name(&lab.cache, &folder);
+    if built == folder { lab.root.clone() } else { built }
 }
 
 /// With `MO` (in kbuild since 6.13), the source folder stays clean.
-fn make_folder(base: &Prepared, folder: &Path, out: &Path) -> Command {
+fn make_folder(lab: &Lab, base: &Prepared, folder: &Path, out: &Path) -> Result<Command> {
+    let source = staging::source(&lab.cache, folder)?;
     let mut make = base.tools.make();
     make.arg("-C").arg(&base.kernel.build);
-    make.arg(format!("M={}", folder.display())).arg(format!("MO={}", out.display()));
+    make.arg(format!("M={}", source.display())).arg(format!("MO={}", out.display()));
     make.args(base.variant.make_args()).args(base.variant.module_args());
-    make
+    Ok(make)
 }
 
-/// Runs a module build.
+/// Runs a module build. What it says names the user's own files.
 pub fn run(lab: &Lab, make: Command, log: &str) -> Result<()> {
-    process::logged(make, &lab.log(log), |_| ()).map_err(|e| disk::explain(e, &lab.target))
+    let log = lab.log(log);
+    let done = process::logged(make, &log, |_| ());
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    let meant = staging::translate(&lab.cache, &said);
+    if meant == said {
+        return done.map_err(|error| disk::explain(error, &lab.target));
+    }
+    fs::write(&log, meant).with_context(|| format!("write {}", log.display()))?;
+    done.map_err(|error| {
+        let error = disk::explain(error, &lab.target);
+        anyhow!("{}", staging::translate(&lab.cache, &format!("{error:#}")))
+    })
 }
 
 /// Empties `out` if it holds objects for another kernel: kbuild compares flags, but not the
 /// kernel's headers.
-pub fn for_this_kernel(out: &Path, kernel: &Kernel) -> Result<()> {
+fn for_this_kernel(out: &Path, kernel: &Kernel) -> Result<()> {
     let stamp = out.join(BUILT_FOR);
     let built = kernel.build.join("Module.symvers");
     let time = fs::metadata(&built).and_then(|meta| meta.modified());
@@ -88,6 +121,46 @@ fn parse_order(order: &str, out: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::cache::Cache;
+    use crate::build::kernel::{self, Variant};
+    use crate::context::Settings;
+    use crate::host::toolchain::Toolchain;
+
+    const SAMPLE: &str = "//! A module that does nothing.\nuse kernel::prelude::*;\n\
+        module! { type: Sample, name: \"sample\", authors: [\"A\"], description: \"d\", license: \"GPL\", }\n\
+        struct Sample;\nimpl kernel::Module for Sample {\n\
+        fn init(_: &'static ThisModule) -> Result<Self> {\nOk(Sample)\n}\n}\n";
+
+    #[test]
+    fn a_module_is_built_where_kbuild_itself_would_not_build() {
+        let Some(vmlinux) = std::env::var_os("LAB_TEST_VMLINUX") else {
+            eprintln!("skipped: no LAB_TEST_VMLINUX; `make test` sets it");
+            return;
+        };
+        let kbuild = Path::new(&vmlinux).parent().map(Path::to_owned);
+        let here = Lab::find(Settings { kbuild, jobs: 2, ..Settings::default() }).unwrap();
+        let (tools, variant) = (Toolchain::find(&here).unwrap(), Variant::Plain);
+        let kernel = kernel::prepare(&here, &tools, variant).unwrap();
+        let base = Prepared { tools, kernel, variant };
+
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a b/ü $x's");
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("Kbuild"), "obj-m := sample.o\n").unwrap();
+        fs::write(root.join("sample.rs"), SAMPLE).unwrap();
+        let cache = Cache::at(dir.path().join("cache"));
+        let lab = Lab { target: root.join("target/lab"), root: root.clone(), cache, ..here };
+        let built = build_folder(&lab, &base, &root).unwrap();
+        assert_eq!(built.len(), 1);
+        assert!(root.join("target/lab/modules/sample.ko").exists());
+
+        fs::write(root.join("sample.rs"), SAMPLE.replace("Ok(Sample)", "Ok(1)")).unwrap();
+        let error = format!("{:#}", build_folder(&lab, &base, &root).unwrap_err());
+        let place = format!("{}/sample.rs:7:", root.display());
+        assert!(error.contains(&place), "{place} in {error}");
+        let log = fs::read_to_string(lab.log("modules")).unwrap();
+        assert!(log.contains(&place), "{place} in {log}");
+    }
 
     #[test]
     fn modules_are_those_that_kbuild_lists() {

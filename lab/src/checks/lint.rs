@@ -117,9 +117,8 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
 /// A module build of its own with clippy as the compiler. Warnings are errors,
 /// so that an object with a warning is never kept and passed over next time.
 fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
-    let out = lab.target.join("clippy");
-    modules::for_this_kernel(&out, &base.kernel)?;
-    let mut make = modules::make(lab, base, &out);
+    let out = modules::output(lab, base, "clippy")?;
+    let mut make = modules::make(lab, base, &out)?;
     make.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"]);
     modules::run(lab, make, "clippy-kernel")
 }

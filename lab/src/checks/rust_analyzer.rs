@@ -24,8 +24,8 @@ use crate::context::Lab;
 
 /// Writes the file into the checkout.
 pub fn write(lab: &Lab, base: &Prepared) -> Result<PathBuf> {
-    let out = lab.target.join("modules");
-    let mut make = modules::make(lab, base, &out);
+    let out = modules::output(lab, base, "modules")?;
+    let mut make = modules::make(lab, base, &out)?;
     make.arg("rust-analyzer");
     modules::run(lab, make, "rust-analyzer")
         .context("ask the kernel tree for rust-project.json")?;

@@ -30,6 +30,7 @@ use vmlab::run::progress::say;
 use vmlab::run::session::{self, Ended};
 
 use crate::build::kernel::Variant;
+use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checks::ynl;
 use crate::cli::{Action, Cli, TestArgs};
@@ -166,7 +167,7 @@ impl Runner<'_> {
             options: self.options.clone(),
             progress: None,
             logs: lab.target.join("logs"),
-            root: lab.root.clone(),
+            root: modules::debug_root(lab),
         })
     }
 }
