@@ -74,7 +74,7 @@ netlink: ## generate the C code of the netlink specification anew
 	@$(LAB) netlink
 
 picture: ## draw a run for the README: Documentation/run.svg [CMD='make test T=PATTERN']
-	@$(LAB) picture $(if $(value CMD),-- $(CMD))
+	@set -f; $(LAB) picture $(if $(LAB_COMMAND),-- $$LAB_COMMAND)
 
 rust-analyzer: ## write rust-project.json for an editor
 	@$(LAB) rust-analyzer
