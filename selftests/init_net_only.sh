@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # With init_net_only=1, the module refuses to work in any namespace but the initial one, and says
-# so: no device, no state, an error. Never does it quietly take the initial one instead.
+# so: no device, no state, an error. It never falls back to the initial namespace.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -15,7 +15,7 @@ log_lines() {
 
 other_namespaces_have_neither_device_nor_state() {
 	local inum
-	# One is older than the module, one younger.
+	# One namespace is older than the module, one younger.
 	add_netns younger
 	for name in older younger; do
 		inum=$(inum $name)
@@ -52,7 +52,7 @@ other_namespaces_are_refused_by_name() {
 	expect_at_least "lines in the log" "$(log_lines "$inum")" 1
 }
 
-# Over netlink, it says why: with a refusal, and with the end of a dump.
+# Over netlink, the refusal of a request and the end of a dump say why.
 other_namespaces_are_told_why_over_netlink() {
 	local why="the module works in the initial namespace only" operation
 	if ! command -v rnetnsctl >/dev/null; then
@@ -92,7 +92,7 @@ the_log_line_is_rate_limited() {
 	del_netns loud
 }
 
-# is_told INUM: what is refused is told in the log, sooner or later.
+# is_told INUM: the log says, sooner or later, that the namespace was refused.
 is_told() {
 	next_generation "fd 9" 2>/dev/null
 	[ "$(log_lines "$1")" -ge 1 ]

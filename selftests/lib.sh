@@ -14,15 +14,15 @@ KSFT_SKIP=4
 
 # --- KTAP -------------------------------------------------------------------------------------
 
-# Says why the present case does not pass. The case goes on.
+# Fails the current case, with the reason. The case goes on.
 fail() {
-	# What else does not happen is not waited for as long.
+	# The case has failed already: do not wait as long for anything else.
 	PATIENCE=5
 	printf '# %s\n' "${*//$'\n'/$'\n'# }"
 	case_failed=1
 }
 
-# Says why the present case cannot tell anything.
+# Skips the current case, with the reason why it cannot tell anything.
 skip() {
 	case_skipped=${*//$'\n'/ }
 }
@@ -33,7 +33,7 @@ skip_all() {
 	exit "$KSFT_SKIP"
 }
 
-# Whether the kernel has warned (bit 9), died (7), or seen a bad page (5), at any time.
+# The taint bits that show a warning (bit 9), an oops (7) or a bad page (5) since boot.
 taint() {
 	echo $(($(</proc/sys/kernel/tainted) & (1 << 9 | 1 << 7 | 1 << 5)))
 }
@@ -76,7 +76,7 @@ expect_equal() {
 	[ "$2" = "$3" ] || fail "$1 is '$2', want '$3'"
 }
 
-# expect_at_least WHAT HAVE WANT: numbers. What is no number is not at least anything.
+# expect_at_least WHAT HAVE WANT: fails if HAVE is smaller, or is not a number.
 expect_at_least() {
 	[ "$2" -ge "$3" ] 2>/dev/null || fail "$1 is '$2', want at least '$3'"
 }
@@ -92,8 +92,8 @@ expect_refused() {
 	fi
 }
 
-# When a test gives up waiting. What happens at all happens long before, even where the machine has
-# much else to do: so this says nothing about what is right, and only ends a test that has failed.
+# When a test gives up waiting. An event that happens at all happens long before, even on a busy
+# machine. So this limit does not decide what is right; it only ends a test that has failed.
 PATIENCE=100
 [ -z "$KSFT_MACHINE_SLOW" ] || PATIENCE=1000
 
@@ -108,7 +108,7 @@ wait_until() {
 
 # --- Namespaces -------------------------------------------------------------------------------
 
-# Names are this process's own; all that have the prefix are deleted at the end.
+# Namespaces of this process have this prefix; all of them are deleted at the end.
 PREFIX=rnetns-$$-
 
 # add_netns NAME...: creates namespaces; `$PREFIX$name` is what ip calls them.
@@ -120,7 +120,7 @@ del_netns() {
 	printf "netns del $PREFIX%s\n" "$@" | ip -batch -
 }
 
-# in_netns NAME COMMAND... Not `ip netns exec`: that mounts a /sys without debugfs, at a price.
+# in_netns NAME COMMAND... `ip netns exec` would mount a /sys without debugfs, and take longer.
 in_netns() {
 	local name=$1
 	shift
@@ -134,7 +134,7 @@ ip_in() {
 	ip -n "$PREFIX$name" "$@"
 }
 
-# inum [NAME]: the inode number of a namespace; without a name, of the present one.
+# inum [NAME]: the inode number of a namespace; without a name, of the current one.
 inum() {
 	stat -L -c %i "${1:+/run/netns/$PREFIX}${1:-/proc/self/ns/net}"
 }
@@ -144,21 +144,21 @@ is_in() {
 	[ "$(stat -L -c %i "/proc/$1/ns/net")" = "$2" ]
 }
 
-# The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`): so one
-# is created and deleted, to see the others go.
+# The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`). So
+# this creates and deletes one.
 netns_are_gone() {
 	printf 'netns add %s\nnetns del %s\n' "${PREFIX}probe" "${PREFIX}probe" | ip -batch -
 	sleep 0.1
 	[ "$(live_netns)" -le "$NETNS_AT_START" ]
 }
 
-# How many namespaces have memory, the initial one not among them.
+# How many namespaces have memory, without the initial one.
 live_netns() {
 	echo 1 >/sys/kernel/slab/net_namespace/shrink
 	awk '$1 == "net_namespace" { print $2 }' /proc/slabinfo
 }
 
-# expect_netns_gone: all that the test had is freed in the end.
+# expect_netns_gone: all namespaces of the test are freed in the end.
 expect_netns_gone() {
 	wait_until netns_are_gone || fail "$(live_netns) namespaces left, $NETNS_AT_START at first"
 }
@@ -199,8 +199,8 @@ has_no_state() {
 	! has_state "$1"
 }
 
-# generations INUM...: of the states of these namespaces alone: others may be ending, which are listed
-# until they have.
+# generations INUM...: the generations of these namespaces. Others may be ending, and are listed until
+# they have ended.
 generations() {
 	local inum
 	for inum in "$@"; do
@@ -208,12 +208,12 @@ generations() {
 	done
 }
 
-# next_generation COMMAND: as it is, without a newline.
+# next_generation COMMAND: writes it to the file, without a newline.
 next_generation() {
 	printf '%s' "$1" >"$DEBUGFS/next_generation"
 }
 
-# has_rlo [NAME]: whether a namespace has the device; without a name, the present one.
+# has_rlo [NAME]: whether a namespace has the device; without a name, the current one.
 has_rlo() {
 	ip ${1:+-n "$PREFIX$1"} link show rlo >/dev/null 2>&1
 }
@@ -249,7 +249,7 @@ begin() {
 	wait_until netns_are_settled || skip_all "namespaces of others come and go"
 }
 
-# Those that are ending when the test begins have ended: twice in a row, there are as many.
+# Namespaces that were ending when the test began have ended: the number was the same twice.
 netns_are_settled() {
 	local before=$NETNS_AT_START
 	netns_are_gone

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The namespace of a packet is that of the device which it passes. A macvlan whose lower device is in
-# another namespace shows why no per-CPU "current namespace" can stand for that: between the two
-# devices nothing sets it. rnetns_bench counts how often each way is right, in both directions.
+# The namespace of a packet is that of the device which it passes. A per-CPU "current namespace" cannot
+# replace that. A macvlan whose lower device is in another namespace shows why: between the two devices
+# nothing sets it. rnetns_bench counts how often each way is right, in both directions.
 #
 #     peer (namespace C) ===veth=== lower (A) --- upper, a macvlan (B)
 
@@ -22,14 +22,14 @@ load_bench() {
 	fi
 }
 
-# Before the namespaces go: the experiment holds devices in them.
+# The experiment holds devices in the namespaces, so it must end before they do.
 cleanup_bench() {
 	if [ -n "$holders" ]; then kill $holders 2>/dev/null; fi
 	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 	cleanup
 }
 
-# holder NAME: a process in the namespace, by whose pid it can be given.
+# holder NAME: starts a process in the namespace, so that its pid can name the namespace.
 holder() {
 	ip netns exec "$PREFIX$1" sleep infinity &
 	holders="$holders $!"
@@ -135,7 +135,7 @@ explicitly_every_packet_is_attributed_rightly() {
 	expect_right explicit transmit
 }
 
-# It is right at the device that set it, and wrong at the other.
+# The per-CPU namespace is right at the device that set it, and wrong at the other.
 the_global_is_wrong_on_receive() {
 	expect_at_least "wrong" "$(count global_receive_wrong)" $((2 * PINGS))
 }
@@ -144,7 +144,7 @@ the_global_is_wrong_on_transmit() {
 	expect_at_least "wrong" "$(count global_transmit_wrong)" $((2 * PINGS))
 }
 
-# All that was seen was judged both ways.
+# Every packet was judged both ways.
 both_ways_judge_the_same_packets() {
 	local direction
 	for direction in receive transmit; do

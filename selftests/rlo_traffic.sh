@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# rlo as ip, ethtool and ping see it: what lo is, it is too; packets go out by it and come in again,
-# and are counted; nobody takes it out of its namespace.
+# rlo as ip, ethtool and ping see it. It has the attributes of lo. Packets go out by it, come in again
+# and are counted. It cannot be taken out of its namespace.
 #
-# What sockets see of it: rlo_sockets.
+# The test rlo_sockets looks at it through sockets.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -16,7 +16,7 @@ HEADERS6=$((14 + 40 + 8))
 # plumb NAME: a new namespace whose packets to itself travel through rlo.
 plumb() {
 	add_netns "$1"
-	# What comes in has a source address of this machine.
+	# Packets that come in have a source address of this machine.
 	expect "settings" in_netns "$1" sysctl -qw net.ipv4.conf.rlo.accept_local=1 \
 		net.ipv6.conf.rlo.router_solicitations=0
 	expect "IPv4 rules and routes" ip_in "$1" -4 -batch "$HERE/through_rlo4.batch"
@@ -74,8 +74,8 @@ attributes_are_those_of_lo() {
 	[[ $(of_ethtool -T rlo) == *software-transmit* ]] || fail "no software time stamps"
 }
 
-# attributes DEVICE: all that ip knows, but its number, name and flags. No IFF_LOOPBACK among
-# these: there is one device with that in a namespace (see `Setup::loopback()`).
+# attributes DEVICE: everything that ip knows, except number, name and flags. The flags differ in
+# IFF_LOOPBACK: only one device of a namespace has it (see `Setup::loopback()`).
 attributes() {
 	ip_in a -d -o link show "$1" | sed 's/^[^>]*>//'
 }
@@ -85,14 +85,14 @@ features_are_those_of_lo() {
 	expect_at_least "features compared" "$(of_ethtool -k lo | wc -l)" 20
 }
 
-# Lines that only one of them has. The core sets tx-nocache-copy by itself, by IFF_LOOPBACK.
+# Lines that only one of the two devices has. The core sets tx-nocache-copy if IFF_LOOPBACK is set.
 expect_features_of_lo() {
 	local lo rlo
 	lo=$(of_ethtool -k lo) rlo=$(of_ethtool -k rlo)
 	expect_equal "difference" "$(printf '%s\n' "$lo" "$rlo" | grep -v tx-nocache-copy | sort | uniq -u)" ""
 }
 
-# of_ethtool OPTION DEVICE: without the line that names the device.
+# of_ethtool OPTION DEVICE: the output without the line that names the device.
 of_ethtool() {
 	in_netns a ethtool "$1" "$2" | sed 1d
 }
@@ -118,7 +118,7 @@ it_cannot_be_moved() {
 	add_netns other
 	expect_refused "immutable" ip_in a link set rlo netns "${PREFIX}other"
 	has_rlo a || fail "gone"
-	# A device that can be: the command is right.
+	# The same command works for a device that may be moved.
 	expect "add a dummy" ip_in a link add d0 type dummy
 	expect "move the dummy" ip_in a link set d0 netns "${PREFIX}other"
 	del_netns other
@@ -158,7 +158,7 @@ it_works_again_after_down_and_up() {
 	in_netns a ping -c 1 -W 1 -I 192.0.2.1 192.0.2.2 >/dev/null 2>&1
 	expect_equal "packets after one while it is down" "$(figure device_packets "$A")" "$before"
 	expect "up" ip_in a link set rlo up
-	# What the kernel forgets with a device that goes down.
+	# The kernel forgets these when a device goes down.
 	ip_in a route add 192.0.2.1/32 dev rlo table 101
 	ip_in a route add 192.0.2.2/32 dev rlo table 101
 	ping_counted 4 56 $HEADERS4 192.0.2.1 192.0.2.2
@@ -171,13 +171,13 @@ it_works_without_ipv6() {
 	in_netns a ping -6 -c 1 -W 1 2001:db8::2 >/dev/null 2>&1 && fail "IPv6 still works"
 }
 
-# Every packet above went by rlo.
+# Every packet of the cases above went by rlo.
 lo_saw_nothing() {
 	expect_equal "traffic of lo" "$(stats a lo)" "0 0 0 0"
 	expect_at_least "packets of rlo" "$(figure device_packets "$A")" 1
 }
 
-# Up, with addresses, routes, rules and packets of both families behind it.
+# The namespace ends while rlo is up and has had addresses, routes, rules and packets of both families.
 it_goes_with_its_namespace() {
 	local inum
 	plumb b
@@ -188,7 +188,7 @@ it_goes_with_its_namespace() {
 	del_netns a b
 	wait_until has_no_state "$inum" || fail "the state is still there"
 	expect_netns_gone
-	# Nobody is left in the module's way.
+	# Nothing keeps the module from being unloaded.
 	expect "unload" unload
 }
 

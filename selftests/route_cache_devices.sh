@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Devices and namespaces that go while the cache is full of ways through them: they take their entries
-# along, nothing waits for a reference, and what others have in the cache stays.
+# Devices and namespaces go while the cache is full of routes through them. Their entries go, too,
+# nothing waits for a reference, and entries of others stay.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# goes WHAT COMMAND...: it ends, and no reference is missed: the kernel tells what it waits for, after
-# ten seconds. An entry that nobody takes out would last much longer.
+# goes WHAT COMMAND...: the command ends, and no reference was left: after ten seconds, the kernel
+# would log what it waits for. An entry that nobody removes would last much longer.
 goes() {
 	local what=$1 before
 	shift
@@ -17,7 +17,7 @@ goes() {
 	expect_equal "devices that are waited for ($what)" "$(waits)" "$before"
 }
 
-# waits: how often the kernel has told that it waits for a device.
+# waits: how often the kernel has logged that it waits for a device.
 waits() {
 	dmesg | grep -c "waiting for .* to become free"
 }
@@ -54,7 +54,7 @@ a_device_that_is_deleted() {
 	remove_topology
 }
 
-# Only its own entries go with a device that nobody takes down first.
+# A device that goes without being taken down first takes only its own entries along.
 a_device_that_is_moved() {
 	warm dst
 	goes "the move" ip -n "${PREFIX}rt" link set dev b netns "${PREFIX}alt"
@@ -70,7 +70,7 @@ a_device_that_is_moved() {
 	remove_topology
 }
 
-# The index of a device that is gone is given to another: no entry waits for it.
+# A new device gets the index of one that is gone: it finds no old entry.
 an_index_that_is_used_again() {
 	local index
 	warm dst

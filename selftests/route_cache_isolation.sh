@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# One table for all namespaces: what one has in it is found by no other, and what happens to one leaves
-# the entries of the others where they are.
+# One table for all namespaces: a namespace finds only its own entries, and events in one namespace
+# leave the entries of the others alone.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# How many routers have the same addresses, the same devices and the same flow.
+# The number of routers with the same addresses, devices and flow.
 SAME=20
 
-# Each of them gets the packets by a device of `crowd`, and passes them on to one of `out`.
+# Each router gets packets by a device of `crowd` and passes them on to one of `out`.
 crowd() {
 	local i name names=() index
 	for i in $(seq $SAME); do names+=("rt$i"); done
@@ -24,15 +24,15 @@ crowd() {
 			echo 0 | tee ipv6/conf/{all,default}/accept_dad \
 				ipv6/conf/default/router_solicitations >/dev/null' || fail "settings of $name"
 	done
-	# The same indexes too: they are part of the key.
+	# Device indexes are the same, too: they are part of the key.
 	expect "cables" ip -batch - < <(for i in $(seq $SAME); do
 		echo link add name a index 11 netns "${PREFIX}rt$i" address 02:00:00:00:01:01 \
 			type veth peer name "e$i" netns "${PREFIX}crowd" address 02:00:00:00:01:02
 		echo link add name b index 12 netns "${PREFIX}rt$i" address 02:00:00:00:02:01 \
 			type veth peer name "f$i" netns "${PREFIX}out" address 02:00:00:00:02:02
 	done)
-	# A device without ARP and multicast joins no groups of IPv6, not even that of all routers when its
-	# namespace becomes one: what comes out of the routers is what they pass on, and nothing else.
+	# A device without ARP and multicast joins no IPv6 groups, not even that of all routers. So the
+	# routers send nothing but what they pass on.
 	for name in "${names[@]}"; do
 		batch_in "$name" <<-END
 			link set dev a up
@@ -81,8 +81,7 @@ has_received() {
 	[ "${counts[$1]}" -ge "$2" ]
 }
 
-# expect_passed_on NUMBER COUNT BEFORE: how many packets this router has passed on, when all of them are
-# there.
+# expect_passed_on NUMBER COUNT BEFORE: this router has passed on COUNT packets since BEFORE.
 expect_passed_on() {
 	local counts
 	wait_until has_received "$1" $(($3 + $2))
@@ -90,7 +89,7 @@ expect_passed_on() {
 	expect_equal "packets that rt$1 passed on ($what)" $((counts[$1] - $3)) "$2"
 }
 
-# Nobody answers: what each router passed on is counted behind it.
+# There are no answers: a counter behind each router shows what it passed on.
 each_of_many_gets_its_own_route() {
 	local i pids=() counts before
 	received
@@ -110,10 +109,10 @@ each_of_many_gets_its_own_route() {
 	done
 }
 
-# How many more flows each of them has.
+# More flows for each router.
 FLOWS=30
 
-# Many entries in a small table: there are always some in one line that differ in the namespace alone.
+# Many entries in a small table: some in one line always differ only in the namespace.
 many_flows_of_each() {
 	local counts before i value round
 	received
@@ -140,7 +139,7 @@ for i in range(1, same + 1):
 	done
 }
 
-# One of them has another route, another none.
+# One router has another route, another router has none.
 one_changes_its_route() {
 	local counts before=() i
 	ip_in rt3 "-$family" route replace blackhole $NET
@@ -166,7 +165,7 @@ one_changes_its_route() {
 	done
 }
 
-# They end, but for one: its entry is there, and the very next packet finds it.
+# All namespaces end except one. Its entry stays, and the very next packet finds it.
 the_others_end() {
 	local i names=() counts before value others=()
 	for i in $(seq 2 $SAME); do names+=("rt$i") others+=("${INUMS["rt$i"]}"); done

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Rules and routes that ask for more of a packet than its addresses and its device. What is in the key
-# of an entry, like mark and service, leads to entries side by side; while a rule asks for anything
-# else, nothing is cached. Table 101 has the way to alt.
+# Rules and routes that look at more than a packet's addresses and device. Mark and service are in the
+# key of an entry, so they lead to entries side by side. While a rule looks at anything else, nothing
+# is cached. Table 101 has the route to alt.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# The way depends on the packet alone: both entries live side by side, and nothing is invalidated.
+# The route depends only on the packet: both entries live side by side, and nothing is invalidated.
 a_rule_on_the_mark() {
 	warm dst
 	rule add fwmark 0 lookup 101
@@ -54,7 +54,7 @@ a_rule_on_the_service() {
 	exchange dst 3 -Q 0x10
 }
 
-# The bits of congestion control are no service.
+# The bits of congestion control are not part of the service.
 congestion_bits() {
 	warm dst
 	now "marked as congested"
@@ -75,7 +75,8 @@ a_route_for_a_service() {
 	exchange dst 3 -Q 0x10
 }
 
-# What is no part of the key: nothing is cached while rules ask for it. What was, is not used.
+# While rules look at something that is not in the key, nothing is cached, and old entries are not
+# used.
 a_rule_on_the_protocol() {
 	local proto=icmp
 	[ $family = 6 ] && proto=ipv6-icmp

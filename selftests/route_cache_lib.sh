@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the tests of the route cache share: a router with two ways to one target, and the figures of
+# What the tests of the route cache share: a router with two routes to one target, and the figures of
 # its cache.
 #
 #                    .2 src === a  rt  b === dst .2      the target, 10.9.0.9 and fd09::9, is an
 #       10.0.1.0/24, fd01::/64     rt  c === alt .2      address of dst and of alt
 #
 # b is in 10.0.2.0/24 and fd02::/64, c in 10.0.3.0/24 and fd03::/64; rt is .1 everywhere. All
-# neighbours are told: no packet is on the wire but those that a test sends, and the figures are
-# exact. rt takes the way to dst, unless it is told otherwise.
+# neighbour entries are static, so only packets of the test are on the wire, and the figures are exact.
+# rt routes to dst, unless it is told otherwise.
 #
-# A program takes a tenth of a second to start in an emulated guest. So what is asked often is read
-# by the shell itself, into a variable instead of from a pipe.
+# A program takes a tenth of a second to start in an emulated guest. So the shell itself reads figures
+# that are needed often, into a variable instead of from a pipe.
 
 ROUTE_CACHE=$DEBUGFS/route_cache
 
-# use FAMILY: the addresses that cases deal with, of family 4 or 6.
+# use FAMILY: sets the addresses that cases use, of family 4 or 6.
 use() {
 	family=$1
 	case $family in
@@ -79,7 +79,7 @@ set_in() {
 	expect "settings" in_netns "$name" sysctl -qw "$@"
 }
 
-# What a namespace says on its own is not wanted: no search for routers, no check of addresses.
+# Namespaces must send nothing on their own: no router solicitation, no duplicate address detection.
 quiet=(net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 	net.ipv6.conf.default.router_solicitations=0 net.ipv4.conf.default.rp_filter=0
 	net.ipv4.conf.all.rp_filter=0)
@@ -163,7 +163,7 @@ target() {
 	END
 }
 
-# hold NAME...: a process in each namespace, through which the figures of its stack can be read.
+# hold NAME...: starts a process in each namespace, through which the figures of its stack can be read.
 hold() {
 	local name
 	for name in "$@"; do
@@ -177,7 +177,7 @@ hold() {
 	done
 }
 
-# end_netns NAME...: what `hold` holds, and the namespaces.
+# end_netns NAME...: ends the processes of `hold` and the namespaces.
 end_netns() {
 	local name
 	for name in "$@"; do
@@ -199,14 +199,15 @@ remove_topology() {
 	if [ ${#INUMS[@]} != 0 ]; then end_netns "${!INUMS[@]}"; fi
 }
 
-# route COMMAND...: of rt, in the family of the case. So with rule, addr, neigh and nexthop.
+# route COMMAND...: `ip route` in rt, in the family of the case. The same for rule, addr, neigh,
+# nexthop.
 route() { expect "route" ip_in rt "-$family" route "$@"; }
 rule() { expect "rule" ip_in rt "-$family" rule "$@"; }
 addr() { expect "addr" ip_in rt "-$family" addr "$@"; }
 neigh() { expect "neigh" ip_in rt "-$family" neigh "$@"; }
 nexthop() { expect "nexthop" ip_in rt "-$family" nexthop "$@"; }
 
-# mark_from_now MARK: of packets that come in by a, until `no_mark`.
+# mark_from_now MARK: marks packets that come in by a, until `no_mark`.
 mark_from_now() {
 	expect "mark" in_netns rt tc actions replace action skbedit mark "$1" index 1
 	[ -n "$marking" ] && return
@@ -225,7 +226,7 @@ marking=
 
 # --- Figures ----------------------------------------------------------------------------------
 
-# cache_line NAME: the line of a namespace, in `line`.
+# cache_line NAME: sets `line` to the line of a namespace.
 cache_line() {
 	while read -r line; do
 		[[ $line == "${INUMS[$1]} "* ]] && return
@@ -234,20 +235,20 @@ cache_line() {
 	return 1
 }
 
-# in_line FIGURE LINE: its value, in `value`.
+# in_line FIGURE LINE: sets `value` to the figure's value in the line.
 in_line() {
 	value=
 	[[ " $2 " =~ \ $1=([0-9]+)\  ]] && value=${BASH_REMATCH[1]}
 }
 
-# cached NAME FIGURE: what it is now, in `value`.
+# cached NAME FIGURE: sets `value` to the current value.
 cached() {
 	local line
 	cache_line "$1"
 	in_line "$2" "$line"
 }
 
-# mark NAME...: what `since` counts from.
+# mark NAME...: remembers the figures that `since` counts from.
 mark() {
 	local name line
 	for name in "$@"; do
@@ -256,7 +257,7 @@ mark() {
 	done
 }
 
-# since NAME FIGURE: by how much it has grown since the mark, in `value`.
+# since NAME FIGURE: sets `value` to the growth since the mark.
 since() {
 	local before
 	in_line "$2" "${AT_MARK[$1]}"
@@ -295,7 +296,7 @@ expect_cached() {
 	done
 }
 
-# snmp NAME FILE GROUP FIGURE: what the IPv4 stack counts, in `value`. FILE is snmp or netstat.
+# snmp NAME FILE GROUP FIGURE: sets `value` to a counter of the IPv4 stack. FILE is snmp or netstat.
 snmp() {
 	local group names values i
 	value=
@@ -308,7 +309,7 @@ snmp() {
 	done <"/proc/${HOLDERS[$1]}/net/$2"
 }
 
-# snmp6 NAME FIGURE: what the IPv6 stack counts, in `value`.
+# snmp6 NAME FIGURE: sets `value` to a counter of the IPv6 stack.
 snmp6() {
 	local figure number
 	value=
@@ -317,7 +318,7 @@ snmp6() {
 	done <"/proc/${HOLDERS[$1]}/net/snmp6"
 }
 
-# requests NAME: how many pings have arrived, in `value`.
+# requests NAME: sets `value` to the number of pings that have arrived.
 requests() {
 	case $family in
 	4) snmp "$1" snmp Icmp InEchos ;;
@@ -325,7 +326,7 @@ requests() {
 	esac
 }
 
-# knocks NAME: how many packets have come to UDP ports that nobody has, in `value`.
+# knocks NAME: sets `value` to the number of packets that have come to unused UDP ports.
 knocks() {
 	case $family in
 	4) snmp "$1" snmp Udp NoPorts ;;
@@ -333,7 +334,7 @@ knocks() {
 	esac
 }
 
-# seen NAME: how many packets its cache has looked up, or let pass, in `value`.
+# seen NAME: sets `value` to the number of packets that its cache has looked up or let pass.
 seen() {
 	local figure line sum=0
 	cache_line "$1"
@@ -351,7 +352,7 @@ has_seen() {
 	[ "$value" -ge "$2" ]
 }
 
-# have_knocked COUNT NAME...: whether so many packets have come there, to all of them together.
+# have_knocked COUNT NAME...: whether COUNT packets have come to all of these together.
 have_knocked() {
 	local name value sum=0
 	for name in "${@:2}"; do
@@ -363,20 +364,20 @@ have_knocked() {
 
 # --- Packets ----------------------------------------------------------------------------------
 
-# now WHAT: what the following packets show.
+# now WHAT: names what the following packets show.
 now() {
 	what=$1
 }
 
-# send COUNT [OPTION...]: pings the target from src. What ping says is in `said`.
+# send COUNT [OPTION...]: pings the target from src. Sets `said` to the output of ping.
 send() {
 	local count=$1
 	shift
 	said=$(in_netns src ping "-$family" -n -c "$count" -i 0.01 "$@" "$TARGET" 2>&1)
 }
 
-# arrive NAME COUNT [OPTION...]: all pings arrive at dst, alt or rt, or at none of them; none
-# anywhere else. Sets a mark for `since`.
+# arrive NAME COUNT [OPTION...]: all pings arrive at NAME (dst, alt, rt or none) and nowhere else. Sets
+# a mark for `since`.
 arrive() {
 	local who=$1 count=$2 name value want sum=0
 	local -A before
@@ -397,7 +398,7 @@ arrive() {
 	done
 }
 
-# have_arrived COUNT: so many pings, wherever they should have.
+# have_arrived COUNT: whether COUNT pings have arrived where they should.
 have_arrived() {
 	local name value sum=0
 	for name in dst alt rt; do
@@ -413,20 +414,20 @@ exchange() {
 	[[ $said == *" $2 received"* ]] || fail "not all pings to $1 were answered ($what): $said"
 }
 
-# refused COUNT [OPTION...]: none arrives, nor is it kept that it did not. Where nothing tells of what
-# comes to nothing, there is nothing to wait for.
+# refused COUNT [OPTION...]: no ping arrives, and the refusal is not cached. There is no event to wait
+# for.
 refused() {
 	arrive nobody "$1" -W 0.3 "${@:2}"
 	expect_since rt hits=0
 }
 
-# refused_with_a_word COUNT [OPTION...]: the same, and src is told of each.
+# refused_with_a_word COUNT [OPTION...]: the same, and src gets an error for each.
 refused_with_a_word() {
 	refused "$1" -W $PATIENCE "${@:2}"
 }
 
-# warm NAME [OPTION...]: fills the cache with the way to NAME, and makes sure that it is used: by each
-# packet, there and back.
+# warm NAME [OPTION...]: fills the cache with the route to NAME, and checks that every packet uses it,
+# there and back.
 warm() {
 	now "warming up"
 	exchange "$1" 2 "${@:2}"
@@ -442,7 +443,7 @@ cleanup_route_cache() {
 
 # --- All of them --------------------------------------------------------------------------------
 
-# total NAME: the figure, of all namespaces.
+# total NAME: the sum of a figure over all namespaces.
 total() {
 	local sum=0 value
 	while read -r value; do sum=$((sum + value)); done < <(
@@ -458,7 +459,7 @@ tables_match() {
 	done
 }
 
-# Each entry in the tables is one of some namespace.
+# The tables hold as many entries as all namespaces together.
 no_entry_is_lost() {
 	wait_until tables_match ||
 		fail "the tables have others: $(<$DEBUGFS/tables) $(<"$ROUTE_CACHE")"
@@ -469,9 +470,9 @@ begin_route_cache() {
 	local line=
 	begin ping sleep sysctl "$@"
 	trap cleanup_route_cache EXIT
-	# Whoever asks for time stamps first or last has the kernel patch its code for receiving, and each
-	# ping asks: with one that stays, that happens once, before the first case. Emulators of several
-	# processors get such patches wrong now and then.
+	# The kernel patches its receive code when the first socket asks for time stamps, and again after
+	# the last one. Every ping asks. With one that stays, that happens once, before the first case.
+	# Emulators of several processors apply such patches wrongly now and then.
 	ip link set lo up
 	exec 8< <(exec ping -4 -n -i 3600 127.0.0.1 2>&1)
 	HOLDERS[ping]=$!
@@ -481,5 +482,5 @@ begin_route_cache() {
 	load "${PARAMETERS[@]}" || skip_all "the module does not load"
 }
 
-# No entry expires while a test has other things to do, unless that is what it is about.
+# No entry expires during a test, unless the test is about that.
 PARAMETERS=(timeout=3600)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# How much a namespace may have in the cache, and for how long. Two routers side by side: what one does
-# with its share is nothing to the other.
+# How much a namespace may have in the cache, and for how long. Two routers side by side: one must not
+# notice what the other does with its share.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
@@ -33,7 +33,7 @@ warm_neighbour() {
 	neighbour 5
 }
 
-# Addresses by number.
+# printf patterns that turn numbers into addresses.
 patterns() {
 	case $family in
 	4) BASE=10.9.0. PATTERN=%d ;;
@@ -104,8 +104,8 @@ set_timeout() {
 	done
 }
 
-# What is not used goes after the timeout. What is used stays: what is found again before the timeout is
-# over. If the machine stands still for longer than that, as it may, the timeout must be longer.
+# What is not used goes after the timeout. What is used stays: what is found again before the timeout
+# is over. If the machine stands still for longer than that, as it may, the timeout must be longer.
 idle_entries_expire() {
 	local timeout
 	with
@@ -152,7 +152,7 @@ stood_still() {
 		END { if (end - last > gap) gap = end - last; exit gap < limit / 2 }' "$1"
 }
 
-# generate FILE COMMAND...: to the generator of packets in src, which is that of who writes.
+# generate FILE COMMAND...: writes to the packet generator in src. The writer's namespace decides.
 generate() {
 	expect "pktgen" nsenter --net="/run/netns/${PREFIX}src" bash -c 'cd /proc/net/pktgen
 		for command in "${@:2}"; do echo "$command" >"$1" || exit; done' - "$@"
@@ -164,7 +164,7 @@ is_aside() {
 	[ "$value" = "$1" ]
 }
 
-# Traffic that pays: the same flows again and again.
+# Traffic that the cache helps with: the same flows again and again.
 comes_back() {
 	knock 10 249
 	is_aside 0
@@ -194,15 +194,15 @@ stem() {
 	generate kpktgend_0 "rem_device_all"
 }
 
-# has_flooded COUNT: so many packets were sent.
+# has_flooded COUNT: COUNT packets were sent.
 has_flooded() {
 	local sent
 	sent=$(sed -n 's/.*pkts-sofar: \([0-9]*\).*/\1/p' "/proc/${HOLDERS[src]}/net/pktgen/e")
 	[ "${sent:-0}" -ge "$1" ]
 }
 
-# passes_by: most packets do, while the cache steps aside. It comes back now and then to see whether it
-# is of use, the sooner the fewer packets there are: from then on, they are counted anew.
+# passes_by: most packets pass by the cache while it steps aside. It comes back now and then to see
+# whether it helps, sooner if there are few packets; counting starts anew from then on.
 passes_by() {
 	local value looked_up
 	if ! is_aside 1; then
@@ -215,8 +215,8 @@ passes_by() {
 	[ "$value" -ge 1000 ] && [ "$value" -ge $((4 * looked_up)) ]
 }
 
-# Each packet is from another source: nothing is gained by keeping their routes. The cache steps
-# aside, for as long as that goes on.
+# Each packet is from another source, so it is useless to cache their routes. The cache steps aside for
+# as long as that goes on.
 a_flood_of_spoofed_sources() {
 	local value slab sent=200000 allowed=$((16 << 10))
 	if [ -n "$KSFT_MACHINE_SLOW" ]; then
@@ -254,7 +254,7 @@ a_flood_of_spoofed_sources() {
 	remove_topology
 }
 
-# What is looked up and then refused costs more than what is kept.
+# A route that is looked up and then refused costs more than one that is cached.
 a_flood_that_is_refused() {
 	with quota=4096
 	set_in rt net.ipv4.conf.a.rp_filter=1
@@ -274,10 +274,10 @@ has_grown() {
 	[ "$value" -ge "$3" ]
 }
 
-# Flows of one that comes late.
+# Flows of a namespace that comes late.
 LATE=64
 
-# finds_place: most entries of rt2 do, and stay.
+# finds_place: most entries of rt2 find a place, and stay.
 finds_place() {
 	local value
 	knock 100 $((99 + LATE)) 2
@@ -290,14 +290,14 @@ finds_place() {
 	expect_since rt2 evictions=0 expiries=0
 }
 
-# Where quotas are no limit, the table is: a namespace may have four fifths of it, of 1280 entries here,
-# which have 2048 places. That is what is promised today: there is room for more entries, and one that
-# comes late puts in its own. It is not promised yet that each entry finds a place. An entry is looked
-# for in eight lines of two places each, which may all be taken by entries of others, or by some that
-# were taken out and wait for a grace period. With 1024 entries, and as many waiting as were evicted, at
-# most seven places of ten are taken: that all sixteen are is rare, and that it is so for half of the
-# late flows does not happen. Which flows have no place is chance, by the secret of the table; their
-# packets are routed all the same.
+# Where quotas are no limit, the table is: a namespace may have four fifths of it, of 1280 entries
+# here, which have 2048 places. That is what is promised today: there is room for more entries, and one
+# that comes late puts in its own. It is not promised yet that each entry finds a place. An entry is
+# looked for in eight lines of two places each, which may all be taken by entries of others, or by some
+# that were taken out and wait for a grace period. With 1024 entries, and as many waiting as were
+# evicted, at most seven places of ten are taken: that all sixteen are is rare, and that it is so for
+# half of the late flows does not happen. Which flows have no place is chance, by the secret of the
+# table; their packets are routed all the same.
 a_namespace_that_would_take_all() {
 	local value
 	with buckets=1024

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The cache of a namespace, read and changed over netlink: by whom, and what that is to others. By
+# Reading and changing the cache of a namespace over netlink: who may, and what others notice. Uses
 # rnetnsctl, which must be in the PATH.
 
 . "$(dirname "$0")/lib.sh"
@@ -14,14 +14,14 @@ topology() {
 	router rt2 src2 dst2 alt2
 }
 
-# ctl NAME ARGUMENT...: rnetnsctl in a namespace; what it says, in `said`.
+# ctl NAME ARGUMENT...: runs rnetnsctl in a namespace. Sets `said` to its output.
 ctl() {
 	local name=$1
 	shift
 	said=$(in_netns "$name" rnetnsctl "$@" 2>&1) || fail "rnetnsctl $* in $name: $said"
 }
 
-# denied TEXT NAME ARGUMENT...: it fails, and says that.
+# denied TEXT NAME ARGUMENT...: rnetnsctl fails and says TEXT.
 denied() {
 	local text=$1 name=$2
 	shift 2
@@ -36,7 +36,7 @@ warm_both() {
 	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W $PATIENCE "$TARGET" >/dev/null 2>&1
 }
 
-# The figures are those that the kernel has otherwise, and entries those of this namespace.
+# The figures match those in debugfs, and the entries are those of this namespace.
 what_is_read_is_that_of_the_namespace() {
 	local value
 	warm dst
@@ -85,7 +85,7 @@ settings_are_those_of_the_namespace() {
 	expect_cached rt quota=65536 timeout=3600
 }
 
-# Without the cache, packets go on, and are not looked up.
+# With the cache off, packets still arrive, and are not looked up.
 switched_off_and_on() {
 	warm_both
 	ctl rt set --enable off
@@ -111,7 +111,7 @@ wrong_networks_are_refused() {
 	denied "find device nosuch0" rt flush --dev nosuch0
 }
 
-# as_nobody NAME COMMAND...: without any right, in a namespace that belongs to root.
+# as_nobody NAME COMMAND...: runs it without any rights, in a namespace that belongs to root.
 as_nobody() {
 	local name=$1
 	shift
@@ -131,8 +131,7 @@ who_has_no_right_may_read_alone() {
 	expect_cached rt quota=65536 enabled=1 entries$family=2
 }
 
-# In its own user namespace, anybody is the owner of the network namespaces made there; and of no
-# other.
+# Every user owns the network namespaces that were made in their own user namespace, and no others.
 an_owner_manages_its_own_namespace() {
 	said=$(setpriv --reuid $NOBODY --regid $NOBODY --clear-groups unshare -Urn sh -c \
 		'rnetnsctl set --quota 9 && rnetnsctl --json stats && rnetnsctl flush' 2>&1) ||

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What routes lead to: next hops of their own, one or several of them, alive or not. Each case fills
-# the cache, changes a next hop, and looks where the very next packets go.
+# Routes with next hops of their own, or next hop objects, one or several, alive or dead. Each case
+# fills the cache, changes a next hop, and checks where the very next packets go.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# warm_object NAME: IPv6 keeps no routes with objects: one may become a group without notice.
+# warm_object NAME: IPv6 routes with next hop objects are not cached, since an object may become a
+# group without notice.
 warm_object() {
 	case $family in
 	4) warm "$1" ;;
@@ -41,7 +42,7 @@ a_nexthop_object() {
 	nexthop del id 8
 	now "the next hop is deleted, and the route with it"
 	refused 3
-	# So many packets without a hit can make the cache step aside: the next case begins anew.
+	# This many packets without a hit can make the cache step aside. The next case begins anew.
 	remove_topology
 }
 
@@ -64,7 +65,7 @@ a_nexthop_group() {
 	remove_topology
 }
 
-# With ports in the hash, each flow has its own way, which addresses do not tell.
+# With ports in the hash, flows with the same addresses can take different routes.
 several_ways() {
 	local dst alt value
 	set_in rt net.ipv$family.fib_multipath_hash_policy=1
@@ -96,7 +97,7 @@ several_next_hops() {
 	remove_topology
 }
 
-# Routes by a device without carrier are passed over, where that is wanted.
+# Routes by a device without carrier are passed over, if the setting says so.
 a_carrier_that_is_lost() {
 	route add $NET via $ALT metric 2000
 	set_in rt net.ipv$family.conf.{all,b}.ignore_routes_with_linkdown=1

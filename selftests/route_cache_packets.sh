@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Packets whose way is more than a route, and those that a socket knows the way of. Each is cached with
-# the right key or not at all, and arrives as it does without the cache.
+# Packets that need more than a route, and packets for which a socket knows the route. Each is cached
+# with the right key or not at all, and arrives as it does without the cache.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# Each fragment is routed by itself.
+# Each fragment is routed separately.
 fragments() {
 	now "in three fragments"
 	exchange dst 2 -s 4000
@@ -20,7 +20,7 @@ fragments() {
 	expect_since rt hits=15 misses=0
 }
 
-# Options are for each router on the way: here, it writes down where it is.
+# IP options are for each router on the way: this one makes it record its address.
 options() {
 	warm dst
 	now "with the option Record Route"
@@ -41,7 +41,7 @@ a_time_to_live_that_ends() {
 	exchange dst 3 -t 2
 }
 
-# Addresses of the link are no keys: each link has the same.
+# Link-local addresses are not keys: every link has the same ones.
 addresses_of_the_link() {
 	local TARGET=fe80::ff:fe00:101%e
 	now "the address of a"
@@ -60,8 +60,8 @@ multicast() {
 	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=1
 }
 
-# To the broadcast address of a network behind rt, which rt alone answers, or all there if it is told to
-# pass it on.
+# To the broadcast address of a network behind rt. Only rt answers; if it may forward the packet, all
+# hosts there do.
 directed_broadcast() {
 	local TARGET=10.0.2.255
 	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=0
@@ -120,7 +120,7 @@ for connection in tcp, udp:
 	wait $server 2>/dev/null
 }
 
-# A socket knows the way of its packets (early demux). Without that, they are like others.
+# A socket knows the route of its packets (early demux). Without early demux, they are like others.
 packets_of_local_sockets() {
 	now "early demux"
 	mark rt
@@ -144,8 +144,8 @@ packets_of_other_sockets() {
 	expect_since_at_least rt hits=76
 }
 
-# take FILE PORT: rt takes what is for this port of the target as if it were its own, and writes down
-# what comes.
+# take FILE PORT: rt accepts packets for this port of the target as if they were its own, and writes
+# their content to FILE.
 take() {
 	nsenter --net="/run/netns/${PREFIX}rt" python3 -c '
 import socket, sys
@@ -171,7 +171,7 @@ note("tcp " + connection.recv(100).decode())
 	taker=$!
 }
 
-# give FILE PORT: src sends there, and again when there is the word "go" in the file.
+# give FILE PORT: src sends there, and again when the word "go" is in the file.
 give() {
 	nsenter --net="/run/netns/${PREFIX}src" python3 -c '
 import signal, socket, sys, time
@@ -196,8 +196,8 @@ has() {
 	[ "$(grep -c "$1" "$2")" = "$3" ]
 }
 
-# A proxy: the packets that open a connection are marked, which leads them here. The socket knows the
-# way of the others, though they have a route to dst.
+# A proxy: packets that open a connection are marked, and the mark leads them here. The socket knows
+# the route of the others, although routing alone would lead them to dst.
 packets_of_a_socket_with_an_address_of_others() {
 	local enabled file port=5000
 	file=$(mktemp)
@@ -219,7 +219,7 @@ packets_of_a_socket_with_an_address_of_others() {
 		mark rt
 		echo go >>"$file"
 		wait_until has last "$file" 2 || fail "not marked: $(<"$file") ($what)"
-		# IPv6 may look up each protocol by itself, by its flow label: what was missed is not counted.
+		# IPv6 may look up each protocol separately, by its flow label, so misses are not counted.
 		if [ $enabled = on ]; then expect_since_at_least rt left=1; fi
 		kill $taker $giver 2>/dev/null
 		wait $taker $giver 2>/dev/null

@@ -1,27 +1,27 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What decides on the way of packets besides routes: path MTUs and redirects, sent or learnt, and
-# devices that belong to a VRF or stand on one of another namespace.
+# What decides where packets go besides routes: path MTUs, redirects that are sent or learnt, devices
+# of a VRF, and devices on top of one in another namespace.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
 
-# too_big_for ADDRESS MTU: large packets come back, from there, with the MTU to use.
+# too_big_for ADDRESS MTU: large packets are refused by ADDRESS, with the MTU to use.
 too_big_for() {
 	forget src
 	send 1 -s 1400 -M do -W $PATIENCE
 	[[ $said == *"From $1 "*mtu[\ =]*$2* ]] || fail "not from $1, with $2 ($what): $said"
 }
 
-# arrives_large: the same arrive.
+# arrives_large: large packets arrive.
 arrives_large() {
 	forget src
 	send 2 -s 1400 -M do -W $PATIENCE
 	[[ $said == *" 2 received"* ]] || fail "large packets do not arrive ($what): $said"
 }
 
-# forget NAME: what it has learnt from what it was told.
+# forget NAME: makes it forget path MTUs and redirects that it has learnt.
 forget() {
 	expect "flush" ip_in "$1" "-$family" route flush cache
 }
@@ -80,13 +80,13 @@ behind_dst() {
 	esac
 }
 
-# has_learnt WHAT: rt has, about the way to the target.
+# has_learnt WHAT: whether rt has learnt this about the route to the target.
 has_learnt() {
 	[[ $(ip_in rt "-$family" route get "$TARGET") == *"$1"* ]]
 }
 
-# rt learns a path MTU from its own packets, and then refuses large packets itself. IPv4 does so with
-# the setting below.
+# rt learns a path MTU from its own packets, and then refuses large packets itself. For IPv4, this
+# needs the setting below.
 a_path_mtu_that_is_learnt() {
 	local TARGET
 	behind_dst
@@ -102,7 +102,7 @@ a_path_mtu_that_is_learnt() {
 	wait_until has_learnt "mtu 1290" || fail "rt did not learn"
 	now "the path MTU is known"
 	too_big_for $RT 1290
-	# What is learnt counts as a change of the routes in IPv6: the answers' route is looked up again.
+	# For IPv6 this counts as a change of the routes: the answers' route is looked up again.
 	send 1 -W $PATIENCE
 	mark rt
 	send 5 -W $PATIENCE
@@ -115,7 +115,7 @@ a_path_mtu_that_is_learnt() {
 	remove_topology
 }
 
-# A redirect that rt sends: the packets leave where they came in.
+# rt sends a redirect, because the packets leave where they came in.
 a_redirect_that_is_sent() {
 	local value before
 	warm dst
@@ -135,14 +135,14 @@ a_redirect_that_is_sent() {
 	exchange dst 3
 }
 
-# has_redirected COUNT: rt has, so often.
+# has_redirected COUNT: whether rt has sent COUNT redirects.
 has_redirected() {
 	local value
 	redirects rt
 	[ "$value" -ge "$1" ]
 }
 
-# redirects NAME: how many it has sent, in `value`.
+# redirects NAME: sets `value` to the number of redirects that it has sent.
 redirects() {
 	case $family in
 	4) snmp "$1" snmp Icmp OutRedirects ;;
@@ -150,8 +150,8 @@ redirects() {
 	esac
 }
 
-# A redirect that rt gets for its own packets: dst says that 10.0.2.3 is nearer, which is alt on the
-# same link. dst itself cannot reach it: only packets that follow the redirect arrive.
+# rt gets a redirect for its own packets: dst says that 10.0.2.3 is nearer, which is alt on the same
+# link. dst itself cannot reach it: only packets that follow the redirect arrive.
 a_redirect_that_is_learnt() {
 	local TARGET=10.8.0.8
 	set_in dst net.ipv4.ip_forward=1 net.ipv4.conf.{all,e}.send_redirects=1
@@ -182,13 +182,13 @@ a_redirect_that_is_learnt() {
 	arrive nobody 3 -W 0.3
 	arrive nobody 3 -W 0.3
 	expect_since rt hits=3
-	# The stack gives this one to the route that is in the cache, and will take it back from none.
+	# The stack puts this redirect into the route that is in the cache, and cannot take it back.
 	now "by alt itself again"
 	learn_redirect
 	remove_topology
 }
 
-# learn_redirect: rt is told by dst, and goes by alt; only the answers' route is cached.
+# learn_redirect: dst tells rt, and rt routes by alt. Only the answers' route is cached.
 learn_redirect() {
 	in_netns rt ping -q -n -c 3 -i 0.2 -W 0.3 $TARGET >/dev/null
 	wait_until has_learnt "via 10.0.2.3" || fail "rt did not learn ($what)"
@@ -197,7 +197,7 @@ learn_redirect() {
 	expect_since rt hits=3 misses=3 inserts=0
 }
 
-# A host on a link does not answer: the stack says so on the route that all hosts there share.
+# A host on a link does not answer. The stack marks the route that all hosts there share.
 a_neighbour_that_fails() {
 	local TARGET=10.0.2.2
 	warm dst
@@ -212,7 +212,7 @@ a_neighbour_that_fails() {
 	set_in rt net.ipv4.neigh.b.mcast_solicit=3 net.ipv4.neigh.b.retrans_time_ms=1000
 }
 
-# The devices of a VRF have a table of their own.
+# The devices of a VRF have their own routing table.
 a_device_of_a_vrf() {
 	local value
 	warm dst
@@ -243,7 +243,7 @@ a_device_of_a_vrf() {
 	remove_topology
 }
 
-# Packets come in by a device in one namespace, and go on in that of the macvlan on top.
+# Packets come in by a device in one namespace, and go on in the namespace of the macvlan on top.
 a_macvlan_across_namespaces() {
 	add_netns low far
 	hold low far

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A cached route is used no longer than it is right. Each case fills the cache, makes sure that its
-# packets are hits, changes what decides on their way, and looks where the very next packets go.
+# A cached route is used no longer than it is right. Each case fills the cache, checks that its packets
+# hit, changes what decides on their route, and checks where the very next packets go.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
@@ -108,7 +108,7 @@ an_address_that_comes_and_goes() {
 	exchange dst 3
 }
 
-# The network of a device goes with the address: what is in it cannot be reached.
+# The network of a device goes with its address: hosts in it cannot be reached.
 an_address_with_its_network() {
 	local TARGET=$DST
 	warm dst
@@ -124,7 +124,7 @@ an_address_with_its_network() {
 	exchange dst 3
 }
 
-# The cache keeps the way to the next hop, not the address of the link.
+# The cache keeps the route to the next hop, not its link-layer address.
 a_neighbour_that_changes() {
 	warm dst
 	neigh replace $DST lladdr 02:00:00:00:09:09 dev b nud permanent

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Policy rules under the route cache: a rule that comes or goes counts from the next packet on.
-# Table 101 has the way to alt.
+# Policy rules and the route cache: adding or removing a rule takes effect from the next packet on.
+# Table 101 has the route to alt.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
@@ -65,7 +65,7 @@ a_rule_that_suppresses() {
 	exchange dst 3
 }
 
-# A route that says to go on with the next rule: what is behind it counts when it is gone.
+# A route that says to go on with the next rule ("throw"): the routes behind it count.
 a_route_that_throws() {
 	route add throw $NET table 102
 	route add default via $ALT table 102

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Whether the source of a packet is a valid one: rp_filter, martians, what the settings of a device
-# say. A packet that would be dropped without the cache is dropped with it, and counted once.
+# Whether the source of a packet is valid: rp_filter, martians, settings of a device. A packet that
+# would be dropped without the cache is dropped with it, and counted once.
 #
 # src has addresses that rt expects elsewhere: 10.66.0.1, by c; 10.0.1.1, which is rt's own; and one
 # of 127.0.0.0/8.
@@ -24,13 +24,13 @@ topology() {
 
 SPOOFED=10.66.0.1
 
-# one_way NAME COUNT [OPTION...]: packets that are not answered, since the answer goes elsewhere.
+# one_way NAME COUNT [OPTION...]: packets without answers, since the answers go elsewhere.
 one_way() {
 	arrive "$1" "$2" -W 0.1 "${@:3}"
 }
 
-# warm_one_way NAME [OPTION...]: the answers go to alt and, back by the default route there, on to
-# nowhere.
+# warm_one_way NAME [OPTION...]: the answers go to alt, back by the default route there, and are then
+# dropped.
 warm_one_way() {
 	now "warming up, one way"
 	one_way "$1" 2 "${@:2}"
@@ -39,13 +39,13 @@ warm_one_way() {
 	expect_since_at_least rt hits=10
 }
 
-# rp_filter VALUE: on a.
+# rp_filter VALUE: sets it on a.
 rp_filter() {
 	set_in rt net.ipv4.conf.a.rp_filter="$1"
 	now "rp_filter=$1"
 }
 
-# refused_by_rp_filter COUNT: and each is counted.
+# refused_by_rp_filter COUNT: packets are refused, and each is counted.
 refused_by_rp_filter() {
 	local value before
 	snmp rt netstat TcpExt IPReversePathFilter
@@ -83,7 +83,7 @@ a_valid_source_under_rp_filter() {
 	warm dst
 }
 
-# The way back decides: where it leads, whether there is one at all.
+# The route back decides: where it leads, and whether there is one at all.
 the_way_back_under_rp_filter() {
 	rp_filter 1
 	refused_by_rp_filter 3
@@ -119,7 +119,7 @@ a_source_that_is_our_own() {
 	expect_since rt hits=0
 }
 
-# An address becomes one of the machine's own: packets with it are not from elsewhere any more.
+# An address becomes the machine's own: packets from it are not from another host any more.
 a_source_that_becomes_our_own() {
 	warm_one_way dst -I $SPOOFED
 	addr add $SPOOFED/32 dev lo
@@ -138,7 +138,7 @@ a_martian_source() {
 	expect_since rt hits=0 inserts=0
 }
 
-# What is told about a martian is told once for each packet.
+# Each martian packet is logged once.
 a_martian_that_is_logged() {
 	local before after
 	set_in rt net.ipv4.conf.a.log_martians=1
@@ -156,7 +156,7 @@ a_martian_that_is_logged() {
 	set_in rt net.ipv4.conf.a.log_martians=0
 }
 
-# With this setting, the way back is looked up with the mark of the packet.
+# With this setting, the route back is looked up with the mark of the packet.
 a_source_that_the_mark_makes_valid() {
 	rule add fwmark 1 lookup 66
 	route add 10.66.0.0/24 via $SRC table 66
@@ -178,7 +178,7 @@ a_source_that_the_mark_makes_valid() {
 	route flush table 66
 }
 
-# The setting of a device alone, which the others do not share.
+# The setting of one device, which the others do not share.
 forwarding_of_a_device() {
 	warm dst
 	set_in rt net.ipv4.conf.a.forwarding=0

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Each namespace has a state of its own: what happens in one shows in its figures and in no other's.
+# Each namespace has its own state: events in one namespace show in its figures and in no other's.
 
 . "$(dirname "$0")/lib.sh"
 
 COUNTERS="device_packets device_bytes socket_packets socket_bytes dropped"
 
-# counters INUM: all of them, in a line.
+# counters INUM: all counters, in one line.
 counters() {
 	local name
 	for name in $COUNTERS; do
@@ -17,18 +17,18 @@ counters() {
 
 ZERO=$(for name in $COUNTERS; do printf '%s=0 ' "$name"; done)
 
-# quiet NAME: the device without IPv6, whose own packets would be counted.
+# quiet NAME: sets up the device without IPv6, whose own packets would be counted.
 quiet() {
 	in_netns "$1" sysctl -qw net.ipv6.conf.rlo.disable_ipv6=1
 }
 
-# send NAME COUNT: packets through the device, from a socket of the namespace. Nobody answers.
+# send NAME COUNT: sends packets through the device, from a socket of the namespace. Nobody answers.
 send() {
 	in_netns "$1" ping -q -c "$2" -i 0.01 -W 0.1 -s 56 192.0.2.2 >/dev/null
 	true
 }
 
-# prepare NAME: packets to 192.0.2.2 leave by the device.
+# prepare NAME: makes packets to 192.0.2.2 leave by the device.
 prepare() {
 	quiet "$1"
 	expect "up" ip_in "$1" link set rlo up
@@ -161,7 +161,7 @@ wrong_input_is_refused() {
 	expect_refused "Invalid argument" next_generation "fd 9"
 	exec 9<&-
 	expect_equal "generations" "$(generations "${mine[@]}")" "$before"
-	# The same without a mistake.
+	# The same command without a mistake works.
 	expect "with a newline, as echo writes it" next_generation $'pid 1\n'
 	[ "$(generations "${mine[@]}")" != "$before" ] || fail "a correct command had no effect either"
 	del_netns beside
@@ -177,7 +177,7 @@ state_goes_with_its_namespace() {
 	expect_netns_gone
 }
 
-# A namespace of a user namespace is one like any other; the files are root's.
+# A namespace in a user namespace is like any other; its files belong to root.
 an_unprivileged_namespace_has_state_too() {
 	local out
 	out=$(setpriv --reuid 65534 --regid 65534 --clear-groups unshare -Urn sh -c '

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The table that namespaces share, without routes in it: rnetns_bench compares what it does with a
-# plain list, in random operations on tables of several sizes, then on several CPUs at once.
+# The table that namespaces share, without routes: rnetns_bench compares it with a plain list, in
+# random operations on tables of several sizes, then on several CPUs at once.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -23,12 +23,12 @@ cleanup_bench() {
 	cleanup
 }
 
-# check COMMAND: runs it; it ends without a difference.
+# check COMMAND: runs it, and expects no difference.
 check() {
 	echo "$1" 2>/dev/null >"$CHECK/run" || fail "'$1' failed: $(tail -n 1 "$CHECK/report")"
 }
 
-# done_at_least COUNT NAME...: otherwise, what was checked proves nothing.
+# done_at_least COUNT NAME...: each happened that often; otherwise the check would prove nothing.
 done_at_least() {
 	local count=$1 name value
 	local -A report=()
@@ -43,8 +43,8 @@ a_wrong_model_is_noticed() {
 		fail "not noticed when it happened: $(tail -n 1 "$CHECK/report")"
 }
 
-# Of one to eight lines, all are looked at for every key: the table wraps, and takes what it has
-# slots for. With an odd seed, it is limited to fewer entries.
+# With one to eight lines, a look-up reads all of them: the table wraps around, and holds as many
+# entries as it has slots. With an odd seed, it is limited to fewer entries.
 small_tables_do_what_a_list_does() {
 	local lines words
 	for words in 4 11; do
@@ -52,7 +52,7 @@ small_tables_do_what_a_list_does() {
 			check "model $words $lines $STEPS 2"
 			done_at_least 10 inserts no_room found not_found evicted flushes
 			done_at_least 1 expired owners
-			# The old one waits in its slot, and the new one needs another.
+			# The old entry still waits in its slot, so the new one needs another.
 			[ $lines -eq 1 ] || done_at_least 1 displaced
 			[ $lines -eq 1 ] || done_at_least 1 replaced
 			check "model $words $lines $STEPS 3"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The kernel tree's own netlink tool, which knows the family by its specification alone, does what
-# rnetnsctl does. The tree is in $KERNEL_SOURCE, the specification in $NETLINK_SPEC; by default both
+# The kernel tree's own netlink tool knows the family only by its specification, and does what
+# rnetnsctl does. The tree is in $KERNEL_SOURCE, the specification in $NETLINK_SPEC. By default both
 # are where they would be if the tests were in that tree.
 
 . "$(dirname "$0")/lib.sh"
@@ -13,8 +13,8 @@ SPEC=${NETLINK_SPEC:-$TREE/Documentation/netlink/specs/rnetns.yaml}
 SCHEMA=$TREE/Documentation/netlink/genetlink.yaml
 CLI=$TREE/tools/net/ynl/pyynl/cli.py
 
-# ynl NAME ARGUMENT...: the tool in a namespace; what it says, in `said`. To check the specification
-# against its schema takes longer than all else: that is a case of its own.
+# ynl NAME ARGUMENT...: runs the tool in a namespace. Sets `said` to its output. Checking the
+# specification against its schema takes longer than everything else, so it is a separate case.
 ynl() {
 	local name=$1
 	shift
@@ -22,7 +22,7 @@ ynl() {
 		fail "ynl $* in $name: $said"
 }
 
-# denied TEXT ARGUMENT...: it fails in rt, and says that.
+# denied TEXT ARGUMENT...: the tool fails in rt and says TEXT.
 denied() {
 	local text=$1
 	shift
@@ -32,19 +32,19 @@ denied() {
 	[[ $said == *"$text"* ]] || fail "ynl $*: '$said' does not say '$text'"
 }
 
-# ctl ARGUMENT...: rnetnsctl in rt; what it says, in `said`.
+# ctl ARGUMENT...: runs rnetnsctl in rt. Sets `said` to its output.
 ctl() {
 	said=$(in_netns rt rnetnsctl "$@" 2>&1) || fail "rnetnsctl $*: $said"
 }
 
-# same WHAT HAVE WANT: what ynl says and what rnetnsctl says means the same.
+# same WHAT HAVE WANT: the output of ynl and that of rnetnsctl mean the same.
 same() {
 	local out
 	out=$(in_netns rt python3 -c "$COMPARE" "$2" "$3" 2>&1) || fail "$1: $out"
 }
 
-# Names have hyphens there and underscores here, devices have numbers there and names here, and
-# flags are there or true. Time passes between the two, however long.
+# ynl writes names with hyphens, devices as numbers, and flags by their presence; rnetnsctl uses
+# underscores, names, and true. The age may differ: any time may pass between the two.
 COMPARE='
 import json, socket, sys
 
@@ -115,7 +115,7 @@ settings_are_made() {
 	ctl set --quota 65536 --timeout 3600 --enable on
 }
 
-# With the name of the attribute, which the tool finds by the place that the kernel tells.
+# The message has the name of the attribute. The tool finds it by the place that the kernel reports.
 a_refusal_comes_with_the_kernels_words() {
 	denied "more than max_quota" --do cache-set --json '{"quota": 4000000000}'
 	[[ $said == *".quota"* ]] || fail "it does not say which attribute: $said"
@@ -127,7 +127,7 @@ a_refusal_comes_with_the_kernels_words() {
 	expect_cached rt quota=65536 timeout=3600
 }
 
-# What the kernel tells about its checks is what the specification says.
+# The checks that the kernel reports are those of the specification.
 the_kernel_tells_its_policy() {
 	ynl rt --policy --do cache-set
 	[[ $said == *'"quota": '*'"min-value": 1'* ]] || fail "no least quota: $said"

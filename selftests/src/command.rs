@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// Runs a command, the words of which are separated by spaces. Its output.
+/// Runs a command; spaces separate its words. Returns its output.
 pub fn run(line: &str) -> Result<String> {
     let mut words = line.split_ascii_whitespace();
     let program = words.next().context("no command")?;
@@ -23,12 +23,12 @@ pub fn run(line: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs commands of `ip`, in one process, up to the first that fails.
+/// Runs commands of `ip` in one process, up to the first failure.
 pub fn ip(lines: &[&str]) -> Result<()> {
     ip_with(&[], lines)
 }
 
-/// As [`ip`], for the address family of an option: `-4`, `-6`.
+/// Like [`ip`], for the address family of an option: `-4`, `-6`.
 pub fn ip_of(option: &str, lines: &[&str]) -> Result<()> {
     ip_with(&[option], lines)
 }
@@ -56,10 +56,10 @@ fn ip_with(options: &[&str], lines: &[&str]) -> Result<()> {
 
 /// Makes the packets of the calling thread's namespace to its own addresses travel through `rlo`.
 pub fn through_rlo() -> Result<()> {
-    // What comes in has a source address of this machine.
+    // Packets that come in have a source address of this machine.
     let accept_local = "/proc/sys/net/ipv4/conf/rlo/accept_local";
     fs::write(accept_local, "1").context(accept_local)?;
-    // Nobody asks for routers, whose packets would be counted too.
+    // No router solicitation: its packets would be counted, too.
     let solicitations = "/proc/sys/net/ipv6/conf/rlo/router_solicitations";
     fs::write(solicitations, "0").context(solicitations)?;
     for family in [4, 6] {
@@ -69,7 +69,7 @@ pub fn through_rlo() -> Result<()> {
     Ok(())
 }
 
-/// A file of the tests.
+/// The path of a file beside the tests.
 fn beside_the_program(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().context("where the test is")?;
     Ok(program.with_file_name(name))

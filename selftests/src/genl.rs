@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The netlink family `rnetns`, byte by byte: a test can say what no library would let it say, and
-//! sees the kernel's answer whole.
+//! The netlink family `rnetns`, byte by byte: a test can send what no library would send, and sees
+//! the whole answer of the kernel.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -46,7 +46,7 @@ mod ctrl {
 }
 
 sockopt_impl!(
-    /// Whether errors come with words, and with the place in the request.
+    /// Whether errors come with words and with the place in the request.
     ExtendedAck,
     SetOnly,
     libc::SOL_NETLINK,
@@ -72,7 +72,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens one in the calling thread's namespace.
+    /// Opens a socket in the calling thread's namespace.
     pub fn open() -> Result<Socket> {
         let protocol = SockProtocol::NetlinkGeneric;
         let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
@@ -83,13 +83,13 @@ impl Socket {
         Socket::from_fd(fd)
     }
 
-    /// One that somebody else has opened so.
+    /// Takes a socket that somebody else has opened in this way.
     pub fn from_fd(fd: OwnedFd) -> Result<Socket> {
         let mut socket = Socket { fd, family: ctrl::FAMILY, sequence: 0, named: true };
         let name = format!("{}\0", uapi::FAMILY_NAME);
         let question = Message::new(ctrl::GET_FAMILY).attr(ctrl::FAMILY_NAME, name.as_bytes());
         let question = socket.bytes(&question);
-        // No more than this socket has ever had room for is what a dump sends at once.
+        // A dump sends at most what this socket has ever had room for.
         let answer = socket.ask_with_room(&question, PAGE)?;
         let family =
             answer.messages.first().with_context(|| format!("no family {}", uapi::FAMILY_NAME))?;
@@ -102,31 +102,31 @@ impl Socket {
         self.family
     }
 
-    /// Makes room for so many bytes of answers, at least as many as the kernel's minimum.
+    /// Makes room for `bytes` of answers, at least the kernel's minimum.
     pub fn set_room(&self, bytes: usize) -> Result<()> {
         setsockopt(&self.fd, RcvBuf, &bytes).context("choose a receive buffer")
     }
 
-    /// A number that is on no message yet.
+    /// A sequence number that no message has yet.
     pub fn next_sequence(&mut self) -> u32 {
         self.sequence += 1;
         self.sequence
     }
 
-    /// From now on, messages do not say to whom they go, as those that are just written to a file.
-    /// To the kernel go all.
+    /// From now on, messages have no address, like bytes that are written to a file. They go to the
+    /// kernel all the same.
     pub fn write_only(self) -> Socket {
         Socket { named: false, ..self }
     }
 
-    /// Sends bytes as they are. That is when the kernel reads them.
+    /// Sends bytes as they are. The kernel reads them during this call.
     pub fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
         let (to, none) = (NetlinkAddr::new(0, 0), MsgFlags::empty());
         let to = self.named.then_some(&to);
         sendmsg(self.fd.as_raw_fd(), &[IoSlice::new(bytes)], &[], none, to).map(drop)
     }
 
-    /// What is there, at most as much as fits; nothing if nothing is there.
+    /// Receives what is there, at most as much as fits.
     pub fn receive(&self, room: usize) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; room];
         match recv(self.fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_TRUNC) {
@@ -140,13 +140,13 @@ impl Socket {
         }
     }
 
-    /// Sends a message, and takes all that the kernel has to say.
+    /// Sends a message, and receives the whole answer of the kernel.
     pub fn ask(&mut self, message: &Message) -> Result<Answer> {
         let bytes = self.bytes(message);
         self.ask_bytes(&bytes)
     }
 
-    /// As [`Socket::ask`], for bytes.
+    /// Like [`Socket::ask`], for bytes.
     pub fn ask_bytes(&self, bytes: &[u8]) -> Result<Answer> {
         self.ask_with_room(bytes, ROOM)
     }
@@ -161,15 +161,15 @@ impl Socket {
         Ok(answer)
     }
 
-    /// The bytes of a message, with a number of its own.
+    /// The bytes of a message, with a new sequence number.
     pub fn bytes(&mut self, message: &Message) -> Vec<u8> {
         message.bytes(self.family, self.next_sequence())
     }
 }
 
-/// The most that the kernel sends at once, to who has room for it.
+/// The most that the kernel sends at once, if the receiver has room for it.
 pub const ROOM: usize = 32 << 10;
-/// What it sends to who has less.
+/// What it sends if the receiver has less room.
 pub const PAGE: usize = 4 << 10;
 
 impl AsFd for Socket {
@@ -181,15 +181,15 @@ impl AsFd for Socket {
 /// A request, good or bad.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Of the netlink header.
+    /// Type and flags in the netlink header.
     pub flags: u16,
-    /// What the netlink header says about the length; by default, what is so.
+    /// The length in the netlink header; by default, the right one.
     pub length: Option<u32>,
-    /// Of the header of generic netlink.
+    /// The fields of the generic netlink header.
     pub command: u8,
     pub version: u8,
     pub reserved: u16,
-    /// All that follows.
+    /// Everything behind the headers.
     pub payload: Vec<u8>,
 }
 
@@ -200,7 +200,7 @@ impl Message {
         Message { flags, length: None, command, version, reserved: 0, payload: Vec::new() }
     }
 
-    /// Asks for all that there is.
+    /// Asks for a dump.
     pub fn dump(command: u8) -> Message {
         Message { flags: flag::REQUEST | flag::DUMP, ..Message::new(command) }
     }
@@ -216,7 +216,7 @@ impl Message {
         self.attr(kind, &value.to_ne_bytes())
     }
 
-    /// One that says of itself that it is so long.
+    /// Adds an attribute with a length of its own choice.
     pub fn attr_of_length(mut self, length: u16, kind: u16, value: &[u8]) -> Message {
         self.payload.extend(length.to_ne_bytes());
         self.payload.extend(kind.to_ne_bytes());
@@ -225,13 +225,13 @@ impl Message {
         self
     }
 
-    /// With bytes that are no attribute.
+    /// Adds bytes that are not an attribute.
     pub fn raw(mut self, bytes: &[u8]) -> Message {
         self.payload.extend(bytes);
         self
     }
 
-    /// As it is sent.
+    /// The bytes to send.
     pub fn bytes(&self, family: u16, sequence: u32) -> Vec<u8> {
         let mut bytes = vec![0; 4];
         bytes.extend(family.to_ne_bytes());
@@ -247,7 +247,7 @@ impl Message {
     }
 }
 
-/// What the kernel has said.
+/// The answer of the kernel.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Acknowledgements and refusals, in their order.
@@ -256,22 +256,22 @@ pub struct Answer {
     pub messages: Vec<Attributes>,
     /// Ends of dumps, each with its error.
     pub ends: Vec<Errno>,
-    /// Something has changed during a dump.
+    /// Entries have changed during a dump.
     pub interrupted: bool,
-    /// In how many pieces it came.
+    /// The number of pieces in which it came.
     pub parts: usize,
 }
 
-/// What came of a request.
+/// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The number of the request.
     pub sequence: u32,
-    /// Zero if it was done.
+    /// Zero for success.
     pub error: Errno,
-    /// Why not, in words.
+    /// The reason, in words.
     pub words: Option<String>,
-    /// What in the request the words are about: bytes from its beginning.
+    /// The place in the request that the words are about: bytes from its beginning.
     pub offset: Option<usize>,
 }
 
@@ -305,7 +305,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The only verdict.
+    /// The verdict, if there is exactly one.
     pub fn verdict(&self) -> Result<&Verdict> {
         match &self.verdicts[..] {
             [verdict] => Ok(verdict),

@@ -2,8 +2,8 @@
 
 //! Hooks of `rnetns_bench` that do nothing, while the test runs.
 //!
-//! With the first netfilter hook and after the last one, the kernel patches its code in the packets'
-//! way. Where a module comes and goes under traffic, an emulator of several processors gets that wrong
+//! The kernel patches its code on the packets' path with the first netfilter hook and after the last
+//! one. If a module comes and goes under traffic, an emulator of several processors gets that wrong
 //! now and then, and one of them dies of a breakpoint ("Oops: int3").
 
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ const CONTROL: &str = "/sys/kernel/debug/rnetns_bench/measure";
 pub struct IdleHooks(());
 
 impl IdleHooks {
-    /// Registers them. None where there is no `rnetns_bench.ko`: the test can do without.
+    /// Registers them. `None` without `rnetns_bench.ko`: the test works without the hooks, too.
     pub fn register() -> Result<Option<IdleHooks>> {
         let path = Module::path().with_file_name("rnetns_bench.ko");
         let Ok(file) = File::open(&path) else {

@@ -7,28 +7,28 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 
-/// kselftest's exit status of a test that could not tell anything.
+/// kselftest's exit status for a skipped test.
 const SKIP: u8 = 4;
 
-/// How a case ends that does not fail.
+/// How a case ends if it does not fail.
 pub enum Outcome {
     /// Every claim holds.
     Pass,
-    /// The machine lacks what the case needs: the reason.
+    /// The machine lacks something that the case needs; the reason.
     Skip(String),
 }
 
-/// A behaviour, and what checks it.
+/// A behaviour, and the function that checks it.
 pub type Case = (&'static str, fn() -> Result<Outcome>);
 
-/// Runs the cases one after another and prints what came of them.
+/// Runs the cases one after another and prints their results.
 pub fn run(cases: &[Case]) -> ExitCode {
     println!("KTAP version 1\n1..{}", cases.len());
     let mut failed = false;
     for (number, (name, case)) in (1..).zip(cases) {
         match checked(*case) {
             Ok(Outcome::Pass) => println!("ok {number} {name}"),
-            // A result is one line, whatever the reason is made of.
+            // A result is one line, so the reason must be one, too.
             Ok(Outcome::Skip(why)) => {
                 println!("ok {number} {name} # SKIP {}", why.replace('\n', " "))
             }
@@ -48,7 +48,7 @@ pub fn skip_all(why: &str) -> ExitCode {
     ExitCode::from(SKIP)
 }
 
-/// Prints what is no result, but of use to people.
+/// Prints a comment: not a result, but useful to people.
 pub fn comment(text: &str) {
     for line in text.lines() {
         println!("# {line}");
@@ -62,7 +62,7 @@ fn checked(case: fn() -> Result<Outcome>) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Whether the kernel has warned, died, or seen a bad page, at any time: the bits for that.
+/// The taint bits that show a warning, an oops or a bad page since boot.
 fn taint() -> Result<u64> {
     const BAD_PAGE: u64 = 1 << 5;
     const DIE: u64 = 1 << 7;

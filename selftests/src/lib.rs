@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the selftests in Rust share.
+//! The library of the selftests in Rust.
 //!
 //! | module | holds |
 //! |---|---|
@@ -24,21 +24,21 @@ pub mod router;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// When a test gives up waiting. What happens at all happens long before, even where the machine has
-/// much else to do: so this says nothing about what is right, and only ends a test that has failed.
+/// When a test gives up waiting. An event that happens at all happens long before, even on a busy
+/// machine. So this limit does not decide what is right; it only ends a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Whether `KSFT_MACHINE_SLOW` says that this machine does not keep time, as under emulation with a
-/// kernel that watches itself.
+/// Whether `KSFT_MACHINE_SLOW` says that this machine is slow, such as a debug kernel under
+/// emulation.
 pub fn is_slow() -> bool {
     std::env::var_os("KSFT_MACHINE_SLOW").is_some_and(|value| !value.is_empty())
 }
 
-/// Whether the test has given up once: then it has failed, and what else does not happen is not
-/// waited for as long.
+/// Whether the test has given up once. Then it has failed, and need not wait as long for anything
+/// else.
 static HAS_GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
-/// How long a test waits for what never happens. Longer on a machine that [`is_slow`].
+/// How long a test waits for an event that never happens. Longer on a machine that [`is_slow`].
 pub fn patience() -> Duration {
     match HAS_GIVEN_UP.load(Relaxed) {
         true => PATIENCE / 20,
@@ -47,7 +47,7 @@ pub fn patience() -> Duration {
     }
 }
 
-/// Asks until the answer is yes. False if it is still no when [`patience`] ends.
+/// Asks until the answer is yes. Returns false if it is still no when [`patience`] ends.
 pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + patience();
     while !done() {

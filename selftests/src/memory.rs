@@ -23,16 +23,16 @@ const PERCPU: &str = "/sys/kernel/debug/percpu_stats";
 /// The caches of routes.
 pub const ROUTES: [&str; 2] = ["ip_dst_cache", "ip6_dst_cache"];
 
-/// What is allocated at a moment.
+/// Everything that is allocated at a moment.
 #[derive(Debug, Clone)]
 pub struct Usage {
     /// Objects of each slab cache.
     pub objects: BTreeMap<String, i64>,
-    /// Per-CPU allocations, where the kernel counts them.
+    /// Per-CPU allocations, if the kernel counts them.
     pub percpu: Option<i64>,
 }
 
-/// Why objects cannot be counted here, if they cannot.
+/// The reason why objects cannot be counted here, if there is one.
 pub fn missing() -> Option<String> {
     let readable =
         fs::read(SLABINFO).is_ok() && Path::new(SLAB).join("net_namespace/shrink").exists();
@@ -40,7 +40,7 @@ pub fn missing() -> Option<String> {
 }
 
 impl Usage {
-    /// Counts what is allocated now. What lies free in the caches' own stocks is not counted.
+    /// Counts what is allocated now, without free objects that the caches keep in stock.
     pub fn now() -> Result<Usage> {
         let names = cache_names()?;
         for name in &names {
@@ -56,7 +56,7 @@ impl Usage {
         Ok(Usage { objects, percpu })
     }
 
-    /// What has grown since `before` by more than `limit`, and by how much.
+    /// The kinds that have grown since `before` by more than `limit`, and by how much.
     pub fn grown_since(&self, before: &Usage, limit: i64) -> Vec<(String, i64)> {
         let caches = self.objects.iter().map(|(name, count)| {
             let first = before.objects.get(name).copied().unwrap_or(0);
@@ -68,7 +68,7 @@ impl Usage {
     }
 }
 
-/// How many namespaces have memory, `init_net` not among them.
+/// How many namespaces have memory, without `init_net`.
 pub fn live_namespaces() -> Result<i64> {
     shrink("net_namespace");
     let text = fs::read_to_string(SLABINFO).context(SLABINFO)?;
@@ -79,10 +79,10 @@ pub fn live_namespaces() -> Result<i64> {
         .context("no cache net_namespace")
 }
 
-/// As [`live_namespaces`], once those that are ending have ended.
+/// Like [`live_namespaces`], after those that are ending have ended.
 ///
-/// The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`): so
-/// one is created and ended at each look, and the last of those counts.
+/// The kernel frees the memory of a namespace when the *next* one ends (`net_complete_free()`). So
+/// each look creates and ends one, and the last of these is in the count.
 pub fn settled_namespaces() -> Result<i64> {
     let mut live = look()?;
     let mut same = 0;
@@ -114,8 +114,8 @@ fn look() -> Result<i64> {
     live_namespaces()
 }
 
-/// Caches whose objects come with namespaces, and those of routes. Those of files and processes live
-/// a life of their own: the test itself has some.
+/// Caches whose objects come with namespaces, and those of routes. Caches of files and processes
+/// change by themselves: the test itself uses some.
 fn cache_names() -> Result<Vec<String>> {
     let text = fs::read_to_string(SLABINFO).context(SLABINFO)?;
     Ok(text
@@ -130,8 +130,8 @@ fn cache_names() -> Result<Vec<String>> {
         .collect())
 }
 
-/// Gives back what the cache has in stock, so that its count is exact. Without the right to do
-/// that, the count is too high, which no test takes for good.
+/// Frees the stock of the cache, so that its count is exact. Without the right to do that, the count
+/// is too high, and no test passes by that.
 fn shrink(cache: &str) {
     let _ = fs::write(Path::new(SLAB).join(cache).join("shrink"), "1");
 }

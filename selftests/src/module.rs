@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `rnetns.ko`, and what it shows of a namespace.
+//! `rnetns.ko`, and the figures that it shows for a namespace.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -22,7 +22,7 @@ pub struct Module(File);
 pub struct Loaded(());
 
 impl Module {
-    /// Opens `rnetns.ko` in `$MODULES_DIR`. Unloads what another test has left behind.
+    /// Opens `rnetns.ko` in `$MODULES_DIR`. Unloads a module that is still loaded.
     pub fn open() -> Result<Module> {
         let path = Module::path();
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
@@ -43,19 +43,19 @@ impl Module {
         self.try_load().context("load rnetns")
     }
 
-    /// Loads it; the kernel's own answer.
+    /// Loads it, and returns the kernel's own answer.
     pub fn try_load(&self) -> Result<Loaded, Errno> {
         self.load_with(c"")
     }
 
-    /// Loads it with parameters, as `insmod` takes them; the kernel's own answer.
+    /// Loads it with parameters, as `insmod` takes them. Returns the kernel's own answer.
     pub fn load_with(&self, parameters: &CStr) -> Result<Loaded, Errno> {
         finit_module(&self.0, parameters, ModuleInitFlags::empty()).map(Loaded)
     }
 }
 
 impl Loaded {
-    /// Unloads it now, with an answer.
+    /// Unloads it now, and returns the result.
     pub fn unload(self) -> Result<()> {
         std::mem::forget(self);
         unload().context("unload rnetns")
@@ -79,7 +79,7 @@ fn unload() -> Result<(), Errno> {
 pub struct Figures(BTreeMap<String, u64>);
 
 impl Figures {
-    /// Those of the namespace with inode number `inum`; an error if it has no state.
+    /// The figures of the namespace with inode number `inum`; an error if it has no state.
     pub fn of(inum: u64) -> Result<Figures> {
         match all()?.remove(&inum) {
             Some(figures) => Ok(figures),
@@ -87,7 +87,7 @@ impl Figures {
         }
     }
 
-    /// Those of the route cache of the namespace with inode number `inum`.
+    /// The figures of the route cache of the namespace with inode number `inum`.
     pub fn of_route_cache(inum: u64) -> Result<Figures> {
         let mut all = listed("route_cache")?;
         all.remove(&inum).with_context(|| format!("namespace {inum} has no route cache"))

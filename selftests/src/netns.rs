@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Namespaces without a name: an open file holds each, so that nothing of them outlives the test.
+//! Namespaces without a name: an open file holds each, so that none outlives the test.
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -30,7 +30,7 @@ impl Netns {
         })
     }
 
-    /// That of the calling thread.
+    /// The calling thread's namespace.
     pub fn own() -> Result<Netns> {
         let file = File::open(OWN).context(OWN)?;
         let inum = file.metadata().context(OWN)?.ino();
@@ -42,7 +42,7 @@ impl Netns {
         self.inum
     }
 
-    /// A path by which other programs reach it, while this exists: `ip link set DEV netns PATH`.
+    /// A path by which other programs can name it while this exists: `ip link set DEV netns PATH`.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
@@ -57,7 +57,7 @@ impl Netns {
         setns(&self.file, CloneFlags::CLONE_NEWNET).context("enter a namespace")
     }
 
-    /// Does something in it, in a thread of its own: the caller stays where it is.
+    /// Does something in it, in a new thread: the caller stays where it is.
     pub fn run<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         in_thread(|| {
             self.enter()?;
@@ -66,15 +66,15 @@ impl Netns {
     }
 }
 
-/// Leaves the calling thread's namespace for a new one. The kernel's own answer.
+/// Moves the calling thread to a new namespace. Returns the kernel's own answer.
 pub fn unshare_net() -> Result<(), Errno> {
     unshare(CloneFlags::CLONE_NEWNET)
 }
 
 /// Whether the calling thread's namespace has a device called `rlo`.
 ///
-/// Its settings are looked for first: the list of devices asks each for its traffic, which a device
-/// that outlived its module does not survive.
+/// Looks for its settings first. Listing devices reads the counters of each, and that would crash if
+/// a device had outlived its module.
 pub fn has_device() -> Result<bool> {
     if Path::new("/proc/sys/net/ipv4/conf/rlo").exists() {
         return Ok(true);
@@ -84,7 +84,7 @@ pub fn has_device() -> Result<bool> {
     Ok(devices.lines().any(|line| line.trim_start().starts_with("rlo:")))
 }
 
-/// Does something in a thread of its own.
+/// Does something in a new thread.
 pub fn in_thread<T: Send>(what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| scope.spawn(what).join())
         .map_err(|_| anyhow!("a thread of the test panicked"))?

@@ -3,7 +3,7 @@
 //! A router with a sender on one side and nothing on the other: each address that the sender writes
 //! to is an entry of the router's cache.
 //!
-//! All neighbours are told, and nobody answers: no packet is on the wire but those of the test.
+//! All neighbour entries are static, and nobody answers: only packets of the test are on the wire.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,11 +19,10 @@ use crate::module::Figures;
 use crate::netns::Netns;
 use crate::wait_until;
 
-/// So many packets go to each address, one after another: where most packets are misses, the cache
-/// steps aside.
+/// Packets to each address, one after another. If most packets missed, the cache would step aside.
 const PACKETS: usize = 8;
-/// So many addresses are written to before the router must have seen all of these packets: a
-/// processor keeps no more than a thousand for later (`netdev_max_backlog`).
+/// Addresses to send to before the router must have seen all of these packets: a processor queues
+/// no more than a thousand (`netdev_max_backlog`).
 const TOGETHER: usize = 64;
 
 /// The router, and the sender behind it.
@@ -36,7 +35,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Makes one. The number tells its addresses from those of others.
+    /// Makes a router. The number makes its addresses unique.
     pub fn new(number: u8) -> Result<Router> {
         let (net, sender) = (Netns::new()?, Netns::new()?);
         for side in [&net, &sender] {
@@ -110,13 +109,13 @@ impl Router {
         })
     }
 
-    /// How many packets the cache has had to do with: that it has looked up, or let pass.
+    /// How many packets the cache has looked up or let pass.
     fn seen(&self) -> Result<u64> {
         let figures = self.figures()?;
         ["hits", "misses", "bypassed"].iter().map(|name| figures.get(name)).sum()
     }
 
-    /// Sends to so many addresses of both families. There are as many entries afterwards.
+    /// Sends to these numbers of addresses. Afterwards the cache has as many entries.
     ///
     /// A cache that was flushed several times in a row may let packets pass at first: then they are
     /// sent again.
@@ -134,7 +133,7 @@ impl Router {
         Ok(())
     }
 
-    /// Whether there are as many entries as there should be. False if packets were let pass.
+    /// Whether the cache has as many entries as it should. False if packets were let pass.
     fn fill_once(&self, addresses: &[IpAddr], want: (u64, u64)) -> Result<bool> {
         let passed = self.figures()?.get("bypassed")?;
         self.deliver(addresses)?;
@@ -178,7 +177,7 @@ impl Router {
         }
     }
 
-    /// How often a dump shows each destination. An error if it shows another namespace's.
+    /// How often a dump shows each destination. An error if it shows one of another namespace.
     pub fn shown(&self, answer: &Answer) -> Result<BTreeMap<IpAddr, usize>> {
         let mut shown = BTreeMap::new();
         for entry in &answer.messages {
@@ -191,7 +190,7 @@ impl Router {
     }
 }
 
-/// How many packets go to so many addresses.
+/// The number of packets for a number of addresses.
 pub fn packets(addresses: usize) -> u64 {
     (addresses * PACKETS) as u64
 }
@@ -202,13 +201,13 @@ pub fn address4(number: u16) -> IpAddr {
     Ipv4Addr::new(10, 9, high, low).into()
 }
 
-/// As [`address4`].
+/// Like [`address4`].
 pub fn address6(number: u16) -> IpAddr {
     Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 1, number).into()
 }
 
-/// Does something on the processor where the thread is now. Packets that are sent there are seen in
-/// the order in which they were sent: when the last was, all were.
+/// Does something on the processor where the thread is now. The router sees packets from there in
+/// their order, so when it has seen the last, it has seen all.
 fn on_one_processor(what: impl FnOnce() -> Result<()>) -> Result<()> {
     let this = Pid::from_raw(0);
     let all = sched_getaffinity(this).context("which processors there are")?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `add_routes GATEWAY DEVICE FROM TO`: adds the IPv4 networks with these numbers, of 10.0.0.0/24 and
-//! on, to the main table. No test, but what measurements of large tables need: many routes in each
-//! system call, where `ip -batch` takes several calls for each route.
+//! `add_routes GATEWAY DEVICE FROM TO`: adds the IPv4 networks with these numbers, counted from
+//! 10.0.0.0/24, to the main table. Not a test: measurements of large tables need it. It adds many
+//! routes in one system call, while `ip -batch` takes several calls for each route.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -64,7 +64,7 @@ fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Adds routes with one call. Only the last is acknowledged; an error of any is told before that.
+/// Adds routes with one call. Only the last is acknowledged; errors of others arrive before that.
 fn add(fd: &OwnedFd, gateway: Ipv4Addr, index: u32, numbers: std::ops::Range<u32>) -> Result<()> {
     let last = numbers.end - 1;
     let mut bytes = Vec::new();

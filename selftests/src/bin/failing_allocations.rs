@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocations fail, one after another: the first, the second, and so on, until there is none left
-//! to fail (`/proc/thread-self/fail-nth`). Whatever failed: nothing is left behind, and the next
-//! attempt succeeds.
+//! Allocations fail, one in each attempt: the first, the second, and so on to the last
+//! (`/proc/thread-self/fail-nth`). Whichever failed, nothing is left behind, and the next attempt
+//! succeeds.
 //!
-//! A machine that is slow takes a second for each: there only every third fails, and which these are
-//! differs from run to run.
+//! A slow machine takes a second for each attempt. There, only every third allocation fails, and
+//! which these are differs from run to run.
 //!
-//! Per-CPU allocations have no fault injection of their own: those alone are not covered here.
+//! Per-CPU allocations have no fault injection, so they are not covered.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -26,13 +26,13 @@ use rnetns_selftests::{is_slow, wait_until};
 
 const FAILSLAB: &str = "/sys/kernel/debug/failslab";
 const FAIL_NTH: &str = "/proc/thread-self/fail-nth";
-/// Most of the time that a load takes goes into clearing the tables: these are the smallest.
+/// The smallest tables: most of the time of a load goes into clearing them.
 const SMALL: &CStr = c"buckets=1024";
-/// More allocations than this in one system call: the loop does not end.
+/// More allocations than one system call makes: beyond this, the loop would not end.
 const MOST: u32 = 5000;
-/// On a slow machine, one of so many fails.
+/// On a slow machine, one in this many allocations fails.
 const EVERY_WHEN_SLOW: u32 = 3;
-/// As many references that were given back are kept of a namespace (`preinit_net()`).
+/// How many released references the kernel remembers for each namespace (`preinit_net()`).
 const TRACKERS: u32 = 128;
 /// Failures that the creation of a namespace without the module has on any kernel.
 const FEWEST: u32 = 20;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Settings of failslab that go back to what they were.
+/// Settings of failslab; dropping this restores them.
 struct Settings(Vec<(String, String)>);
 
 impl Settings {
@@ -79,15 +79,15 @@ impl Drop for Settings {
     }
 }
 
-/// Lets the `nth` allocation of this thread fail during `attempt`. Whether it came to that, and what
-/// `attempt` returned.
+/// Lets the `nth` allocation of this thread fail during `attempt`. Returns whether one failed, and
+/// the result of `attempt`.
 fn with_failure<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(bool, T)> {
     let (left, result) = with_failure_left(nth, attempt)?;
     Ok((left == 0, result))
 }
 
-/// Lets the `nth` allocation of this thread fail during `attempt`. How many allocations were left to
-/// make until then, and what `attempt` returned.
+/// Lets the `nth` allocation of this thread fail during `attempt`. Returns how many allocations were
+/// left until then, and the result of `attempt`.
 fn with_failure_left<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(u32, T)> {
     let file = OpenOptions::new().read(true).write(true).open(FAIL_NTH).context(FAIL_NTH)?;
     file.write_all_at(nth.to_string().as_bytes(), 0).context(FAIL_NTH)?;
@@ -99,7 +99,7 @@ fn with_failure_left<T>(nth: u32, attempt: impl FnOnce() -> T) -> Result<(u32, T
     Ok((left.trim().parse().context(FAIL_NTH)?, result))
 }
 
-/// Counts of what became of the attempts.
+/// How the attempts ended.
 #[derive(Default, Debug)]
 struct Tally {
     failed: u32,
@@ -158,10 +158,10 @@ fn create_all() -> Result<Tally> {
 
 fn load() -> Result<Outcome> {
     let module = Module::open()?;
-    // One namespace besides the initial one, so that what the first got must be taken back.
+    // One namespace besides the initial one, so that the module must undo what the first one got.
     let other = Netns::new()?;
     let settings = Settings::new()?;
-    // What is allocated by the first load, and kept.
+    // The first load allocates things that the kernel keeps.
     module.load_with(SMALL).context("load rnetns")?.unload()?;
     fill_trackers(&other)?;
     let before = Usage::now()?;
@@ -177,8 +177,8 @@ fn load() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// Where the kernel tracks references to namespaces, it keeps the last ones that were given back of
-/// each. A look for the device takes one.
+/// A kernel that tracks references to namespaces remembers the last released ones of each. Looking
+/// for the device takes a reference.
 fn fill_trackers(other: &Netns) -> Result<()> {
     for _ in 0..TRACKERS {
         has_device()?;
@@ -187,9 +187,9 @@ fn fill_trackers(other: &Netns) -> Result<()> {
     Ok(())
 }
 
-/// How many allocations the loader makes before it looks at the parameters, which it does last
-/// before it calls the module. They are left alone: among them are the descriptions of the
-/// tracepoints, and the kernel warns (`event_define_fields()`) when it has no memory for those.
+/// How many allocations the loader makes before it reads the parameters, its last step before it
+/// calls the module. These do not fail here: some are for the descriptions of tracepoints, and the
+/// kernel warns (`event_define_fields()`) when it has no memory for those.
 fn before_parameters(module: &Module) -> Result<u32> {
     const NO_NUMBER: &CStr = c"buckets=none";
     let (left, loaded) = with_failure_left(MOST, || module.load_with(NO_NUMBER))?;
@@ -211,7 +211,7 @@ fn load_all(module: &Module, other: &Netns, first: u32) -> Result<Tally> {
                 ensure!(!has_device()?, "failure {nth} left a device behind");
                 ensure!(!other.run(has_device)?, "failure {nth} left a device behind elsewhere");
             }
-            // Files in debugfs may be missing: the module does without.
+            // Files in debugfs may be missing: the module works without them.
             (true, Ok(loaded)) => {
                 tally.succeeded_nevertheless += 1;
                 loaded.unload()?;
@@ -226,8 +226,8 @@ fn load_all(module: &Module, other: &Netns, first: u32) -> Result<Tally> {
     bail!("{MOST} allocations, and no end")
 }
 
-/// Memory is back. A leak at one place of the module would show in each attempt that got beyond it:
-/// half of them are a sure sign, single objects are not.
+/// Memory is as before. A leak at one place of the module would show in each attempt that got beyond
+/// it. So an object for every second attempt is a sure sign; single objects are not.
 fn settled(before: &Usage, attempts: u32) -> Result<()> {
     let limit = i64::from(attempts / 4);
     let mut grown = Vec::new();

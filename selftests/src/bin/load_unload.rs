@@ -17,7 +17,7 @@ use rnetns_selftests::module::{self, Module};
 use rnetns_selftests::netns::{Netns, has_device};
 use rnetns_selftests::wait_until;
 
-/// How often in a row. A leak or a stale registration shows at the second time.
+/// Repeats. A leak or a stale registration shows at the second time.
 const ROUNDS: u32 = 5;
 
 fn main() -> ExitCode {
@@ -37,11 +37,11 @@ fn main() -> ExitCode {
     ])
 }
 
-/// What the module can be told.
+/// The module's parameters.
 const PARAMETERS: [&str; 6] =
     ["init_net_only", "buckets", "quota", "max_quota", "timeout", "enable"];
 
-/// Values that it refuses, and what the kernel log then names.
+/// Values that the module refuses, and the name that the kernel log must give.
 const REFUSED: [(&str, &str); 6] = [
     ("buckets=1000", "from 1024 to 2097152"),
     ("buckets=4194304", "from 1024 to 2097152"),
@@ -56,13 +56,13 @@ fn namespaces(count: usize) -> Result<Vec<Netns>> {
     [Netns::own()].into_iter().chain((0..count).map(|_| Netns::new())).collect()
 }
 
-/// How many of these have the device.
+/// How many of these namespaces have the device.
 fn devices(namespaces: &[Netns]) -> Result<usize> {
     let has = namespaces.iter().map(|net| net.run(has_device));
     Ok(has.collect::<Result<Vec<_>>>()?.into_iter().filter(|&has| has).count())
 }
 
-/// Nothing of the module is left, in any of these.
+/// Nothing of the module is left in any of these namespaces.
 fn gone(namespaces: &[Netns]) -> Result<()> {
     let left = devices(namespaces)?;
     ensure!(left == 0, "{left} devices left behind");
@@ -84,7 +84,7 @@ fn with_namespaces(count: usize) -> Result<Outcome> {
     for net in &namespaces {
         ensure!(states.contains_key(&net.inum()), "namespace {} has no state", net.inum());
     }
-    // Others may be ending, of which some are still listed.
+    // Other namespaces may be ending, and some of those are still listed.
     let alone = wait_until(|| module::all().is_ok_and(|states| states.len() == want));
     ensure!(alone, "{} namespaces have state, want {want}", module::all()?.len());
     loaded.unload()?;
@@ -123,20 +123,20 @@ fn twice() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// The name is taken in the last of three: what the others got is taken back.
+/// The name is taken in the last of three namespaces: the module must undo what the others got.
 fn name_taken() -> Result<Outcome> {
     let module = Module::open()?;
     let namespaces = namespaces(2)?;
     let (taken, others) = namespaces.split_last().context("three namespaces")?;
     taken.run(|| ip(&["link add rlo type dummy"]))?;
-    // The module loader keeps EEXIST, which a module's init may return too, for itself.
+    // The module loader uses EEXIST for itself, so a module's init cannot return it.
     match module.try_load() {
         Err(Errno::EBUSY) => {}
         Err(error) => bail!("{error}, want EBUSY"),
         Ok(_) => bail!("loaded although a namespace has a device of that name"),
     }
     gone(others)?;
-    // Still the dummy: rlo could not be deleted.
+    // It is still the dummy: rlo could not be deleted.
     taken.run(|| ip(&["link del rlo"]))?;
     let loaded = module.load().context("without the obstacle")?;
     ensure!(devices(&namespaces)? == 3, "no device where the name was taken");

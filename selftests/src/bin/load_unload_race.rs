@@ -2,9 +2,9 @@
 
 //! Namespaces come and go while the module does.
 //!
-//! Two threads create a namespace after another, each of which ends the one before. One loads and
-//! unloads the module. One reads and changes the state of whatever is there. None waits for
-//! another; at the end everything must be in its place.
+//! Two threads create one namespace after another; each new one ends the one before. One thread
+//! loads and unloads the module. One reads and changes the state of the namespaces that exist. They
+//! do not wait for each other. In the end everything must be in its place.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -21,9 +21,9 @@ use rnetns_selftests::module::{self, Figures, Module};
 use rnetns_selftests::netns::{Netns, has_device, unshare_net};
 use rnetns_selftests::{patience, wait_until};
 
-/// How long the loops run at least: on, until each has met the others.
+/// The least time that the loops run. They go on until each has met the others.
 const DURATION: Duration = Duration::from_secs(10);
-/// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
+/// Namespaces end more slowly than they begin. Beyond this many, the loops let the ends catch up.
 const MOST_AT_ONCE: i64 = 200;
 /// Threads that create namespaces.
 const CREATORS: usize = 2;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     ])
 }
 
-/// How often what happened.
+/// How often each event happened.
 #[derive(Default)]
 struct Counts {
     stop: AtomicBool,
@@ -136,8 +136,8 @@ fn create(counts: &Counts) -> Result<()> {
     Ok(())
 }
 
-/// Nobody has used the thread's namespace yet: if there are figures, they are those of a beginning.
-/// Others would come from a state that is still used although its memory is not its own any more.
+/// Nobody has used the thread's namespace yet, so its figures must be those of a new one. Any others
+/// would come from a state that is used after its memory was freed.
 fn fresh() -> Result<()> {
     let inum = Netns::own()?.inum();
     let Ok(figures) = Figures::of(inum) else {
@@ -185,7 +185,7 @@ fn afterwards() -> Result<Outcome> {
     let loaded = module.load()?;
     let fresh: Vec<Netns> = (0..3).map(|_| Netns::new()).collect::<Result<_>>()?;
     let want: BTreeSet<u64> = fresh.iter().chain([&own]).map(Netns::inum).collect();
-    // One of those that have ended may be listed for a moment.
+    // A namespace that has ended may be listed for a moment.
     let listed = || module::all().map(|all| all.into_keys().collect::<BTreeSet<u64>>());
     let alone = wait_until(|| listed().is_ok_and(|listed| listed == want));
     ensure!(alone, "state in {:?}, want it in {want:?}", listed()?);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! 2,000 namespaces begin and end (500 on a machine that is slow), and memory is back where it was.
+//! 2,000 namespaces begin and end (500 on a slow machine), and memory is back where it was.
 //!
-//! What is compared are numbers of objects: of each kmalloc cache, of per-CPU allocations, of
-//! namespaces. A leak of one object a namespace is as many objects as there were namespaces, whatever
-//! their size. The limit is a tenth of that: far above what the rest of the system allocates
-//! meanwhile, far below the smallest leak. That the figures see such a leak is shown by making some:
-//! objects that are really allocated, one for each namespace that would have leaked.
+//! The test compares numbers of objects: of each kmalloc cache, of per-CPU allocations, of
+//! namespaces. A leak of one object for each namespace shows as that many objects, whatever their
+//! size. The limit is a tenth of that: far above what the rest of the system allocates meanwhile,
+//! and far below the smallest leak. To show that the figures see such a leak, the test makes one: it
+//! allocates objects, one for each namespace that would have leaked.
 //!
-//! And some namespaces end while their route cache has entries.
+//! Some namespaces end while their route cache has entries.
 
 use std::process::ExitCode;
 use std::thread;
@@ -27,23 +27,23 @@ use rnetns_selftests::netns::{Netns, in_thread, unshare_net};
 use rnetns_selftests::router::Router;
 use rnetns_selftests::{is_slow, wait_until};
 
-/// How many come and go.
+/// Namespaces that come and go.
 const NAMESPACES: i64 = 2000;
-/// And how many where each takes half a second.
+/// The same on a slow machine, where each takes half a second.
 const NAMESPACES_WHEN_SLOW: i64 = 500;
 /// How many objects the control leaks: more would cost time, and not show more.
 const LEAKED: usize = 400;
-/// What comes first, so that caches that only ever grow have grown.
+/// Namespaces before the first look, so that caches that never shrink have grown.
 const WARM_UP: i64 = 100;
-/// Routers that come and go with entries in their cache, what comes first, and how many entries of
-/// each family they have.
+/// Routers that come and go with entries in their cache; those before the first look; and entries of
+/// each family.
 const ROUTERS: i64 = 60;
 const ROUTERS_WHEN_SLOW: i64 = 20;
 const WARM_ROUTERS: i64 = 5;
 const KEPT: u16 = 3;
 /// Threads that create them.
 const CREATORS: i64 = 2;
-/// Ends are slower than beginnings: beyond this many at once, the loops let them catch up.
+/// Namespaces end more slowly than they begin. Beyond this many, the loops let the ends catch up.
 const MOST_AT_ONCE: i64 = 100;
 
 fn main() -> ExitCode {
@@ -99,7 +99,7 @@ fn churn() -> Result<Outcome> {
     comment(&format!("{} namespaces", how_many()));
     namespaces(how_many(), at_first)?;
     let mut grown = Vec::new();
-    // What is freed after a grace period, or by a worker, takes its time.
+    // Memory that is freed after a grace period, or by a worker, takes a while.
     wait_until(|| {
         grown = Usage::now().map(|now| now.grown_since(&before, limit())).unwrap_or_default();
         grown.is_empty()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dumps of entries that take many parts, while entries come and go, and dumps that nobody reads to
-//! the end.
+//! Dumps that take many parts while entries come and go, and dumps that are not read to the end.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,9 +25,9 @@ use rnetns_selftests::{patience, wait_until};
 const MANY: (u16, u16) = (3000, 1000);
 /// Where two parts are enough.
 const SOME: (u16, u16) = (300, 100);
-/// How long dumps meet flushes at least: on, until enough of them have met.
+/// The least time for dumps to meet flushes. The test goes on until enough have met.
 const DURATION: Duration = Duration::from_secs(10);
-/// No dump takes as many parts.
+/// More parts than any dump has.
 const ENDLESS: usize = 2000;
 /// Dumps that nobody reads to the end.
 const ABANDONED: usize = 300;
@@ -61,7 +60,7 @@ struct Scene {
 
 impl Scene {
     fn new((v4, v6): (u16, u16)) -> Result<Scene> {
-        // Nothing is to expire meanwhile.
+        // No entry may expire meanwhile.
         let module = Module::open()?.load_with(c"timeout=3600").context("load rnetns")?;
         let scene = Scene { router: Router::new(1)?, other: Router::new(2)?, module };
         scene.router.fill(v4, v6)?;
@@ -81,10 +80,10 @@ struct Dump {
 }
 
 impl Dump {
-    /// Asks for it. One part is there now, and another one when that was read.
+    /// Asks for a dump. The first part is there at once, the next one when it was read.
     fn begin(router: &Router) -> Result<Dump> {
         let socket = router.net().run(Socket::open)?;
-        // The least that the kernel gives: less than a part.
+        // The kernel's minimum, which is less than a part.
         socket.set_room(1)?;
         Dump::on(socket)
     }
@@ -115,7 +114,7 @@ impl Dump {
     }
 }
 
-/// Asks for a flush of an address, or of all. How many entries have gone.
+/// Flushes the entries of an address, or all. Returns how many have gone.
 fn flush(router: &Router, address: Option<IpAddr>) -> Result<u64> {
     let message = Message::new(uapi::CMD_FLUSH);
     let message = match address {
@@ -127,7 +126,7 @@ fn flush(router: &Router, address: Option<IpAddr>) -> Result<u64> {
     answer.messages.first().context("no answer to a flush")?.number(uapi::FLUSH_A_FLUSHED)
 }
 
-/// Makes sure that each of these was shown, once, but for those that may be missing.
+/// Checks that each of these was shown once, except those that may be missing.
 fn each_once(
     shown: &BTreeMap<IpAddr, usize>,
     (v4, v6): (u16, u16),
@@ -172,8 +171,8 @@ fn insertion() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// One that was not shown yet, one that was, and the one that comes next: of any of them, the dump
-/// shows something that was not there at one time.
+/// Changes an entry that was not shown yet, one that was, and the one that comes next. In each case
+/// the dump shows a state that never existed as a whole.
 fn removal() -> Result<Outcome> {
     let scene = Scene::new(SOME)?;
     let (v4, v6) = SOME;
@@ -188,13 +187,13 @@ fn removal() -> Result<Outcome> {
         each_once(&shown, SOME, |missing| missing == address)?;
         ensure!(address == address4(0) || !shown.contains_key(&address), "{address} is shown");
         scene.router.deliver(&[address])?;
-        // Now it is the youngest; and no later dump has to do with it.
+        // Now it is the youngest, and it does not affect a later dump.
         let answer = scene.dump()?.rest()?;
         each_once(&scene.router.shown(&answer)?, SOME, |_| false)?;
         ensure!(!answer.interrupted, "a later dump says that something has changed");
         ensure!(seen > 0 && seen < usize::from(v4), "{seen} entries in the first part");
     }
-    // Each that goes while the dump stands at it: by and by, all that are left.
+    // Removes each entry while the dump is at it, until all that are left have gone.
     let mut dump = scene.dump()?;
     dump.part()?;
     for number in 0..v4 {
@@ -223,7 +222,7 @@ fn switching_off() -> Result<Outcome> {
     })
 }
 
-/// After `change`, only what was on its way by then is shown.
+/// After `change`, the dump shows only the part that was already on its way.
 fn disturbed(change: impl Fn(&Scene) -> Result<()>) -> Result<Outcome> {
     let scene = Scene::new(SOME)?;
     let mut dump = scene.dump()?;
@@ -322,7 +321,7 @@ fn race() -> Result<Outcome> {
     ensure!(counts.are_enough(), "dumps and flushes have hardly met");
     let flushed = scene.other.figures()?.get("flushed")?;
     ensure!(flushed == flushed_before, "the other namespace has lost entries");
-    // Afterwards all is as it should be.
+    // A later dump is complete.
     flush(&scene.router, None)?;
     scene.router.fill(SOME.0, SOME.1)?;
     let answer = scene.dump()?.rest()?;
@@ -349,12 +348,12 @@ fn remove(scene: &Scene, counts: &Counts, number: u16) -> Result<()> {
     };
     counts.flushes.fetch_add(1, Relaxed);
     counts.flushed.fetch_add(flushed, Relaxed);
-    // Now and then, a dump is to meet none.
+    // Now and then, a dump must meet no flush.
     thread::sleep(Duration::from_millis(u64::from(number % 8)));
     Ok(())
 }
 
-/// A dump shows nobody else's entries, and none twice unless it says that something has changed.
+/// A dump shows no other namespace's entries, and none twice unless it says that something changed.
 fn read(scene: &Scene, counts: &Counts) -> Result<()> {
     let answer = scene.dump()?.rest()?;
     let shown = scene.router.shown(&answer)?;
@@ -373,11 +372,11 @@ fn second_dump() -> Result<Outcome> {
     let mut dump = Dump::on(scene.router.net().run(Socket::open)?)?;
     let bytes = dump.socket.bytes(&Message::dump(uapi::CMD_ENTRY_GET));
     dump.socket.send(&bytes).context("ask for a second dump")?;
-    // It is refused, and the first goes on.
+    // The second dump is refused, and the first goes on.
     while dump.part()? {}
     ensure!(dump.answer.verdict()?.error == Errno::EBUSY, "{:?}", dump.answer.verdicts);
     each_once(&scene.router.shown(&dump.answer)?, SOME, |_| false)?;
-    // When that has ended, another may be asked for.
+    // When the first has ended, another is allowed.
     let third = Dump::on(dump.socket)?.rest()?;
     each_once(&scene.router.shown(&third)?, SOME, |_| false)?;
     Ok(Outcome::Pass)
@@ -434,7 +433,7 @@ fn abandoned() -> Result<Outcome> {
     unloads(scene.module)
 }
 
-/// A socket keeps its namespace, and so does the dump that it has begun.
+/// A socket keeps its namespace alive, and so does a dump that it has begun.
 fn last_reference() -> Result<Outcome> {
     let at_first = settled_namespaces()?;
     let Scene { router, other, module } = Scene::new(SOME)?;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that nobody should make: each is refused with its own error and words, and changes
-//! nothing.
+//! Malformed requests: each is refused with its own error and words, and changes nothing.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -19,11 +18,11 @@ use rnetns_selftests::netns::Netns;
 use rnetns_selftests::router::{Router, address4, address6, packets};
 use rnetns_selftests::wait_until;
 
-/// The error of a message to a family that there is not: noise behind a wrong length may look so.
+/// The error for a family that does not exist: noise behind a wrong length may name one.
 const FAMILY: Errno = Errno::ENOENT;
 /// Messages of random bytes.
 const RANDOM: u32 = 100_000;
-/// So many of them go in one datagram.
+/// Messages in one datagram.
 const TOGETHER: u32 = 20;
 
 const UNKNOWN: &str = "Unknown attribute type";
@@ -80,7 +79,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Scene> {
-        // Nothing is to expire meanwhile.
+        // No entry may expire meanwhile.
         let module = Module::open()?.load_with(c"timeout=3600").context("load rnetns")?;
         let (router, other) = (Router::new(1)?, Router::new(2)?);
         for router in [&router, &other] {
@@ -94,7 +93,7 @@ impl Scene {
         Ok([self.router.figures()?, self.other.figures()?])
     }
 
-    /// Asks, and makes sure that nothing changes, in either namespace.
+    /// Asks, and checks that nothing changes in either namespace.
     fn in_vain(&mut self, message: &Message) -> Result<Answer> {
         let before = self.state()?;
         let answer = self.socket.ask(message)?;
@@ -103,7 +102,7 @@ impl Scene {
         Ok(answer)
     }
 
-    /// Makes sure that each of these is refused so.
+    /// Checks that each of these is refused in this way.
     fn refuse(&mut self, refusals: &[Refusal]) -> Result<Outcome> {
         for (what, message, error, words, offset) in refusals {
             let answer = self.in_vain(message).context(*what)?;
@@ -143,7 +142,7 @@ impl Scene {
     }
 }
 
-/// What is refused, and how: the error, words, and what of the request they are about.
+/// How a request is refused: the error, the words, and the place in the request.
 type Refusal = (&'static str, Message, Errno, &'static str, Option<usize>);
 
 fn get() -> Message {
@@ -183,7 +182,7 @@ fn ways() -> Result<Outcome> {
         ("both and more", with(dump(), flag::DUMP | 0x400), Errno::EINVAL, FLAGS, None),
         ("reserved", with(flush(), 0x8000), Errno::EINVAL, FLAGS, None),
     ])?;
-    // What is no request is acknowledged, but not done.
+    // A message that is not a request is acknowledged, and not carried out.
     let answer = scene.in_vain(&Message { flags: flag::ACK, ..flush() })?;
     ensure!(answer.verdict()?.error == DONE && answer.messages.is_empty(), "{answer:?}");
     let answer = scene.in_vain(&Message { flags: 0, ..flush() })?;
@@ -200,7 +199,7 @@ fn short_headers() -> Result<Outcome> {
             ("short", message, Errno::EINVAL, "", None)
         })
         .collect();
-    // What is left of the datagram is no message.
+    // The rest of the datagram is not a message.
     scene.refuse(&refusals)
 }
 
@@ -232,7 +231,7 @@ fn header_fields() -> Result<Outcome> {
         ("reserved", reserved(0xffff), Errno::EINVAL, RESERVED, None),
         ("reserved", Message { reserved: 0x100, ..dump() }, Errno::EINVAL, RESERVED, None),
     ])?;
-    // A version is for who reads it: it is not the kernel.
+    // The kernel does not read the version.
     for version in [0, 2, 255] {
         let answer = scene.in_vain(&Message { version, ..get() })?;
         ensure!(answer.messages.len() == 1, "version {version}: {answer:?}");
@@ -301,7 +300,7 @@ fn beyond_the_message() -> Result<Outcome> {
         let dump = dump().attr_of_length(length, 1, &[0; 4]);
         refusals.push(("dump", dump, Errno::EINVAL, LEFTOVER, None));
     }
-    // A header alone, and less.
+    // A header alone, and less than a header.
     for bytes in [1, 2, 3] {
         let message = set().u32(uapi::A_QUOTA, 5).raw(&vec![0; bytes]);
         refusals.push(("rest", message, Errno::EINVAL, LEFTOVER, None));
@@ -340,7 +339,7 @@ fn twice() -> Result<Outcome> {
         ("the second is bad", quota(5, 0), Errno::ERANGE, NUMBER, SECOND),
         ("the one that counts is bad", quota(5, u32::MAX), Errno::ERANGE, MAX_QUOTA, SECOND),
     ])?;
-    // As in all of netlink, the last counts.
+    // As everywhere in netlink, the last one counts.
     let mut many = set();
     for number in 1..=5000 {
         many = many.u32(uapi::A_QUOTA, number);
@@ -388,7 +387,7 @@ fn parts() -> Result<Outcome> {
         ("a bad device", here().u32(uapi::FLUSH_A_IFINDEX, 0), Errno::ERANGE, NUMBER, SECOND),
         ("an unknown one", flush().raw(&[8, 0, 9, 0, 0, 0, 0, 0]), Errno::EINVAL, UNKNOWN, FIRST),
     ])?;
-    // Nothing at all is nothing to do.
+    // A request without settings does nothing.
     let answer = scene.in_vain(&set())?;
     ensure!(answer.verdict()?.error == DONE, "{answer:?}");
     Ok(Outcome::Pass)
@@ -427,8 +426,8 @@ fn devices() -> Result<Outcome> {
         .map(|index| ("device", dev(index), Errno::ERANGE, NUMBER, FIRST))
         .into();
     scene.refuse(&refusals)?;
-    // A device may be gone when it is asked about: that is no error. Nor does the number of a device
-    // of another namespace mean that one.
+    // A device may be gone when the request arrives, so that is not an error. The number of a device
+    // in another namespace does not mean that device.
     let elsewhere = Netns::new()?;
     elsewhere.run(|| rnetns_selftests::command::ip(&["link add name far index 777 type dummy"]))?;
     for index in [555, 777, i32::MAX as u32] {
@@ -439,7 +438,7 @@ fn devices() -> Result<Outcome> {
     scene.still_works()
 }
 
-/// What is just allowed is done.
+/// Values at the edge of what is allowed are accepted.
 fn limits() -> Result<Outcome> {
     let mut scene = Scene::new()?;
     let max = scene.in_vain(&get())?.messages[0].number(uapi::A_MAX_QUOTA)? as u32;
@@ -465,11 +464,11 @@ fn limits() -> Result<Outcome> {
     scene.still_works()
 }
 
-/// As many in a row as there never are tags for within a grace period.
+/// More flushes in a row than there are tags within a grace period.
 const IN_A_ROW: usize = 100;
 
-/// A cache that has no entries is in use at once after a flush, or after it was switched off and on,
-/// however often that comes.
+/// A cache without entries is in use at once after a flush, or after it was switched off and on,
+/// however often that happens.
 fn flushes_of_nothing() -> Result<Outcome> {
     let mut scene = Scene::new()?;
     let off_and_on = [0, 1].map(|on| set().attr(uapi::A_ENABLED, &[on]));
@@ -489,9 +488,8 @@ fn flushes_of_nothing() -> Result<Outcome> {
     scene.still_works()
 }
 
-/// Entries that were flushed take their tag along until a grace period is over, and there are few
-/// tags. What is promised where there is none: packets go on as without the cache, and it comes back
-/// by itself.
+/// Flushed entries keep their tag until a grace period is over, and there are few tags. The promise
+/// when no tag is left: packets go on as without the cache, and the cache comes back by itself.
 fn flushes_in_a_row() -> Result<Outcome> {
     let mut scene = Scene::new()?;
     let before = scene.router.passed_on()?;
@@ -510,7 +508,7 @@ fn flushes_in_a_row() -> Result<Outcome> {
     scene.still_works()
 }
 
-/// xorshift64*, by a seed that is printed.
+/// xorshift64*, with a seed that the test prints.
 struct Random(u64);
 
 impl Random {
@@ -590,7 +588,7 @@ impl Random {
     }
 }
 
-/// What came of random messages.
+/// How random messages ended.
 #[derive(Default)]
 struct Tally {
     errors: BTreeMap<i32, u32>,
@@ -600,7 +598,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Sends so many, and looks at the answers.
+    /// Sends `count` messages and checks the answers.
     fn send(&mut self, socket: &mut Socket, random: &mut Random, count: u32) -> Result<()> {
         for _ in 0..count / TOGETHER {
             let mut bytes = Vec::new();
@@ -611,7 +609,7 @@ impl Tally {
             }
             self.look(&socket.ask_bytes(&bytes)?)?;
             if random.below(4) == 0 {
-                // What comes behind a wrong length is not a message any more.
+                // Bytes behind a wrong length are not a message any more.
                 let length = Some(random.choose(&[0, 15, 16, 19, 20, 24, 1 << 20, u32::MAX]));
                 let message = Message { length, ..random.message() };
                 self.cut += 1;
@@ -667,7 +665,7 @@ fn random() -> Result<Outcome> {
         tally.cut
     ));
     ensure!(tally.answers() >= RANDOM, "only {} answers", tally.answers());
-    // A message whose length leaves no room for a header is the only one that says nothing.
+    // Only a message whose length leaves no room for a header gets no answer.
     ensure!(tally.without_words <= tally.cut, "{} refusals without words", tally.without_words);
     for error in [DONE, Errno::EINVAL, Errno::ERANGE, Errno::EOPNOTSUPP] {
         ensure!(
@@ -687,8 +685,8 @@ fn random() -> Result<Outcome> {
     let answer = scene.socket.ask(&reset)?;
     ensure!(answer.verdict()?.error == DONE, "{answer:?}");
     scene.socket.ask(&flush())?;
-    // What the messages have done to settings is undone; and that they have flushed a cache without
-    // entries, over and over, leaves it in use.
+    // Undoes what the messages have changed in the settings. They have also flushed a cache without
+    // entries over and over, which leaves it in use.
     let passed = scene.router.figures()?.get("bypassed")?;
     scene.router.fill(20, 10)?;
     let passed = scene.router.figures()?.get("bypassed")? - passed;

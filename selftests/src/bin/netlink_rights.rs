@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who may do what, over whose socket: reading is for everybody, changing for who has `CAP_NET_ADMIN`
-//! in the user namespace that owns the socket's network namespace.
+//! Rights: everybody may read. Changing needs `CAP_NET_ADMIN` in the user namespace that owns the
+//! socket's network namespace.
 //!
-//! Whoever asks is a process of its own: this program again, in the router's namespace, with the
-//! steps to take as arguments.
+//! Requests come from a separate process: this program again, in the router's namespace, with its
+//! steps as arguments.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -24,12 +24,12 @@ use rnetns_selftests::router::Router;
 
 const NOBODY: u32 = 65534;
 const ROOT: u32 = 0;
-/// The quota that who may sets.
+/// The quota that a process with the right sets.
 const QUOTA: u32 = 777;
 /// Entries of the router.
 const ENTRIES: (u16, u16) = (4, 3);
 
-/// What a process says that may do all, and one that may read alone.
+/// The output of a process that may do everything, and of one that may only read.
 const ALL: &str = "get ok, dump ok, set ok, flush ok";
 const READ: &str = "get ok, dump ok, set EPERM, flush EPERM";
 
@@ -116,9 +116,9 @@ fn become_user() -> Result<()> {
     setresuid(user, user, user).context("change user")
 }
 
-/// Has a number in its user namespace, without which it cannot make another one there.
+/// Gives the process a number in its user namespace; without one, it cannot make another there.
 fn map_user() -> Result<()> {
-    // Whoever has changed user does not own its files in /proc.
+    // A process that has changed its user does not own its files in /proc.
     prctl::set_dumpable(true).context("own what is in /proc")?;
     std::fs::write("/proc/self/uid_map", format!("{NOBODY} {NOBODY} 1")).context("map the user")?;
     std::fs::write("/proc/self/setgroups", "deny").context("deny other groups")?;
@@ -157,7 +157,7 @@ fn look(socket: &mut Socket) -> Result<String> {
     Ok(format!("quota {}, {entries} entries", cache.number(uapi::A_QUOTA)?))
 }
 
-// --- Who looks at it --------------------------------------------------------------------------
+// --- The process that checks ------------------------------------------------------------------
 
 struct Scene {
     router: Router,
@@ -172,7 +172,7 @@ impl Scene {
         Ok(Scene { router, _module: module })
     }
 
-    /// Has a process take these steps, in the router's namespace.
+    /// Runs a process that takes these steps in the router's namespace.
     fn start(&self, before: &[&str], steps: &[&str]) -> Result<Child> {
         let this = std::env::current_exe().context("where the test is")?;
         let this = this.to_str().context("where the test is")?;
@@ -184,7 +184,7 @@ impl Scene {
         })
     }
 
-    /// What it says, and whether it has changed the router's cache.
+    /// Its output, and whether it has changed the router's cache.
     fn check(&self, before: &[&str], steps: &[&str], want: &[&str], changes: bool) -> Result<()> {
         let output = self.start(before, steps)?.wait_with_output().context("wait for it")?;
         let said = String::from_utf8_lossy(&output.stdout);

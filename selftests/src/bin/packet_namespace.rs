@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which namespace a packet is in: that of its device, and that of the socket which sent it. Never
-//! the one that the sending process happens to be in.
+//! A packet is in the namespace of its device, and counts for that of the socket which sent it. The
+//! namespace of the sending process does not matter.
 //!
 //! Packets are sent from sockets and processes of two namespaces, A and B, through `rlo` of A:
 //!
@@ -31,7 +31,7 @@ use rnetns_selftests::module::{Figures, Loaded, Module, Traffic};
 use rnetns_selftests::netns::Netns;
 use rnetns_selftests::wait_until;
 
-/// Packets of a case. Not a number that noise would come up with.
+/// Packets of a case: a number that noise would not produce.
 const PACKETS: u64 = 7;
 /// Bytes of data in each.
 const DATA: u64 = 100;
@@ -56,7 +56,7 @@ struct Scene {
     a: Netns,
     b: Netns,
     init: Netns,
-    // Last: unloaded when nobody uses the namespaces any more.
+    // Last: it is unloaded when nobody uses the namespaces any more.
     _module: Loaded,
 }
 
@@ -65,13 +65,13 @@ impl Scene {
         let module = Module::open()?.load()?;
         let scene =
             Scene { a: Netns::new()?, b: Netns::new()?, init: Netns::own()?, _module: module };
-        // B's device is ready too, so that a packet counted on the wrong side has where to go.
+        // B's device is ready, too, so that a packet could be counted on the wrong side.
         scene.a.run(rlo_up)?;
         scene.b.run(rlo_up)?;
         Ok(scene)
     }
 
-    /// Sends with `send`, and says what that has counted in A and in B. Nothing may be counted in
+    /// Sends with `send`, and returns what that has counted in A and in B. Nothing may be counted in
     /// the initial namespace.
     fn counted(&self, send: impl FnOnce() -> Result<()>) -> Result<(Traffic, Traffic)> {
         let figures = || {
@@ -206,14 +206,14 @@ fn forwarded() -> Result<Outcome> {
     let scene = Scene::new()?;
     connect(&scene)?;
     scene.a.run(|| {
-        // Only what comes from B is forwarded, not what rlo receives: that would go in circles.
+        // Only packets from B are forwarded. Those that rlo receives would go in circles.
         std::fs::write("/proc/sys/net/ipv4/conf/veth0/forwarding", "1").context("forward")
     })?;
     scene.b.run(|| ip(&["route replace 192.0.2.2/32 via 198.51.100.1"]))?;
     let (a, b) = scene.counted(|| {
         scene.b.run(|| {
             send_udp(&udp()?, "192.0.2.2:9")?;
-            // They wait for the neighbour's answer at first.
+            // The first packets wait for the neighbour's answer.
             let seen = || anyhow::Ok(Figures::of(scene.a.inum())?.get("device_packets")?);
             ensure!(wait_until(|| seen().is_ok_and(|seen| seen >= PACKETS)), "only {}", seen()?);
             Ok(())
@@ -224,8 +224,8 @@ fn forwarded() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// A tunnel device stays with the namespace that it was made in for what it sends, wherever it is
-/// moved: socket and route of a packet are in two namespaces, and the socket goes along.
+/// A tunnel device sends in the namespace that it was made in, wherever it is moved. Socket and route
+/// of a packet are then in two namespaces, and the packet keeps its socket.
 fn tunnel() -> Result<Outcome> {
     let scene = Scene::new()?;
     let made = scene.a.run(|| ip(&["link add rnetns-t type geneve id 1 remote 192.0.2.3"]));

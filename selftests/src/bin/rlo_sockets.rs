@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `rlo` as sockets see it: UDP and TCP of both families arrive as they were sent, time stamps are
-//! what they should be, and what the stack does not take is counted as dropped.
+//! right, and packets that the stack refuses are counted as dropped.
 
 use std::fs;
 use std::io::{IoSliceMut, Read, Write};
@@ -28,7 +28,7 @@ const V4: (&str, &str) = ("192.0.2.1:0", "192.0.2.2:0");
 const V6: (&str, &str) = ("[2001:db8::1]:0", "[2001:db8::2]:0");
 /// Close to the most that fits in a datagram, and in the device's MTU.
 const LARGE: usize = 60_000;
-/// What a stream carries.
+/// Bytes that a stream carries.
 const STREAM: usize = 4 << 20;
 fn main() -> ExitCode {
     ktap::run(&[
@@ -56,7 +56,7 @@ impl Scene {
         Ok(Scene { net, _module: module })
     }
 
-    /// Does something there, and says what that has counted.
+    /// Does something there, and returns what that has counted.
     fn counted(&self, what: impl FnOnce() -> Result<()> + Send) -> Result<Traffic> {
         let before = Figures::of(self.net.inum())?;
         self.net.run(what)?;
@@ -64,7 +64,7 @@ impl Scene {
     }
 }
 
-/// Bytes that show when some are missing, or in the wrong place.
+/// A pattern that shows when bytes are missing or in the wrong place.
 fn data(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8).collect()
 }
@@ -126,7 +126,7 @@ fn receive(listener: &TcpListener) -> Result<Vec<u8>> {
     Ok(received)
 }
 
-/// `skb_tx_timestamp()` of the device: without it, the error queue stays empty.
+/// Checks `skb_tx_timestamp()` of the device: without it, the error queue stays empty.
 fn sent_timestamp() -> Result<Outcome> {
     let scene = Scene::new()?;
     scene.net.run(|| {
@@ -143,7 +143,7 @@ fn sent_timestamp() -> Result<Outcome> {
     Ok(Outcome::Pass)
 }
 
-/// The sender's time is one of its own choice, long past. `skb_clear_tstamp()` of the device.
+/// The sender sets a time long past. Checks `skb_clear_tstamp()` of the device.
 fn received_timestamp() -> Result<Outcome> {
     let scene = Scene::new()?;
     scene.net.run(|| {
@@ -191,7 +191,7 @@ fn timestamp(socket: &UdpSocket, flags: MsgFlags) -> Result<Duration> {
 /// How many packets the stack holds for a CPU.
 const MAX_BACKLOG: &str = "/proc/sys/net/core/netdev_max_backlog";
 
-/// A setting that goes back to what it was.
+/// A setting; dropping this restores it.
 struct Setting(&'static str, String);
 
 impl Setting {
@@ -210,8 +210,8 @@ impl Drop for Setting {
     }
 }
 
-/// Segments of one datagram reach the device in one go, one after another: where there is room for
-/// one packet, the others are dropped.
+/// The segments of one datagram reach the device in one go. If there is room for one packet, the
+/// others are dropped.
 fn dropped() -> Result<Outcome> {
     const SEGMENTS: u64 = 8;
     const SEGMENT: usize = 100;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Everything that the route cache does, at once: packets, flushes, settings, dumps, changes of routes
-//! and addresses, devices that go or move, namespaces that end with warm entries; and the module, which
-//! is loaded and unloaded all the while.
+//! Everything that the route cache does, at once: packets, flushes, settings, dumps, changes of
+//! routes and addresses, devices that go or move, namespaces that end with warm entries. Meanwhile
+//! the module is loaded and unloaded.
 //!
-//! None waits for another. Whether the module is there at a moment is chance: who talks to it takes for
-//! an answer that there is no family, and nothing else. That it was there often enough is counted.
+//! The threads do not wait for each other. Whether the module is there at a moment is chance, so
+//! "there is no such family" is an accepted answer, and the only such error. The test counts that
+//! the module was there often enough.
 //!
 //!   sender 10.0.N.2 ==== v router b ==== receiver      the receiver is all of 10.9.0.0/16 and
 //!                          router c ==== receiver      fd09::/64
@@ -36,20 +37,21 @@ use rnetns_selftests::netns::Netns;
 use rnetns_selftests::router::{Router, address4, address6};
 use rnetns_selftests::{is_slow, patience, wait_until};
 
-/// How long everything runs at least: on, until all has happened often enough.
+/// The least time that everything runs. It goes on until all has happened often enough.
 const DURATION: Duration = Duration::from_secs(40);
 /// Destinations of each family that a sender writes to.
 const FLOWS: u16 = 400;
-/// What a guest sends before its device goes, and a namespace before its end: destinations of each
-/// family.
+/// Destinations of each family that a guest sends to before its device goes, and a namespace before
+/// its end.
 const WARM: u16 = 8;
-/// No dump takes as many parts.
+/// More parts than any dump has.
 const ENDLESS: usize = 2000;
-/// Growth beyond this of the number of objects of a kind is a leak: there are many times as many entries.
+/// Growth beyond this of the number of objects of a kind is a leak: there are many times as many
+/// entries.
 const LIMIT: i64 = 300;
-/// What is flushed now and then: destinations with a high number.
+/// Destinations with a high number are flushed now and then.
 const NETWORK6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 1, 0x100);
-/// How the module is loaded, in turns.
+/// The module's parameters, in turns.
 const PARAMETERS: [&std::ffi::CStr; 5] =
     [c"", c"buckets=1024 quota=200", c"timeout=1", c"enable=N", c"buckets=2048 quota=16"];
 
@@ -62,8 +64,7 @@ fn main() -> ExitCode {
 
 // --- Counts -----------------------------------------------------------------------------------
 
-/// What is counted, and how often it happens at least. That is far below what happens on a slow
-/// machine.
+/// Events that are counted, and the least number of each. A slow machine has far more of them.
 #[derive(Clone, Copy)]
 enum Count {
     Sent,
@@ -94,7 +95,7 @@ enum Count {
     UnloadsRefused,
 }
 
-/// In that order: what it is called, and the floor.
+/// The name of each, and the least number, in that order.
 const COUNTED: [(&str, u64); Count::UnloadsRefused as usize + 1] = [
     ("packets sent", 2000),
     ("IPv4 packets received", 500),
@@ -166,7 +167,7 @@ impl Counts {
         }
     }
 
-    /// What has not happened often enough.
+    /// The events that have not happened often enough.
     fn missing(&self) -> Option<String> {
         COUNTED.iter().zip(&self.counts).find_map(|((what, least), count)| {
             let count = count.load(Relaxed);
@@ -177,7 +178,7 @@ impl Counts {
 
 // --- Scene ------------------------------------------------------------------------------------
 
-/// A sender, a router, and a receiver that two ways lead to.
+/// A sender, a router, and a receiver with two routes to it.
 struct Chain {
     number: u8,
     router: Netns,
@@ -193,7 +194,7 @@ fn set(setting: &str, value: &str) -> Result<()> {
     fs::write(&path, value).context(path)
 }
 
-/// Nothing that the stack would send on its own.
+/// Stops everything that the stack would send on its own.
 fn quiet() -> Result<()> {
     set("ipv6/conf/default/accept_dad", "0")?;
     set("ipv6/conf/default/router_solicitations", "0")?;
@@ -276,7 +277,7 @@ fn send_to(from: &UdpSocket, to: IpAddr, count: u64) -> u64 {
 fn everything() -> Result<Outcome> {
     let module = Module::open()?;
     let _hooks = IdleHooks::register()?;
-    // What is only ever allocated once, is now.
+    // Things that are allocated only once are allocated now.
     warm_up(&module)?;
     let at_first = settled_namespaces()?;
     let before = Usage::now()?;
@@ -339,7 +340,7 @@ fn warm_up(module: &Module) -> Result<()> {
     loaded.unload()
 }
 
-/// So many packets go to a destination at a time: where most are misses, the cache steps aside.
+/// Packets to a destination at a time. If most packets missed, the cache would step aside.
 const BURST: u64 = 5;
 
 /// A few flows, which come again.
@@ -355,7 +356,7 @@ fn send(chain: &Chain, counts: &Counts, number: u64) -> Result<()> {
 
 fn receive(chain: &Chain, counts: &Counts) -> Result<()> {
     let mut packet = [0; 8];
-    // Nothing comes: that is for the floor to judge.
+    // Nothing arrived. The least numbers will tell.
     if let Ok((_, from)) = chain.to.recv_from(&mut packet) {
         let is_v4 = matches!(from.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
         counts.add(if is_v4 { Count::Received4 } else { Count::Received6 }, 1);
@@ -367,14 +368,13 @@ fn is_loaded() -> bool {
     Path::new("/sys/module/rnetns").exists()
 }
 
-/// Who talks to the module. The socket stays open while that comes and goes.
+/// A client of the module. Its socket stays open while the module comes and goes.
 struct Control<'a> {
     socket: Option<Socket>,
     counts: &'a Counts,
 }
 
-/// Opens a socket, if there is a family. Where it is known that there is none, the kernel would look
-/// for a module each time.
+/// Opens a socket, if the family exists. Otherwise the kernel would try to load a module each time.
 fn connect(counts: &Counts) -> Option<Socket> {
     let socket = is_loaded().then(|| Socket::open().ok()).flatten();
     if socket.is_none() {
@@ -393,7 +393,7 @@ impl Control<'_> {
         let flush = || Message::new(uapi::CMD_FLUSH);
         let set = || Message::new(uapi::CMD_CACHE_SET);
         let (count, message) = match number % 10 {
-            // Entries are to gather, now and then.
+            // Lets entries gather now and then.
             0 if number.is_multiple_of(40) => (Count::FlushesOfAll, flush()),
             0 => (Count::FlushesByNetwork, flush().attr(uapi::FLUSH_A_DST, &[10, 9, 0, 7])),
             1 | 6 => {
@@ -445,7 +445,7 @@ fn read(counts: &Counts, most: usize) -> Result<Option<Answer>> {
     let Some(mut socket) = connect(counts) else {
         return Ok(None);
     };
-    // The least that the kernel gives: less than a part.
+    // The kernel's minimum, which is less than a part.
     socket.set_room(1)?;
     let bytes = socket.bytes(&Message::dump(uapi::CMD_ENTRY_GET));
     socket.send(&bytes).context("ask for a dump")?;
@@ -459,7 +459,7 @@ fn read(counts: &Counts, most: usize) -> Result<Option<Answer>> {
         // Time for changes.
         thread::sleep(Duration::from_millis(1));
     }
-    // There is no family; or its module is about to go, so that no dump may begin.
+    // The family does not exist, or its module is about to go and no dump may begin.
     let gone = [Errno::ENOENT, Errno::EPROTONOSUPPORT];
     if answer.verdicts.iter().any(|verdict| gone.contains(&verdict.error)) {
         return Ok(None);
@@ -486,7 +486,7 @@ fn dump(counts: &Counts, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// Routes, rules, addresses, MTUs of the first router; the way is there at any time.
+/// Changes routes, rules, addresses and MTUs of the first router. There is a route at any time.
 fn routes(counts: &Counts, number: u64) -> Result<()> {
     let (option, changes): (&str, [&str; 11]) = match number % 2 {
         0 => (
@@ -527,8 +527,8 @@ fn routes(counts: &Counts, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// A guest's device is plugged in, used, and goes: for good, or into another namespace. No entry has to
-/// do with it afterwards.
+/// A guest's device is plugged in, used, and goes, for good or into another namespace. No entry
+/// concerns it afterwards.
 fn devices(
     chain: &Chain,
     guest: &Netns,
@@ -586,7 +586,7 @@ fn slower(time: Duration) -> Duration {
     if is_slow() { time * 10 } else { time }
 }
 
-/// Sends, until there are entries: the module may not be there just now. Says whether there are any.
+/// Sends until there are entries, since the module may be absent. Returns whether there are any.
 fn warm(
     counts: &Counts,
     send: impl Fn(u16) -> Result<()>,
@@ -644,7 +644,7 @@ fn load(module: &Module, counts: &Counts, number: u64) -> Result<()> {
     Ok(())
 }
 
-/// Unloads it, when nobody reads a dump.
+/// Unloads the module while nobody reads a dump.
 fn unload(loaded: Loaded, counts: &Counts) -> Result<()> {
     std::mem::forget(loaded);
     let mut last = Ok(());
@@ -675,7 +675,7 @@ fn afterwards(chain: &Chain, module: &Module) -> Result<()> {
         ensure!(answer.verdict()?.error == DONE, "{answer:?}");
         Ok(())
     };
-    // The first packet of each flow is none.
+    // The first packet of each flow is not a hit.
     let all = u64::from(CHECKED) * 2 * (ROUNDS - 1);
     for (what, change, hits) in
         [("cached", None, all), ("off", Some(0), 0), ("on again", Some(1), all)]
