@@ -141,9 +141,12 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
         "readonly.sh",
         "touch /lab-was-here && ls /lab-was-here; echo KTAP version 1; echo 1..1; echo ok 1 a",
     );
+    bench
+        .test("processors.sh", "echo KTAP version 1; echo 1..1; [ $(nproc) = 2 ] && echo ok 1 two");
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Test);
     assert_eq!(result(&report, "good.sh"), (TestResult::Pass, String::new()));
+    assert_eq!(result(&report, "processors.sh"), (TestResult::Pass, String::new()));
     assert_eq!(result(&report, "bad.sh"), (TestResult::Fail, "a: no route".into()));
     assert_eq!(result(&report, "skip.sh"), (TestResult::Skip, "no veth".into()));
     assert_eq!(result(&report, "readonly.sh"), (TestResult::Pass, String::new()));

@@ -11,6 +11,7 @@ mod leftovers;
 mod modules;
 mod mounts;
 mod port;
+mod processors;
 mod shell;
 mod tests;
 
@@ -46,8 +47,10 @@ fn start() -> Port {
 
 fn work(port: &mut Port) -> Result<()> {
     let job = read_job()?;
+    let processors = processors::start().context("start the other processors")?;
     mounts::host_root(port)?;
     mounts::writable(&job.writable)?;
+    processors.wait().context("start the other processors")?;
     boot::loopback_up().context("bring lo up")?;
     boot::environment(&job);
     port.event(&Event::Ready);

@@ -3,6 +3,7 @@
 //! Starting a guest: engine, initramfs, virtual machine, terminal.
 
 pub mod accel;
+pub(crate) mod clock;
 mod dump;
 pub mod initramfs;
 pub mod kernel;

@@ -65,6 +65,8 @@ pub struct VmSpec {
     /// Whether processors that are emulated take turns, in one thread of the host.
     pub turns: bool,
     pub options: Options,
+    /// What the kernel is told about the speed of an emulated processor's clock.
+    pub loops_per_jiffy: Option<u64>,
 }
 
 /// What a running machine says.
@@ -285,16 +287,23 @@ fn bare(command: &mut Command) {
 /// kernel says. `printk.devkmsg=on`: markers of tests are never dropped as too
 /// many. `panic=-1`: restart at once, which ends QEMU. `quiet` is not there: the
 /// log is kept whole. `no_timer_check`, which a KVM guest sets by itself: on a busy host ten ticks can
-/// be late, and the kernel would panic ("IO-APIC + timer doesn't work!").
+/// be late, and the kernel would panic ("IO-APIC + timer doesn't work!"). `tsc=reliable`: all
+/// processors read the host's one clock, and a watchdog that is late says nothing about it.
+/// `maxcpus=1`: PID 1 starts the others, it says why.
 fn kernel(command: &mut Command, spec: &VmSpec) {
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
-    let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 no_timer_check";
-    let mut words = vec![append];
+    let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 no_timer_check \
+                  tsc=reliable maxcpus=1";
+    let mut words = vec![append.to_owned()];
+    // A counting processor's clock is its instructions, and KVM has a better way.
+    if let (Engine::Tcg, Some(loops)) = (spec.engine, spec.loops_per_jiffy) {
+        words.push(format!("lpj={loops}"));
+    }
     if spec.options.gdb.is_some() {
         // A debugger knows the addresses of vmlinux.
-        words.push("nokaslr");
+        words.push("nokaslr".to_owned());
     }
-    words.extend(spec.options.append.iter().map(String::as_str));
+    words.extend_from_slice(&spec.options.append);
     command.arg("-append").arg(words.join(" "));
 }
 
@@ -432,6 +441,7 @@ mod tests {
             terminal,
             turns: false,
             options: Options::default(),
+            loops_per_jiffy: Some(9_200_000),
         }
     }
 
@@ -452,6 +462,7 @@ mod tests {
             "-initrd /t/initrd",
             "-no-reboot",
             "panic=-1",
+            " lpj=9200000",
             "readonly=on",
             "-serial chardev:log",
             "virtserialport,chardev=port,name=lab.events",
@@ -462,6 +473,7 @@ mod tests {
         assert!(arguments(&spec(Engine::Kvm, false)).contains("-accel kvm -cpu host"));
         let counting = arguments(&spec(Engine::Counting, false));
         assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
+        assert!(!counting.contains("lpj="), "{counting}");
         assert!(arguments(&spec(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
     }
 

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::boot::accel::Choice;
+use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::vm::{self, VmSpec};
@@ -28,6 +29,7 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
         terminal: matches!(job.work, Work::Shell),
         turns: job.turns,
         options: job.options.clone(),
+        loops_per_jiffy: clock::loops_per_jiffy(kernel),
     };
     Ok(vm::pasteable(&spec, folder))
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use vmlab_init::protocol::{Event, Frame, LOG_BEGIN, LOG_END, LOG_PANIC, Request, Size, Status};
 
 use crate::boot::accel::{self, Choice};
+use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::terminal::{self, Raw};
@@ -104,6 +105,7 @@ fn once(
         terminal: shell,
         turns: job.turns,
         options: job.options.clone(),
+        loops_per_jiffy: clock::loops_per_jiffy(kernel),
     };
     let vm = vm::start(&spec, &job.logs.join("dmesg.log"), &scratch.path().join("stderr"))?;
     let mut session = Session::new(job, budget, vm, guest_tests(job));

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The clock that an emulated processor counts by: this machine's own.
+//!
+//! The kernel finds out how fast it is for each processor that starts. On a busy machine that
+//! takes 150 ms, and can give half of what is right: short waits are then too short. So it is told.
+
+use std::arch::x86_64::_rdtsc;
+use std::fs;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::boot::kernel::Kernel;
+
+/// The kernel's `lpj=`, ticks of that clock in one of its own; `None` when its configuration is not
+/// at hand.
+pub fn loops_per_jiffy(kernel: &Kernel) -> Option<u64> {
+    let config = fs::read_to_string(kernel.build.join(".config")).ok()?;
+    Some(ticks_per_second() / jiffies_per_second(&config)?)
+}
+
+fn jiffies_per_second(config: &str) -> Option<u64> {
+    let hz: u64 = config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok())?;
+    (hz > 0).then_some(hz)
+}
+
+fn ticks_per_second() -> u64 {
+    static MEASURED: OnceLock<u64> = OnceLock::new();
+    *MEASURED.get_or_init(|| {
+        let (start, first) = both_clocks();
+        std::thread::sleep(Duration::from_millis(10));
+        let (end, last) = both_clocks();
+        let ticks = u128::from(last - first) * 1_000_000_000 / (end - start).as_nanos();
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    })
+}
+
+/// The time and the ticks at one moment: it is tried again when something else ran in between.
+fn both_clocks() -> (Instant, u64) {
+    loop {
+        let time = Instant::now();
+        // SAFETY: every processor that runs a 64-bit kernel has this instruction.
+        let ticks = unsafe { _rdtsc() };
+        if time.elapsed() < Duration::from_micros(20) {
+            return (time, ticks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_ticks_are_those_of_its_configuration() {
+        assert_eq!(jiffies_per_second("CONFIG_HZ_250=y\nCONFIG_HZ=250\n"), Some(250));
+        assert_eq!(jiffies_per_second("# CONFIG_HZ is not set\n"), None);
+        assert_eq!(jiffies_per_second("CONFIG_HZ=0\n"), None);
+    }
+
+    #[test]
+    fn the_clock_is_as_fast_as_the_time_it_takes() {
+        let ticks = ticks_per_second();
+        let (start, first) = both_clocks();
+        std::thread::sleep(Duration::from_millis(50));
+        let (end, last) = both_clocks();
+        let want = ticks as f64 * (end - start).as_secs_f64();
+        assert!(((last - first) as f64 / want - 1.0).abs() < 0.01, "{ticks} a second");
+    }
+}
