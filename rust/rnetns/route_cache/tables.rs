@@ -146,7 +146,13 @@ impl Registration {
     pub(crate) fn new(sizes: Sizes) -> Result<Self> {
         // SAFETY: Called once, by the module's initialisation, before namespaces are given a cache.
         unsafe { TABLES.init() };
-        *TABLES.lock() = Some(Tables::new(sizes)?);
+        let tables = Tables::new(sizes).inspect_err(|_| {
+            pr_err!(
+                "no memory for tables of {} lines: buckets= asks for fewer\n",
+                sizes.buckets
+            );
+        })?;
+        *TABLES.lock() = Some(tables);
         Ok(Self(()))
     }
 }

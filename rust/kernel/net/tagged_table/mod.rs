@@ -177,14 +177,15 @@ unsafe impl<V: RcuValue, const N: usize> Send for Table<V, N> {}
 // the links of a slot are used through `&mut Owner` only. `V` is `Send`: owners may be on any CPU.
 unsafe impl<V: RcuValue, const N: usize> Sync for Table<V, N> {}
 
-/// Zeroed memory of its own, for large arrays: of huge pages where that is possible.
+/// Zeroed memory of its own, for large arrays: of huge pages where that is possible. Where there is
+/// not enough, the allocator does not warn: who wants the table says so.
 fn zeroed_array<T>(count: usize) -> Result<NonNull<T>, AllocError> {
     let size = count.checked_mul(size_of::<T>()).ok_or(AllocError)?;
     // SAFETY: The function has no requirement.
     let memory = unsafe {
         bindings::vmalloc_huge_node_noprof(
             size,
-            bindings::GFP_KERNEL | bindings::__GFP_ZERO,
+            bindings::GFP_KERNEL | bindings::__GFP_ZERO | bindings::__GFP_NOWARN,
             bindings::NUMA_NO_NODE,
         )
     };
