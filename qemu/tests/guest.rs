@@ -580,3 +580,46 @@ fn a_lab_that_ends_leaves_no_qemu() {
         wait_for("QEMU to end", || qemu_with(memory_mb).is_none().then_some(()));
     }
 }
+
+/// Set for a copy of this program whose standard input goes to a guest.
+const TO_BE_FED: &str = "LAB_TEST_TO_BE_FED";
+
+/// The other half of the next test.
+#[test]
+fn lab_to_be_fed() {
+    if std::env::var_os(TO_BE_FED).is_none() {
+        return;
+    }
+    let mut bench = bench().unwrap();
+    bench.job.work = Work::Command("read first; echo \"[$first]\"; sha256sum".into());
+    let ended = bench.run_once();
+    println!("ended with {:?}", ended.status);
+}
+
+#[test]
+fn standard_input_reaches_a_command_up_to_its_end() {
+    if bench().is_none() {
+        return;
+    }
+    // More than any buffer on the way, of all bytes.
+    let mut rest: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
+    rest.push(b'x');
+    let dir = tempfile::tempdir().unwrap();
+    let run = |input: &[u8]| {
+        let path = dir.path().join("input");
+        fs::write(&path, input).unwrap();
+        let mut lab = std::process::Command::new(std::env::current_exe().unwrap());
+        lab.args(["--exact", "lab_to_be_fed", "--nocapture"]).env(TO_BE_FED, "1");
+        let output = lab.stdin(fs::File::open(path).unwrap()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let sum = |bytes: &[u8]| {
+        use sha2::{Digest, Sha256};
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let said = run(&[b"a line\n", rest.as_slice()].concat());
+    assert!(said.contains("[a line]\n"), "{said}");
+    assert!(said.contains(&sum(&rest)), "{said}");
+    let said = run(b"");
+    assert!(said.contains("[]\n") && said.contains(&sum(b"")), "{said}");
+}

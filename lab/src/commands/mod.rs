@@ -62,7 +62,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::SelftestsNet { tests } => job.selftests_net(tests),
         Action::Mutants { pattern } => job.mutants(pattern.as_deref()),
         Action::Shell(_) => job.command(Work::Shell),
-        Action::Run(args) => job.command(Work::Command(args.command.join(" "))),
+        Action::Run(args) => job.command(Work::Command(run::line(&args.command)?)),
         Action::Try(args) => job.try_module(args),
         Action::New { dir } => new::run(dir),
         Action::Bench => job.bench(),

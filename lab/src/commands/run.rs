@@ -2,7 +2,7 @@
 
 //! `lab run` and `lab shell`: one command, or a person, in the guest.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::job::Work;
@@ -37,6 +37,14 @@ impl Runner<'_> {
     }
 }
 
+/// One word is a line for a shell; several are exactly these words.
+pub(super) fn line(words: &[String]) -> Result<String> {
+    match words {
+        [line] => Ok(line.clone()),
+        words => shlex::try_join(words.iter().map(String::as_str)).context("quote the command"),
+    }
+}
+
 /// As a shell would have it.
 fn exit_status(status: Status) -> u8 {
     match status {
@@ -50,6 +58,17 @@ fn exit_status(status: Status) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_word_is_a_line_and_several_are_words() {
+        let line = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            super::line(&words).unwrap()
+        };
+        assert_eq!(line(&["ls a b; echo $HOME"]), "ls a b; echo $HOME");
+        assert_eq!(line(&["ls", "a b", "$HOME", "-l"]), "ls 'a b' '$HOME' -l");
+        assert_eq!(line(&["echo", "it's", ""]), "echo \"it's\" ''");
+    }
 
     #[test]
     fn a_commands_status_comes_through_as_in_a_shell() {

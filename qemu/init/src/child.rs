@@ -38,8 +38,13 @@ pub struct Program {
 impl Program {
     /// Starts a program in a process group of its own, without input.
     pub fn start(command: &mut Command) -> Result<Program> {
+        Program::start_with(command, Stdio::null())
+    }
+
+    /// The same, with `input`.
+    pub fn start_with(command: &mut Command, input: Stdio) -> Result<Program> {
         let what = command.get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.process_group(0).spawn().with_context(|| format!("start {what}"))?;
         let pidfd = pidfd_open(pid(&child), PidfdFlags::empty()).context("open a pidfd")?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
-use vmlab_init::protocol::{Event, Frame, PORT};
+use vmlab_init::protocol::{Event, Frame, INPUT, PORT};
 
 use crate::boot;
 
@@ -75,11 +75,20 @@ fn serial() -> Result<Port> {
     Ok(Port(line))
 }
 
+/// What the lab feeds a command with; nothing in User Mode Linux.
+pub fn input() -> Option<File> {
+    File::open(named(INPUT)?).ok()
+}
+
 fn find() -> Option<PathBuf> {
+    named(PORT)
+}
+
+fn named(wanted: &str) -> Option<PathBuf> {
     for entry in fs::read_dir(PORTS).ok()?.flatten() {
         let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
         let device = PathBuf::from("/dev").join(entry.file_name());
-        if name.trim() == PORT && device.exists() {
+        if name.trim() == wanted && device.exists() {
             return Some(device);
         }
     }

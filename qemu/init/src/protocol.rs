@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the virtio port, which the guest looks for.
 pub const PORT: &str = "lab.events";
+/// Name of the virtio port with a command's standard input.
+pub const INPUT: &str = "lab.input";
 /// Tag of the 9p export of the host's root.
 pub const HOST_TAG: &str = "host";
 /// Where the lab's files are in the guest.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::process::{WaitOptions, ioctl_tiocsctty, setsid, wait};
@@ -27,7 +27,8 @@ pub fn command(line: &str, job: &Job, port: &mut Port) -> Result<()> {
     }
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", line]).current_dir(&job.directory);
-    let status = Program::start(&mut shell)?.wait(None, port)?;
+    let input = crate::port::input().map_or_else(Stdio::null, Stdio::from);
+    let status = Program::start_with(&mut shell, input)?.wait(None, port)?;
     port.event(&Event::Finished(status));
     Ok(())
 }

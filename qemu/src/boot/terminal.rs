@@ -3,6 +3,7 @@
 //! A person's terminal: connected to the guest, and restored afterwards.
 
 use std::io::{Read, Write, stdin, stdout};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,10 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 use vmlab_init::protocol::Size;
 
 use crate::run::interrupt;
@@ -81,6 +85,26 @@ pub fn connect(guest: UnixStream) -> Result<()> {
     Ok(())
 }
 
+/// Carries standard input to a command in the guest, up to its end.
+pub fn feed(guest: UnixStream) {
+    // Ends with the process, as above.
+    std::thread::spawn(move || {
+        if may_read() {
+            output(stdin(), &mut &guest);
+        }
+        // Only this direction, and no more than that: QEMU drops what it has not read yet when
+        // nobody is at the other end.
+        let _ = guest.shutdown(Shutdown::Write);
+        let _ = std::io::copy(&mut &guest, &mut std::io::sink());
+    });
+}
+
+/// A terminal stops processes in the background that read from it.
+fn may_read() -> bool {
+    !isatty(stdin()) || tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp())
+}
+
+/// Until either side ends.
 fn output(mut from: impl Read, to: &mut impl Write) {
     let mut bytes = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut bytes) {

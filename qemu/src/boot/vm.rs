@@ -23,11 +23,12 @@ use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use vmlab_init::protocol::{Frame, HOST_TAG, PORT, Request, writable_tag};
+use vmlab_init::protocol::{Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 
 use crate::boot::accel::{Engine, QEMU};
 use crate::boot::dump;
 use crate::run::interrupt::{self, Running};
+use crate::run::job::Work;
 use crate::run::process;
 
 /// The most memory, in MiB, with which modules in User Mode Linux can reach the
@@ -49,6 +50,28 @@ pub struct Options {
     pub dump: Option<PathBuf>,
 }
 
+/// What whoever runs the lab has in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Person {
+    /// Nothing: tests ask nobody.
+    Absent,
+    /// Their standard input is a command's.
+    Feeds,
+    /// Their terminal is a second console.
+    Types,
+}
+
+impl Person {
+    /// What a job has them for.
+    pub fn of(work: &Work) -> Person {
+        match work {
+            Work::Tests { .. } => Person::Absent,
+            Work::Command(_) => Person::Feeds,
+            Work::Shell => Person::Types,
+        }
+    }
+}
+
 /// What QEMU makes.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
@@ -60,8 +83,7 @@ pub struct VmSpec {
     pub image: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
-    /// Whether there is a second console for a person.
-    pub terminal: bool,
+    pub person: Person,
     /// Whether processors that are emulated take turns, in one thread of the host.
     pub turns: bool,
     pub options: Options,
@@ -130,8 +152,10 @@ impl Ends {
 pub fn pasteable(spec: &VmSpec, folder: &Path) -> Command {
     let file = |name: &str| format!("file,path={}", escape(&folder.join(name)));
     let stdio = "stdio,signal=off".to_owned();
-    let (log, terminal) =
-        if spec.terminal { (file("dmesg.log"), Some(stdio)) } else { (stdio, None) };
+    let (log, terminal) = match spec.person {
+        Person::Types => (file("dmesg.log"), Some(stdio)),
+        Person::Feeds | Person::Absent => (stdio, None),
+    };
     command(spec, &Channels { log, log_fd: None, port: file("events"), terminal, monitor: None })
 }
 
@@ -148,8 +172,10 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
         File::create(stderr).with_context(|| format!("create {}", stderr.display()))?;
     let (our_log, log_end) = log_pipe()?;
     let (our_port, port) = pair()?;
-    let (our_terminal, terminal) =
-        if spec.terminal { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
+    let (our_terminal, terminal) = match spec.person {
+        Person::Absent => (None, None),
+        Person::Feeds | Person::Types => pair().map(|(a, b)| (Some(a), Some(b)))?,
+    };
     let (our_monitor, monitor) = match spec.options.dump {
         Some(_) => pair().map(|(a, b)| (Some(a), Some(b)))?,
         None => (None, None),
@@ -227,7 +253,10 @@ fn command(spec: &VmSpec, channels: &Channels) -> Command {
     kernel_log(&mut command, channels);
     port(&mut command, &channels.port);
     if let Some(channel) = &channels.terminal {
-        terminal(&mut command, channel);
+        match spec.person {
+            Person::Types => terminal(&mut command, channel),
+            Person::Feeds | Person::Absent => input(&mut command, channel),
+        }
     }
     host_root(&mut command);
     for (number, folder) in spec.options.writable.iter().enumerate() {
@@ -330,6 +359,12 @@ fn terminal(command: &mut Command, channel: &str) {
     command.args(["-device", "virtconsole,chardev=terminal"]);
 }
 
+/// A command's standard input, byte by byte as it comes.
+fn input(command: &mut Command, channel: &str) {
+    command.arg("-chardev").arg(format!("{channel},id=input"));
+    command.arg("-device").arg(format!("virtserialport,chardev=input,name={INPUT}"));
+}
+
 /// Everything that the host has, for reading only. `multidevs=remap`: files of
 /// two file systems never look like one.
 fn host_root(command: &mut Command) {
@@ -412,7 +447,7 @@ impl Vm {
         (&self.port).write_all(&line).context("write to the guest")
     }
 
-    /// The person's console, to be taken once.
+    /// The person's console, or what feeds a command, to be taken once.
     pub fn take_terminal(&mut self) -> Option<UnixStream> {
         self.terminal.take()
     }
@@ -438,7 +473,7 @@ mod tests {
             memory_mb: 1024,
             image: "/k/vmlinux".into(),
             initrd: "/t/initrd".into(),
-            terminal,
+            person: if terminal { Person::Types } else { Person::Absent },
             turns: false,
             options: Options::default(),
             loops_per_jiffy: Some(9_200_000),
@@ -448,7 +483,7 @@ mod tests {
     fn arguments(spec: &VmSpec) -> String {
         let (_a, log) = log_pipe().unwrap();
         let (_b, port) = pair().unwrap();
-        let terminal = spec.terminal.then(|| pair().unwrap().1);
+        let terminal = (spec.person != Person::Absent).then(|| pair().unwrap().1);
         process::display(&command(spec, &Ends { log, port, terminal, monitor: None }.channels()))
     }
 
@@ -475,6 +510,8 @@ mod tests {
         assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
         assert!(!counting.contains("lpj="), "{counting}");
         assert!(arguments(&spec(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
+        let fed = VmSpec { person: Person::Feeds, ..spec(Engine::Tcg, false) };
+        assert!(arguments(&fed).contains("virtserialport,chardev=input,name=lab.input"));
     }
 
     #[test]

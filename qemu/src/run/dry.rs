@@ -11,9 +11,9 @@ use crate::boot::accel::Choice;
 use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
-use crate::boot::vm::{self, VmSpec};
+use crate::boot::vm::{self, Person, VmSpec};
 use crate::run::files;
-use crate::run::job::{Budget, Job, Work};
+use crate::run::job::{Budget, Job};
 
 /// QEMU's command line for this job, whose initramfs is written to `folder`.
 pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Result<Command> {
@@ -26,7 +26,7 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
         memory_mb: job.memory_mb,
         image: kernel.image.clone(),
         initrd,
-        terminal: matches!(job.work, Work::Shell),
+        person: Person::of(&job.work),
         turns: job.turns,
         options: job.options.clone(),
         loops_per_jiffy: clock::loops_per_jiffy(kernel),

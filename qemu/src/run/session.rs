@@ -16,7 +16,7 @@ use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::terminal::{self, Raw};
-use crate::boot::vm::{self, Vm, VmEvent, VmSpec};
+use crate::boot::vm::{self, Person, Vm, VmEvent, VmSpec};
 use crate::judge::kernel_log::{Finding, Scanner};
 use crate::judge::ktap::{self, TestResult};
 use crate::judge::outcome::Outcome;
@@ -102,7 +102,7 @@ fn once(
         memory_mb: job.memory_mb,
         image: kernel.image.clone(),
         initrd,
-        terminal: shell,
+        person: Person::of(&job.work),
         turns: job.turns,
         options: job.options.clone(),
         loops_per_jiffy: clock::loops_per_jiffy(kernel),
@@ -361,7 +361,10 @@ impl<'a> Session<'a> {
     }
 
     fn start_terminal(&mut self) -> Result<()> {
-        if let Some(guest) = self.vm.take_terminal() {
+        let Some(guest) = self.vm.take_terminal() else { return Ok(()) };
+        if Person::of(&self.job.work) == Person::Feeds {
+            terminal::feed(guest);
+        } else {
             self.raw = Some(Raw::enter()?);
             terminal::connect(guest)?;
         }
