@@ -43,6 +43,7 @@ Exit status:
   5    the guest died
   6    the kernel log has findings
   7    timed out
+  8    nothing passed, all was skipped
   130  interrupted";
 
 /// Where gdb finds QEMU when nothing else is said.
@@ -532,6 +533,7 @@ mod tests {
         };
         for outcome in [
             Outcome::Pass,
+            Outcome::Skipped,
             Outcome::Test,
             Outcome::Timeout,
             Outcome::KernelLog,

@@ -137,7 +137,7 @@ fn says_failure(line: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1500, ..ProptestConfig::default() })]
 
     #[test]
     fn no_failure_is_passed_over(lines in proptest::collection::vec(line(), 0..14), status in 0..5i32) {

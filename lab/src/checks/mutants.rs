@@ -153,7 +153,11 @@ pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
         Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
         Outcome::Pass => bail!("survived: no selftest failed"),
-        Outcome::Timeout | Outcome::Boot | Outcome::Build | Outcome::Interrupted => {
+        Outcome::Skipped
+        | Outcome::Timeout
+        | Outcome::Boot
+        | Outcome::Build
+        | Outcome::Interrupted => {
             bail!("{}", report.message)
         }
     }

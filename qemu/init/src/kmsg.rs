@@ -3,10 +3,16 @@
 //! The kernel log: lines of ours in it, and what it says since a moment.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use vmlab_init::protocol::Frame;
+
+use crate::port::Port;
 
 const KMSG: &str = "/dev/kmsg";
 
@@ -16,6 +22,121 @@ pub fn write(line: &str) {
     if let Ok(mut file) = File::options().write(true).open(KMSG) {
         // Priority 6, info. One write is one record.
         let _ = file.write_all(format!("<6>{line}\n").as_bytes());
+    }
+}
+
+/// Larger than any record: each read gives one.
+const RECORD: usize = 8192;
+
+/// As much as a virtio port takes at once.
+const BATCH: usize = 24 << 10;
+
+/// How long a mark may take to come back out of the log. Nothing is decided by that: a mark that
+/// never comes is missed by the lab.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// All of the kernel log, from the boot on, on its way to the lab. The serial line has it as well,
+/// as long as nobody turns the console down.
+pub struct Stream(Arc<Progress>);
+
+#[derive(Default)]
+struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The mark that somebody waits for.
+    awaited: Option<String>,
+    /// Whether records were lost since, or cannot be read any more.
+    lost: bool,
+}
+
+impl Stream {
+    /// Starts a thread that reads the log for ever.
+    pub fn start(port: Port) -> Result<Stream> {
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(KMSG).with_context(|| format!("open {KMSG}"))?;
+        let progress = Arc::new(Progress::default());
+        let shared = progress.clone();
+        std::thread::spawn(move || {
+            let error = forward(file, &port, &shared);
+            port.note(format!("read {KMSG}: {error}"));
+            shared.update(|state| state.lost = true);
+        });
+        Ok(Stream(progress))
+    }
+
+    /// Writes a mark, and waits until it is on its way to the lab, with all that was before it.
+    pub fn mark(&self, mark: &str, port: &Port) {
+        self.0.update(|state| *state = State { awaited: Some(mark.to_owned()), lost: state.lost });
+        write(mark);
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |state: &mut State| state.awaited.is_some() && !state.lost;
+        let waited = self.0.changed.wait_timeout_while(state, PATIENCE, waiting);
+        if waited.is_ok_and(|(_, result)| result.timed_out()) {
+            port.note(format!("the mark `{mark}` does not come back out of the kernel log"));
+        }
+    }
+}
+
+impl Progress {
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Records were sent.
+    fn sent(&self, frame: &Frame) {
+        let Frame::Kernel(records) = frame else { return };
+        self.update(|state| {
+            // The kernel escapes some characters of a name, but not those of the number behind it.
+            let number = |mark: &String| mark.rsplit(' ').next().unwrap_or_default().to_owned();
+            let sent = |mark: &String| String::from_utf8_lossy(records).contains(&number(mark));
+            if state.awaited.as_ref().is_some_and(sent) {
+                state.awaited = None;
+            }
+        });
+    }
+}
+
+/// Sends records on, several at once when they come fast; gives the reason why it cannot any more.
+fn forward(mut file: File, port: &Port, progress: &Progress) -> std::io::Error {
+    let mut record = vec![0; RECORD];
+    let mut batch = Vec::new();
+    loop {
+        let result = file.read(&mut record);
+        let more = match &result {
+            Ok(length) => {
+                batch.extend(&record[..*length]);
+                batch.len() + RECORD <= BATCH
+            }
+            Err(_) => false,
+        };
+        if more {
+            continue;
+        }
+        if !batch.is_empty() {
+            let frame = Frame::Kernel(std::mem::take(&mut batch));
+            port.send(&frame);
+            progress.sent(&frame);
+        }
+        match result {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let mut fds = [PollFd::new(&file, PollFlags::IN)];
+                // Interrupted or not: the next read tells.
+                let _ = poll(&mut fds, None);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // Records were overwritten before they were read. The numbers of the others show it.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                progress.update(|state| state.lost = true);
+            }
+            Err(error) => return error,
+        }
     }
 }
 
@@ -35,8 +156,7 @@ impl Since {
     /// The messages since then.
     pub fn lines(mut self) -> Vec<String> {
         let mut lines = Vec::new();
-        // Larger than any record; each read gives one, or an error at the end.
-        let mut record = vec![0; 8192];
+        let mut record = vec![0; RECORD];
         while let Ok(length) = self.0.read(&mut record) {
             lines.extend(message(&String::from_utf8_lossy(&record[..length])));
         }

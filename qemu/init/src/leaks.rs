@@ -7,14 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use vmlab_init::protocol::{LOG_BEGIN, LOG_END};
+use vmlab_init::protocol::{Job, LEAKS, LOG_BEGIN, LOG_END};
 
-use crate::kmsg;
+use crate::kmsg::{self, Stream};
 use crate::port::Port;
 
 const FILE: &str = "/sys/kernel/debug/kmemleak";
-/// As the lab shows it.
-const NAME: &str = "kmemleak";
 /// What is younger is no leak to kmemleak: somebody may still be about to store
 /// its address.
 const OLD_ENOUGH: Duration = Duration::from_secs(6);
@@ -30,11 +28,11 @@ pub fn forget(port: &mut Port) {
 
 /// Looks for what was lost since. Twice: an object counts when its content did not
 /// change from one scan to the next.
-pub fn look(port: &mut Port) {
+pub fn look(job: &Job, log: &Stream, port: &mut Port) {
     if !Path::new(FILE).exists() {
         return;
     }
-    kmsg::write(&format!("{LOG_BEGIN}{NAME}"));
+    log.mark(&job.mark(LOG_BEGIN, LEAKS, 0), port);
     std::thread::sleep(OLD_ENOUGH);
     if scan(port) && scan(port) {
         match fs::read_to_string(FILE) {
@@ -42,7 +40,7 @@ pub fn look(port: &mut Port) {
             Err(error) => port.note(format!("read {FILE}: {error}")),
         }
     }
-    kmsg::write(&format!("{LOG_END}{NAME}"));
+    log.mark(&job.mark(LOG_END, LEAKS, 0), port);
 }
 
 fn scan(port: &mut Port) -> bool {

@@ -163,6 +163,22 @@ pub fn whereabouts() -> Vec<String> {
         .collect()
 }
 
+/// Where every process waits, the kernel's own among them, for a guest that takes too long.
+pub fn everywhere() -> Vec<String> {
+    let place = |pid| {
+        let name = read(&format!("/proc/{pid}/comm")).unwrap_or_default();
+        format!("{name} ({pid}) is in:{}", stack(pid))
+    };
+    numbers("/proc").filter(|&pid| !is_idle(pid)).map(place).collect()
+}
+
+/// A worker of the kernel that waits for work.
+fn is_idle(pid: u32) -> bool {
+    let stat = read(&format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('I' | 'Z')) || user_process(&stat).is_none() && state == Some('S')
+}
+
 /// Kernel workers that end network namespaces right now: `kworker/u4:1+netns`.
 fn cleanup_workers() -> Vec<u32> {
     let busy =

@@ -5,6 +5,7 @@
 
 mod boot;
 mod child;
+mod counters;
 mod kmsg;
 mod leaks;
 mod leftovers;
@@ -12,11 +13,12 @@ mod modules;
 mod mounts;
 mod port;
 mod processors;
+mod requests;
 mod shell;
 mod tests;
 
 use anyhow::{Context, Result};
-use vmlab_init::protocol::{Event, JOB_FILE, Job, LOG_PANIC, Work};
+use vmlab_init::protocol::{Event, JOB_FILE, Job, LOG_DONE, LOG_PANIC, Work};
 
 use crate::port::Port;
 
@@ -25,8 +27,8 @@ fn main() {
         let text = info.to_string().replace('\n', " ");
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
-    let mut port = start();
-    if let Err(error) = work(&mut port) {
+    let (job, mut port) = start();
+    if let Err(error) = work(&job, &mut port) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
     boot::power_off();
@@ -34,38 +36,47 @@ fn main() {
 
 /// Up to the first word to the lab. Without a port nobody would hear of an
 /// error: then PID 1 panics, the kernel with it, and its log tells.
-fn start() -> Port {
-    let started = mounts::kernel_filesystems().and_then(|()| Port::open());
+fn start() -> (Job, Port) {
+    let started = mounts::kernel_filesystems().and_then(|()| {
+        let job = read_job()?;
+        let port = Port::open(job.key)?;
+        Ok((job, port))
+    });
     match started {
-        Ok(mut port) => {
+        Ok((job, port)) => {
             port.event(&boot::hello());
-            port
+            (job, port)
         }
         Err(error) => panic!("{error:#}"),
     }
 }
 
-fn work(port: &mut Port) -> Result<()> {
-    let job = read_job()?;
+fn work(job: &Job, port: &mut Port) -> Result<()> {
     let processors = processors::start().context("start the other processors")?;
     mounts::host_root(port)?;
     mounts::writable(&job.writable)?;
     processors.wait().context("start the other processors")?;
     boot::loopback_up().context("bring lo up")?;
-    boot::environment(&job);
+    boot::environment(job);
+    let log = kmsg::Stream::start(port.clone())?;
+    let terminal = requests::listen(port)?;
     port.event(&Event::Ready);
     match &job.work {
-        Work::Tests(list) => tests::run(list, &job, port)?,
-        Work::Command(line) => shell::command(line, &job, port)?,
-        Work::Shell(size) => shell::interactive(*size, &job, port)?,
+        Work::Tests(list) => tests::run(list, job, &log, port)?,
+        Work::Command(line) => shell::command(line, job, port)?,
+        Work::Shell(size) => shell::interactive(*size, job, &terminal, port)?,
     }
+    log.mark(&job.mark(LOG_DONE, "", 0), port);
     port.event(&Event::Done);
     Ok(())
 }
 
 /// A job that cannot be read means that lab and guest differ: no answer would
 /// be understood either.
+///
+/// It has the key: programs are not to find it.
 fn read_job() -> Result<Job> {
     let text = std::fs::read(JOB_FILE).with_context(|| format!("read {JOB_FILE}"))?;
+    std::fs::remove_file(JOB_FILE).with_context(|| format!("remove {JOB_FILE}"))?;
     serde_json::from_slice(&text).with_context(|| format!("understand {JOB_FILE}"))
 }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -21,58 +22,66 @@ const PORTS: &str = "/sys/class/virtio-ports";
 /// it can come a little after the driver.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The lab's ear.
-pub struct Port(File);
+/// The lab's ear. Its copies take turns.
+#[derive(Clone)]
+pub struct Port {
+    file: Arc<Mutex<File>>,
+    key: u64,
+}
 
 impl Port {
     /// Waits for the port with the right name and opens it.
-    pub fn open() -> Result<Port> {
-        if boot::user_mode() {
-            return serial();
-        }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(path) = find() {
-                let file = File::options().read(true).write(true).open(&path);
-                return Ok(Port(file.with_context(|| format!("open {}", path.display()))?));
-            }
-            if Instant::now() > deadline {
-                bail!("no virtio port named {PORT} (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    pub fn open(key: u64) -> Result<Port> {
+        let file = if boot::user_mode() { serial()? } else { virtio()? };
+        Ok(Port { file: Arc::new(Mutex::new(file)), key })
     }
 
     /// A second handle, for the thread that listens.
     pub fn listener(&self) -> Result<File> {
-        self.0.try_clone().context("duplicate the port")
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.try_clone().context("duplicate the port")
     }
 
     /// Tells the lab something. When the lab is gone, so is this machine: QEMU
     /// dies with it, and there is nobody to tell.
-    pub fn send(&mut self, frame: &Frame) {
-        let _ = frame.write(&mut self.0);
+    pub fn send(&self, frame: &Frame) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = frame.write(&mut *file, self.key);
     }
 
     /// Tells the lab what happened.
-    pub fn event(&mut self, event: &Event) {
+    pub fn event(&self, event: &Event) {
         self.send(&Frame::Event(event.clone()));
     }
 
     /// Tells the lab that something is not as it should be.
-    pub fn note(&mut self, text: String) {
+    pub fn note(&self, text: String) {
         self.event(&Event::Note(text));
     }
 }
 
+fn virtio() -> Result<File> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(path) = find() {
+            let file = File::options().read(true).write(true).open(&path);
+            return file.with_context(|| format!("open {}", path.display()));
+        }
+        if Instant::now() > deadline {
+            bail!("no virtio port named {PORT} (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Bytes are to pass a terminal as they are.
-fn serial() -> Result<Port> {
+fn serial() -> Result<File> {
     let line = File::options().read(true).write(true).open(SERIAL);
     let line = line.with_context(|| format!("open {SERIAL}"))?;
     let mut settings = tcgetattr(&line).with_context(|| format!("ask about {SERIAL}"))?;
     settings.make_raw();
     tcsetattr(&line, OptionalActions::Now, &settings).with_context(|| format!("set {SERIAL}"))?;
-    Ok(Port(line))
+    Ok(line)
 }
 
 /// What the lab feeds a command with; nothing in User Mode Linux.

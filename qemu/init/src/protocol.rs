@@ -8,6 +8,8 @@
 //! own, because kernel messages on a shared one could tear a line of a test, and
 //! a test that prints could forge a kernel message.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -33,11 +35,14 @@ pub const MODULES_DIR: &str = "/lab/modules";
 pub const SELFTESTS_DIR: &str = "/lab/selftests";
 /// Programs that commands and tests find by their name.
 pub const TOOLS_DIR: &str = "/lab/tools";
-/// What the guest writes into the kernel log before and after a test's name, so
-/// that a kernel message can be told to belong to it.
+/// Starts what PID 1 writes into the kernel log before a test, see [`Job::mark`].
 pub const LOG_BEGIN: &str = "vmlab-init: begin ";
 /// See [`LOG_BEGIN`].
 pub const LOG_END: &str = "vmlab-init: end ";
+/// The last mark, after which nothing is left to be read.
+pub const LOG_DONE: &str = "vmlab-init: done ";
+/// What is looked for after the tests is marked as if it were one.
+pub const LEAKS: &str = "kmemleak";
 /// Starts a line of the kernel log that says why PID 1 gave up.
 pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
@@ -62,6 +67,34 @@ pub struct Job {
     pub writable: Vec<String>,
     /// How long a namespace may take to go away after a test.
     pub settle_ms: u64,
+    /// Known to the lab and to PID 1 alone: no other program can speak for PID 1 by accident.
+    pub key: u64,
+}
+
+impl Job {
+    /// A line for the kernel log that only PID 1 can write. No two are the same, so that
+    /// whoever reads one in the log does not know the next.
+    pub fn mark(&self, start: &str, name: &str, index: usize) -> String {
+        mark(self.key, start, name, index)
+    }
+}
+
+/// See [`Job::mark`].
+pub fn mark(key: u64, start: &str, name: &str, index: usize) -> String {
+    let mut hasher = DefaultHasher::new();
+    (key, start, name, index).hash(&mut hasher);
+    format!("{start}{name} ({:016x})", hasher.finish())
+}
+
+/// What the kernel counts about itself. What it does not count is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Warnings, and what KASAN and its like reported, since the boot.
+    pub warnings: Option<u64>,
+    /// Oopses since the boot.
+    pub oopses: Option<u64>,
+    /// The bits of its taint.
+    pub taint: Option<u64>,
 }
 
 /// The one thing to do.
@@ -146,11 +179,15 @@ pub enum Event {
         status: Status,
         /// How long it ran.
         ms: u64,
+        /// What the kernel counted until then.
+        counters: Counters,
         /// What makes it fail whatever it printed.
         problems: Vec<String>,
         /// What else is worth knowing.
         notes: Vec<String>,
     },
+    /// Where every process waits in the kernel, in answer to [`Request::Whereabouts`].
+    Whereabouts(Vec<String>),
     /// The command or the shell ended.
     Finished(Status),
     /// PID 1 cannot go on.
@@ -165,6 +202,8 @@ pub enum Event {
 pub enum Request {
     /// The person's terminal has this size now.
     Resize(Size),
+    /// It takes too long: where does it hang?
+    Whereabouts,
 }
 
 /// What comes over the port.
@@ -176,11 +215,17 @@ pub enum Frame {
     Out(Vec<u8>),
     /// Its standard error.
     Err(Vec<u8>),
+    /// Records of the kernel log, as /dev/kmsg gives them.
+    Kernel(Vec<u8>),
 }
 
 const EVENT: u8 = b'e';
 const OUT: u8 = b'1';
 const ERR: u8 = b'2';
+const KERNEL: u8 = b'k';
+
+/// Bytes of the key in front of each event.
+const KEY: usize = size_of::<u64>();
 
 /// A frame beyond this is no frame: the stream is torn.
 const LONGEST: u32 = 1 << 24;
@@ -197,19 +242,21 @@ pub fn write_frame(to: &mut impl Write, kind: u8, bytes: &[u8]) -> io::Result<()
 
 impl Frame {
     /// Sends this frame.
-    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    pub fn write(&self, to: &mut impl Write, key: u64) -> io::Result<()> {
         match self {
             Frame::Event(event) => {
-                let json = serde_json::to_vec(event).map_err(io::Error::other)?;
-                write_frame(to, EVENT, &json)
+                let mut bytes = key.to_le_bytes().to_vec();
+                serde_json::to_writer(&mut bytes, event).map_err(io::Error::other)?;
+                write_frame(to, EVENT, &bytes)
             }
             Frame::Out(bytes) => write_frame(to, OUT, bytes),
             Frame::Err(bytes) => write_frame(to, ERR, bytes),
+            Frame::Kernel(bytes) => write_frame(to, KERNEL, bytes),
         }
     }
 
     /// Receives a frame; `None` at the end of the stream between two frames.
-    pub fn read(from: &mut impl Read) -> io::Result<Option<Frame>> {
+    pub fn read(from: &mut impl Read, key: u64) -> io::Result<Option<Frame>> {
         let mut kind = Vec::with_capacity(1);
         if from.by_ref().take(1).read_to_end(&mut kind)? == 0 {
             return Ok(None);
@@ -223,14 +270,22 @@ impl Frame {
         let mut bytes = vec![0; length as usize];
         from.read_exact(&mut bytes)?;
         match kind[0] {
-            EVENT => {
-                Ok(Some(Frame::Event(serde_json::from_slice(&bytes).map_err(io::Error::other)?)))
-            }
+            EVENT => event(&bytes, key).map(|event| Some(Frame::Event(event))),
             OUT => Ok(Some(Frame::Out(bytes))),
             ERR => Ok(Some(Frame::Err(bytes))),
+            KERNEL => Ok(Some(Frame::Kernel(bytes))),
             other => Err(io::Error::other(format!("a frame of unknown kind {other:#x}"))),
         }
     }
+}
+
+fn event(bytes: &[u8], key: u64) -> io::Result<Event> {
+    let (theirs, json) =
+        bytes.split_at_checked(KEY).ok_or_else(|| io::Error::other("an event without a key"))?;
+    if theirs != key.to_le_bytes() {
+        return Err(io::Error::other("an event that is not PID 1's"));
+    }
+    serde_json::from_slice(json).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -240,7 +295,7 @@ mod tests {
     fn sent(frames: &[Frame]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for frame in frames {
-            frame.write(&mut bytes).unwrap();
+            frame.write(&mut bytes, 7).unwrap();
         }
         bytes
     }
@@ -251,10 +306,12 @@ mod tests {
             Frame::Event(Event::Hello { release: "7.3.4".into(), uptime_ms: 812 }),
             Frame::Out(b"ok 1 \xff\n".to_vec()),
             Frame::Err(Vec::new()),
+            Frame::Kernel(b"6,0,1,-;Linux version 7.3.4\n".to_vec()),
             Frame::Event(Event::End {
                 index: 3,
                 status: Status::Exited(4),
                 ms: 10,
+                counters: Counters { warnings: Some(1), ..Counters::default() },
                 problems: vec!["left rnetns loaded".into()],
                 notes: Vec::new(),
             }),
@@ -262,19 +319,19 @@ mod tests {
         let bytes = sent(&frames);
         let mut rest = bytes.as_slice();
         for frame in &frames {
-            assert_eq!(Frame::read(&mut rest).unwrap().as_ref(), Some(frame));
+            assert_eq!(Frame::read(&mut rest, 7).unwrap().as_ref(), Some(frame));
         }
-        assert_eq!(Frame::read(&mut rest).unwrap(), None);
+        assert_eq!(Frame::read(&mut rest, 7).unwrap(), None);
     }
 
     #[test]
     fn a_torn_stream_is_an_error_not_an_end() {
         let bytes = sent(&[Frame::Out(b"1234".to_vec())]);
         for length in 1..bytes.len() {
-            assert!(Frame::read(&mut &bytes[..length]).is_err(), "{length} bytes");
+            assert!(Frame::read(&mut &bytes[..length], 7).is_err(), "{length} bytes");
         }
-        assert!(Frame::read(&mut &b"x\0\0\0\0"[..]).is_err(), "unknown kind");
-        assert!(Frame::read(&mut &b"1\xff\xff\xff\xff"[..]).is_err(), "absurd length");
+        assert!(Frame::read(&mut &b"x\0\0\0\0"[..], 7).is_err(), "unknown kind");
+        assert!(Frame::read(&mut &b"1\xff\xff\xff\xff"[..], 7).is_err(), "absurd length");
     }
 
     #[test]
@@ -287,8 +344,22 @@ mod tests {
             env: vec![("TERM".into(), "xterm".into())],
             writable: vec!["/results".into()],
             settle_ms: 5000,
+            key: u64::MAX,
         };
         let text = serde_json::to_string(&job).unwrap();
         assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), job);
+    }
+
+    #[test]
+    fn only_who_has_the_key_speaks_for_pid_1() {
+        let bytes = sent(&[Frame::Event(Event::Done)]);
+        assert!(Frame::read(&mut bytes.as_slice(), 7).is_ok());
+        assert!(Frame::read(&mut bytes.as_slice(), 8).is_err());
+        assert!(Frame::read(&mut &b"e\x02\0\0\0{}"[..], 7).is_err(), "no key at all");
+        let one = mark(7, LOG_END, "a", 0);
+        assert!(one.starts_with("vmlab-init: end a ("));
+        let others =
+            [mark(8, LOG_END, "a", 0), mark(7, LOG_END, "a", 1), mark(7, LOG_BEGIN, "a", 0)];
+        assert!(!others.contains(&one));
     }
 }

@@ -3,19 +3,19 @@
 //! One command, or a person at a terminal.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::PoisonError;
 
 use anyhow::{Context, Result};
 use rustix::process::{WaitOptions, ioctl_tiocsctty, setsid, wait};
-use rustix::termios::{Winsize, tcsetwinsize};
-use vmlab_init::protocol::{Event, Job, Request, Size, Status};
+use vmlab_init::protocol::{Event, Job, Size, Status};
 
 use crate::child::{Program, status};
 use crate::modules;
 use crate::port::Port;
+use crate::requests::{Terminal, resize};
 
 /// The person's terminal: a virtio console, which the lab connects to its own.
 const TERMINAL: &str = "/dev/hvc0";
@@ -35,12 +35,13 @@ pub fn command(line: &str, job: &Job, port: &mut Port) -> Result<()> {
 
 /// Gives a person a shell. A module that does not load is reported, but they may
 /// have come to look at exactly that.
-pub fn interactive(size: Size, job: &Job, port: &mut Port) -> Result<()> {
+pub fn interactive(size: Size, job: &Job, shown: &Terminal, port: &mut Port) -> Result<()> {
     modules::load_all(&job.load, port);
     let terminal = File::options().read(true).write(true).open(TERMINAL);
     let terminal = terminal.with_context(|| format!("open {TERMINAL}"))?;
     resize(&terminal, size);
-    follow_size(port.listener()?, terminal.try_clone().context("duplicate the terminal")?);
+    let copy = terminal.try_clone().context("duplicate the terminal")?;
+    *shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
     let status = wait_for_shell(terminal, &job.directory)?;
     port.event(&Event::Finished(status));
     Ok(())
@@ -76,21 +77,4 @@ fn wait_for_shell(terminal: File, directory: &str) -> Result<Status> {
             return Ok(status(ExitStatus::from_raw(ended.as_raw())));
         }
     }
-}
-
-/// Follows the size of the person's window, until the machine ends.
-fn follow_size(port: File, terminal: File) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(port).lines().map_while(Result::ok) {
-            if let Ok(Request::Resize(size)) = serde_json::from_str(&line) {
-                resize(&terminal, size);
-            }
-        }
-    });
-}
-
-/// A wrong size is ugly, no more.
-fn resize(terminal: &File, size: Size) {
-    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
-    let _ = tcsetwinsize(terminal, size);
 }

@@ -10,23 +10,25 @@ use anyhow::Result;
 use vmlab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
 
 use crate::child::{Program, reap_orphans};
+use crate::kmsg::Stream;
 use crate::leftovers::{self, Before, Found};
 use crate::port::Port;
-use crate::{kmsg, leaks, modules};
+use crate::{counters, leaks, modules};
 
 /// Runs them all.
-pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
+pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<()> {
     if job.keep_loaded {
         modules::load_all(&job.load, port);
     } else {
         try_modules(&job.load, port);
     }
     leaks::forget(port);
+    counters::note_missing(port);
     let settle = Duration::from_millis(job.settle_ms);
     for (index, test) in tests.iter().enumerate() {
         let before = Before::look();
         port.event(&Event::Begin(index));
-        kmsg::write(&format!("{LOG_BEGIN}{}", test.name));
+        log.mark(&job.mark(LOG_BEGIN, &test.name, index), port);
         let start = Instant::now();
         let status = one(test, port);
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
@@ -35,9 +37,10 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
         let left = before.restore(settle);
         found.problems.extend(left.problems);
         found.notes.extend(left.notes);
-        kmsg::write(&format!("{LOG_END}{}", test.name));
+        let counters = counters::now();
+        log.mark(&job.mark(LOG_END, &test.name, index), port);
         let Found { problems, notes } = found;
-        port.event(&Event::End { index, status, ms, problems, notes });
+        port.event(&Event::End { index, status, ms, counters, problems, notes });
         if matches!(status, Status::Stuck) {
             // What it holds in the kernel, the others would wait for as well.
             anyhow::bail!("{} is stuck in the kernel", test.name);
@@ -46,7 +49,7 @@ pub fn run(tests: &[Test], job: &Job, port: &mut Port) -> Result<()> {
     if job.keep_loaded {
         unload(&job.load, port);
     }
-    leaks::look(port);
+    leaks::look(job, log, port);
     Ok(())
 }
 

@@ -194,6 +194,7 @@ mod tests {
             env: Vec::new(),
             writable: Vec::new(),
             settle_ms: 1,
+            key: 0,
         };
         let path = dir.join("initrd");
         write(&path, &job, &guest).unwrap();

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,6 +34,15 @@ use crate::run::process;
 /// The most memory, in MiB, with which modules in User Mode Linux can reach the
 /// kernel: they lie behind the memory, and both below 2 GiB.
 const USER_MODE_MEMORY: u32 = 448;
+
+/// How much the guest may say before it is heard. Then it waits.
+const AHEAD: usize = 2000;
+
+/// What is kept of a line of the kernel log.
+const LONGEST_LINE: u64 = 8 << 10;
+
+/// What is kept of the kernel log on the disk.
+const LONGEST_LOG: usize = 64 << 20;
 
 /// What a person may want of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,6 +98,8 @@ pub struct VmSpec {
     pub options: Options,
     /// What the kernel is told about the speed of an emulated processor's clock.
     pub loops_per_jiffy: Option<u64>,
+    /// What PID 1's events carry.
+    pub key: u64,
 }
 
 /// What a running machine says.
@@ -104,6 +115,8 @@ pub enum VmEvent {
     LogEnd,
     /// The log cannot be kept.
     LogLost(String),
+    /// The log is longer than what is kept of it.
+    LogCut,
 }
 
 /// A running spec. Dropping it ends it.
@@ -195,14 +208,15 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     // With QEMU's ends open here as well, there would never be an end of file.
     drop(ends);
 
-    let (sender, said) = mpsc::channel();
+    let (sender, said) = mpsc::sync_channel(AHEAD);
     match (our_monitor, &spec.options.dump) {
         (Some(monitor), Some(file)) => dump::on_panic(monitor, marks, log, file.clone())?,
         _ => drop(marks),
     }
     let frames = our_port.try_clone().context("duplicate a socket")?;
     let to = sender.clone();
-    std::thread::spawn(move || read_frames(frames, &to));
+    let key = spec.key;
+    std::thread::spawn(move || read_frames(frames, key, &to));
     let log = log.to_owned();
     std::thread::spawn(move || read_log(our_log, kernel_log, &log, &sender));
     Ok(Vm { running, said, port: our_port, terminal: our_terminal, stderr: stderr.to_owned() })
@@ -314,15 +328,16 @@ fn bare(command: &mut Command) {
 
 /// `ignore_loglevel`: a test that turns the console down does not hide what the
 /// kernel says. `printk.devkmsg=on`: markers of tests are never dropped as too
-/// many. `panic=-1`: restart at once, which ends QEMU. `quiet` is not there: the
+/// many. `log_buf_len`: a flood does not overwrite what PID 1 has not read yet. `panic=-1`:
+/// restart at once, which ends QEMU. `quiet` is not there: the
 /// log is kept whole. `no_timer_check`, which a KVM guest sets by itself: on a busy host ten ticks can
 /// be late, and the kernel would panic ("IO-APIC + timer doesn't work!"). `tsc=reliable`: all
 /// processors read the host's one clock, and a watchdog that is late says nothing about it.
 /// `maxcpus=1`: PID 1 starts the others, it says why.
 fn kernel(command: &mut Command, spec: &VmSpec) {
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
-    let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on panic=-1 no_timer_check \
-                  tsc=reliable maxcpus=1";
+    let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on log_buf_len=1M panic=-1 \
+                  no_timer_check tsc=reliable maxcpus=1";
     let mut words = vec![append.to_owned()];
     // A counting processor's clock is its instructions, and KVM has a better way.
     if let (Engine::Tcg, Some(loops)) = (spec.engine, spec.loops_per_jiffy) {
@@ -388,10 +403,10 @@ fn monitor(command: &mut Command, channel: &str) {
     command.args(["-action", "reboot=shutdown,shutdown=pause"]);
 }
 
-fn read_frames(socket: UnixStream, to: &Sender<VmEvent>) {
+fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<VmEvent>) {
     let mut socket = BufReader::new(socket);
     let end = loop {
-        match Frame::read(&mut socket) {
+        match Frame::read(&mut socket, key) {
             Ok(Some(frame)) => {
                 if to.send(VmEvent::Frame(frame)).is_err() {
                     return;
@@ -407,11 +422,18 @@ fn read_frames(socket: UnixStream, to: &Sender<VmEvent>) {
 
 /// Keeps reading when the file cannot be written: a guest whose console nobody
 /// reads would stand still.
-fn read_log(from: impl Read, mut file: File, path: &Path, to: &Sender<VmEvent>) {
-    let mut lost = false;
-    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
-        if !lost && let Err(error) = writeln!(file, "{line}") {
+fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<VmEvent>) {
+    let (mut lost, mut length) = (false, 0);
+    let mut from = BufReader::new(from);
+    while let Some(line) = read_line(&mut from) {
+        let room = length <= LONGEST_LOG;
+        length += line.len() + 1;
+        if room && length > LONGEST_LOG {
+            let _ = to.send(VmEvent::LogCut);
+        } else if room
+            && !lost
+            && let Err(error) = writeln!(file, "{line}")
+        {
             lost = true;
             let _ = to.send(VmEvent::LogLost(format!("write {}: {error}", path.display())));
         }
@@ -420,6 +442,17 @@ fn read_log(from: impl Read, mut file: File, path: &Path, to: &Sender<VmEvent>) 
         }
     }
     let _ = to.send(VmEvent::LogEnd);
+}
+
+/// A line without its end, or the beginning of one that is too long.
+fn read_line(from: &mut impl BufRead) -> Option<String> {
+    let mut line = Vec::new();
+    match from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        Ok(1..) => {}
+        Ok(0) | Err(_) => return None,
+    }
+    let line = String::from_utf8_lossy(&line);
+    Some(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 impl Vm {
@@ -477,6 +510,7 @@ mod tests {
             turns: false,
             options: Options::default(),
             loops_per_jiffy: Some(9_200_000),
+            key: 0,
         }
     }
 
@@ -570,7 +604,7 @@ mod tests {
         let (mut guest, ours) = UnixStream::pair().unwrap();
         guest.write_all(bytes).unwrap();
         drop(guest);
-        let (sender, said) = mpsc::channel();
+        let (sender, said) = mpsc::sync_channel(AHEAD);
         read_log(ours, file, Path::new("/logs/kernel.log"), &sender);
         drop(sender);
         said.iter().map(|said| format!("{said:?}")).collect()

@@ -43,7 +43,10 @@ fn test_case(test: &TestReport) -> TestCase {
 /// That the guest came up and went down as it should.
 fn run_case(report: &Report) -> TestCase {
     use crate::judge::outcome::Outcome;
-    let ran = matches!(report.outcome, Outcome::Pass | Outcome::Test | Outcome::KernelLog);
+    let ran = matches!(
+        report.outcome,
+        Outcome::Pass | Outcome::Skipped | Outcome::Test | Outcome::KernelLog
+    );
     let verdict = if ran { TestResult::Pass } else { TestResult::Fail };
     case("boot, run, power off", verdict, &report.message)
 }

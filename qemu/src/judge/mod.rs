@@ -2,11 +2,16 @@
 
 //! Judging a guest: test output, kernel log, stacks, and the report of it all.
 
+mod guest_log;
+#[expect(clippy::module_inception, reason = "it is the judge")]
+pub mod judge;
 pub mod junit;
 pub mod kernel_log;
+pub(crate) mod kmsg;
 pub mod ktap;
 pub mod outcome;
 pub(crate) mod printk;
 pub mod report;
 pub mod stack;
+pub mod verdict;
 pub mod whole;

@@ -11,6 +11,9 @@ use crate::run::interrupt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
+    /// Nothing failed, and nothing passed either: all was skipped. Next to something that passed
+    /// it does not count.
+    Skipped,
     /// Every test passed or was skipped, and the kernel log is clean.
     Pass,
     /// A test failed.
@@ -34,6 +37,7 @@ impl Outcome {
     pub fn exit_code(self) -> u8 {
         match self {
             Outcome::Pass => 0,
+            Outcome::Skipped => 8,
             Outcome::Test => 1,
             Outcome::Build => 3,
             Outcome::Boot => 4,
@@ -48,6 +52,7 @@ impl Outcome {
     pub fn describe(self) -> &'static str {
         match self {
             Outcome::Pass => "passed",
+            Outcome::Skipped => "nothing passed, all was skipped",
             Outcome::Test => "a test failed",
             Outcome::Timeout => "timed out",
             Outcome::KernelLog => "the kernel log has findings",
@@ -67,6 +72,7 @@ mod tests {
     fn names_and_exit_codes_are_those_of_the_readme() {
         let cases = [
             (Outcome::Pass, "pass", 0),
+            (Outcome::Skipped, "skipped", 8),
             (Outcome::Test, "test", 1),
             (Outcome::Build, "build", 3),
             (Outcome::Boot, "boot", 4),
@@ -85,5 +91,6 @@ mod tests {
     fn the_graver_outcome_counts() {
         let seen = [Outcome::Test, Outcome::KernelLog, Outcome::Pass, Outcome::Timeout];
         assert_eq!(seen.into_iter().max(), Some(Outcome::KernelLog));
+        assert_eq!(Outcome::Skipped.max(Outcome::Pass), Outcome::Pass);
     }
 }

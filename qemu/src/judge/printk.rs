@@ -5,6 +5,8 @@
 /// A line, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamped<'a> {
+    /// Microseconds since the boot.
+    pub time: Option<u64>,
     /// `T123`, a task, or `C1`, a processor, where the kernel has CONFIG_PRINTK_CALLER.
     pub caller: Option<&'a str>,
     /// What is said.
@@ -14,18 +16,20 @@ pub struct Stamped<'a> {
 /// Takes `<4>`, `[   12.345678] ` and `[   T123] ` off.
 pub fn stamped(line: &str) -> Stamped<'_> {
     let mut message = without_level(line);
-    let mut caller = None;
+    let (mut time, mut caller) = (None, None);
     while let Some((stamp, rest)) = message.strip_prefix('[').and_then(|rest| rest.split_once(']'))
     {
         let stamp = stamp.trim_start();
         if is_caller(stamp) {
             caller = Some(stamp);
-        } else if !is_time(stamp) {
+        } else if is_time(stamp) {
+            time = microseconds(stamp);
+        } else {
             break;
         }
         message = rest.strip_prefix(' ').unwrap_or(rest);
     }
-    Stamped { caller, message }
+    Stamped { time, caller, message }
 }
 
 /// A line without its stamps.
@@ -47,6 +51,12 @@ fn is_number(text: &str) -> bool {
 
 fn is_time(stamp: &str) -> bool {
     stamp.split_once('.').is_some_and(|(whole, part)| is_number(whole) && is_number(part))
+}
+
+fn microseconds(stamp: &str) -> Option<u64> {
+    let (seconds, part) = stamp.split_once('.')?;
+    let part: u64 = format!("{part:0<6.6}").parse().ok()?;
+    seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
 }
 
 fn is_caller(stamp: &str) -> bool {
@@ -98,17 +108,17 @@ mod tests {
     #[test]
     fn stamps_of_every_configuration_come_off() {
         let cases = [
-            ("[    1.234567] a", None, "a"),
-            ("[   12.345678][   T51] a", Some("T51"), "a"),
-            ("<4>[   12.345678][    C1] a", Some("C1"), "a"),
-            ("<4>a", None, "a"),
-            ("[ BUG: Invalid wait context ]", None, "[ BUG: Invalid wait context ]"),
-            ("[    1.0]  indented", None, " indented"),
-            ("[<0>] f+0x1/0x2", None, "[<0>] f+0x1/0x2"),
-            ("", None, ""),
+            ("[    1.234567] a", Some(1_234_567), None, "a"),
+            ("[   12.345678][   T51] a", Some(12_345_678), Some("T51"), "a"),
+            ("<4>[   12.345678][    C1] a", Some(12_345_678), Some("C1"), "a"),
+            ("<4>a", None, None, "a"),
+            ("[ BUG: Invalid wait context ]", None, None, "[ BUG: Invalid wait context ]"),
+            ("[    1.0]  indented", Some(1_000_000), None, " indented"),
+            ("[<0>] f+0x1/0x2", None, None, "[<0>] f+0x1/0x2"),
+            ("", None, None, ""),
         ];
-        for (line, caller, message) in cases {
-            assert_eq!(stamped(line), Stamped { caller, message }, "{line}");
+        for (line, time, caller, message) in cases {
+            assert_eq!(stamped(line), Stamped { time, caller, message }, "{line}");
         }
     }
 

@@ -20,7 +20,7 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
     files::make_dir(folder)?;
     let initrd = folder.join("initrd");
     let budget = Budget::of(accel.used, kernel);
-    initramfs::write(&initrd, job, &job.for_guest(&budget, None))?;
+    initramfs::write(&initrd, job, &job.for_guest(&budget, None, 0))?;
     let spec = VmSpec {
         engine: accel.used,
         memory_mb: job.memory_mb,
@@ -30,6 +30,7 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
         turns: job.turns,
         options: job.options.clone(),
         loops_per_jiffy: clock::loops_per_jiffy(kernel),
+        key: 0,
     };
     Ok(vm::pasteable(&spec, folder))
 }

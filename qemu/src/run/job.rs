@@ -202,7 +202,12 @@ impl Budget {
 
 impl Job {
     /// In the guest's words.
-    pub fn for_guest(&self, budget: &Budget, size: Option<protocol::Size>) -> protocol::Job {
+    pub fn for_guest(
+        &self,
+        budget: &Budget,
+        size: Option<protocol::Size>,
+        key: u64,
+    ) -> protocol::Job {
         let work = match &self.work {
             Work::Tests { tests, repeat } => {
                 let once = || tests.iter().map(|test| guest_test(test, budget));
@@ -226,6 +231,7 @@ impl Job {
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect(),
             settle_ms: crate::run::phases::millis(budget.settle),
+            key,
         }
     }
 }

@@ -144,8 +144,12 @@ impl Reader {
     }
 
     fn end_of_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
         let cut = std::mem::take(&mut self.cut);
+        if !may_mean_something(&self.line) {
+            self.line.clear();
+            return;
+        }
+        let line = std::mem::take(&mut self.line);
         let line = printk::plain(&String::from_utf8_lossy(&line));
         if cut && matches!(understand(indented(&line).1), Line::Result(_)) {
             self.error(format!("a result in a line that is too long: `{}...`", shorten(&line, 60)));
@@ -397,6 +401,13 @@ impl Reader {
             expected: self.expected,
         }
     }
+}
+
+/// Whether a line can be more than something that the test printed. Most lines of a test that
+/// prints very much are not even looked at.
+fn may_mean_something(line: &[u8]) -> bool {
+    let first = line.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    first.is_some_and(|byte| b"KT#Bb1on[<".contains(byte) || !(b' '..=b'~').contains(byte))
 }
 
 fn case(document: &mut Document, result: &Numbered, number: usize) -> Case {

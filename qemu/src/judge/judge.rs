@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The judge of one guest: what is heard of it goes in, with the time, and a verdict comes out.
+//!
+//! There is no guest in here, no file and no clock. There is one way to pass: PID 1 said each of
+//! its words once and in order, every test that was asked for began, ended and was judged well,
+//! the kernel log is whole and without a finding, the kernel's own counters agree with it, and
+//! the machine switched itself off.
+
+use std::time::Duration;
+
+use vmlab_init::protocol::{Counters, Event, Frame, Status};
+
+use crate::judge::guest_log::GuestLog;
+use crate::judge::ktap;
+use crate::run::job::NO_LIMIT;
+use crate::run::phases::Phases;
+
+/// What of a test's output goes to its log file. More than that fails it.
+pub const MOST_OUTPUT: usize = 64 << 20;
+
+/// What is kept of a test's standard error for the report.
+const LAST_WORDS: usize = 4096;
+
+/// What is kept of PID 1's remarks and of problems with what it says.
+const MOST_REMARKS: usize = 200;
+
+/// What the kernel says when the initramfs does not fit.
+const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
+
+/// Bits of the kernel's taint that are no fault: a processor out of specification, a firmware that
+/// is worked around, a module from outside of the tree or without a signature, a distribution's
+/// mark, a randomized layout, a KUnit test.
+const HARMLESS_TAINT: u64 = 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18;
+
+/// What the guest was asked to do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What it is to do.
+    pub work: PlannedWork,
+    /// What PID 1 was given to know its marks by.
+    pub key: u64,
+    /// From QEMU's start until everything is mounted.
+    pub boot: Duration,
+    /// Between two tests, for namespaces to end.
+    pub settle: Duration,
+    /// For silence beyond a limit.
+    pub grace: Duration,
+    /// For everything.
+    pub whole: Duration,
+    /// The guest's memory, in MiB, for messages.
+    pub memory_mb: u32,
+    /// The kernel log, for messages.
+    pub log: String,
+}
+
+/// What a guest is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedWork {
+    /// These tests, in this order. `distinct` of them are different; then they repeat.
+    Tests {
+        /// All rounds.
+        tests: Vec<PlannedTest>,
+        /// How many there are of one round.
+        distinct: usize,
+    },
+    /// A command.
+    Command,
+    /// A shell for a person.
+    Shell,
+}
+
+/// A test that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTest {
+    /// As people call it.
+    pub name: String,
+    /// When PID 1 kills it.
+    pub limit: Duration,
+}
+
+/// What is heard of the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// PID 1 speaks.
+    Frame(Frame),
+    /// PID 1 will not speak any more; with the reason if it stopped in mid-word.
+    FramesEnd(Option<String>),
+    /// A line of the console.
+    Console(String),
+    /// The console's file has all that it has room for.
+    ConsoleCut,
+    /// Nothing: time passes.
+    Silence,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Connect the person's terminal.
+    Connect,
+    /// The test of this number began.
+    Began(usize),
+    /// The test of this number ended.
+    Ended(usize),
+    /// Keep the output of this test.
+    Keep(usize, Vec<u8>),
+    /// Show the command's output: standard output, or standard error.
+    Show(Vec<u8>, bool),
+    /// Ask the guest where it hangs.
+    Ask,
+    /// End the guest.
+    Kill,
+}
+
+/// What the guest is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    Booting,
+    Mounting,
+    Between,
+    Test(usize),
+    Ending,
+}
+
+/// How one run of one test went.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub output: ktap::Reader,
+    pub length: usize,
+    pub last_words: Vec<u8>,
+    pub begun: bool,
+    pub ended: Option<(Status, u64)>,
+    pub problems: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Judge {
+    pub(super) plan: Plan,
+    pub(super) tests: Vec<PlannedTest>,
+    pub(super) rounds: Vec<Round>,
+    pub(super) at: At,
+    now: Duration,
+    since: Duration,
+    deadline: Duration,
+    pub(super) log: GuestLog,
+    pub(super) phases: Phases,
+    pub(super) release: Option<String>,
+    pub(super) not_loaded: Vec<(String, String)>,
+    pub(super) notes: Vec<String>,
+    pub(super) gave_up: Option<String>,
+    pub(super) torn: Option<String>,
+    pub(super) frames_ended: bool,
+    /// What took too long.
+    pub(super) late: Option<String>,
+    killed: bool,
+    pub(super) status: Option<Status>,
+    pub(super) done: bool,
+    pub(super) unpacking_failed: bool,
+    /// What PID 1 cannot have meant.
+    pub(super) nonsense: Vec<String>,
+    counted: bool,
+}
+
+impl Judge {
+    /// Of a guest that starts now.
+    pub fn new(plan: Plan) -> Judge {
+        let tests = match &plan.work {
+            PlannedWork::Tests { tests, .. } => tests.clone(),
+            PlannedWork::Command | PlannedWork::Shell => Vec::new(),
+        };
+        let names = tests.iter().map(|test| test.name.clone()).collect();
+        Judge {
+            log: GuestLog::new(plan.key, names),
+            rounds: tests.iter().map(|_| Round::default()).collect(),
+            tests,
+            at: At::Booting,
+            now: Duration::ZERO,
+            since: Duration::ZERO,
+            deadline: plan.boot,
+            plan,
+            phases: Phases::default(),
+            release: None,
+            not_loaded: Vec::new(),
+            notes: Vec::new(),
+            gave_up: None,
+            torn: None,
+            frames_ended: false,
+            late: None,
+            killed: false,
+            status: None,
+            done: false,
+            unpacking_failed: false,
+            nonsense: Vec::new(),
+            counted: false,
+        }
+    }
+
+    /// Takes what was heard at a time since QEMU's start; gives what is to be done.
+    pub fn feed(&mut self, now: Duration, heard: Heard) -> Vec<Order> {
+        self.now = self.now.max(now);
+        let mut orders = Vec::new();
+        match heard {
+            Heard::Frame(_) if self.frames_ended => self.nonsense("a word after its last"),
+            Heard::Frame(Frame::Kernel(bytes)) => self.log.stream(&bytes),
+            Heard::Frame(_) if self.done => self.nonsense("a word after its last"),
+            Heard::Frame(Frame::Event(event)) => self.event(event, &mut orders),
+            Heard::Frame(Frame::Out(bytes)) => self.output(bytes, true, &mut orders),
+            Heard::Frame(Frame::Err(bytes)) => self.output(bytes, false, &mut orders),
+            Heard::FramesEnd(torn) => {
+                self.frames_ended = true;
+                self.torn = self.torn.take().or(torn);
+            }
+            Heard::Console(line) => {
+                self.unpacking_failed |= line.contains(UNPACKING_FAILED);
+                self.log.console(&line);
+            }
+            Heard::ConsoleCut => {
+                let text = format!("the kernel log is too long: {} is cut off", self.plan.log);
+                self.log.add("log-incomplete", text, None);
+            }
+            Heard::Silence => {}
+        }
+        self.look_at_the_clock(&mut orders);
+        orders
+    }
+
+    fn nonsense(&mut self, what: impl Into<String>) {
+        if self.nonsense.len() < MOST_REMARKS {
+            self.nonsense.push(what.into());
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < MOST_REMARKS && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    fn event(&mut self, event: Event, orders: &mut Vec<Order>) {
+        match event {
+            Event::Hello { release, uptime_ms } => self.hello(release, uptime_ms),
+            Event::Ready => self.ready(orders),
+            Event::Begin(index) => self.begin(index, orders),
+            Event::End { index, status, ms, counters, problems, notes } => {
+                if self.at != At::Test(index) {
+                    return self.nonsense(format!("the end of test {index}, which did not run"));
+                }
+                self.compare(index, counters);
+                let round = &mut self.rounds[index];
+                (round.ended, round.problems, round.notes) = (Some((status, ms)), problems, notes);
+                orders.push(Order::Ended(index));
+                self.go(At::Between, self.plan.settle + self.plan.grace);
+            }
+            Event::Loaded(_) => self.expect(&[At::Between], "a module loaded"),
+            Event::NotLoaded { module, reason } => {
+                self.expect(&[At::Between], "a module not loaded");
+                self.not_loaded.push((module, reason));
+            }
+            Event::Note(text) => self.note(text),
+            Event::Whereabouts(places) => self.whereabouts(places, orders),
+            Event::Finished(status) => {
+                self.expect(&[At::Between], "a command's end");
+                if self.status.replace(status).is_some() || self.is_for_tests() {
+                    self.nonsense("the end of a command that did not run");
+                }
+            }
+            Event::GaveUp(why) => {
+                self.gave_up.get_or_insert(why);
+            }
+            Event::Done => {
+                self.expect(&[At::Between], "that it is done");
+                self.done = true;
+                self.step(if self.is_for_tests() { "tests" } else { "work" });
+                self.go(At::Ending, self.plan.grace);
+            }
+        }
+    }
+
+    fn is_for_tests(&self) -> bool {
+        matches!(self.plan.work, PlannedWork::Tests { .. })
+    }
+
+    fn expect(&mut self, places: &[At], what: &str) {
+        if !places.contains(&self.at) {
+            self.nonsense(format!("{what}, out of turn"));
+        }
+    }
+
+    fn hello(&mut self, release: String, uptime_ms: u64) {
+        if self.at != At::Booting {
+            return self.nonsense("hello, once more");
+        }
+        self.release = Some(release);
+        // The kernel's clock starts with the kernel: what was before is QEMU and its firmware.
+        let uptime = Duration::from_millis(uptime_ms).min(self.now);
+        self.phases.add("QEMU to kernel", self.now - uptime);
+        self.phases.add("kernel to PID 1", uptime);
+        self.since = self.now;
+        self.go(At::Mounting, self.plan.boot);
+    }
+
+    fn ready(&mut self, orders: &mut Vec<Order>) {
+        if self.at != At::Mounting {
+            return self.nonsense("that it is ready, out of turn");
+        }
+        self.step("mounts");
+        let limit = if self.is_for_tests() { self.plan.settle + self.plan.grace } else { NO_LIMIT };
+        self.go(At::Between, limit);
+        orders.push(Order::Connect);
+    }
+
+    /// Tests come in their order, each once.
+    fn begin(&mut self, index: usize, orders: &mut Vec<Order>) {
+        let due = self.rounds.iter().position(|round| !round.begun);
+        if self.at != At::Between || due != Some(index) {
+            return self.nonsense(format!("the beginning of test {index}, out of turn"));
+        }
+        self.rounds[index].begun = true;
+        let limit = self.tests[index].limit + self.plan.settle + self.plan.grace;
+        self.go(At::Test(index), limit);
+        orders.push(Order::Began(index));
+    }
+
+    fn output(&mut self, bytes: Vec<u8>, out: bool, orders: &mut Vec<Order>) {
+        match self.at {
+            At::Test(index) => {
+                let round = &mut self.rounds[index];
+                let room = MOST_OUTPUT.saturating_sub(round.length);
+                if room == 0 {
+                    // It has failed by that.
+                    round.length = round.length.saturating_add(bytes.len());
+                    return;
+                }
+                if out {
+                    round.output.feed(&bytes);
+                } else {
+                    round.last_words.extend(&bytes);
+                    let over = round.last_words.len().saturating_sub(LAST_WORDS);
+                    round.last_words.drain(..over);
+                }
+                round.length = round.length.saturating_add(bytes.len());
+                let mut kept = bytes;
+                kept.truncate(room);
+                orders.push(Order::Keep(index, kept));
+            }
+            At::Between if !self.is_for_tests() => orders.push(Order::Show(bytes, out)),
+            _ => self.nonsense("output of no program"),
+        }
+    }
+
+    /// The kernel's own counters against what its log says.
+    fn compare(&mut self, index: usize, counters: Counters) {
+        if self.counted {
+            return;
+        }
+        let reports = self.log.reports();
+        let counted = |count: Option<u64>| count.is_some_and(|count| count > reports as u64);
+        let mut wrong = Vec::new();
+        for (what, count) in [("warnings", counters.warnings), ("oopses", counters.oopses)] {
+            if counted(count) {
+                let count = count.unwrap_or_default();
+                wrong.push(format!(
+                    "the kernel counts {count} {what}, its log has {reports} reports"
+                ));
+            }
+        }
+        let taint = counters.taint.unwrap_or_default() & !HARMLESS_TAINT;
+        if taint != 0 && reports == 0 {
+            wrong.push(format!("the kernel is tainted ({taint:#x}), and its log does not say why"));
+        }
+        // Once is enough: from then on it is so for ever.
+        self.counted = !wrong.is_empty();
+        let name = self.tests[index].name.clone();
+        wrong.into_iter().for_each(|wrong| self.log.add("counters", wrong, Some(&name)));
+    }
+
+    fn whereabouts(&mut self, places: Vec<String>, orders: &mut Vec<Order>) {
+        if self.late.is_none() {
+            return self.nonsense("where it hangs, although nobody asked");
+        }
+        places.into_iter().take(MOST_REMARKS).for_each(|place| self.note(place));
+        self.kill(orders);
+    }
+
+    pub(super) fn go(&mut self, at: At, limit: Duration) {
+        self.at = at;
+        // Who is late stays late.
+        if self.late.is_none() {
+            self.deadline = self.now + limit;
+        }
+    }
+
+    /// Notes how long it took since the last step.
+    fn step(&mut self, name: &str) {
+        self.phases.add(name, self.now.saturating_sub(self.since));
+        self.since = self.now;
+    }
+
+    fn look_at_the_clock(&mut self, orders: &mut Vec<Order>) {
+        let whole = if self.is_for_tests() { self.plan.whole } else { NO_LIMIT };
+        if self.now <= self.deadline.min(whole) {
+            return;
+        }
+        if self.late.is_some() {
+            // It was asked where it hangs, and does not even answer that.
+            if self.now > self.deadline {
+                self.kill(orders);
+            }
+            return;
+        }
+        let late = if self.now > whole {
+            "the whole run took too long".to_owned()
+        } else {
+            self.lateness()
+        };
+        self.late = Some(late);
+        if matches!(self.at, At::Between | At::Test(_)) && !self.frames_ended {
+            self.deadline = self.now + self.plan.grace;
+            orders.push(Order::Ask);
+        } else {
+            self.kill(orders);
+        }
+    }
+
+    fn lateness(&self) -> String {
+        match self.at {
+            At::Booting => "PID 1 did not start".to_owned(),
+            At::Mounting => "PID 1 started, but did not get ready".to_owned(),
+            At::Between => "the guest stopped talking between two tests".to_owned(),
+            At::Test(index) => format!("the guest stopped talking in {}", self.tests[index].name),
+            At::Ending => "the guest did not switch off".to_owned(),
+        }
+    }
+
+    fn kill(&mut self, orders: &mut Vec<Order>) {
+        if !self.killed {
+            self.killed = true;
+            orders.push(Order::Kill);
+        }
+    }
+
+    pub(super) fn power_off(&mut self, at: Duration) {
+        self.now = self.now.max(at);
+        self.step("power off");
+    }
+
+    /// The test that an order is about.
+    pub fn test(&self, index: usize) -> Option<&PlannedTest> {
+        self.tests.get(index)
+    }
+}

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The judge against what a guest may say, in order and out of it. No guest is booted.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use vmlab::judge::judge::{Heard, Judge, Order, Plan, PlannedTest, PlannedWork};
+use vmlab::judge::ktap::TestResult;
+use vmlab::judge::outcome::Outcome;
+use vmlab::judge::verdict::{Exit, Verdict};
+use vmlab_init::protocol::{Counters, Event, Frame, LOG_BEGIN, LOG_DONE, LOG_END, Status, mark};
+
+const KEY: u64 = 7;
+const NAMES: [&str; 2] = ["a", "b"];
+const GOOD: &str = "KTAP version 1\n1..1\nok 1 it\n";
+
+fn plan() -> Plan {
+    let test = |name: &str| PlannedTest { name: name.into(), limit: Duration::from_secs(20) };
+    Plan {
+        work: PlannedWork::Tests { tests: NAMES.map(test).to_vec(), distinct: NAMES.len() },
+        key: KEY,
+        boot: Duration::from_secs(10),
+        settle: Duration::from_secs(5),
+        grace: Duration::from_secs(5),
+        whole: Duration::from_secs(100),
+        memory_mb: 512,
+        log: "dmesg.log".into(),
+    }
+}
+
+fn event(event: Event) -> Heard {
+    Heard::Frame(Frame::Event(event))
+}
+
+fn end(index: usize, status: Status) -> Event {
+    let counters = Counters { warnings: Some(0), oopses: Some(0), taint: Some(1 << 12) };
+    Event::End { index, status, ms: 5, counters, problems: Vec::new(), notes: Vec::new() }
+}
+
+fn out(text: &str) -> Heard {
+    Heard::Frame(Frame::Out(text.as_bytes().to_vec()))
+}
+
+fn record(sequence: u64, priority: u32, text: &str) -> Heard {
+    Heard::Frame(Frame::Kernel(
+        format!("{priority},{sequence},{sequence}000,-;{text}\n").into_bytes(),
+    ))
+}
+
+fn begin_mark(index: usize) -> String {
+    mark(KEY, LOG_BEGIN, NAMES[index], index)
+}
+
+fn end_mark(index: usize) -> String {
+    mark(KEY, LOG_END, NAMES[index], index)
+}
+
+/// All that a healthy guest says.
+fn healthy() -> Vec<Heard> {
+    let mut heard = vec![
+        Heard::Console("[    0.000000] Linux".into()),
+        event(Event::Hello { release: "7.3.4".into(), uptime_ms: 1 }),
+        record(0, 6, "Linux"),
+        event(Event::Ready),
+    ];
+    for index in 0..NAMES.len() {
+        heard.push(event(Event::Begin(index)));
+        heard.push(record(1 + 2 * index as u64, 14, &begin_mark(index)));
+        heard.push(out(GOOD));
+        heard.push(record(2 + 2 * index as u64, 14, &end_mark(index)));
+        heard.push(event(end(index, Status::Exited(0))));
+    }
+    heard.push(record(5, 14, &mark(KEY, LOG_DONE, "", 0)));
+    heard.push(event(Event::Done));
+    heard.push(Heard::FramesEnd(None));
+    heard.push(Heard::Console("[    0.006000] reboot: Restarting system".into()));
+    heard
+}
+
+fn clean() -> Exit {
+    Exit { status: Some(ExitStatus::from_raw(0)), ..Exit::default() }
+}
+
+/// One hundredth of a second for each thing that is heard.
+fn judge(heard: &[Heard], exit: Exit) -> (Verdict, Vec<Order>) {
+    let mut judge = Judge::new(plan());
+    let mut orders = Vec::new();
+    for (number, heard) in (1..).zip(heard) {
+        orders.extend(judge.feed(Duration::from_millis(10) * number, heard.clone()));
+    }
+    (judge.verdict(exit), orders)
+}
+
+fn verdict(heard: &[Heard]) -> Verdict {
+    judge(heard, clean()).0
+}
+
+#[test]
+fn a_healthy_guest_passes() {
+    let (verdict, orders) = judge(&healthy(), clean());
+    assert_eq!((verdict.outcome, verdict.message.as_str()), (Outcome::Pass, ""));
+    assert!(verdict.tests.iter().all(|test| test.result == TestResult::Pass));
+    assert_eq!(orders[..3], [Order::Connect, Order::Began(0), Order::Keep(0, GOOD.into())]);
+    let names: Vec<_> = verdict.phases.0.iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(names, ["QEMU to kernel", "kernel to PID 1", "mounts", "tests", "power off"]);
+}
+
+/// Nothing of what a healthy guest says can be missing, and no word of PID 1 can come twice.
+#[test]
+fn every_word_counts_and_only_once() {
+    let all = healthy();
+    for at in 0..all.len() {
+        // The console repeats what PID 1 streams.
+        if matches!(all[at], Heard::Console(_) | Heard::FramesEnd(_)) {
+            continue;
+        }
+        let mut missing = all.clone();
+        missing.remove(at);
+        assert_ne!(verdict(&missing).outcome, Outcome::Pass, "without {:?}", all[at]);
+        let mut twice = all.clone();
+        twice.insert(at, all[at].clone());
+        assert_ne!(verdict(&twice).outcome, Outcome::Pass, "twice {:?}", all[at]);
+    }
+}
+
+#[test]
+fn words_that_make_no_sense_are_told_and_never_believed() {
+    let all = healthy();
+    let place = |wanted: &Heard| all.iter().position(|heard| heard == wanted).unwrap();
+    let done = place(&event(Event::Done));
+    let first = place(&event(Event::Begin(0)));
+    for (at, extra, what) in [
+        (first, event(Event::Begin(999)), "the beginning of test 999"),
+        (first, event(Event::Begin(1)), "the beginning of test 1"),
+        (first, event(end(0, Status::Exited(0))), "the end of test 0, which did not run"),
+        (first, event(end(usize::MAX, Status::Exited(0))), "which did not run"),
+        (first, event(Event::Done), "a word after its last"),
+        (first + 1, event(Event::Done), "that it is done, out of turn"),
+        (first + 1, event(Event::Begin(1)), "the beginning of test 1"),
+        (first, out("ok 1 a\n"), "output of no program"),
+        (first, event(Event::Finished(Status::Exited(0))), "a command that did not run"),
+        (done, event(end(1, Status::Exited(0))), "the end of test 1, which did not run"),
+        (done + 1, event(Event::Note("late".into())), "a word after its last"),
+        (done + 2, event(Event::Note("late".into())), "a word after its last"),
+        (0, event(Event::Ready), "that it is ready, out of turn"),
+        (1, event(Event::Whereabouts(Vec::new())), "although nobody asked"),
+    ] {
+        let mut heard = all.clone();
+        heard.insert(at, extra.clone());
+        let verdict = verdict(&heard);
+        assert!(
+            verdict.outcome > Outcome::Pass && verdict.message.contains(what),
+            "{extra:?}: {:?} {}",
+            verdict.outcome,
+            verdict.message
+        );
+    }
+}
+
+/// In place of one thing, another.
+fn with(wanted: &Heard, other: Heard) -> Vec<Heard> {
+    healthy().into_iter().map(|it| if it == *wanted { other.clone() } else { it }).collect()
+}
+
+#[test]
+fn every_other_way_to_end_is_its_own_outcome() {
+    let good = event(end(0, Status::Exited(0)));
+    let counted = |counters| match end(0, Status::Exited(0)) {
+        Event::End { index, status, ms, problems, notes, .. } => {
+            event(Event::End { index, status, ms, counters, problems, notes })
+        }
+        _ => unreachable!(),
+    };
+    let warned = Counters { warnings: Some(1), ..Counters::default() };
+    let tainted = Counters { taint: Some(1 << 9), ..Counters::default() };
+    let bug = record(3, 4, "BUG: it");
+    let done_mark = record(5, 14, &mark(KEY, LOG_DONE, "", 0));
+    let torn = Heard::FramesEnd(Some("mid-word".into()));
+    let gave_up = [&healthy()[..3], &[event(Event::GaveUp("no 9p".into()))]].concat();
+    for (heard, outcome, what) in [
+        (with(&good, event(end(0, Status::Exited(1)))), Outcome::Test, "failed: a"),
+        (with(&good, event(end(0, Status::TimedOut))), Outcome::Timeout, "a took longer than 20 s"),
+        (with(&good, counted(warned)), Outcome::KernelLog, "the kernel counts 1 warnings"),
+        (with(&good, counted(tainted)), Outcome::KernelLog, "the kernel is tainted (0x200)"),
+        (with(&record(3, 14, &begin_mark(1)), bug), Outcome::KernelLog, "BUG: it"),
+        (
+            with(&done_mark, record(5, 14, "vmlab-init: done ")),
+            Outcome::KernelLog,
+            "the end of all",
+        ),
+        (with(&record(4, 14, &end_mark(1)), record(4, 6, "a")), Outcome::KernelLog, "the end of b"),
+        (with(&Heard::FramesEnd(None), torn), Outcome::Panic, "in mid-word (mid-word)"),
+        (gave_up, Outcome::Boot, "no 9p"),
+    ] {
+        let verdict = verdict(&heard);
+        assert_eq!(verdict.outcome, outcome, "{}", verdict.message);
+        assert!(verdict.message.contains(what), "{}", verdict.message);
+    }
+    let killed = Exit { status: Some(ExitStatus::from_raw(9)), ..Exit::default() };
+    assert_eq!(judge(&healthy(), killed).0.outcome, Outcome::Panic);
+    let cut = [healthy(), vec![Heard::ConsoleCut]].concat();
+    assert_eq!(verdict(&cut).outcome, Outcome::KernelLog);
+}
+
+#[test]
+fn all_skipped_is_not_passed() {
+    let skip = |heard: Heard| match heard {
+        Heard::Frame(Frame::Out(_)) => out("KTAP version 1\n1..0 # SKIP no veth\n"),
+        other => other,
+    };
+    let all: Vec<Heard> = healthy().into_iter().map(skip).collect();
+    let verdict = verdict(&all);
+    assert_eq!((verdict.outcome, verdict.outcome.exit_code()), (Outcome::Skipped, 8));
+    assert_eq!(verdict.message, "skipped: a, b");
+    // Next to one that passed, a skipped one is in order.
+    let one = [healthy()[..10].to_vec(), all[10..].to_vec()].concat();
+    assert_eq!(judge(&one, clean()).0.outcome, Outcome::Pass);
+}
+
+#[test]
+fn who_is_late_is_asked_where_it_hangs_and_then_ended() {
+    let mut judge = Judge::new(plan());
+    for heard in healthy().into_iter().take_while(|it| *it != out(GOOD)) {
+        judge.feed(Duration::from_secs(1), heard);
+    }
+    let at = |seconds| Duration::from_secs(seconds);
+    assert_eq!(judge.feed(at(31), Heard::Silence), []);
+    assert_eq!(judge.feed(at(32), Heard::Silence), [Order::Ask]);
+    assert_eq!(judge.feed(at(33), Heard::Silence), []);
+    // A word too late does not save it.
+    judge.feed(at(33), event(end(0, Status::Exited(0))));
+    let places = vec!["sh (7) is in:\n  do_wait".to_owned()];
+    assert_eq!(judge.feed(at(34), event(Event::Whereabouts(places.clone()))), [Order::Kill]);
+    assert_eq!(judge.feed(at(99), Heard::Silence), []);
+    let verdict = judge.verdict(clean());
+    assert_eq!(verdict.outcome, Outcome::Timeout);
+    assert!(verdict.message.starts_with("the guest stopped talking in a: "), "{}", verdict.message);
+    assert_eq!(verdict.notes, places);
+}
+
+#[test]
+fn who_does_not_even_answer_is_ended() {
+    let mut judge = Judge::new(plan());
+    judge.feed(Duration::from_secs(1), Heard::Console("[    0.1] Linux".into()));
+    assert_eq!(judge.feed(Duration::from_secs(11), Heard::Silence), [Order::Kill]);
+    let verdict = judge.verdict(clean());
+    assert_eq!((verdict.outcome, verdict.silent_boot), (Outcome::Boot, true));
+}
+
+/// Whether all is as it must be for a pass: told anew, from the whole of what was heard.
+fn may_pass(heard: &[Heard], exit_code: i32) -> bool {
+    let (mut words, mut stream, mut outputs) = (Vec::new(), Vec::new(), vec![String::new(); 2]);
+    let mut running = None;
+    let end = heard.iter().position(|it| matches!(it, Heard::FramesEnd(_)));
+    for (number, heard) in heard.iter().enumerate() {
+        let Heard::Frame(frame) = heard else { continue };
+        if end.is_some_and(|end| number > end) {
+            return false;
+        }
+        match frame {
+            Frame::Kernel(bytes) => stream.extend(bytes),
+            Frame::Event(Event::Note(_)) if words.last() != Some(&"done".to_owned()) => {}
+            Frame::Event(Event::Begin(index)) => {
+                running = Some(*index);
+                words.push(format!("begin {index}"));
+            }
+            Frame::Event(Event::End { index, status, counters, problems, .. }) => {
+                let well = *status == Status::Exited(0)
+                    && problems.is_empty()
+                    && counters.warnings.unwrap_or(0) == 0;
+                running = None;
+                words.push(format!("end {index} {well}"));
+            }
+            Frame::Event(Event::Hello { .. }) => words.push("hello".into()),
+            Frame::Event(Event::Ready) => words.push("ready".into()),
+            Frame::Event(Event::Done) => words.push("done".into()),
+            Frame::Out(bytes) if running.is_some_and(|index| index < 2) => {
+                outputs[running.unwrap()] += str::from_utf8(bytes).unwrap();
+            }
+            _ => return false,
+        }
+    }
+    let want = ["hello", "ready", "begin 0", "end 0 true", "begin 1", "end 1 true", "done"];
+    let stream = String::from_utf8_lossy(&stream).into_owned();
+    let log_is_whole = stream.ends_with('\n') && kernel_log_is_whole(&stream);
+    let torn = heard.iter().any(|it| matches!(it, Heard::FramesEnd(Some(_)) | Heard::ConsoleCut));
+    let loud = heard.iter().any(
+        |it| matches!(it, Heard::Console(line) if line.contains("BUG") || line.contains("panic")),
+    );
+    words == want
+        && outputs.iter().all(|it| it == GOOD)
+        && log_is_whole
+        && !torn
+        && !loud
+        && exit_code == 0
+}
+
+/// Numbers without a gap, the marks of PID 1 in their order, and nothing else of any weight.
+fn kernel_log_is_whole(stream: &str) -> bool {
+    let due = [begin_mark(0), end_mark(0), begin_mark(1), end_mark(1), mark(KEY, LOG_DONE, "", 0)];
+    let mut marks = Vec::new();
+    let records = stream.lines().filter(|line| !line.starts_with(' '));
+    for (number, record) in records.enumerate() {
+        let Some((head, text)) = record.split_once(';') else { return false };
+        let mut fields = head.split(',');
+        let priority = fields.next();
+        if fields.next() != Some(number.to_string().as_str()) {
+            return false;
+        }
+        match (priority, text) {
+            (Some("14"), text) if due.iter().any(|mark| mark == text) => marks.push(text),
+            (_, "Linux") => {}
+            _ => return false,
+        }
+    }
+    marks == due
+}
+
+/// Something that a guest may say, or that somebody says in its place.
+fn anything() -> impl Strategy<Value = Heard> {
+    let status = prop_oneof![
+        3 => Just(Status::Exited(0)),
+        1 => Just(Status::Exited(1)),
+        1 => Just(Status::Exited(4)),
+        1 => Just(Status::TimedOut),
+    ];
+    let healthy = healthy();
+    prop_oneof![
+        4 => (0..healthy.len()).prop_map(move |at| healthy[at].clone()),
+        1 => (0..1000usize).prop_map(|index| event(Event::Begin(index))),
+        2 => (0..4usize, status).prop_map(|(index, status)| event(end(index, status))),
+        1 => Just(event(Event::Done)),
+        1 => Just(event(Event::Note("note".into()))),
+        1 => Just(event(Event::GaveUp("why".into()))),
+        1 => Just(event(Event::Finished(Status::Exited(0)))),
+        1 => Just(event(Event::NotLoaded { module: "m".into(), reason: "r".into() })),
+        1 => Just(Heard::FramesEnd(None)),
+        1 => Just(Heard::FramesEnd(Some("torn".into()))),
+        1 => Just(Heard::ConsoleCut),
+        1 => Just(Heard::Console("[    9.000000] BUG: it".into())),
+        1 => (0..7u64).prop_map(|number| record(number, 6, "Linux")),
+        1 => (0..7u64, 0..2usize).prop_map(|(number, index)| record(number, 14, &end_mark(index))),
+        1 => (0..7u64).prop_map(|number| record(number, 4, "WARNING: it")),
+        1 => proptest::collection::vec(any::<u8>(), 0..30).prop_map(|it| Heard::Frame(Frame::Kernel(it))),
+        1 => "(ok|not ok) [0-3] x\n".prop_map(|text| out(&text)),
+    ]
+}
+
+/// A change to what a healthy guest says.
+#[derive(Debug, Clone)]
+enum Edit {
+    Insert(usize, Heard),
+    Remove(usize),
+    Swap(usize, usize),
+    CutOff(usize),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = || 0..20usize;
+    prop_oneof![
+        3 => (at(), anything()).prop_map(|(at, heard)| Edit::Insert(at, heard)),
+        2 => at().prop_map(Edit::Remove),
+        2 => (at(), at()).prop_map(|(a, b)| Edit::Swap(a, b)),
+        1 => at().prop_map(Edit::CutOff),
+    ]
+}
+
+fn edited(edits: &[Edit]) -> Vec<Heard> {
+    let mut heard = healthy();
+    for edit in edits {
+        let length = heard.len().max(1);
+        match edit {
+            Edit::Insert(at, it) => heard.insert(at % length, it.clone()),
+            Edit::Remove(at) if at % length < heard.len() => drop(heard.remove(at % length)),
+            Edit::Swap(a, b) if !heard.is_empty() => heard.swap(a % length, b % length),
+            Edit::CutOff(at) => heard.truncate(*at),
+            Edit::Remove(_) | Edit::Swap(..) => {}
+        }
+        if heard.is_empty() {
+            heard.push(Heard::Silence);
+        }
+    }
+    heard
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn there_is_one_way_to_pass(edits in proptest::collection::vec(edit(), 0..4), code in prop_oneof![6 => Just(0), 1 => Just(1)]) {
+        let heard = edited(&edits);
+        let exit = Exit { status: Some(ExitStatus::from_raw(code << 8)), ..Exit::default() };
+        let passed = judge(&heard, exit).0.outcome == Outcome::Pass;
+        if passed {
+            prop_assert!(may_pass(&heard, code), "passed: {heard:?}");
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_words_harms_the_judge(heard in proptest::collection::vec(anything(), 0..40), seconds in 0..200u64) {
+        let mut judge = Judge::new(plan());
+        for heard in &heard {
+            judge.feed(Duration::from_secs(1), heard.clone());
+        }
+        judge.feed(Duration::from_secs(seconds), Heard::Silence);
+        let verdict = judge.verdict(clean());
+        prop_assert!(verdict.outcome != Outcome::Pass || may_pass(&heard, 0));
+    }
+}
