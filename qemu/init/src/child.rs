@@ -21,6 +21,13 @@ use crate::port::Port;
 /// the kernel.
 const DYING: Duration = Duration::from_secs(10);
 
+/// What is read from a pipe before others are looked at. A program that never stops to write must
+/// not keep us from looking at the clock.
+const AT_ONCE: usize = 64 << 10;
+
+/// The most that a pipe can hold: what was written before a program ended is read, and no more.
+const PIPE: usize = 1 << 20;
+
 /// A pipe from the program and the frame that its bytes travel in.
 struct Pipe {
     file: File,
@@ -80,7 +87,7 @@ impl Program {
             }
             let ended = self.poll(left)?;
             for pipe in &mut self.pipes {
-                pipe.drain(port);
+                pipe.drain(AT_ONCE, port);
             }
             if ended {
                 return Ok(true);
@@ -107,20 +114,24 @@ impl Program {
         let status = self.child.wait().context("wait for a program")?;
         kill(&self.child);
         for pipe in &mut self.pipes {
-            pipe.drain(port);
+            pipe.drain(PIPE, port);
         }
         Ok(status)
     }
 }
 
 impl Pipe {
-    /// Sends what there is now.
-    fn drain(&mut self, port: &mut Port) {
-        let mut bytes = vec![0; 65536];
-        while self.open {
+    /// Sends what there is now, at most so much.
+    fn drain(&mut self, most: usize, port: &mut Port) {
+        let mut bytes = vec![0; AT_ONCE];
+        let mut read = 0;
+        while self.open && read < most {
             match self.file.read(&mut bytes) {
                 Ok(0) => self.open = false,
-                Ok(length) => port.send(&(self.frame)(bytes[..length].to_vec())),
+                Ok(length) => {
+                    read += length;
+                    port.send(&(self.frame)(bytes[..length].to_vec()));
+                }
                 // Nothing more now.
                 Err(_) => return,
             }
