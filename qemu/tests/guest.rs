@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -35,18 +35,14 @@ struct Bench {
     budget: Budget,
 }
 
-/// The kernel and PID 1 that `lab test` built. Says why a test does nothing
-/// without them.
-fn bench() -> Option<Bench> {
-    let get = |name| std::env::var_os(name).map(PathBuf::from);
-    let (Some(image), Some(vmlinux), Some(init)) =
-        (get("LAB_TEST_IMAGE"), get("LAB_TEST_VMLINUX"), get("LAB_TEST_INIT"))
-    else {
-        eprintln!(
-            "skipped: no LAB_TEST_IMAGE, LAB_TEST_VMLINUX and LAB_TEST_INIT; `make test` sets them"
-        );
-        return None;
+/// The kernel and PID 1 that `lab test` built.
+fn bench() -> Bench {
+    let get = |name| {
+        let value = std::env::var_os(name).map(PathBuf::from);
+        value.unwrap_or_else(|| panic!("{name} is not set; `make test` sets it"))
     };
+    let (image, vmlinux) = (get("LAB_TEST_IMAGE"), get("LAB_TEST_VMLINUX"));
+    let init = get("LAB_TEST_INIT");
     let build = vmlinux.parent().unwrap().to_owned();
     let kernel =
         Kernel { source: build.clone(), build, image, vmlinux, release: "?".into(), debug: false };
@@ -70,7 +66,7 @@ fn bench() -> Option<Bench> {
         root: dir.path().to_owned(),
     };
     let budget = Budget::of(Engine::Tcg, &kernel);
-    Some(Bench { dir, kernel, job, budget })
+    Bench { dir, kernel, job, budget }
 }
 
 impl Bench {
@@ -125,8 +121,9 @@ fn result(report: &Report, name: &str) -> (TestResult, String) {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.test(
         "good.sh",
         "echo KTAP version 1; echo 1..2; ip link show lo | grep -q UP && echo ok 1 lo; \
@@ -151,13 +148,16 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
     assert_eq!(result(&report, "skip.sh"), (TestResult::Skip, "no veth".into()));
     assert_eq!(result(&report, "readonly.sh"), (TestResult::Pass, String::new()));
     assert!(!Path::new("/lab-was-here").exists(), "the guest wrote to the host");
-    assert_eq!(bench.log("tests/good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nok 2 ping\nnoise\n");
+    // In the order in which it was printed.
+    assert_eq!(bench.log("tests/good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nnoise\nok 2 ping\n");
+    assert!(bench.log("kmsg.log").contains("Linux version "));
     assert!(bench.log("dmesg.log").contains("Linux version "));
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn what_a_test_leaves_behind_fails_it_and_is_gone_for_the_next() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.test("namespace.sh", &format!("ip netns add left; {GOOD}"));
     bench.test("device.sh", &format!("ip link add left type dummy; {GOOD}"));
     bench.test(
@@ -185,15 +185,16 @@ fn what_a_test_leaves_behind_fails_it_and_is_gone_for_the_next() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_test_that_hangs_is_named_and_the_others_count() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.test("before.sh", GOOD);
     bench.test("hangs.sh", "echo KTAP version 1; echo 1..2; echo ok 1 so far; sleep 600");
     bench.test("after.sh", GOOD);
-    limit(&mut bench, Duration::from_secs(1));
+    limit(&mut bench, Duration::from_secs(4));
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Timeout);
-    assert_eq!(report.message, "hangs.sh took longer than 3 s");
+    assert_eq!(report.message, "hangs.sh took longer than 12 s");
     assert_eq!(result(&report, "hangs.sh").1, "took too long and was killed");
     let hangs = report.tests.iter().find(|test| test.name == "hangs.sh").unwrap();
     assert_eq!(hangs.cases[0].name, "so far");
@@ -208,8 +209,9 @@ fn limit(bench: &mut Bench, timeout: Duration) {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_test_that_is_not_the_same_every_time_is_named() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.test("steady.sh", GOOD);
     bench.test(
         "flaky.sh",
@@ -228,8 +230,9 @@ fn a_test_that_is_not_the_same_every_time_is_named() {
 /// Written by a test, since a kernel without a fault does not fail by itself: the
 /// way from the console to the verdict is the same.
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_report_in_the_kernel_log_fails_tests_that_passed() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     let say = "dmesg -n 1; echo '<3>unregister_netdevice: waiting for rlo to become free. Usage count = 2' > /dev/kmsg";
     bench.test("quiet.sh", GOOD);
     bench.test("loud.sh", &format!("{say}; {GOOD}"));
@@ -246,6 +249,202 @@ fn a_report_in_the_kernel_log_fails_tests_that_passed() {
     );
 }
 
+/// A test that a finding in the log must not be blamed on, and one that must be red.
+fn attack(script: &str) -> (Bench, Report) {
+    let mut bench = bench();
+    bench.test("before.sh", GOOD);
+    bench.test("attack.sh", &format!("{script}; {GOOD}"));
+    let report = bench.report();
+    (bench, report)
+}
+
+/// Kind and test of each finding.
+fn findings(report: &Report) -> Vec<(&str, Option<&str>)> {
+    report.kernel_findings.iter().map(|it| (it.kind.as_str(), it.test.as_deref())).collect()
+}
+
+const TURN_DOWN: &str = "echo N > /sys/module/printk/parameters/ignore_loglevel; dmesg -n 1";
+const SAY_BUG: &str = "echo '<4>BUG: KASAN: use-after-free in f+0x1/0x2' > /dev/kmsg";
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_console_that_is_turned_down_hides_nothing() {
+    let (bench, report) = attack(&format!("{TURN_DOWN}; {SAY_BUG}; dmesg -C"));
+    assert_eq!(report.outcome, Outcome::KernelLog);
+    assert_eq!(findings(&report), [("kasan", Some("attack.sh"))]);
+    assert!(report.kernel_findings[0].from_user_space);
+    assert!(!bench.log("dmesg.log").contains("KASAN") && bench.log("kmsg.log").contains("KASAN"));
+}
+
+/// The kernel's own words, which no program wrote.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn what_the_kernel_itself_says_to_nobody_is_heard() {
+    let fill = "sysctl -qw net.ipv4.neigh.default.gc_thresh1=0 net.ipv4.neigh.default.gc_thresh2=1 \
+                net.ipv4.neigh.default.gc_thresh3=1; ip link add v type veth peer name w; \
+                ip addr add 10.9.0.1/16 dev v; ip link set v up; ip link set w up; \
+                for i in $(seq 2 40); do ping -c1 -W0.1 10.9.0.$i > /dev/null & done; wait; ip link del v";
+    let (_, report) = attack(&format!("{TURN_DOWN}; {fill}"));
+    assert_eq!(report.outcome, Outcome::KernelLog, "{}", report.message);
+    assert_eq!(findings(&report)[0], ("neighbour-table", Some("attack.sh")));
+    assert!(!report.kernel_findings[0].from_user_space);
+}
+
+/// Each writer would fill the kernel's own buffer many times over.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_flood_of_messages_washes_nothing_away() {
+    let flood = "for w in 1 2; do (for i in $(seq 20000); do echo \"flood $w $i\"; done > /dev/kmsg) & done; \
+                 wait; true";
+    let (_, report) = attack(&format!("{TURN_DOWN}; {SAY_BUG}; {flood}"));
+    assert_eq!(report.outcome, Outcome::KernelLog);
+    assert!(findings(&report).contains(&("kasan", Some("attack.sh"))), "{}", report.message);
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn the_log_is_whole_without_a_console() {
+    let unbind = "echo off > /proc/sys/kernel/printk_devkmsg 2> /dev/null; \
+                  for it in /sys/bus/*/drivers/serial8250 /sys/bus/*/drivers/serial; do \
+                  [ -d $it ] && for d in $it/*:* $it/*.*; do [ -e $d ] && echo ${d##*/} > $it/unbind; done; done";
+    let (_, report) = attack(&format!("{unbind}; true"));
+    assert_eq!((report.outcome, report.message.as_str()), (Outcome::Pass, ""));
+    let (_, report) = attack(&format!("{unbind}; {SAY_BUG}"));
+    assert_eq!(findings(&report), [("kasan", Some("attack.sh"))]);
+}
+
+/// As a partial line: the kernel's next one is glued behind it.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn what_a_program_writes_to_the_console_hides_nothing() {
+    let (_, report) =
+        attack(&format!("printf xyz > /dev/ttyS0; {SAY_BUG}; printf 'x\\r' > /dev/ttyS0"));
+    assert_eq!(findings(&report), [("kasan", Some("attack.sh"))]);
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_test_cannot_shift_the_blame() {
+    let forge = "echo '<6>vmlab-init: end attack.sh' > /dev/kmsg; \
+                 dmesg | sed -n 's/.*\\(vmlab-init: .*\\)/<6>\\1/p' > /tmp/marks; \
+                 while read -r mark; do echo \"$mark\" > /dev/kmsg; done < /tmp/marks; \
+                 echo '<6>vmlab-init: begin before.sh' > /dev/kmsg";
+    let (_, report) =
+        attack(&format!("echo '<6>vmlab-init: end attack.sh' > /dev/kmsg; {SAY_BUG}"));
+    assert_eq!(findings(&report), [("kasan", Some("attack.sh"))]);
+    // Marks that are copied are there twice, and that is a finding.
+    let (_, report) = attack(forge);
+    assert_eq!(report.outcome, Outcome::KernelLog);
+    assert!(findings(&report).contains(&("log-incomplete", None)), "{}", report.message);
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_stack_trace_under_an_unknown_headline_is_a_finding() {
+    let say = "for line in 'mydrv: something is odd' 'Call Trace:' ' dump_stack_lvl+0x5d/0x80' ' mydrv_open+0x1/0x2'; \
+               do echo \"<4>$line\" > /dev/kmsg; done";
+    let (_, report) = attack(say);
+    assert_eq!(findings(&report), [("stack-trace", Some("attack.sh"))]);
+    assert_eq!(report.kernel_findings[0].text, "mydrv: something is odd");
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_failure_counts_wherever_it_is_printed() {
+    let mut bench = bench();
+    for (name, line) in [
+        ("blanks.sh", "    not ok 1 a"),
+        ("tab.sh", "\\tnot ok 1 a"),
+        ("bar.sh", "50%%\\rnot ok 1 a"),
+    ] {
+        bench.test(
+            name,
+            &format!("echo KTAP version 1; echo 1..1; printf '{line}\\n'; echo ok 1 b"),
+        );
+    }
+    bench.test("remark.sh", "echo KTAP version 1; echo 1..1; echo '# not ok 1 a'; echo ok 1 b");
+    let report = bench.report();
+    let told: Vec<_> = report.tests.iter().map(|test| (test.name.as_str(), test.result)).collect();
+    let fail = TestResult::Fail;
+    let want =
+        [("blanks.sh", fail), ("tab.sh", fail), ("bar.sh", fail), ("remark.sh", TestResult::Pass)];
+    assert_eq!(told, want);
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_test_that_never_stops_to_print_meets_its_limit() {
+    let mut bench = bench();
+    bench.test("yes.sh", "echo KTAP version 1; echo 1..1; yes").test("after.sh", GOOD);
+    limit(&mut bench, Duration::from_secs(4));
+    let report = bench.report();
+    assert_eq!(
+        (report.outcome, report.message.as_str()),
+        (Outcome::Timeout, "yes.sh took longer than 12 s")
+    );
+    assert_eq!(result(&report, "after.sh").0, TestResult::Pass);
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn nothing_but_skips_is_no_pass() {
+    let mut bench = bench();
+    bench.test("skip.sh", "echo KTAP version 1; echo '1..0 # SKIP no veth'; exit 4");
+    let report = bench.report();
+    assert_eq!((report.outcome, report.message.as_str()), (Outcome::Skipped, "skipped: skip.sh"));
+}
+
+/// Takes PID 1's line to the lab and says in its place that all is well.
+const IMPOSTOR: &str = r##"
+use std::{fs, io::Write, os::fd::FromRawFd};
+unsafe extern "C" { fn syscall(number: i64, ...) -> i64; }
+fn main() {
+    let is_port = |fd: &i64| {
+        fs::read_link(format!("/proc/1/fd/{fd}")).is_ok_and(|it| it.to_string_lossy().contains("vport"))
+    };
+    let theirs = (0..64).find(is_port).expect("PID 1 has a port");
+    // pidfd_open(2) and pidfd_getfd(2).
+    let ours = unsafe { syscall(438, syscall(434, 1, 0), theirs, 0) };
+    let mut port = unsafe { fs::File::from_raw_fd(ours.try_into().unwrap()) };
+    for event in [
+        r#"{"end":{"index":0,"status":{"exited":0},"ms":1,"counters":{},"problems":[],"notes":[]}}"#,
+        r#""done""#,
+    ] {
+        let mut frame = vec![b'e'];
+        frame.extend(u32::try_from(event.len() + 8).unwrap().to_le_bytes());
+        frame.extend([0; 8]);
+        frame.extend(event.as_bytes());
+        port.write_all(&frame).unwrap();
+    }
+    fs::write("/proc/sys/kernel/printk", "1").unwrap();
+    // reboot(2)
+    unsafe { syscall(169, 0xfee1dead_u32, 672274793, 0x1234567) };
+}
+"##;
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn nobody_speaks_for_pid_1() {
+    let mut bench = bench();
+    let program = compile(bench.dir.path(), "impostor", IMPOSTOR);
+    fs::rename(program, bench.dir.path().join("tests/impostor")).unwrap();
+    bench.test("forge.sh", &format!("{GOOD}; [ ! -e /lab/job.json ] && ./impostor"));
+    let report = bench.report();
+    assert_eq!(report.outcome, Outcome::Panic, "{}", report.message);
+    assert!(report.message.contains("an event that is not PID 1's"), "{}", report.message);
+}
+
+/// A static program.
+fn compile(dir: &Path, name: &str, source: &str) -> PathBuf {
+    let (path, program) = (dir.join(format!("{name}.rs")), dir.join(name));
+    fs::write(&path, source).unwrap();
+    let mut rustc = std::process::Command::new("rustc");
+    rustc.args(["--edition", "2024", "-Ctarget-feature=+crt-static"]);
+    rustc.args(["--target", "x86_64-unknown-linux-gnu", "-o"]);
+    assert!(rustc.arg(&program).arg(&path).status().unwrap().success());
+    program
+}
+
 /// The QEMU whose guest has exactly this much memory: each test that looks for
 /// its own takes another size.
 fn qemu_with(memory_mb: u32) -> Option<Pid> {
@@ -257,14 +456,19 @@ fn qemu_with(memory_mb: u32) -> Option<Pid> {
     Pid::from_raw(ours?.file_name().to_str()?.parse().ok()?)
 }
 
+/// So that what never comes does not keep the other tests waiting. However slow a machine is,
+/// nothing here takes as long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..1200 {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         if let Some(found) = look() {
             return found;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("waited a minute for {what}");
+    panic!("waited for {what}");
 }
 
 /// Signals this test's own QEMU, once the guest has begun its first test.
@@ -281,8 +485,9 @@ fn signal_qemu(bench: &Bench, signal: Signal) -> std::thread::JoinHandle<()> {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_killed_qemu_is_told_from_a_guest_that_died() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.job.memory_mb = 517;
     bench.test("long.sh", "sleep 600").test("next.sh", GOOD);
     limit(&mut bench, Duration::from_secs(100));
@@ -300,8 +505,9 @@ fn a_killed_qemu_is_told_from_a_guest_that_died() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_guest_that_stops_talking_is_given_up_on() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.job.memory_mb = 518;
     bench.budget.grace = Duration::from_secs(1);
     bench.budget.settle = Duration::from_secs(1);
@@ -319,8 +525,9 @@ fn a_guest_that_stops_talking_is_given_up_on() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_kernel_that_never_starts_pid_1_did_not_boot() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.budget.boot = Duration::from_millis(200);
     bench.test("good.sh", GOOD);
     let report = bench.report();
@@ -330,8 +537,9 @@ fn a_kernel_that_never_starts_pid_1_did_not_boot() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn an_image_that_qemu_refuses_is_named_by_qemus_own_words() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.kernel.image = bench.dir.path().join("no-such-image");
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Boot);
@@ -340,14 +548,11 @@ fn an_image_that_qemu_refuses_is_named_by_qemus_own_words() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn an_init_that_dies_is_a_panic() {
-    let Some(mut bench) = bench() else { return };
-    let source = bench.dir.path().join("init.rs");
-    let init = bench.dir.path().join("init");
-    fs::write(&source, "fn main() { panic!(\"no disk today\") }").unwrap();
-    let mut rustc = std::process::Command::new("rustc");
-    rustc.args(["-Ctarget-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]);
-    assert!(rustc.arg(&init).arg(&source).status().unwrap().success());
+    let mut bench = bench();
+    let source = "fn main() { panic!(\"no disk today\") }";
+    let init = compile(bench.dir.path(), "init", source);
     bench.job.init = init;
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Panic);
@@ -357,8 +562,9 @@ fn an_init_that_dies_is_a_panic() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_guest_without_memory_for_its_files_says_so() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     let large = bench.dir.path().join("tests/large");
     fs::write(large, vec![b'x'; 100 << 20]).unwrap();
     bench.job.memory_mb = 150;
@@ -369,8 +575,9 @@ fn a_guest_without_memory_for_its_files_says_so() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_test_that_eats_all_memory_is_named() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     bench.job.memory_mb = 128;
     bench.test("eater.sh", "tail /dev/zero");
     let report = bench.report();
@@ -384,8 +591,9 @@ fn a_test_that_eats_all_memory_is_named() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_full_disk_ends_the_run_with_the_reason() {
-    let Some(bench) = bench() else { return };
+    let bench = bench();
     fs::create_dir(&bench.job.logs).unwrap();
     std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("dmesg.log")).unwrap();
     let accel = Choice { used: Engine::Tcg, why: String::new() };
@@ -396,8 +604,9 @@ fn a_full_disk_ends_the_run_with_the_reason() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_commands_exit_status_comes_through() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     fs::write(bench.dir.path().join("here"), "").unwrap();
     let cases = [
         ("[ -e here ] && exit 7", Status::Exited(7)),
@@ -433,8 +642,9 @@ fn broken_module(bench: &mut Bench, from: &[u8], to: &[u8]) -> bool {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_module_for_another_kernel_is_refused_in_the_kernels_words() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     if broken_module(&mut bench, b"vermagic=7.", b"vermagic=1.") {
         let report = bench.report();
         let (_, reason) = result(&report, "load rnetns.ko");
@@ -444,8 +654,9 @@ fn a_module_for_another_kernel_is_refused_in_the_kernels_words() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_module_with_an_unknown_symbol_is_refused_by_its_name() {
-    let Some(mut bench) = bench() else { return };
+    let mut bench = bench();
     if broken_module(&mut bench, b"\0register_pernet_device\0", b"\0register_pernet_devil_\0") {
         let report = bench.report();
         let (_, reason) = result(&report, "load rnetns.ko");
@@ -463,7 +674,7 @@ fn shell_in_a_terminal() {
     if std::env::var_os(IN_TERMINAL).is_none() {
         return;
     }
-    let mut bench = bench().unwrap();
+    let mut bench = bench();
     bench.job.work = Work::Shell;
     println!("ended with {:?}", bench.run().status);
 }
@@ -497,7 +708,7 @@ impl Screen {
     /// Waits until this is shown after what was waited for before.
     fn wait_for(&mut self, what: &str) {
         while !self.text.contains(what) {
-            match self.shown.recv_timeout(Duration::from_secs(60)) {
+            match self.shown.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
                 Err(_) => {
                     self.script.kill().unwrap();
@@ -515,10 +726,8 @@ impl Screen {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_shell_has_a_terminal_with_job_control() {
-    if bench().is_none() {
-        return;
-    }
     let program = std::env::current_exe().unwrap();
     let program = program.display();
     let command =
@@ -552,7 +761,7 @@ const TO_BE_ENDED: &str = "LAB_TEST_TO_BE_ENDED";
 fn lab_to_be_ended() {
     let Some(memory_mb) = std::env::var_os(TO_BE_ENDED) else { return };
     vmlab::run::interrupt::install().unwrap();
-    let mut bench = bench().unwrap();
+    let mut bench = bench();
     bench.job.memory_mb = memory_mb.to_str().unwrap().parse().unwrap();
     bench.test("long.sh", "sleep 600");
     let accel = Choice { used: Engine::Tcg, why: String::new() };
@@ -562,10 +771,8 @@ fn lab_to_be_ended() {
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn a_lab_that_ends_leaves_no_qemu() {
-    if bench().is_none() {
-        return;
-    }
     for (signal, memory_mb, last_words) in
         [(Signal::INT, 521, "ended in good order"), (Signal::KILL, 522, "")]
     {
@@ -590,17 +797,15 @@ fn lab_to_be_fed() {
     if std::env::var_os(TO_BE_FED).is_none() {
         return;
     }
-    let mut bench = bench().unwrap();
+    let mut bench = bench();
     bench.job.work = Work::Command("read first; echo \"[$first]\"; sha256sum".into());
     let ended = bench.run_once();
     println!("ended with {:?}", ended.status);
 }
 
 #[test]
+#[ignore = "needs a guest; make test runs it"]
 fn standard_input_reaches_a_command_up_to_its_end() {
-    if bench().is_none() {
-        return;
-    }
     // More than any buffer on the way, of all bytes.
     let mut rest: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
     rest.push(b'x');
