@@ -507,6 +507,103 @@ fn the_cache_says_how_large_it_is_and_forgets_what_nobody_uses() {
     assert!(!user.cache().join("kernel/old").exists() && user.cache().join("kernel/new").exists());
 }
 
+/// A Debian archive, by apt's own account: each mirror has one version of the kernel.
+fn archive(user: &User, mirrors: &[(&str, &str)]) {
+    for name in ["cat", "cp", "grep", "tar", "xz", "cut"] {
+        let _ = fs::remove_file(user.bin().join(name));
+        user.real(name);
+    }
+    let (mut targets, mut versions) = (String::new(), String::new());
+    for (uri, version) in mirrors {
+        targets += &format!("echo 'Debian|{uri}';");
+        versions += &format!(
+            "grep -q ' {uri} ' $list && echo ' p | {version} | {uri} s/main amd64 Packages';"
+        );
+        package(user, version);
+    }
+    let dir = user.dir.path().display();
+    user.program(
+        "apt-get",
+        &format!(
+            "for last; do :; done; case \"$*\" in indextargets*) {targets} ;; \
+             *download*) cp {dir}/${{last#*=}}.deb p.deb ;; esac"
+        ),
+    );
+    user.program("apt-config", "");
+    user.program("apt-cache", &format!("list=${{APT_CONFIG%/*}}/sources.list; {versions} exit 0"));
+    user.program("dpkg-deb", "cat $2");
+}
+
+/// What a package of the kernel's source unpacks to.
+fn package(user: &User, version: &str) {
+    let number: Vec<&str> = version.split(['.', '-']).collect();
+    let dir = user.dir.path().join(version);
+    let tree = dir.join("linux");
+    fs::create_dir_all(tree.join("arch/x86")).unwrap();
+    let (a, b, c) = (number[0], number[1], number[2]);
+    let makefile = format!("VERSION = {a}\nPATCHLEVEL = {b}\nSUBLEVEL = {c}\n");
+    fs::write(tree.join("Makefile"), makefile).unwrap();
+    fs::create_dir(tree.join("scripts")).unwrap();
+    fs::write(tree.join("scripts/min-tool-version.sh"), "echo 0.1.0\n").unwrap();
+    let name = format!("linux-source-{a}.{b}");
+    let inner = dir.join("usr/src");
+    fs::create_dir_all(&inner).unwrap();
+    let tar = |args: &[&str], from: &Path, what: &str, to: PathBuf| {
+        let mut tar = Command::new("tar");
+        tar.args(args).arg(to).arg("-C").arg(from).arg(what);
+        assert!(tar.status().unwrap().success());
+    };
+    tar(&["-cJf"], &dir, "linux", inner.join(format!("{name}.tar.xz")));
+    tar(&["-cf"], &dir, "./usr", user.dir.path().join(format!("{version}.deb")));
+}
+
+fn pinned() -> String {
+    let pins = fs::read_to_string(root().join("lab/pins.toml")).unwrap();
+    let line = pins.lines().find(|line| line.starts_with("version = ")).unwrap();
+    line.split('"').nth(1).unwrap().to_owned()
+}
+
+/// The version of the sources in the cache, and what the lab said.
+fn kernel_from(mirrors: &[(&str, &str)]) -> (Vec<String>, String) {
+    let user = User::new();
+    user.tools();
+    user.program("make", "exit 1");
+    archive(&user, mirrors);
+    let mut lab = user.lab();
+    let output = lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).output().unwrap();
+    let entries = fs::read_dir(user.cache().join("source")).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    (names.collect(), text(&output))
+}
+
+#[test]
+fn a_pinned_kernel_that_is_gone_is_found_in_another_archive() {
+    let pinned = pinned();
+    let newer = "7.3.99-1";
+    let (sources, said) = kernel_from(&[("http://a/debian", newer), ("http://b/debian", &pinned)]);
+    assert_eq!(sources.len(), 1, "{said}");
+    assert!(sources[0].contains(&format!("_{pinned}-")), "{sources:?} {said}");
+    assert!(said.contains("looked for in http://b/debian") && !said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_pinned_kernel_that_is_nowhere_is_replaced_by_the_newest_with_a_warning() {
+    let (sources, said) = kernel_from(&[("http://a/debian", "7.3.99-1")]);
+    assert_eq!(sources.len(), 1, "{said}");
+    assert!(sources[0].contains("_7.3.99-1-"), "{sources:?} {said}");
+    assert!(said.contains("is gone from"), "{said}");
+    assert!(said.contains("warning: building 7.3.99-1, another version than"), "{said}");
+}
+
+#[test]
+fn a_pinned_kernel_that_is_there_is_taken_without_a_word() {
+    let pinned = pinned();
+    let (sources, said) =
+        kernel_from(&[("http://a/debian", &pinned), ("http://b/debian", "7.3.99-1")]);
+    assert!(sources.len() == 1 && sources[0].contains(&pinned), "{sources:?} {said}");
+    assert!(!said.contains("gone") && !said.contains("http://b"), "{said}");
+}
+
 #[test]
 fn without_cargo_make_says_so_in_one_line() {
     let user = User::new();

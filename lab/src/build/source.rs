@@ -8,12 +8,14 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use vmlab::run::files;
+use vmlab::run::interrupt;
 use vmlab::run::process;
-use vmlab::run::progress::{Step, Unit};
+use vmlab::run::progress::{Step, Unit, say};
 
 use crate::context::Lab;
-use crate::host::apt::Archive;
+use crate::host::apt::{self, Archive, Gone};
 use crate::host::disk;
+use crate::host::pins::{self, TarballPin};
 use crate::host::toolchain::Toolchain;
 use crate::host::version;
 
@@ -39,10 +41,13 @@ pub struct Source {
 
 /// The name of the pinned source in the cache.
 pub fn base_entry(lab: &Lab) -> String {
-    let pin = &lab.base.kernel;
+    package_entry(lab, &lab.base.kernel.version)
+}
+
+fn package_entry(lab: &Lab, version: &str) -> String {
     // The parts that are left out belong to the key, too.
     let kept = files::key(LEFT_OUT.iter().chain(&ARCHES).chain(&["Kconfig"]));
-    format!("source/{}_{}-{}", pin.package, pin.version, &kept[..4])
+    format!("source/{}_{version}-{}", lab.base.kernel.package, &kept[..4])
 }
 
 /// The tree to build: `KSRC`, else the pinned one.
@@ -53,22 +58,81 @@ pub fn find(lab: &Lab) -> Result<Source> {
     }
 }
 
+/// The pinned source, wherever it is to be had; else the suite's newest of the same series.
 fn base(lab: &Lab) -> Result<Source> {
     let pin = &lab.base.kernel;
-    let dir = lab.cache.entry(&base_entry(lab), |dir| {
+    let gone = match package(lab, None, &pin.version) {
+        Err(error) if error.is::<Gone>() => error,
+        other => return other,
+    };
+    for uri in other_archives(lab)? {
+        say(&format!("{} {} is looked for in {uri}", pin.package, pin.version));
+        match package(lab, Some(&uri), &pin.version) {
+            Err(error) => say(&format!("note: {error:#}")),
+            found => return found,
+        }
+    }
+    for tarball in &pin.tarballs {
+        match pinned_tarball(lab, tarball) {
+            Err(error) => say(&format!("note: {error:#}")),
+            found => return found,
+        }
+    }
+    interrupt::check()?;
+    let versions = Archive::open(lab, &pin.suite)?.versions(&pin.package)?;
+    let Some(newest) = versions.first() else { return Err(gone) };
+    say(&format!("warning: {gone}"));
+    say(&format!("warning: building {newest}, another version than this project was tested with"));
+    package(lab, None, newest)
+}
+
+/// Other Debian archives that this machine's apt knows, and those of the pin.
+fn other_archives(lab: &Lab) -> Result<Vec<String>> {
+    let mirrors = apt::mirrors()?.into_iter().skip(1);
+    Ok(mirrors.chain(lab.base.kernel.archives.iter().cloned()).collect())
+}
+
+/// The source package of this version, from the machine's mirror or another archive.
+fn package(lab: &Lab, uri: Option<&str>, wanted: &str) -> Result<Source> {
+    let pin = &lab.base.kernel;
+    let id = package_entry(lab, wanted);
+    let dir = lab.cache.entry(&id, |dir| {
         // Better now than when half a tree has filled the disk.
         disk::check(lab.cache.dir(), disk::FIRST_BUILD)?;
-        let deb = Archive::open(lab, &pin.suite)?.fetch(&pin.package, &pin.version)?;
+        let archive = match uri {
+            None => Archive::open(lab, &pin.suite)?,
+            Some(uri) => Archive::open_at(lab, &pin.suite, uri)?,
+        };
+        let deb = archive.fetch(&pin.package, wanted)?;
         let step = Step::start("unpacking the kernel source", Unit::None, 0);
         unpack_package(deb.path(), &pin.package, dir)?;
         step.finish();
         Ok(())
     })?;
     let version = tree_version(&dir)?;
-    if version != lab.base.kernel_number() {
-        bail!("{} holds Linux {version}, not {}", dir.display(), lab.base.kernel_number());
+    if version != pins::number(wanted) {
+        bail!("{} holds Linux {version}, not {}", dir.display(), pins::number(wanted));
     }
-    Ok(Source { version, fixed: true, id: base_entry(lab), dir })
+    Ok(Source { version, fixed: true, id, dir })
+}
+
+/// The pinned version without Debian's changes.
+fn pinned_tarball(lab: &Lab, pin: &TarballPin) -> Result<Source> {
+    let id = format!("source/tarball-{}", pin.sha256);
+    let dir = lab.cache.entry(&id, |dir| {
+        let scratch = lab.cache.scratch()?;
+        let file = scratch.path().join("linux.tar");
+        apt::download(lab, &pin.uri, &file, &pin.sha256)?;
+        let mut tar = untar(dir, None);
+        tar.arg("-f").arg(&file);
+        process::read(&mut tar).with_context(|| format!("unpack {}", pin.uri))?;
+        drop_arches(dir)
+    })?;
+    let version = tree_version(&dir)?;
+    if version != lab.base.kernel_number() {
+        bail!("{} holds Linux {version}, not {}", pin.uri, lab.base.kernel_number());
+    }
+    Ok(Source { version, fixed: true, id, dir })
 }
 
 /// From package to tree in one pipe: neither the archive in the package nor the package's own tree
@@ -211,13 +275,13 @@ fn parse_version(makefile: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::context::Settings;
     use crate::host::pins::Pins;
     use crate::project::Project;
 
-    fn lab(dir: &Path) -> Lab {
+    pub(crate) fn lab(dir: &Path) -> Lab {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         Lab {
             target: dir.join("target"),
@@ -291,6 +355,30 @@ mod tests {
         let source = user(&lab(dir.path()), &ksrc).unwrap();
         assert_eq!(source.version, "7.4");
         assert!(!source.fixed);
+    }
+
+    #[test]
+    fn a_tarball_of_the_pinned_version_is_taken_only_with_its_sum() {
+        use sha2::{Digest, Sha256};
+        let dir = tempfile::tempdir().unwrap();
+        let mut lab = lab(dir.path());
+        lab.base.kernel.version = "7.3.1-1".into();
+        let folder = dir.path().join("linux-7.3.1");
+        tree(&folder, (7, 3, 1), true);
+        fs::create_dir_all(folder.join("arch/x86")).unwrap();
+        let file = dir.path().join("linux.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&file).arg("-C").arg(dir.path()).arg("linux-7.3.1");
+        process::read(&mut tar).unwrap();
+        let sum = Sha256::digest(fs::read(&file).unwrap());
+        let sha256: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+        let uri = format!("copy://{}", file.display());
+
+        let wrong = TarballPin { uri: uri.clone(), sha256: sha256.replace(&sha256[..4], "0000") };
+        let error = format!("{:#}", pinned_tarball(&lab, &wrong).unwrap_err());
+        assert!(error.contains("Hash Sum mismatch"), "{error}");
+        let source = pinned_tarball(&lab, &TarballPin { uri, sha256 }).unwrap();
+        assert_eq!((source.version.as_str(), source.fixed), ("7.3.1", true));
     }
 
     #[test]

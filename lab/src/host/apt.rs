@@ -6,13 +6,13 @@
 //! itself uses, and checks signatures against the archive's keyring. From apt's own files in `/etc`
 //! it takes only how to reach the network (`Acquire::` settings, such as proxies).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 use vmlab::run::files;
 use vmlab::run::interrupt;
@@ -36,7 +36,21 @@ pub struct Archive<'a> {
     lab: &'a Lab,
     suite: String,
     dir: PathBuf,
+    /// Another archive than the machine's mirror.
+    uri: Option<String>,
 }
+
+/// The version that was asked for is not in an archive (any more).
+#[derive(Debug)]
+pub struct Gone(String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Gone {}
 
 /// A fetched package; removed on drop.
 #[derive(Debug)]
@@ -54,24 +68,32 @@ impl Deb {
 impl<'a> Archive<'a> {
     /// Reads the lists of `suite`, unless they were read within the hour.
     pub fn open(lab: &'a Lab, suite: &str) -> Result<Archive<'a>> {
-        let dir = lab.cache.path(&format!("apt/{suite}"));
-        let archive = Archive { lab, suite: suite.to_owned(), dir };
-        let _lock = lab.cache.lock(&format!("apt/{suite}"))?;
-        archive.configure()?;
-        if !archive.fresh() {
-            archive.update()?;
-        }
-        Ok(archive)
+        Archive { lab, suite: suite.to_owned(), dir: PathBuf::new(), uri: None }.read(suite, false)
+    }
+
+    /// The same suite in another archive, which may be the snapshot of a date.
+    pub fn open_at(lab: &'a Lab, suite: &str, uri: &str) -> Result<Archive<'a>> {
+        let name = format!("{suite}-{}", files::key([uri]));
+        let uri = Some(uri.to_owned());
+        Archive { lab, suite: suite.to_owned(), dir: PathBuf::new(), uri }.read(&name, false)
     }
 
     /// Checks that the mirror answers, by reading the lists again.
     pub fn reach(lab: &Lab, suite: &str) -> Result<String> {
-        let dir = lab.cache.path(&format!("apt/{suite}"));
-        let archive = Archive { lab, suite: suite.to_owned(), dir };
-        let _lock = lab.cache.lock(&format!("apt/{suite}"))?;
-        let uri = archive.configure()?;
-        archive.update()?;
-        Ok(uri)
+        Archive { lab, suite: suite.to_owned(), dir: PathBuf::new(), uri: None }
+            .read(suite, true)?
+            .configure()
+    }
+
+    fn read(mut self, name: &str, again: bool) -> Result<Archive<'a>> {
+        let entry = format!("apt/{name}");
+        self.dir = self.lab.cache.path(&entry);
+        let _lock = self.lab.cache.lock(&entry)?;
+        self.configure()?;
+        if again || !self.fresh() {
+            self.update()?;
+        }
+        Ok(self)
     }
 
     fn stamp(&self) -> PathBuf {
@@ -84,7 +106,10 @@ impl<'a> Archive<'a> {
     }
 
     fn configure(&self) -> Result<String> {
-        let uri = mirror()?;
+        let uri = match &self.uri {
+            Some(uri) => uri.clone(),
+            None => mirror()?,
+        };
         let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists());
         let keyring = keyring
             .context("Debian's archive keys are missing: apt-get install debian-archive-keyring")?;
@@ -93,10 +118,16 @@ impl<'a> Archive<'a> {
         }
         let settings = process::read(Command::new("apt-config").arg("dump"))?;
         let dir = &self.dir;
-        write_if_changed(&dir.join("sources.list"), &source_line(&uri, keyring, &self.suite))?;
+        write_if_changed(&dir.join("sources.list"), &self.source_line(&uri, keyring))?;
         write_if_changed(&dir.join("apt.conf"), &config_text(dir, &settings))?;
         write_if_changed(&dir.join("status"), "")?;
         Ok(uri)
+    }
+
+    fn source_line(&self, uri: &str, keyring: &str) -> String {
+        // Lists of the past are past their date; they are signed none the less.
+        let past = if self.uri.is_some() { " check-valid-until=no" } else { "" };
+        format!("deb [signed-by={keyring}{past}] {uri} {} main\n", self.suite)
     }
 
     fn apt(&self, program: &str) -> Command {
@@ -132,7 +163,7 @@ impl<'a> Archive<'a> {
     pub fn fetch(&self, package: &str, version: &str) -> Result<Deb> {
         let versions = self.versions(package)?;
         if !versions.iter().any(|have| have == version) {
-            bail!("{}", gone(package, version, &self.suite, &versions));
+            return Err(Gone(gone(package, version, &self.suite, &versions)).into());
         }
         let dir = self.lab.cache.scratch()?;
         let mut command = self.apt("apt-get");
@@ -185,10 +216,6 @@ fn write_if_changed(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-fn source_line(uri: &str, keyring: &str, suite: &str) -> String {
-    format!("deb [signed-by={keyring}] {uri} {suite} main\n")
-}
-
 fn config_text(dir: &Path, machine: &str) -> String {
     let dir = dir.display();
     let mut text = format!(
@@ -221,29 +248,49 @@ fn how_to_reach(line: &str) -> bool {
 
 /// The URI of the Debian archive in the machine's own sources.
 fn mirror() -> Result<String> {
-    let format = "$(LABEL)|$(REPO_URI)";
-    let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", format, "Created-By: Packages"]).env("LC_ALL", "C");
-    let targets = process::read(&mut command).context("ask apt for this machine's mirror")?;
-    choose_mirror(&targets).context(
+    mirrors()?.into_iter().next().context(
         "this machine's apt sources name no Debian archive: add one, or build with \
          KSRC=/your/kernel/tree and a toolchain that has rust-src",
     )
 }
 
+/// All of them, in their order.
+pub fn mirrors() -> Result<Vec<String>> {
+    let format = "$(LABEL)|$(REPO_URI)";
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", format, "Created-By: Packages"]).env("LC_ALL", "C");
+    let targets = process::read(&mut command).context("ask apt for this machine's mirror")?;
+    Ok(choose_mirrors(&targets))
+}
+
 /// An archive has a label after its lists were read. Before that, the last part of the URI must do.
 /// Security and third-party archives have other ones.
-fn choose_mirror(targets: &str) -> Option<String> {
+fn choose_mirrors(targets: &str) -> Vec<String> {
     let targets: Vec<(&str, &str)> =
         targets.lines().filter_map(|line| line.split_once('|')).collect();
-    let labelled = targets.iter().find(|(label, _)| *label == "Debian");
-    let named = || {
-        targets.iter().find(|(label, uri)| {
-            (label.is_empty() || label.starts_with('$'))
-                && uri.trim_end_matches('/').ends_with("/debian")
-        })
-    };
-    labelled.or_else(named).map(|(_, uri)| (*uri).to_owned())
+    let labelled = targets.iter().filter(|(label, _)| *label == "Debian");
+    let named = targets.iter().filter(|(label, uri)| {
+        (label.is_empty() || label.starts_with('$'))
+            && uri.trim_end_matches('/').ends_with("/debian")
+    });
+    let mut uris: Vec<String> = Vec::new();
+    for (_, uri) in labelled.chain(named) {
+        if !uris.iter().any(|have| have == uri) {
+            uris.push((*uri).to_owned());
+        }
+    }
+    uris
+}
+
+/// Fetches a file by apt's own means, proxies included; it is removed when its sum is another.
+pub fn download(lab: &Lab, uri: &str, to: &Path, sha256: &str) -> Result<()> {
+    let step = Step::start(&format!("fetching {uri}"), Unit::None, 0);
+    let mut helper = Command::new("/usr/lib/apt/apt-helper");
+    helper.args(["download-file", uri]).arg(to).arg(format!("SHA256:{sha256}"));
+    helper.env("LC_ALL", "C");
+    process::logged_gently(helper, &lab.log("download")).with_context(|| format!("fetch {uri}"))?;
+    step.finish();
+    Ok(())
 }
 
 fn parse_madison(table: &str) -> Vec<String> {
@@ -312,7 +359,7 @@ mod tests {
             (String::new(), None),
         ];
         for (targets, want) in cases {
-            assert_eq!(choose_mirror(&targets).as_deref(), want, "{targets}");
+            assert_eq!(choose_mirrors(&targets).first().map(String::as_str), want, "{targets}");
         }
     }
 
@@ -331,10 +378,16 @@ mod tests {
 
     #[test]
     fn the_source_is_checked_against_debians_keys() {
-        assert_eq!(
-            source_line(MIRROR, "/k.gpg", "s"),
-            format!("deb [signed-by=/k.gpg] {MIRROR} s main\n")
-        );
+        let dir = tempfile::tempdir().unwrap();
+        let lab = crate::build::source::tests::lab(dir.path());
+        let line = |uri: Option<&str>| {
+            let uri = uri.map(str::to_owned);
+            let archive = Archive { lab: &lab, suite: "s".into(), dir: PathBuf::new(), uri };
+            archive.source_line(MIRROR, "/k.gpg")
+        };
+        assert_eq!(line(None), format!("deb [signed-by=/k.gpg] {MIRROR} s main\n"));
+        let past = format!("deb [signed-by=/k.gpg check-valid-until=no] {MIRROR} s main\n");
+        assert_eq!(line(Some(MIRROR)), past);
     }
 
     #[test]

@@ -37,6 +37,20 @@ pub struct KernelPin {
     pub version: String,
     /// How many objects a first build makes, for its progress line.
     pub objects: u64,
+    /// URIs of Debian archives that keep what the suite has no more.
+    #[serde(default)]
+    pub archives: Vec<String>,
+    /// Tarballs of the same version, for when no archive has it.
+    #[serde(default, rename = "tarball")]
+    pub tarballs: Vec<TarballPin>,
+}
+
+/// A tarball of a kernel tree.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TarballPin {
+    pub uri: String,
+    pub sha256: String,
 }
 
 /// Rust tools of the kernel build.
@@ -101,9 +115,13 @@ impl Pins {
 
     /// The kernel's version number, such as `7.3.4`, without Debian's revision.
     pub fn kernel_number(&self) -> &str {
-        let version = &self.kernel.version;
-        version.split_once('-').map_or(version, |(number, _)| number)
+        number(&self.kernel.version)
     }
+}
+
+/// `7.3.4` of `7.3.4-1~bpo13+1`.
+pub fn number(version: &str) -> &str {
+    version.split_once('-').map_or(version, |(number, _)| number)
 }
 
 #[cfg(test)]
