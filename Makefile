@@ -49,28 +49,28 @@ test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers
 selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
 	@set -f; $(LAB) selftests-net -- $$LAB_TESTS
 
-mutants: ## break one rule of the module at a time, and see that the selftests notice [T=PATTERN]
+mutants: ## break one rule of the module at a time, and check that a selftest fails [T=PATTERN]
 	@$(LAB) mutants $(pattern)
 
-shell: ## an interactive shell in the VM, with the module at hand
+shell: ## a shell in the guest, with the module loaded
 	@$(LAB) shell
 
-run: ## one command in the VM: CMD='ip link'; its output and status come through
+run: ## one command in the guest: CMD='ip link'; its output and exit code come through
 	@$(LAB) run -- $(if $(LAB_COMMAND),"$$LAB_COMMAND",$(error say which command: make run CMD='ip link'))
 
-bench: ## measure in the VM and print the ratios [ENGINE=uml: kernel code at this machine's speed]
+bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench
 
 kernel: ## only build the base kernel
 	@$(LAB) kernel
 
-doctor: ## each tool: found, needed, how to get it; fails when a build cannot succeed
+doctor: ## each tool: found, needed, how to get it; fails if a build cannot succeed
 	@$(LAB) doctor
 
 lint: ## format and lint checks of host and kernel code
 	@$(LAB) lint
 
-netlink: ## generate the C code of the netlink specification anew
+netlink: ## generate the C code of the netlink specification again
 	@$(LAB) netlink
 
 picture: ## draw a run for the README: Documentation/run.svg [CMD='make test T=PATTERN']
@@ -79,10 +79,10 @@ picture: ## draw a run for the README: Documentation/run.svg [CMD='make test T=P
 rust-analyzer: ## write rust-project.json for an editor
 	@$(LAB) rust-analyzer
 
-cache: ## how large the cache is, and when each part was used [PRUNE=1: remove the old]
+cache: ## how large the cache is, and when each part was used [PRUNE=1: remove unused parts]
 	@$(LAB) cache $(if $(filter 1,$(PRUNE)),--prune)
 
-install: ## put `lab` where cargo puts programs: for your own modules, see `lab try` and `lab new`
+install: ## put `lab` where cargo puts programs; for your own module: lab try, lab new
 	@$(CARGO) install --quiet --locked --path lab
 
 clean: ## remove what was built from this checkout
