@@ -26,6 +26,7 @@ fn plan() -> Plan {
         settle: Duration::from_secs(5),
         grace: Duration::from_secs(5),
         whole: Duration::from_secs(100),
+        real_time: true,
         memory_mb: 512,
         log: "dmesg.log".into(),
     }
@@ -248,6 +249,21 @@ fn who_does_not_even_answer_is_ended() {
     assert_eq!(judge.feed(Duration::from_secs(11), Heard::Silence), [Order::Kill]);
     let verdict = judge.verdict(clean());
     assert_eq!((verdict.outcome, verdict.silent_boot), (Outcome::Boot, true));
+}
+
+#[test]
+fn a_guest_whose_clock_is_wrong_is_told_from_a_slow_test() {
+    let slow = |heard: Heard| match heard {
+        Heard::Frame(Frame::Event(Event::End { index: 0, counters, problems, notes, .. })) => {
+            let status = Status::TimedOut;
+            event(Event::End { index: 0, status, ms: 60_000, counters, problems, notes })
+        }
+        other => other,
+    };
+    let verdict = verdict(&healthy().into_iter().map(slow).collect::<Vec<_>>());
+    assert_eq!(verdict.outcome, Outcome::Timeout);
+    let want = "a took longer than 20 s; the guest's clock is wrong: a took 60000 ms by it, and 40 ms by ours";
+    assert_eq!(verdict.message, want);
 }
 
 /// Whether all is as it must be for a pass: told anew, from the whole of what was heard.

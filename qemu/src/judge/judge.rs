@@ -14,7 +14,7 @@ use vmlab_init::protocol::{Counters, Event, Frame, Status};
 use crate::judge::guest_log::GuestLog;
 use crate::judge::ktap;
 use crate::run::job::NO_LIMIT;
-use crate::run::phases::Phases;
+use crate::run::phases::{Phases, millis};
 
 /// What of a test's output goes to its log file. More than that fails it.
 pub const MOST_OUTPUT: usize = 64 << 20;
@@ -48,6 +48,8 @@ pub struct Plan {
     pub grace: Duration,
     /// For everything.
     pub whole: Duration,
+    /// Whether the guest's time passes as ours does: not when it counts instructions instead.
+    pub real_time: bool,
     /// The guest's memory, in MiB, for messages.
     pub memory_mb: u32,
     /// The kernel log, for messages.
@@ -129,7 +131,8 @@ pub(super) struct Round {
     pub output: ktap::Reader,
     pub length: usize,
     pub last_words: Vec<u8>,
-    pub begun: bool,
+    /// When, by our clock.
+    pub begun: Option<Duration>,
     pub ended: Option<(Status, u64)>,
     pub problems: Vec<String>,
     pub notes: Vec<String>,
@@ -155,6 +158,8 @@ pub struct Judge {
     pub(super) frames_ended: bool,
     /// What took too long.
     pub(super) late: Option<String>,
+    /// How the guest's clock differs from ours.
+    pub(super) wrong_clock: Option<String>,
     killed: bool,
     pub(super) status: Option<Status>,
     pub(super) done: bool,
@@ -189,6 +194,7 @@ impl Judge {
             torn: None,
             frames_ended: false,
             late: None,
+            wrong_clock: None,
             killed: false,
             status: None,
             done: false,
@@ -249,6 +255,7 @@ impl Judge {
                     return self.nonsense(format!("the end of test {index}, which did not run"));
                 }
                 self.compare(index, counters);
+                self.compare_clocks(index, ms);
                 let round = &mut self.rounds[index];
                 (round.ended, round.problems, round.notes) = (Some((status, ms)), problems, notes);
                 orders.push(Order::Ended(index));
@@ -314,11 +321,11 @@ impl Judge {
 
     /// Tests come in their order, each once.
     fn begin(&mut self, index: usize, orders: &mut Vec<Order>) {
-        let due = self.rounds.iter().position(|round| !round.begun);
+        let due = self.rounds.iter().position(|round| round.begun.is_none());
         if self.at != At::Between || due != Some(index) {
             return self.nonsense(format!("the beginning of test {index}, out of turn"));
         }
-        self.rounds[index].begun = true;
+        self.rounds[index].begun = Some(self.now);
         let limit = self.tests[index].limit + self.plan.settle + self.plan.grace;
         self.go(At::Test(index), limit);
         orders.push(Order::Began(index));
@@ -375,6 +382,21 @@ impl Judge {
         self.counted = !wrong.is_empty();
         let name = self.tests[index].name.clone();
         wrong.into_iter().for_each(|wrong| self.log.add("counters", wrong, Some(&name)));
+    }
+
+    /// A kernel that measured the speed of its clock on a busy machine may be far off. Limits of
+    /// tests are kept by that clock.
+    fn compare_clocks(&mut self, index: usize, ms: u64) {
+        let begun = self.rounds[index].begun.unwrap_or(self.now);
+        let ours = millis(self.now.saturating_sub(begun));
+        if self.plan.real_time && ms > ours.saturating_mul(2).saturating_add(2000) {
+            let name = &self.tests[index].name;
+            let wrong = format!(
+                "the guest's clock is wrong: {name} took {ms} ms by it, and {ours} ms by ours"
+            );
+            self.wrong_clock.get_or_insert(wrong.clone());
+            self.note(wrong);
+        }
     }
 
     fn whereabouts(&mut self, places: Vec<String>, orders: &mut Vec<Order>) {

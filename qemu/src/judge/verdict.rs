@@ -245,9 +245,12 @@ impl Judge {
         let hung = self.rounds.iter().zip(&self.tests).filter(|(round, _)| {
             matches!(round.ended, Some((Status::TimedOut | Status::Stuck, _)))
         });
-        let names: Vec<String> = hung
+        let mut names: Vec<String> = hung
             .map(|(_, test)| format!("{} took longer than {} s", test.name, test.limit.as_secs()))
             .collect();
+        if !names.is_empty() {
+            names.extend(self.wrong_clock.clone());
+        }
         (!names.is_empty()).then(|| (Outcome::Timeout, names.join("; ")))
     }
 

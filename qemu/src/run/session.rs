@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use vmlab_init::protocol::{Frame, Request, Size, Status};
 
-use crate::boot::accel::{self, Choice};
+use crate::boot::accel::{self, Choice, Engine};
 use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
@@ -112,7 +112,7 @@ fn once(
         key,
     };
     let log = job.logs.join("dmesg.log");
-    let judge = Judge::new(plan(job, budget, key, &log));
+    let judge = Judge::new(plan(job, budget, accel.used, key, &log));
     let logs = Logs::create(job)?;
     let vm = vm::start(&spec, &log, &scratch.path().join("stderr"))?;
     let verdict = Session::new(job, vm, judge, logs).follow()?;
@@ -124,7 +124,7 @@ fn key() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-fn plan(job: &Job, budget: &Budget, key: u64, log: &Path) -> Plan {
+fn plan(job: &Job, budget: &Budget, engine: Engine, key: u64, log: &Path) -> Plan {
     let (work, whole) = match &job.work {
         Work::Tests { tests, repeat } => {
             let planned =
@@ -143,6 +143,7 @@ fn plan(job: &Job, budget: &Budget, key: u64, log: &Path) -> Plan {
         settle: budget.settle,
         grace: budget.grace,
         whole,
+        real_time: engine != Engine::Counting,
         memory_mb: job.memory_mb,
         log: log.display().to_string(),
     }
