@@ -27,6 +27,7 @@ use crate::build::kconfig::{Config, Fragment, Wanted};
 use crate::build::source::{self, Source};
 use crate::context::Lab;
 use crate::host::disk;
+use crate::host::places;
 use crate::host::toolchain::Toolchain;
 
 /// What a kernel is for: each kind has a configuration of its own.
@@ -245,6 +246,11 @@ impl Build<'_> {
         // Nothing of this machine or of the time of day in the image.
         make.env("KBUILD_BUILD_USER", "lab").env("KBUILD_BUILD_HOST", "lab");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
+        if !self.source.fixed {
+            // Without it, a git tree is `7.3.4` or `7.3.4+` as its last commit has a tag or not,
+            // and modules of before do not load.
+            make.arg("LOCALVERSION=");
+        }
         make
     }
 
@@ -360,6 +366,7 @@ fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
 fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     let shown = format!("KBUILD={}", build.display());
     let build = build.canonicalize().with_context(|| shown.clone())?;
+    places::buildable(&build).with_context(|| shown.clone())?;
     check_finished(&build, tools, variant).with_context(|| shown.clone())?;
     let source = source_of(&build).with_context(|| shown.clone())?;
     let image = lab.target.join("kbuild").join(files::key([build.display().to_string()]));

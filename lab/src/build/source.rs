@@ -16,6 +16,7 @@ use crate::context::Lab;
 use crate::host::apt::{self, Archive, Gone};
 use crate::host::disk;
 use crate::host::pins::{self, TarballPin};
+use crate::host::places;
 use crate::host::toolchain::Toolchain;
 use crate::host::version;
 
@@ -184,6 +185,7 @@ fn user(lab: &Lab, path: &Path) -> Result<Source> {
     let shown = path.display();
     let path = path.canonicalize().with_context(|| format!("KSRC={shown}"))?;
     if path.is_dir() {
+        places::buildable(&path).with_context(|| format!("KSRC={shown}"))?;
         let version = check_tree(&path, lab).with_context(|| format!("KSRC={shown}"))?;
         let id = path.display().to_string();
         return Ok(Source { dir: path, version, fixed: false, id });
@@ -345,6 +347,27 @@ pub(crate) mod tests {
             assert!(error.contains(want), "{error}");
             assert!(error.starts_with("KSRC=") && !error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn one_tree_has_one_name_whatever_path_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ksrc = dir.path().join("linux");
+        tree(&ksrc, (7, 4, 0), true);
+        let link = dir.path().join("link to it");
+        std::os::unix::fs::symlink(&ksrc, &link).unwrap();
+        let lab = lab(dir.path());
+        let (by_path, by_link) = (user(&lab, &ksrc).unwrap(), user(&lab, &link).unwrap());
+        assert_eq!((by_path.id, by_path.dir), (by_link.id, by_link.dir));
+    }
+
+    #[test]
+    fn a_tree_where_linux_cannot_be_built_is_refused_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let ksrc = dir.path().join("my linux");
+        tree(&ksrc, (7, 4, 0), true);
+        let error = format!("{:#}", user(&lab(dir.path()), &ksrc).unwrap_err());
+        assert!(error.starts_with("KSRC=") && error.contains("' ' in its path"), "{error}");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn rust_src(lab: &Lab, machine: &Host, rustc: &Check) -> Check {
 fn bindgen(lab: &Lab, machine: &Host) -> Check {
     let pin = &lab.base.rust;
     let found = toolchain::find_bindgen(lab, machine);
-    let usable = found.as_ref().and_then(|path| machine.version(path));
+    let usable = found.as_ref().and_then(|path| machine.version(&path.to_string_lossy()));
     let state = if usable.is_some() { State::Good } else { State::Automatic };
     let have = usable.or_else(|| machine.version("bindgen"));
     let needed = format!("{} or later", pin.bindgen_min);

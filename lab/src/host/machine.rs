@@ -75,15 +75,24 @@ impl Host {
     }
 
     /// The first line that `program --version` prints.
-    pub fn version_line(&self, program: impl AsRef<OsStr>) -> Result<String> {
-        let text = process::read(self.command(program).arg("--version"))?;
+    pub fn version_line(&self, program: &str) -> Result<String> {
+        let mut words = self.words(program);
+        let mut command = self.command(words.next().unwrap_or_default());
+        let text = process::read(command.args(words).arg("--version"))?;
         Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 
     /// The version number of `program`, if it exists and prints one.
-    pub fn version(&self, program: impl AsRef<OsStr>) -> Option<String> {
-        let program = self.which(program)?;
+    pub fn version(&self, program: &str) -> Option<String> {
+        self.words(program).all(|word| self.which(word).is_some()).then_some(())?;
         version::find(&self.version_line(program).ok()?)
+    }
+
+    /// A compiler may be given with one that calls it: `ccache clang`.
+    pub fn words<'a>(&self, program: &'a str) -> impl Iterator<Item = &'a str> {
+        let whole = self.which(program).is_some();
+        let end = |c: char| !whole && c.is_whitespace();
+        program.split(end).filter(|word| !word.is_empty()).collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -140,6 +149,17 @@ pub(crate) mod tests {
         fake.program("flex", "flex 2.6.4");
         assert_eq!(fake.machine().version("flex").as_deref(), Some("2.6.4"));
         assert_eq!(fake.machine().which("ls"), None);
+    }
+
+    #[test]
+    fn a_compiler_may_be_called_by_another_program() {
+        let fake = Fake::new();
+        fake.script("ccache", "echo \"$*: clang version 19.1.7\"");
+        assert_eq!(fake.machine().version("ccache my-clang"), None, "there is no my-clang");
+        fake.program("my-clang", "");
+        assert_eq!(fake.machine().version("ccache my-clang").as_deref(), Some("19.1.7"));
+        let line = fake.machine().version_line("ccache my-clang").unwrap();
+        assert_eq!(line, "my-clang --version: clang version 19.1.7");
     }
 
     #[test]

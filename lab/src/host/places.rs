@@ -62,15 +62,21 @@ fn cached(dir: &Path) -> Check {
 /// Linux refuses to build in a path with spaces or colons, and its makefiles fail with some other
 /// characters. They also run programs that they have built, which noexec forbids.
 fn fit_for_a_kernel(dir: &Path) -> Result<()> {
-    if let Some(bad) = unfit(dir) {
-        bail!("{bad:?} in its path, where Linux cannot be built");
-    }
+    buildable(dir)?;
     let exists = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     let flags = rustix::fs::statvfs(exists).context("ask for its file system")?.f_flag;
     if flags.contains(StatVfsMountFlags::NOEXEC) {
         bail!("mounted noexec");
     }
     Ok(())
+}
+
+/// Whether kbuild takes the path.
+pub fn buildable(dir: &Path) -> Result<()> {
+    match unfit(dir) {
+        Some(bad) => bail!("{bad:?} in its path, where Linux cannot be built"),
+        None => Ok(()),
+    }
 }
 
 /// The first character of a path that make, kbuild or their shells cannot handle.

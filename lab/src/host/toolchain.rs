@@ -243,7 +243,7 @@ pub fn find_bindgen(lab: &Lab, machine: &Host) -> Option<PathBuf> {
         return Some(cached);
     }
     let found = machine.which("bindgen")?;
-    let have = machine.version(&found)?;
+    let have = machine.version(&found.to_string_lossy())?;
     version::at_least(&have, &lab.base.rust.bindgen_min).then_some(found)
 }
 
@@ -253,7 +253,7 @@ pub fn libclang_dir(machine: &Host, cc: &str) -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os(LIBCLANG).filter(|dir| !dir.is_empty()) {
         return Some(dir.into());
     }
-    let clang = machine.which(cc)?.canonicalize().ok()?;
+    let clang = machine.which(machine.words(cc).last()?)?.canonicalize().ok()?;
     let lib = clang.parent()?.parent()?.join("lib");
     has_libclang(&lib).then_some(lib)
 }
