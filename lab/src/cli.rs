@@ -31,8 +31,8 @@ mod variable {
         [KSRC, KBUILD, LLVM, CC, JOBS, VERBOSE, ACCEL, ENGINE, MEMORY];
 }
 
-/// What each exit status means. `run` and `shell` hand on that of the guest's command when nothing
-/// else went wrong.
+/// The meaning of each exit status. `run` and `shell` exit with the status of the guest's command
+/// if nothing else went wrong.
 const STATUSES: &str = "\
 Exit status:
   0    passed
@@ -46,7 +46,7 @@ Exit status:
   8    nothing passed, all was skipped
   130  interrupted";
 
-/// Where gdb finds QEMU when nothing else is said.
+/// The default port for gdb.
 const GDB_PORT: &str = "1234";
 
 /// Builds a kernel and modules, boots them in QEMU, runs tests, and judges.
@@ -72,7 +72,7 @@ pub struct Options {
     /// Kernel options on top of those of the lab and the project; may be repeated.
     #[arg(long, global = true, conflicts_with = "kbuild", value_name = "FRAGMENT")]
     config: Vec<PathBuf>,
-    /// As for the kernel's make: 1, -19, or a directory with a slash at its end.
+    /// LLVM, as for the kernel's make: 1, -19, or a directory that ends in a slash.
     #[arg(long, env = variable::LLVM, global = true, allow_hyphen_values = true)]
     llvm: Option<String>,
     /// The C compiler of the kernel.
@@ -84,7 +84,7 @@ pub struct Options {
     /// Show every command (V=1).
     #[arg(long, env = variable::VERBOSE, global = true, value_parser = FalseyValueParser::new())]
     verbose: bool,
-    /// Do not probe for KVM, use this.
+    /// Use this instead of probing for KVM.
     #[arg(long, env = variable::ACCEL, global = true, value_parser = accel())]
     accel: Option<Engine>,
     /// What runs the kernel: QEMU, or the kernel itself as a program of this machine (User Mode
@@ -108,7 +108,7 @@ pub struct Guest {
     /// Processors [default: 2].
     #[arg(long, value_name = "N")]
     cpus: Option<NonZeroU32>,
-    /// More for the kernel's command line; may be repeated.
+    /// Add this to the kernel's command line; may be repeated.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     append: Vec<String>,
     /// A folder of this machine that the guest may write to, at the same path; may be repeated.
@@ -137,25 +137,25 @@ pub struct Debugging {
 pub enum Action {
     /// Build kernel and module, boot, load, run the selftests, report.
     All,
-    /// Everything: lint, host tests, module, selftests.
+    /// Run everything: lint, host tests, module, selftests.
     Test(TestArgs),
-    /// All selftests on a kernel that watches itself: KASAN, lockdep, kmemleak, trackers.
+    /// All selftests on a debug kernel: KASAN, lockdep, kmemleak, reference trackers.
     TestDebug(TestArgs),
-    /// The kernel tree's own network tests, without and with the module, compared.
+    /// Compare the kernel tree's own network tests without and with the module.
     SelftestsNet {
-        /// File names in tools/testing/selftests/net; without, all that run here.
+        /// File names in tools/testing/selftests/net [default: all that work in the lab].
         tests: Vec<String>,
     },
     /// Break one rule of the module at a time, and check that a selftest fails.
     Mutants {
-        /// Only those whose name has this in it.
+        /// Only mutants whose name contains this.
         pattern: Option<String>,
     },
-    /// An interactive shell in the guest, with the module loaded.
+    /// Start a shell in the guest, with the module loaded.
     Shell(ShellArgs),
-    /// One command in the guest; its output and exit status come through.
+    /// Run a command in the guest; its output and exit status come through.
     Run(RunArgs),
-    /// A verdict on anybody's module: build or take it, boot, load, test, unload.
+    /// Judge any module, without a project: build, boot, load, test, unload.
     Try(TryArgs),
     /// Make a project: a module in Rust, selftests in shell and C.
     New {
@@ -166,11 +166,11 @@ pub enum Action {
     Bench,
     /// Only build a kernel.
     Kernel {
-        /// Which; without, that of the engine.
+        /// The kind of kernel [default: that of the engine].
         #[arg(value_enum)]
         variant: Option<Variant>,
     },
-    /// Generate the C code of the netlink specification anew.
+    /// Generate the C code of the netlink specification again.
     Netlink,
     /// Run a command of the project and draw what it prints, for the README.
     Picture {
@@ -185,15 +185,15 @@ pub enum Action {
         )]
         command: Vec<String>,
     },
-    /// How large each part of the cache is, and when it was last used.
+    /// Show how large each part of the cache is, and when it was last used.
     Cache {
-        /// Remove what was not used for a month, which each run does at its end.
+        /// Remove parts that were not used for a month, as each run does at its end.
         #[arg(long)]
         prune: bool,
     },
-    /// Each tool: found, needed, how to get it.
+    /// Show each tool: found, needed, how to get it.
     Doctor,
-    /// Format and lint checks of host and kernel code.
+    /// Check format and lints of host and kernel code.
     Lint,
     /// Write rust-project.json for an editor.
     RustAnalyzer,
@@ -208,17 +208,17 @@ pub enum Action {
 /// What to test, and how to say it.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TestArgs {
-    /// Only selftests whose name has one of these in it (`*` and `?` as in a shell); no lint and
-    /// no host tests then.
+    /// Only selftests whose name contains one of these (`*` and `?` as in a shell), without lint
+    /// and host tests.
     #[arg(value_name = "PATTERN")]
     pub patterns: Vec<String>,
-    /// Run each test N times and report those that did not end the same way each time.
+    /// Run each test N times and report flaky ones.
     #[arg(long, default_value_t = NonZeroU32::MIN, value_name = "N")]
     pub repeat: NonZeroU32,
     /// Print KTAP instead of a table.
     #[arg(long)]
     pub ktap: bool,
-    /// Begin nothing more after the first failure.
+    /// Start no more tests after the first failure.
     #[arg(long)]
     pub fail_fast: bool,
     /// Only print the names of the selftests.
@@ -252,7 +252,7 @@ pub struct RunArgs {
     pub command: Vec<String>,
 }
 
-/// A module that need not know of the lab.
+/// A module without a project of the lab.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct TryArgs {
     /// A folder with a Kbuild file or a Makefile that names obj-m, or a finished NAME.ko.
@@ -346,7 +346,7 @@ impl Cli {
         }
     }
 
-    /// What one option's value makes of another: clap knows of names alone.
+    /// Checks between the values of options: clap can only compare their names.
     fn contradiction(&self) -> Option<&'static str> {
         if self.options.engine != "uml" {
             return None;
@@ -363,7 +363,7 @@ impl Cli {
             .then_some("--gdb and --dump are QEMU's, and --engine uml is not QEMU")
     }
 
-    /// What concerns the build. An empty path is as good as none.
+    /// The settings for builds. An empty path counts as absent.
     pub fn settings(&self) -> Settings {
         let options = &self.options;
         let path = |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
@@ -384,12 +384,12 @@ impl Cli {
         settings
     }
 
-    /// The engine that is asked for.
+    /// The requested engine.
     pub fn engine(&self) -> Option<Engine> {
         if self.options.engine == "uml" { Some(Engine::UserMode) } else { self.options.accel }
     }
 
-    /// What the guest is to be like.
+    /// The requested guest.
     pub fn guest(&self) -> vm::Options {
         let guest = self.command.guest().cloned().unwrap_or_default();
         let debugging = self.command.debugging().cloned().unwrap_or_default();
@@ -413,8 +413,8 @@ pub fn print_completions(shell: Shell) {
     clap_complete::generate(shell, &mut Cli::command(), "lab", &mut std::io::stdout());
 }
 
-/// Removes empty variables: make exports what it names, set or not, and an
-/// empty path or number is none.
+/// Removes empty variables: make exports variables even if they are not set, and an empty path or
+/// number counts as absent.
 pub fn drop_empty_variables() {
     for name in variable::ALL {
         if std::env::var_os(name).is_some_and(|value| value.is_empty()) {

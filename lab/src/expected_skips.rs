@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which skips a run may have: all others are failures. A kernel option, a tool or a mount that
-//! went missing would otherwise skip its way to green.
+//! The list of expected skips. All other skips are failures: otherwise a missing kernel option,
+//! tool or mount would turn tests into skips, and the run would be green.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
 
-/// In the folder of the selftests. A project without it allows every skip.
+/// The file in the folder of selftests. A project without it allows every skip.
 const NAME: &str = "expected-skips";
 
-/// Names of tests, or `test/case`, each with the reason for its skip.
+/// Names of tests or `test/case`, each with the reason for the skip.
 #[derive(Debug)]
 pub struct ExpectedSkips(BTreeMap<String, String>);
 
-/// Reads the list of a folder of selftests; `None` when it has none.
+/// Reads the list of a folder of selftests; `None` if there is no list.
 pub fn load(selftests: &Path) -> Result<Option<ExpectedSkips>> {
     let path = selftests.join(NAME);
     let text = match fs::read_to_string(&path) {
@@ -47,7 +47,7 @@ fn parse(text: &str) -> Result<ExpectedSkips> {
 }
 
 impl ExpectedSkips {
-    /// Makes failures of all skips of selftests that are not on the list.
+    /// Turns all skips of selftests that are not on the list into failures.
     pub fn judge(&self, report: &mut Report) {
         for test in report.tests.iter_mut().filter(|test| test.group.is_empty()) {
             let unexpected = self.unexpected(test);

@@ -2,9 +2,9 @@
 
 //! The `lab` program: from a source file to the verdict of a test in a virtual machine.
 //!
-//! [`host`] looks after this machine, [`build`] makes kernel and modules, [`checks`] needs no
-//! guest, [`net`] runs the kernel's own tests, [`bench`] measures, [`commands`] are what a person
-//! types. Booting and judging is the crate `vmlab`.
+//! [`host`] checks this machine, [`build`] makes kernel and modules, [`checks`] needs no guest,
+//! [`net`] runs the kernel's own tests, [`bench`] measures, and [`commands`] has the commands. The
+//! crate `vmlab` boots and judges guests.
 
 use std::process::ExitCode;
 

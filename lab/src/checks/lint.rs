@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks of style and of common mistakes, on the host's code and the kernel's,
-//! and the host's tests.
+//! Checks for style and common mistakes in host and kernel code, and the host's tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,10 +67,10 @@ fn clippy_host(lab: &Lab) -> Result<()> {
     process::logged(as_user(clippy), &lab.log("clippy"), |_| ())
 }
 
-/// A cargo as the user would call it, whatever make and the lab set.
+/// Runs cargo as the user would, without variables that make and the lab have set.
 fn as_user(cargo: Cmd<'_>) -> Command {
     let cargo = cargo.env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
-    // What it says goes into a log, and from there into a report.
+    // Its output goes into a log, and from there into a report.
     cargo.env("CARGO_TERM_COLOR", "never").env("TERM", "dumb").into()
 }
 
@@ -98,7 +97,7 @@ pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<Check> {
     verdicts
 }
 
-/// By the tree's own rules, as its `make rustfmtcheck` does.
+/// Checks the format by the tree's own rules, like its `make rustfmtcheck`.
 fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     let mut files: Vec<PathBuf> = Vec::new();
     for folder in &lab.project.lint.rust {
@@ -114,8 +113,8 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     process::logged(rustfmt.into(), &lab.log("rustfmt"), |_| ())
 }
 
-/// A module build of its own with clippy as the compiler. Warnings are errors,
-/// so that an object with a warning is never kept and passed over next time.
+/// A separate module build with clippy as the compiler. Warnings are errors: otherwise an object
+/// with a warning would be kept, and skipped next time.
 fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
     let out = modules::output(lab, base, "clippy")?;
     let mut make = modules::make(lab, base, &out)?;
@@ -123,8 +122,8 @@ fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
     modules::run(lab, make, "clippy-kernel")
 }
 
-/// The host's tests, some of which boot guests: a check for each. One at a time, since other
-/// guests run meanwhile.
+/// The host's tests, with a check for each. They run one at a time, since some boot guests while
+/// other guests run.
 pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
@@ -144,7 +143,7 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     let mut checks = host_tests(&lines, &log);
     let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));
     match done {
-        // They could not even be built, or a program died before it named a test.
+        // The build failed, or a program died before it named a test.
         Err(error) if !failed => {
             let error = disk::explain(error, &lab.target).context("run the host's tests");
             checks.push(Check::of::<()>("all", Err(error)));
@@ -158,7 +157,7 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     checks
 }
 
-/// A check for each line of libtest's.
+/// A check for each line of libtest's output.
 fn host_tests(lines: &[String], log: &Path) -> Vec<Check> {
     let check = |line: &String| {
         let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;

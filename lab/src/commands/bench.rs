@@ -20,11 +20,11 @@ use crate::build::pipeline::{self, Built, Prepared};
 use crate::commands::Runner;
 use crate::project::{self, Bench};
 
-/// How long one run of all measurements may take, emulated.
+/// Time limit for a run of all measurements under emulation.
 const BENCH_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 impl Runner<'_> {
-    /// Measures time, then instructions, and sets both side by side.
+    /// Measures time, then instructions, and compares.
     pub(super) fn bench(&self) -> Result<u8> {
         let Some(bench) = &self.lab.project.bench else {
             bail!("{} names nothing to measure with", project::FILE)
@@ -63,7 +63,7 @@ impl Runner<'_> {
         Ok(outcome.exit_code())
     }
 
-    /// What the measurements have printed, however they ended.
+    /// The output of the measurements, however they ended.
     fn measure(
         &self,
         bench: &Bench,
@@ -81,7 +81,7 @@ impl Runner<'_> {
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         let log = job.logs.join("tests").join(format!("{name}.log"));
         let output = match fs::read_to_string(&log) {
-            // It did not come that far.
+            // The run ended before the measurements.
             Err(_) if report.outcome != Outcome::Pass => String::new(),
             output => output.with_context(|| format!("read {}", log.display()))?,
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab cache`: how large it is, and what of it is not used any more.
+//! `lab cache`: the size of the cache, and its unused parts.
 
 use std::time::SystemTime;
 
@@ -26,8 +26,8 @@ pub(super) fn run(lab: &Lab, prune: bool) -> Result<u8> {
     Ok(0)
 }
 
-/// What was not used for a month goes. After a run, which has marked what it
-/// uses: a month's holiday does not cost a kernel.
+/// Removes entries that were not used for a month. A run does this at its end, after it has marked
+/// the entries that it uses. So a month's holiday does not cost a kernel.
 pub(crate) fn forget(lab: &Lab) -> Result<()> {
     let forgotten = lab.cache.forget(KEPT)?;
     if !forgotten.is_empty() {

@@ -47,7 +47,7 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     Ok(if possible { 0 } else { Outcome::Build.exit_code() })
 }
 
-/// Whether the kernel that the user built can be used as it is.
+/// Whether the user's own kernel build can be used.
 fn kbuild(lab: &Lab, build: &Path) -> Check {
     let lacking = Toolchain::find(lab)
         .and_then(|tools| kernel::lacking(lab, build, &tools, kernel::Variant::Plain));
@@ -60,7 +60,7 @@ fn kbuild(lab: &Lab, build: &Path) -> Check {
     };
     let needed = "a finished build with the options in lab/config and selftests/config";
     let check = Check::of("KBUILD", build, fit, needed, "set them and build it again");
-    // Some test may skip, and says so; all else works.
+    // Some tests may skip, and say so. Everything else works.
     let state =
         if lacking.is_ok() && check.state == State::Bad { State::Note } else { check.state };
     Check { state, ..check }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `--dry-run` and `--list`: what would be done.
+//! `--dry-run` and `--list`: show what a run would do.
 
 use std::num::NonZeroU32;
 

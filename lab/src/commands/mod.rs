@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What each command does, in its order.
+//! The commands: each is a sequence of steps.
 
 mod bench;
 pub(crate) mod cache;
@@ -36,7 +36,7 @@ use crate::checks::ynl;
 use crate::cli::{Action, Cli, TestArgs};
 use crate::context::Lab;
 
-/// Runs the command; gives the exit status.
+/// Runs the command. Returns the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     let engine = cli.engine();
     let variant = match (&cli.command, engine) {
@@ -94,7 +94,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     }
 }
 
-/// What the guest is to be like, with paths that mean something to QEMU and in the guest.
+/// The requested guest, with paths that are valid for QEMU and in the guest.
 fn options(cli: &Cli) -> Result<vm::Options> {
     let mut options = cli.guest();
     for folder in &mut options.writable {
@@ -119,7 +119,7 @@ struct Runner<'a> {
     /// What was asked for.
     memory_mb: Option<u32>,
     options: vm::Options,
-    /// Whether QEMU's command line is shown instead of run.
+    /// Whether to print QEMU's command line instead of running it.
     dry_run: bool,
 }
 
@@ -160,7 +160,7 @@ impl Runner<'_> {
             tools: built.guest.tools.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
-            // They are under the host's root, which the guest has as its own.
+            // These files are in the host's root, which the guest also has.
             env: ynl::environment(lab, &base.kernel),
             turns: false,
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),

@@ -25,8 +25,8 @@ use crate::context::Lab;
 use crate::ui::tally::{Check, Checked};
 
 impl Runner<'_> {
-    /// Selftests that must fail. First all of them on the module as it is: a test that fails
-    /// without a mutant would "notice" each.
+    /// Runs the mutants. First runs their tests on the unchanged module: a test that fails there
+    /// would seem to catch every mutant.
     pub(super) fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         let mutants = mutants::load(self.lab, pattern)?;
@@ -56,7 +56,7 @@ impl Runner<'_> {
         Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
-    /// All tests that the mutants name, on the module as it is.
+    /// Runs all tests that the mutants name, on the unchanged module.
     fn baseline(
         &self,
         base: &Prepared,
@@ -75,7 +75,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Who has noticed one.
+    /// Runs a mutant's tests, and returns which one failed.
     fn mutant(
         &self,
         base: &Prepared,

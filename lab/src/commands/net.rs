@@ -30,7 +30,7 @@ impl Runner<'_> {
     /// The kernel tree's own network tests.
     pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
         if self.lab.project.modules.load.is_empty() {
-            bail!("{} names no module to load: with what is it to be compared?", project::FILE);
+            bail!("{} names no module to load, so there is nothing to compare", project::FILE);
         }
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
@@ -66,7 +66,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The quick ones, for a run with other tests.
+    /// Prepares the quick tests, for a run with other tests.
     pub(super) fn prepare_net(&self, base: &Prepared) -> Result<(compare::List, NetTests)> {
         let list = compare::List::own()?;
         let prepared = self.prepare_net_of(base, &list)?;
@@ -93,7 +93,7 @@ impl Runner<'_> {
         Ok(prepared)
     }
 
-    /// One of them, without and with the module.
+    /// Runs a test without and with the module.
     pub(super) fn compare_one(
         &self,
         base: &Prepared,
@@ -155,7 +155,7 @@ impl Runner<'_> {
     }
 }
 
-/// Where network tests leave their logs.
+/// The folder for the logs of network tests.
 fn net_logs(lab: &Lab, test: &str, loaded: bool) -> PathBuf {
     lab.target.join("logs/selftests-net").join(test).join(if loaded { "with" } else { "without" })
 }

@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use vmlab::run::files;
 use vmlab::run::progress::say;
 
-/// What stands for the project's name.
+/// The placeholder for the project's name.
 const NAME: &str = "@name@";
 
-/// The longest name of a module that the kernel takes.
+/// The longest module name that the kernel accepts.
 const LONGEST: usize = 55;
 
 macro_rules! template {
@@ -22,7 +22,7 @@ macro_rules! template {
     };
 }
 
-/// Where each file goes, and what is in it.
+/// The path and content of each file.
 const FILES: [(&str, &str); 12] = [
     (".gitignore", template!("gitignore")),
     ("Kbuild", template!("Kbuild")),
@@ -42,7 +42,7 @@ const FILES: [(&str, &str); 12] = [
 pub(super) fn run(dir: &Path) -> Result<u8> {
     let name = name(dir)?;
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
-        bail!("{} is there already: name a folder that is not", dir.display());
+        bail!("{} exists already: name a folder that does not", dir.display());
     }
     for (path, text) in FILES {
         let path = dir.join(path.replace(NAME, &name));
@@ -55,7 +55,7 @@ pub(super) fn run(dir: &Path) -> Result<u8> {
     Ok(0)
 }
 
-/// The module's name: that of the folder, as the kernel and Rust take it.
+/// The module's name: the folder's name, if the kernel and Rust accept it.
 fn name(dir: &Path) -> Result<String> {
     let name = dir.file_name().with_context(|| format!("{} has no name", dir.display()))?;
     let name = name.to_string_lossy().replace('-', "_");
@@ -97,7 +97,7 @@ mod tests {
         fs::create_dir(&project).unwrap();
         fs::write(project.join("notes"), "x").unwrap();
         let error = run(&project).unwrap_err().to_string();
-        assert!(error.contains("is there already"), "{error}");
+        assert!(error.contains("exists already"), "{error}");
         assert_eq!(fs::read_dir(&project).unwrap().count(), 1);
     }
 

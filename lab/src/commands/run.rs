@@ -13,8 +13,7 @@ use crate::build::pipeline;
 use crate::commands::Runner;
 
 impl Runner<'_> {
-    /// One command, or a shell: its exit status is ours, unless the guest came
-    /// to harm.
+    /// Runs a command or a shell. Returns its exit status, unless the guest came to harm.
     pub(super) fn command(&self, work: Work) -> Result<u8> {
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
@@ -37,7 +36,7 @@ impl Runner<'_> {
     }
 }
 
-/// One word is a line for a shell; several are exactly these words.
+/// One word is a line for a shell. Several are a program and its arguments.
 pub(super) fn line(words: &[String]) -> Result<String> {
     match words {
         [line] => Ok(line.clone()),
@@ -45,7 +44,7 @@ pub(super) fn line(words: &[String]) -> Result<String> {
     }
 }
 
-/// As a shell would have it.
+/// The exit status as in a shell.
 fn exit_status(status: Status) -> u8 {
     match status {
         Status::Exited(code) => u8::try_from(code).unwrap_or(u8::MAX),

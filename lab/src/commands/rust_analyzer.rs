@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab rust-analyzer`: what an editor needs.
+//! `lab rust-analyzer`: writes the project description for an editor.
 
 use anyhow::Result;
 use vmlab::run::phases::Phases;
@@ -15,7 +15,7 @@ use crate::context::Lab;
 pub(super) fn run(lab: &Lab) -> Result<u8> {
     let mut base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     base.tools = base.tools.with_rust_src(lab)?;
-    // The generated bindings are part of what an editor resolves.
+    // An editor resolves items in the generated bindings, too.
     modules::build(lab, &base)?;
     let path = rust_analyzer::write(lab, &base)?;
     say(&format!("wrote {}", path.display()));

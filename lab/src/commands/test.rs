@@ -35,7 +35,7 @@ use crate::net::compare::{self, Compared, NetTests};
 use crate::ui::colour;
 use crate::ui::tally::Tally;
 
-/// One of the things that run side by side.
+/// A task. Several run side by side.
 #[derive(Debug, Clone)]
 enum Task {
     HostLint,
@@ -43,13 +43,13 @@ enum Task {
     CompileFail,
     Examples,
     HostTests,
-    /// A selftest, and which of its repeats.
+    /// A selftest, and the number of its repeat.
     Selftest(job::Test, u32),
-    /// One of the kernel tree's own.
+    /// One of the kernel tree's own tests.
     Net(job::Test),
 }
 
-/// What the tasks work with.
+/// Everything that the tasks need.
 struct Ready {
     base: Prepared,
     built: Built,
@@ -58,7 +58,7 @@ struct Ready {
 }
 
 impl Runner<'_> {
-    /// The main job; with `checks`, also all that needs no guest.
+    /// Runs the selftests; with `checks`, also everything that needs no guest.
     pub(super) fn test(&self, args: &TestArgs, checks: bool) -> Result<u8> {
         let start = Instant::now();
         let _lock = checkout_lock::take(&self.lab.target)?;
@@ -81,7 +81,7 @@ impl Runner<'_> {
         self.conclude(&report, args)
     }
 
-    /// Only on the lab's own kernel is it known what can be skipped.
+    /// Expected skips are only known for the lab's own kernel.
     fn judge_skips(&self, report: &mut Report) -> Result<()> {
         let settings = &self.lab.settings;
         let own = settings.ksrc.is_none() && settings.kbuild.is_none();
@@ -96,7 +96,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Does everything; what came of it is in `parts`, however it ended.
+    /// Does everything. The results are in `parts`, even after an error.
     fn all_tasks(
         &self,
         args: &TestArgs,
@@ -132,7 +132,7 @@ impl Runner<'_> {
         interrupt::check()
     }
 
-    /// What all tasks need first.
+    /// Builds what all tasks need.
     fn ready(&self, checks: bool, phases: &mut Phases) -> Result<Ready> {
         let base = pipeline::base(self.lab, self.variant, phases)?;
         let built = pipeline::build(self.lab, &base, phases)?;
@@ -145,7 +145,7 @@ impl Runner<'_> {
         Ok(Ready { base, built, accel, net })
     }
 
-    /// All that is to be done, the longest first.
+    /// All tasks, the longest first.
     fn tasks(
         &self,
         args: &TestArgs,
@@ -164,12 +164,12 @@ impl Runner<'_> {
         for round in 0..args.repeat.get() {
             tasks.extend(selftests.iter().map(|test| Task::Selftest(test.clone(), round)));
         }
-        // Stable: what has not run yet comes first, in the order above.
+        // A stable sort: tasks that have never run come first, in the order above.
         tasks.sort_by_key(|task| std::cmp::Reverse(durations.expected(&task.name())));
         tasks
     }
 
-    /// The checks that the project has something for.
+    /// The checks that apply to the project.
     fn checks(&self) -> Vec<Task> {
         let project = &self.lab.project;
         let workspace = lint::has_workspace(self.lab);
@@ -183,7 +183,7 @@ impl Runner<'_> {
         all.into_iter().filter(|(_, wanted)| *wanted).map(|(task, _)| task).collect()
     }
 
-    /// Does one task. Whatever goes wrong in it is in its report.
+    /// Does a task. Its report has its errors.
     fn work(&self, task: &Task, ready: &Ready) -> (Report, Duration) {
         let start = Instant::now();
         let _shown = Shown::start(&task.name());
@@ -234,7 +234,7 @@ impl Runner<'_> {
         Ok(Report::of_checks(vec![entry]))
     }
 
-    /// Removes the last run's reports: from here on they would be lies.
+    /// Removes the last run's reports, which are out of date from here on.
     fn forget_reports(&self) -> Result<()> {
         for path in [self.lab.target.join("results.json"), self.lab.target.join("results.xml")] {
             match fs::remove_file(&path) {
@@ -265,7 +265,7 @@ impl Runner<'_> {
 }
 
 impl Task {
-    /// Of what kind its entries in the report are; none for selftests.
+    /// The group of its entries in the report; empty for selftests.
     fn group(&self) -> &'static str {
         match self {
             Task::HostLint | Task::KernelLint => "lint",
@@ -277,12 +277,12 @@ impl Task {
         }
     }
 
-    /// Its name, and which of its repeats.
+    /// Its name, and the number of its repeat.
     fn id(&self) -> (String, u32) {
         (self.name(), if let Task::Selftest(_, round) = self { *round } else { 0 })
     }
 
-    /// What a report says of it when the run ended before its turn.
+    /// The report if the run ends before its turn.
     fn did_not_run(&self) -> Report {
         Report::of_checks(vec![TestReport {
             group: self.group().to_owned(),
@@ -292,7 +292,7 @@ impl Task {
         }])
     }
 
-    /// What progress lines call it.
+    /// Its name in progress lines.
     fn name(&self) -> String {
         match self {
             Task::HostLint => "the host's code".to_owned(),
@@ -306,7 +306,7 @@ impl Task {
     }
 }
 
-/// Says at once how a task ended; of what failed, what there is to know.
+/// Prints at once how a task ended, with details of a failure.
 fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) {
     let failed = || report.tests.iter().filter(|test| test.result == TestResult::Fail);
     let word = match report.tests.iter().map(|test| test.result).max() {
@@ -331,8 +331,8 @@ fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) 
     }
 }
 
-/// The numbers of the last line. A run that failed outside of any test has a failure of its own, so
-/// that no last line says "0 failed" of it.
+/// The numbers of the last line. A run that failed outside of any test counts as a failure, so that
+/// the last line never says "0 failed".
 fn count(report: &Report) -> Tally {
     let number = |result| report.tests.iter().filter(|test| test.result == result).count() as u64;
     let mut tally = Tally {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab try`: a verdict on anybody's module, of which nothing but its source or its `.ko` is
-//! needed.
+//! `lab try`: a verdict on any module. It needs only the module's source or its `.ko`.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -31,13 +30,13 @@ use crate::host::machine::Host;
 use crate::project::Project;
 use crate::ui::colour;
 
-/// What a test may take, before the engine's factor: kselftest's own default.
+/// Time limit of a test, before the engine's factor: kselftest's own default.
 const LIMIT: Duration = Duration::from_secs(45);
 
-/// The test of a module that has none: that it can be loaded twice.
+/// The test of a module without tests: it can be loaded twice.
 const LOADS_AGAIN: &str = "loads_again";
 
-/// What is tried, and where its output goes.
+/// The modules, and the folder for the output.
 struct Tried {
     lab: Lab,
     base: Prepared,
@@ -63,13 +62,13 @@ impl Runner<'_> {
         Ok(report.outcome.exit_code())
     }
 
-    /// The lab with the module's folder for a root. What is built goes to the cache: the module's
-    /// tree is not the lab's.
+    /// The lab with the module's folder as its root. Builds go to the cache, since the module's
+    /// folder is not the lab's.
     fn lab_of(&self, path: &Path) -> Lab {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let key = files::key([path.display().to_string()]);
         let root = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-        // The present project's kernel fits; its tests are about other modules.
+        // The current project's kernel fits, but its tests are about other modules.
         let mut settings = self.lab.settings.clone();
         let config = self.lab.project.config.iter().map(|path| self.lab.root.join(path));
         settings.config.splice(0..0, config);
@@ -82,7 +81,7 @@ impl Runner<'_> {
         }
     }
 
-    /// One guest for each test; `None` when nothing was to be run.
+    /// Runs a guest for each test. `None` for a dry run.
     fn try_all(
         &self,
         tried: &Tried,
@@ -118,7 +117,7 @@ impl Runner<'_> {
 }
 
 impl Tried {
-    /// A program for the guest for each test.
+    /// A script in the guest for each test.
     fn scripts(&self, tests: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let folder = self.lab.target.join("scripts");
         files::remove_dir(&folder)?;
@@ -139,7 +138,7 @@ impl Tried {
         Ok(scripts)
     }
 
-    /// The program of a test; what is C is compiled.
+    /// The program of a test. Compiles a C file.
     fn program(&self, test: &Path) -> Result<PathBuf> {
         let path = test.canonicalize().with_context(|| test.display().to_string())?;
         if path.extension().is_some_and(|ending| ending == "c") {
@@ -147,7 +146,7 @@ impl Tried {
         }
         let mode = path.metadata().with_context(|| test.display().to_string())?;
         if !path.is_file() || mode.permissions().mode() & 0o111 == 0 {
-            bail!("{} is neither a program nor a C file: chmod +x it", test.display());
+            bail!("{} is neither a program nor a C file: make it executable", test.display());
         }
         Ok(path)
     }
@@ -165,26 +164,26 @@ fn modules_of(lab: &Lab, base: &Prepared, path: &Path) -> Result<Vec<PathBuf>> {
     has_modules(path)?;
     let modules = modules::build_folder(lab, base, path)?;
     if modules.is_empty() {
-        bail!("{}: kbuild made no module of it: is obj-m empty?", path.display());
+        bail!("{}: kbuild made no module: is obj-m empty?", path.display());
     }
     Ok(modules)
 }
 
-/// Whether kbuild knows what to make of the folder.
+/// Checks that kbuild finds a module to build in the folder.
 fn has_modules(folder: &Path) -> Result<()> {
     let files = ["Kbuild", "Makefile"].map(|name| folder.join(name));
     let Some(file) = files.iter().find(|path| path.is_file()) else {
         bail!("{} has neither a Kbuild file nor a Makefile", folder.display());
     };
     let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    // By way of other files and variables as well.
+    // Other files and variables may set it, too.
     if !String::from_utf8_lossy(&text).contains("obj-") {
         bail!("{} names no module: it needs a line like `obj-m := NAME.o`", file.display());
     }
     Ok(())
 }
 
-/// Whether a finished module is for this kernel, by the string that the kernel compares.
+/// Checks that a finished module is for this kernel, by the string that the kernel compares.
 fn fits(module: &Path, kernel: &Kernel) -> Result<()> {
     let magic = modinfo("vermagic", module)?;
     let built_for = magic.split(' ').next().unwrap_or_default();
@@ -203,7 +202,7 @@ fn modinfo(field: &str, module: &Path) -> Result<String> {
     process::read(Host::this().command("modinfo").args(["-F", field]).arg(module))
 }
 
-/// Modules that others need come before them.
+/// Sorts modules: those that others need come first.
 fn in_order(modules: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut needs = Vec::new();
     for module in modules {
@@ -214,7 +213,7 @@ fn in_order(modules: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(sorted(needs))
 }
 
-/// By what each needs; what needs something that is not there keeps its place.
+/// Sorts by dependencies. A module with an unknown dependency keeps its place.
 fn sorted(mut left: Vec<(PathBuf, Vec<String>)>) -> Vec<PathBuf> {
     let mut done = Vec::new();
     while !left.is_empty() {
@@ -230,7 +229,7 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// As the kernel calls it.
+/// The kernel's name for a module file.
 fn module_name(path: &Path) -> String {
     name(path).trim_end_matches(".ko").replace('-', "_")
 }
@@ -243,7 +242,7 @@ fn write_script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Loads all modules a second time: what the first left registered is in the way now.
+/// Loads all modules a second time: anything that the first time left registered is in the way now.
 fn loads_again(modules: &[String]) -> String {
     let load: Vec<String> =
         modules.iter().map(|name| format!("insmod \"$MODULES_DIR\"/{}", quote(name))).collect();
@@ -266,13 +265,13 @@ fn loads_again(modules: &[String]) -> String {
     )
 }
 
-/// Runs a program where it is, as kselftest does: a program that prints no KTAP says with its exit
-/// status how it ended, 4 for a skip.
+/// Runs a program in its own folder, as kselftest does. A program without KTAP tells its result by
+/// its exit status; 4 is a skip.
 fn run_as_kselftest(program: &Path) -> String {
     let folder = program.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let program = name(program);
     let (folder, file) = (quote(&folder), quote(&format!("./{program}")));
-    // A name that is not plain would be more than a name to awk and in KTAP.
+    // Special characters in a name would mean something to awk and in KTAP.
     let title: String =
         program.chars().map(|c| if c == '#' || c.is_control() { '_' } else { c }).collect();
     let title = quote(&title);
@@ -303,7 +302,7 @@ esac
     )
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `--watch`: the same again whenever a file changes.
+//! `--watch`: runs the command again whenever a file changes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use crate::checks::house_rules;
 use crate::cli::{Action, Cli};
 use crate::project;
 
-/// An editor writes a file in several steps: how long nothing must change.
+/// How long nothing must change before a run: an editor writes a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
-/// How often Ctrl-C is looked for.
+/// How often to check for Ctrl-C.
 const TICK: Duration = Duration::from_millis(200);
 
 /// Does `work`, and again after each change, until Ctrl-C.
@@ -38,7 +38,7 @@ pub fn run(cli: &Cli, work: impl Fn() -> Result<u8>) -> Result<u8> {
     }
 }
 
-/// What is watched: the project, or the folder that is tried.
+/// The folder to watch: the project, or the folder of `lab try`.
 fn root(cli: &Cli) -> Result<PathBuf> {
     let here = std::env::current_dir().context("find the current directory")?;
     match &cli.command {
@@ -51,7 +51,7 @@ fn root(cli: &Cli) -> Result<PathBuf> {
     }
 }
 
-/// The folders of a project, those that are built left out.
+/// The folders of a project, without build results.
 struct Watched {
     root: PathBuf,
     watcher: RecommendedWatcher,
@@ -69,8 +69,7 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Takes in folders that are new. One by one: a watch of a whole tree would be one of what is
-    /// built as well.
+    /// Watches new folders, one by one: a watch of the whole tree would include build results.
     fn follow(&mut self) -> Result<()> {
         let files = house_rules::files(&self.root)?;
         let folders: BTreeSet<PathBuf> = files
@@ -88,8 +87,8 @@ impl Watched {
         Ok(())
     }
 
-    /// The first file that changes, when nothing changes any more. What changed since the last
-    /// call counts.
+    /// Waits until nothing changes any more. Returns the first file that changed since the last
+    /// call.
     fn wait(&self) -> Result<PathBuf> {
         let mut changed = None;
         loop {
@@ -112,7 +111,7 @@ impl Watched {
         }
     }
 
-    /// The project's file that an event is about.
+    /// The file of an event, if it belongs to the project.
     fn concerns(&self, event: &Event) -> Option<PathBuf> {
         if matches!(event.kind, EventKind::Access(_)) {
             return None;

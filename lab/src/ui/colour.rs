@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Colours of verdicts, on a terminal that has some and where NO_COLOR does not forbid them.
+//! Colours of verdicts, on a terminal with colours and without NO_COLOR.
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -10,7 +10,7 @@ pub fn print(text: &str) {
     anstream::print!("{}", paint(text));
 }
 
-/// The same text for standard error, for those who print it themselves.
+/// Colours a text for standard error, without printing it.
 pub fn for_stderr(text: &str) -> String {
     match AutoStream::choice(&std::io::stderr()) {
         ColorChoice::Never => text.to_owned(),
@@ -18,7 +18,7 @@ pub fn for_stderr(text: &str) -> String {
     }
 }
 
-/// Colours the word that a line starts with, if it is one that judges.
+/// Colours the first word of a line, if it is a verdict.
 fn paint(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a person sees.
+//! Output for people.
 
 pub mod colour;
 pub mod recording;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a command writes to a terminal, and when.
+//! Records the output of a command on a terminal, with times.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,20 +16,20 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use vmlab::run::interrupt;
 use vt100::{Cell, Color, Parser, Screen};
 
-/// As wide as the tables of the lab need.
+/// Wide enough for the tables of the lab.
 const COLUMNS: NonZeroU16 = NonZeroU16::new(110).unwrap();
 /// More lines than a run prints, so that nothing scrolls out of sight.
 const ROWS: NonZeroU16 = NonZeroU16::new(400).unwrap();
 
-/// A line as it looked in the end, with escape codes for its colours.
+/// The final text of a line, with escape codes for its colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     pub text: String,
-    /// When it got its last change, from the start of the command.
+    /// The time of its last change, from the start of the command.
     pub at: Duration,
 }
 
-/// Runs `command` on a terminal of its own.
+/// Runs `command` on a new terminal.
 pub fn record(command: &mut Command) -> Result<(Vec<Line>, ExitStatus)> {
     let (ours, theirs) = terminal().context("make a terminal")?;
     let copy = theirs.try_clone().context("make a terminal")?;
@@ -38,11 +38,11 @@ pub fn record(command: &mut Command) -> Result<(Vec<Line>, ExitStatus)> {
     let mut tape = Tape::new();
     let start = Instant::now();
     let mut running = interrupt::spawn(command)?;
-    // The command keeps ends of the terminal that must close with the child.
+    // Closes our copies of the terminal's other end: it must close with the child.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut ours = File::from(ours);
     let mut chunk = [0; 4096];
-    // Linux says EIO, and not an end of file, when nobody has the other end any more.
+    // When the other end has closed, Linux returns EIO and not an end of file.
     while let Ok(length @ 1..) = ours.read(&mut chunk) {
         tape.add(&chunk[..length], start.elapsed());
     }
