@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -16,7 +17,8 @@ use anyhow::{Context, Result};
 use cpio::newc;
 use vmlab_init::protocol::{JOB_FILE, MODULES_DIR, SELFTESTS_DIR, TOOLS_DIR};
 
-use crate::run::job::Job;
+use crate::boot::strip;
+use crate::run::job::{Job, Test, Work};
 
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_000;
@@ -42,8 +44,10 @@ fn fill(
     }
     archive.add("init", REGULAR | 0o755, &read(&job.init)?)?;
     archive.add(inside(JOB_FILE), REGULAR | 0o644, &serde_json::to_vec(guest)?)?;
-    for module in &job.modules {
-        archive.add_path(&format!("{}/{}", inside(MODULES_DIR), name(module)), module)?;
+    for path in &job.modules {
+        let module = strip::without_debug_information(read(path)?);
+        let inner = format!("{}/{}", inside(MODULES_DIR), name(path));
+        archive.add(&inner, REGULAR | 0o644, &module)?;
     }
     for tool in &job.tools {
         archive.add_path(&format!("{}/{}", inside(TOOLS_DIR), name(tool)), tool)?;
@@ -52,10 +56,27 @@ fn fill(
         if path.is_dir() {
             archive.add_tree(inside(SELFTESTS_DIR), path)?;
         } else {
-            archive.add_path(&format!("{}/{}", inside(SELFTESTS_DIR), name(path)), path)?;
+            let inner = format!("{}/{}", inside(SELFTESTS_DIR), name(path));
+            add_program(archive, &inner, path, &job.work)?;
         }
     }
     archive.finish()
+}
+
+/// A test that runs is copied. Another test's program is a link to this machine's root, which the
+/// guest has, too: there for whoever calls it, but neither written nor unpacked at each boot.
+fn add_program(
+    archive: &mut Archive<impl Write>,
+    inner: &str,
+    path: &Path,
+    work: &Work,
+) -> Result<()> {
+    let runs = |tests: &[Test]| tests.iter().any(|test| test.name == name(path));
+    if matches!(work, Work::Tests { tests, .. } if runs(tests)) {
+        return archive.add_path(inner, path);
+    }
+    let target = path.canonicalize().with_context(|| format!("look at {}", path.display()))?;
+    archive.add(inner, LINK, target.as_os_str().as_bytes())
 }
 
 /// Names in an archive have no slash in front.
@@ -132,9 +153,10 @@ impl<W: Write> Archive<W> {
 mod tests {
     use super::*;
     use crate::boot::vm;
-    use crate::run::job::Work;
     use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     /// Mode and content of every entry.
     fn entries(path: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
@@ -169,13 +191,18 @@ mod tests {
         make(&folder, "lib/b.sh", 0o644);
         make(&folder, "target/junk", 0o644);
         std::os::unix::fs::symlink("a.sh", folder.join("link.sh")).unwrap();
+        let churn = Test { name: "churn".into(), timeout: Duration::from_secs(1) };
         let job = Job {
-            work: Work::Shell,
+            work: Work::Tests { tests: vec![churn], repeat: NonZeroU32::MIN },
             modules: vec![make(dir, "out/rnetns.ko", 0o644)],
             load: vec!["rnetns.ko".into()],
             keep_loaded: false,
             init: make(dir, "vmlab-init", 0o755),
-            selftests: vec![folder, make(dir, "built/churn", 0o755)],
+            selftests: vec![
+                folder,
+                make(dir, "built/churn", 0o755),
+                make(dir, "built/dumps", 0o755),
+            ],
             tools: vec![make(dir, "built/tool", 0o755)],
             directory: "/".into(),
             env: Vec::new(),
@@ -210,6 +237,7 @@ mod tests {
             "lab/selftests",
             "lab/selftests/a.sh",
             "lab/selftests/churn",
+            "lab/selftests/dumps",
             "lab/selftests/lib",
             "lab/selftests/lib/b.sh",
             "lab/selftests/link.sh",
@@ -219,6 +247,10 @@ mod tests {
         assert_eq!(names, want);
         assert_eq!(found["init"], (0o100_755, b"vmlab-init".to_vec()));
         assert_eq!(found["lab/selftests/lib/b.sh"].0, 0o100_644);
+        assert_eq!(found["lab/selftests/churn"], (0o100_755, b"built/churn".to_vec()));
+        let other = dir.canonicalize().unwrap().join("built/dumps");
+        let link = (0o120_777, other.into_os_string().into_encoded_bytes());
+        assert_eq!(found["lab/selftests/dumps"], link, "a test that does not run");
         assert_eq!(found["lab/selftests/link.sh"], (0o120_777, b"a.sh".to_vec()));
         let read: vmlab_init::protocol::Job =
             serde_json::from_slice(&found["lab/job.json"].1).unwrap();

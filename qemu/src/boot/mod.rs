@@ -7,5 +7,6 @@ pub(crate) mod clock;
 mod dump;
 pub mod initramfs;
 pub mod kernel;
+mod strip;
 pub mod terminal;
 pub mod vm;
