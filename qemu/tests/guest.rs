@@ -249,6 +249,22 @@ fn a_report_in_the_kernel_log_fails_tests_that_passed() {
     );
 }
 
+/// Limits of tests, and what tests wait for, are counted by the guest's clock.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_guests_time_is_ours() {
+    let mut bench = bench();
+    bench.test("wait.sh", &format!("sleep 2; {GOOD}"));
+    let report = bench.report();
+    assert_eq!((report.outcome, report.notes.as_slice()), (Outcome::Pass, [].as_slice()));
+    // The kernel believes what it was told about its clock, whatever it measures.
+    let log = bench.log("kmsg.log");
+    let told = log.split_once("tsc_early_khz=").unwrap().1.split_whitespace().next().unwrap();
+    let believed = log.split_once("tsc: Detected ").unwrap().1.split_whitespace().next().unwrap();
+    let (told, believed): (f64, f64) = (told.parse().unwrap(), believed.parse().unwrap());
+    assert!((told / 1000.0 / believed - 1.0).abs() < 0.12, "{told} kHz, {believed} MHz");
+}
+
 /// A test that a finding in the log must not be blamed on, and one that must be red.
 fn attack(script: &str) -> (Bench, Report) {
     let mut bench = bench();

@@ -26,6 +26,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use vmlab_init::protocol::{Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 
 use crate::boot::accel::{Engine, QEMU};
+use crate::boot::clock;
 use crate::boot::dump;
 use crate::run::interrupt::{self, Running};
 use crate::run::job::Work;
@@ -343,6 +344,9 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
     if let (Engine::Tcg, Some(loops)) = (spec.engine, spec.loops_per_jiffy) {
         words.push(format!("lpj={loops}"));
     }
+    if spec.engine == Engine::Tcg {
+        words.push(format!("tsc_early_khz={}", clock::kilohertz()));
+    }
     if spec.options.gdb.is_some() {
         // A debugger knows the addresses of vmlinux.
         words.push("nokaslr".to_owned());
@@ -532,6 +536,7 @@ mod tests {
             "-no-reboot",
             "panic=-1",
             " lpj=9200000",
+            " tsc_early_khz=",
             "readonly=on",
             "-serial chardev:log",
             "virtserialport,chardev=port,name=lab.events",
@@ -542,7 +547,7 @@ mod tests {
         assert!(arguments(&spec(Engine::Kvm, false)).contains("-accel kvm -cpu host"));
         let counting = arguments(&spec(Engine::Counting, false));
         assert!(counting.contains("-smp 1 -icount shift=0,sleep=off"), "{counting}");
-        assert!(!counting.contains("lpj="), "{counting}");
+        assert!(!counting.contains("lpj=") && !counting.contains("tsc_early"), "{counting}");
         assert!(arguments(&spec(Engine::Tcg, true)).contains("virtconsole,chardev=terminal"));
         let fed = VmSpec { person: Person::Feeds, ..spec(Engine::Tcg, false) };
         assert!(arguments(&fed).contains("virtserialport,chardev=input,name=lab.input"));
