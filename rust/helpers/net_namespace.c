@@ -13,6 +13,11 @@ __rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
 	return maybe_get_net(net);
 }
 
+__rust_helper int rust_helper_check_net(const struct net *net)
+{
+	return check_net(net);
+}
+
 __rust_helper bool rust_helper_net_initialized(const struct net *net)
 {
 	return net_initialized(net);

@@ -131,10 +131,10 @@ fn count_sent(net: &Namespace, skb: &SkBuff) {
         return;
     };
     state.count_packet(Counter::DevicePackets, len);
-    let Some(sock) = skb.sock() else {
+    let Some(net) = skb.sock().and_then(|sock| sock.net(&guard)) else {
         return;
     };
-    if let Ok(state) = State::of(sock.net(), &guard) {
+    if let Ok(state) = State::of(net, &guard) {
         state.count_packet(Counter::SocketPackets, len);
     }
 }

@@ -42,6 +42,7 @@ use crate::net::{
         ReceivedSkBuff,
         SkBuff, //
     },
+    sock::Sock,
     tagged_table::{
         Owner,
         Table, //

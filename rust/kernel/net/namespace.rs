@@ -260,6 +260,13 @@ impl ActiveNamespace {
 pub struct Tag(u64);
 
 impl Tag {
+    /// From the cookie of a `struct net` that nothing more is known of than that its memory is
+    /// there.
+    #[inline]
+    pub(super) fn from_cookie(cookie: u64) -> Self {
+        Self(cookie)
+    }
+
     /// The number: what `getsockopt(SO_NETNS_COOKIE)` gives to user space.
     #[inline]
     pub fn cookie(self) -> u64 {

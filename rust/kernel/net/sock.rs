@@ -4,9 +4,15 @@
 //!
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
-use kernel::types::Opaque;
+use kernel::{
+    sync::rcu,
+    types::Opaque, //
+};
 
-use super::Namespace;
+use super::{
+    Namespace,
+    Tag, //
+};
 use crate::bindings;
 
 /// A socket that a packet belongs to.
@@ -34,22 +40,60 @@ impl Sock {
         unsafe { &*ptr.cast::<Self>() }
     }
 
-    /// Returns the namespace in which the socket was made, not that of its user.
+    /// Returns the namespace of the socket, unless its end has begun.
     ///
-    /// Wraps `sock_net()`. May be called from any context.
+    /// A socket of the kernel's own holds the memory of a namespace and not its use: a packet that
+    /// waits in a queue can refer to such a socket after the `exit` callbacks have freed all
+    /// per-namespace data. Therefore the count of users is asked, under RCU: what counts now has
+    /// its data until the guard is dropped.
+    ///
+    /// Some sockets of the kernel's own belong to one namespace after another, and to `init_net`
+    /// meanwhile: ICMP's and TCP's for replies.
+    ///
+    /// Wraps `sock_net()`, `net_initialized()` and `check_net()`. May be called from any context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn is_live(sk: &Sock) -> bool {
+    ///     sk.net(&rcu::read_lock()).is_some()
+    /// }
+    /// ```
+    #[inline]
+    pub fn net<'guard>(&self, _guard: &'guard rcu::Guard) -> Option<&'guard Namespace> {
+        let net = self.raw_net();
+        // SAFETY: The socket has a count on the `struct net`, `passive` if not an active one, so
+        // that its memory is valid. Both only read it.
+        let in_use = unsafe { bindings::net_initialized(net) && bindings::check_net(net) != 0 };
+        // SAFETY: The creation of the namespace is over, so that only `cleanup_net()` ends it,
+        // after its count has come to zero. It was above zero within this RCU section. Between
+        // that end and the `exit` callbacks, `cleanup_net()` waits for a grace period, and so for
+        // `'guard`; until then storage and `gen` array are valid.
+        in_use.then(|| unsafe { Namespace::from_raw(net) })
+    }
+
+    /// Returns the identity of the socket's namespace, whatever has become of it.
+    ///
+    /// May be called from any context.
     ///
     /// # Examples
     ///
     /// ```
     /// fn sent_from(skb: &SkBuff, net: &Namespace) -> bool {
-    ///     skb.sock().is_some_and(|sk| sk.net().tag() == net.tag())
+    ///     skb.sock().is_some_and(|sk| sk.tag() == net.tag())
     /// }
     /// ```
     #[inline]
-    pub fn net(&self) -> &Namespace {
+    pub fn tag(&self) -> Tag {
+        // SAFETY: The socket has a count on the `struct net`, so that its memory is valid. The
+        // cookie is written once, before the namespace can have sockets.
+        Tag::from_cookie(unsafe { (*self.raw_net()).net_cookie })
+    }
+
+    #[inline]
+    fn raw_net(&self) -> *mut bindings::net {
         // SAFETY: `skc_net` is in the part that the type invariant says is valid, and is set for
-        // all kinds of sockets. A socket holds its namespace or is purged by the namespace's exit
-        // callbacks before that is freed, so that it is valid while the socket is.
-        unsafe { Namespace::from_raw(bindings::sock_net(self.inner.get())) }
+        // all kinds of sockets.
+        unsafe { bindings::sock_net(self.inner.get()) }
     }
 }
