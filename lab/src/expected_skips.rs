@@ -15,7 +15,10 @@ use vmlab::judge::report::{Report, TestReport};
 /// The file in the folder of selftests. A project without it allows every skip.
 const NAME: &str = "expected-skips";
 
-/// Names of tests or `test/case`, each with the reason for the skip.
+/// The group of the kernel tree's own network tests, which the list names as `net/test`.
+const NET: &str = "net";
+
+/// Names of tests, or `test/case`, each with the reason for its skip.
 #[derive(Debug)]
 pub struct ExpectedSkips(BTreeMap<String, String>);
 
@@ -49,14 +52,15 @@ fn parse(text: &str) -> Result<ExpectedSkips> {
 impl ExpectedSkips {
     /// Turns all skips of selftests that are not on the list into failures.
     pub fn judge(&self, report: &mut Report) {
-        for test in report.tests.iter_mut().filter(|test| test.group.is_empty()) {
+        let selftests = |test: &&mut TestReport| test.group.is_empty() || test.group == NET;
+        for test in report.tests.iter_mut().filter(selftests) {
             let unexpected = self.unexpected(test);
             if unexpected.is_empty() || test.result == TestResult::Fail {
                 continue;
             }
             test.result = TestResult::Fail;
             test.reason = format!("skipped, but not listed in {NAME}: {}", unexpected.join("; "));
-            if report.outcome == Outcome::Pass {
+            if !report.outcome.is_failure() {
                 report.outcome = Outcome::Test;
                 report.message = format!("failed: {}", test.name);
             }
@@ -64,7 +68,11 @@ impl ExpectedSkips {
     }
 
     fn unexpected(&self, test: &TestReport) -> Vec<String> {
-        if self.0.contains_key(&test.name) {
+        let listed = match test.group.as_str() {
+            NET => self.0.contains_key(&format!("{NET}/{}", test.name)),
+            _ => self.0.contains_key(&test.name),
+        };
+        if listed {
             return Vec::new();
         }
         let skipped = test.cases.iter().filter(|case| case.result == TestResult::Skip);

@@ -68,8 +68,8 @@ impl User {
         self.program("llvm-ar", "echo 'LLVM version 19.1.7'");
         self.program("qemu-system-x86_64", "echo 'QEMU emulator version 9.0.0'");
         for name in [
-            "cc", "c++", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip", "ping",
-            "tcpdump", "ethtool", "git",
+            "cc", "c++", "sysctl", "flex", "bison", "bc", "xz", "python3", "perl", "modinfo", "ip",
+            "ping", "tcpdump", "ethtool", "git",
         ] {
             self.program(name, "echo 1.0");
         }

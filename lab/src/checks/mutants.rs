@@ -170,6 +170,9 @@ pub fn judge(report: &Report) -> Result<String> {
     if let Some(test) = not_loaded {
         bail!("it does not load: {}", test.reason);
     }
+    if report.outcome == Outcome::Panic && report.kernel_findings.is_empty() {
+        bail!("the guest was gone without a word of the kernel: {}", report.message);
+    }
     let failed = report.tests.iter().find(|test| test.result == ktap::TestResult::Fail);
     let words = failed.map(|test| {
         let case = test.cases.iter().find(|case| case.result == ktap::TestResult::Fail);
@@ -233,8 +236,16 @@ mod tests {
         report.message = "took too long".into();
         assert_eq!(judge(&report).unwrap_err().to_string(), "took too long");
         report.outcome = Outcome::Panic;
-        report.message = "the guest panicked".into();
-        assert_eq!(judge(&report).unwrap(), "the guest panicked");
+        report.message = "QEMU was killed".into();
+        assert!(judge(&report).unwrap_err().to_string().contains("without a word"));
+        report.kernel_findings = vec![Finding {
+            kind: "panic".into(),
+            text: "Kernel panic - not syncing: x".into(),
+            stack: Vec::new(),
+            test: None,
+            from_user_space: false,
+        }];
+        assert_eq!(judge(&report).unwrap(), "the kernel: Kernel panic - not syncing: x");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod mutants;
 mod net;
 mod new;
 mod picture;
+mod reports;
 mod run;
 mod rust_analyzer;
 mod test;
@@ -32,6 +33,7 @@ use vmlab::run::session::{self, Ended};
 use crate::build::kernel::Variant;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
 use crate::checks::ynl;
 use crate::cli::{Action, Cli, TestArgs};
 use crate::context::Lab;
@@ -84,8 +86,12 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::RustAnalyzer => rust_analyzer::run(lab),
         // main does this one, which needs no lab.
         Action::Completions { .. } => Ok(0),
-        Action::Clean => files::remove_dir(&lab.target).map(|()| 0),
+        Action::Clean => {
+            let _lock = checkout_lock::take(&lab.target)?;
+            files::remove_dir(&lab.target).map(|()| 0)
+        }
         Action::Distclean => {
+            let _lock = checkout_lock::take(&lab.target)?;
             files::remove_dir(&lab.target)?;
             lab.cache.clear()?;
             say(&format!("removed {}", lab.cache.dir().display()));

@@ -150,8 +150,14 @@ impl Runner<'_> {
                 log.display()
             );
         }
-        let died = report.outcome == Outcome::Panic;
-        Ok(Run { results: results::parse(&output), findings: report.kernel_findings, died })
+        // The test's own results are in its output; what else went wrong is in the report.
+        let wrong = matches!(report.outcome, Outcome::Test | Outcome::Timeout | Outcome::Panic);
+        Ok(Run {
+            results: results::parse(&output),
+            findings: report.kernel_findings,
+            died: report.outcome == Outcome::Panic,
+            problem: wrong.then_some(report.message),
+        })
     }
 }
 

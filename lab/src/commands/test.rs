@@ -4,12 +4,10 @@
 //! a guest of its own, then one report of it all.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use vmlab::boot::accel;
-use vmlab::judge::junit;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
@@ -27,9 +25,9 @@ use crate::checks::compile_fail;
 use crate::checks::examples;
 use crate::checks::lint;
 use crate::cli::TestArgs;
-use crate::commands::Runner;
+use crate::commands::{Runner, reports};
 use crate::durations::Durations;
-use crate::expected_skips;
+use crate::expected_skips::{self, ExpectedSkips};
 use crate::host::disk;
 use crate::net::compare::{self, Compared, NetTests};
 use crate::ui::colour;
@@ -62,7 +60,7 @@ impl Runner<'_> {
     pub(super) fn test(&self, args: &TestArgs, checks: bool) -> Result<u8> {
         let start = Instant::now();
         let _lock = checkout_lock::take(&self.lab.target)?;
-        self.forget_reports()?;
+        reports::forget(&self.lab.target)?;
         let mut phases = Phases::default();
         let mut parts = Vec::new();
         let ran = self.all_tasks(args, checks, &mut phases, &mut parts);
@@ -76,24 +74,20 @@ impl Runner<'_> {
                 }
             };
         }
-        self.judge_skips(&mut report)?;
         report.elapsed_ms = Some(millis(start.elapsed()));
         self.conclude(&report, args)
     }
 
-    /// Expected skips are only known for the lab's own kernel.
-    fn judge_skips(&self, report: &mut Report) -> Result<()> {
+    /// What may be skipped. Only on the lab's own kernel is that known.
+    fn expected_skips(&self) -> Result<Vec<ExpectedSkips>> {
         let settings = &self.lab.settings;
         let own = settings.ksrc.is_none() && settings.kbuild.is_none();
         if !own || self.variant != Variant::Plain {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        for folder in &self.lab.project.selftests.folders {
-            if let Some(expected) = expected_skips::load(&self.lab.root.join(folder))? {
-                expected.judge(report);
-            }
-        }
-        Ok(())
+        let folders = self.lab.project.selftests.folders.iter();
+        let lists = folders.map(|folder| expected_skips::load(&self.lab.root.join(folder)));
+        lists.filter_map(Result::transpose).collect()
     }
 
     /// Does everything. The results are in `parts`, even after an error.
@@ -105,6 +99,7 @@ impl Runner<'_> {
         parts: &mut Vec<Report>,
     ) -> Result<()> {
         let selftests = job::select(self.lab.selftests()?, &args.patterns)?;
+        let expected = self.expected_skips()?;
         let ready = self.ready(checks, phases)?;
         let mut durations = Durations::load(&self.lab.target);
         let tasks = self.tasks(args, checks, &selftests, &ready, &durations);
@@ -114,14 +109,15 @@ impl Runner<'_> {
             &tasks,
             self.lab.settings.jobs,
             |task| self.work(task, &ready),
-            |task, (report, took)| {
+            |task, (mut report, took)| {
+                expected.iter().for_each(|skips| skips.judge(&mut report));
                 heard.insert(task.id());
                 durations.set(&task.name(), took);
                 if !interrupt::requested() {
                     tell(task, &report, took, heard.len(), tasks.len());
                 }
                 parts.push(report);
-                let go_on = !args.fail_fast || parts.iter().all(|it| it.outcome == Outcome::Pass);
+                let go_on = !args.fail_fast || !parts.iter().any(|it| it.outcome.is_failure());
                 go_on && !interrupt::requested()
             },
         );
@@ -234,23 +230,9 @@ impl Runner<'_> {
         Ok(Report::of_checks(vec![entry]))
     }
 
-    /// Removes the last run's reports, which are out of date from here on.
-    fn forget_reports(&self) -> Result<()> {
-        for path in [self.lab.target.join("results.json"), self.lab.target.join("results.xml")] {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("remove {}", path.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the reports and the last lines.
     fn conclude(&self, report: &Report, args: &TestArgs) -> Result<u8> {
-        report.write(&self.lab.target.join("results.json"))?;
-        junit::write(report, &self.lab.target.join("results.xml"))?;
+        reports::write(report, &self.lab.target)?;
         let tally = count(report);
         if args.ktap {
             print!("{}", report.ktap());
@@ -310,7 +292,7 @@ impl Task {
 fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) {
     let failed = || report.tests.iter().filter(|test| test.result == TestResult::Fail);
     let word = match report.tests.iter().map(|test| test.result).max() {
-        _ if report.outcome != Outcome::Pass => "FAIL",
+        _ if report.outcome.is_failure() => "FAIL",
         Some(TestResult::Skip) if report.tests.len() == 1 => "skip",
         _ => "ok  ",
     };

@@ -24,7 +24,7 @@ use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
 use crate::cli::TryArgs;
-use crate::commands::{Runner, gdb};
+use crate::commands::{Runner, gdb, reports};
 use crate::context::Lab;
 use crate::host::machine::Host;
 use crate::project::Project;
@@ -50,13 +50,14 @@ impl Runner<'_> {
         let path = args.path.canonicalize().with_context(|| args.path.display().to_string())?;
         let lab = self.lab_of(&path);
         let _lock = checkout_lock::take(&lab.target)?;
+        reports::forget(&lab.target)?;
         let base = pipeline::base(&lab, self.variant, &mut phases)?;
         let found = phases.time("module", || modules_of(&lab, &base, &path))?;
         let tried = Tried { modules: in_order(found)?, lab, base };
         let scripts = tried.scripts(&args.tests)?;
         let report = self.try_all(&tried, &scripts, phases)?;
         let Some(report) = report else { return Ok(0) };
-        report.write(&tried.lab.target.join("results.json"))?;
+        reports::write(&report, &tried.lab.target)?;
         colour::print(&report.table());
         say(&format!("logs and results.json in {}", tried.lab.target.display()));
         Ok(report.outcome.exit_code())
@@ -281,12 +282,15 @@ cd {folder} || exit 1
 status=$(mktemp) || exit 1
 {{ {file}; echo $? > "$status"; }} | awk '
 	!ktap && /^(K?TAP) version [0-9]/ {{ ktap = 1 }}
+	!ktap && /^[ \t]*not ok / {{ bad = 1 }}
 	{{ print (ktap ? "" : "# ") $0; fflush() }}
-	END {{ exit !ktap }}'
+	END {{ exit ktap ? 0 : bad ? 2 : 1 }}'
 plain=$?
 code=$(cat "$status")
 rm -f "$status"
 [ "$plain" -eq 0 ] && exit "$code"
+# Results without a version line in front are no KTAP, but a failure is one.
+[ "$plain" -eq 2 ] && [ "$code" -eq 0 ] && code="0, but it printed \`not ok\`"
 echo 'KTAP version 1'
 echo 1..1
 case $code in
@@ -331,7 +335,8 @@ mod tests {
     fn a_program_without_ktap_says_with_its_status_how_it_ended() {
         let cases = [
             ("echo fine", TestResult::Pass),
-            ("echo 'not ok 1 is no KTAP without a header'; exit 0", TestResult::Pass),
+            ("echo not ok 1 a; exit 0", TestResult::Fail),
+            ("echo 'it is not ok 1'; exit 0", TestResult::Pass),
             ("exit 4", TestResult::Skip),
             ("echo no; exit 1", TestResult::Fail),
             ("kill -SEGV $$", TestResult::Fail),

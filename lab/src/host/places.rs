@@ -108,9 +108,9 @@ mod tests {
     #[test]
     fn a_path_in_which_linux_cannot_be_built_names_the_character() {
         for (path, want) in [
-            ("/home/me/.cache/rnetns", None),
-            ("/home/zoë@corp/a+b,c_d-1.0", None),
-            ("/home/a b", Some(' ')),
+            ("/u/me/.cache/rnetns", None),
+            ("/u/zoë@corp/a+b,c_d-1.0", None),
+            ("/u/a b", Some(' ')),
             ("/x:y", Some(':')),
             ("/it's", Some('\'')),
             ("/$x", Some('$')),
@@ -119,8 +119,8 @@ mod tests {
         ] {
             assert_eq!(unfit(Path::new(path)), want, "{path}");
         }
-        let check = cached(Path::new("/home/a b/.cache/x"));
+        let check = cached(Path::new("/u/a b/.cache/x"));
         assert_eq!(check.state, State::Bad);
-        assert!(check.found.starts_with("/home/a b/.cache/x: ' ' in its path"), "{}", check.found);
+        assert!(check.found.starts_with("/u/a b/.cache/x: ' ' in its path"), "{}", check.found);
     }
 }

@@ -41,7 +41,7 @@ const DEFAULT_LIMIT: u64 = 300;
 /// The line that shows that a run had the module.
 pub const LOADED: &str = "lab: the module is loaded";
 /// How often a test with worse results runs again.
-pub const REPEATS: usize = 2;
+pub const REPEATS: usize = 4;
 
 /// `lab/net-selftests.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -275,6 +275,8 @@ pub struct Run {
     pub findings: Vec<Finding>,
     /// Whether the guest died.
     pub died: bool,
+    /// What went wrong besides: it hung, or left something behind.
+    pub problem: Option<String>,
 }
 
 /// A test, without and with the module.
@@ -291,6 +293,8 @@ pub struct Compared {
     pub judged: Judged,
     /// Findings in the kernel log of runs with the module only.
     pub findings: Vec<Finding>,
+    /// What else went wrong, and only with the module.
+    pub problems: Vec<String>,
     /// The number of pairs of runs.
     pub pairs: usize,
     /// The whole time, in ms.
@@ -302,6 +306,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
     let start = Instant::now();
     let mut pairs = Vec::new();
     let (mut before, mut findings) = (Vec::new(), Vec::new());
+    let (mut old_problems, mut problems) = (Vec::new(), Vec::new());
     loop {
         let mut without = run(false)?;
         if without.died {
@@ -311,6 +316,8 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
             bail!("without the module, the guest dies twice: there is nothing to compare with");
         }
         let with = run(true)?;
+        old_problems.extend(without.problem);
+        problems.extend(with.problem);
         before.extend(without.findings);
         findings.extend(with.findings);
         pairs.push((without.results, with.results));
@@ -320,6 +327,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
         }
     }
     findings.retain(|finding| !before.iter().any(|other| same_place(other, finding)));
+    problems.retain(|problem| !old_problems.contains(problem));
     let (without, with) = &pairs[0];
     Ok(Compared {
         name: name.to_owned(),
@@ -327,6 +335,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
         with: Counts::of(with),
         judged: results::judge(&pairs),
         findings,
+        problems,
         pairs: pairs.len(),
         ms: millis(start.elapsed()),
     })
@@ -355,6 +364,16 @@ impl Compared {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "passes without the module and fails with it: {name}");
         }
+        for name in &self.judged.suspect {
+            let _ = writeln!(
+                text,
+                "failed in some of {} runs, all with the module: {name}",
+                self.pairs
+            );
+        }
+        for problem in &self.problems {
+            let _ = writeln!(text, "with the module, {problem}");
+        }
         for finding in &self.findings {
             let _ = write!(text, "{}", finding.quote());
         }
@@ -362,15 +381,9 @@ impl Compared {
     }
 
     /// The reason, if this says nothing about the module.
-    pub fn is_void(&self) -> Option<String> {
-        if self.without.passed == 0 {
-            let why = "nothing passes without the module, either: there is nothing to compare";
-            return Some(why.to_owned());
-        }
-        let suspect = self.judged.suspect.join(", ");
-        (!suspect.is_empty()).then(|| {
-            format!("failed in some of {} runs, all with the module: {suspect}", self.pairs)
-        })
+    pub fn is_void(&self) -> Option<&'static str> {
+        (self.without.passed == 0)
+            .then_some("nothing passes without the module, either: there is nothing to compare")
     }
 
     /// Its results in a line, and those that were not the same every time.
@@ -461,7 +474,7 @@ mod tests {
 
     fn results(a: TestResult) -> Run {
         let results = [("a".to_owned(), a), ("b".to_owned(), TestResult::Pass)].into();
-        Run { results, findings: Vec::new(), died: false }
+        Run { results, findings: Vec::new(), died: false, problem: None }
     }
 
     #[test]
@@ -497,7 +510,8 @@ mod tests {
     fn a_test_that_passes_nowhere_says_nothing() {
         let of = |verdict| {
             let results = || [("a".to_owned(), verdict)].into();
-            let run = || Run { results: results(), findings: Vec::new(), died: false };
+            let run =
+                || Run { results: results(), findings: Vec::new(), died: false, problem: None };
             compare("t", |_| Ok(run())).unwrap()
         };
         assert!(of(TestResult::Pass).is_void().is_none());
@@ -545,5 +559,18 @@ mod tests {
         assert!(!same_place(&oops, &ours));
         let dropped = |number| finding("lost", &format!("{number} messages dropped"), "");
         assert!(same_place(&dropped(3), &dropped(17)));
+    }
+
+    #[test]
+    fn a_module_that_makes_a_test_hang_or_leave_things_is_a_failure() {
+        let compared = compare("t", |loaded| {
+            let problem = loaded.then(|| "failed: t: a namespace is left".to_owned());
+            Ok(Run { problem, ..results(TestResult::Pass) })
+        });
+        assert!(compared.unwrap().failure().unwrap().contains("a namespace is left"));
+        let always = compare("t", |_| {
+            Ok(Run { problem: Some("it hung".to_owned()), ..results(TestResult::Pass) })
+        });
+        assert!(always.unwrap().failure().is_none());
     }
 }

@@ -28,10 +28,10 @@ const MOST_REMARKS: usize = 200;
 /// What the kernel says when the initramfs does not fit.
 const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 
-/// Bits of the kernel's taint that are no fault: a processor out of specification, a firmware that
+/// Bits of the kernel's taint that are no fault: a proprietary module, a processor out of specification, a firmware that
 /// is worked around, a module from outside of the tree or without a signature, a distribution's
 /// mark, a randomized layout, a KUnit test.
-const HARMLESS_TAINT: u64 = 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18;
+const HARMLESS_TAINT: u64 = 1 | 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18;
 
 /// What the guest was asked to do.
 #[derive(Debug, Clone)]

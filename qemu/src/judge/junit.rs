@@ -26,13 +26,13 @@ pub fn xml(report: &Report) -> Result<String> {
     machine.add_test_cases(report.kernel_findings.iter().map(|finding| {
         case(&format!("kernel log: {}", finding.kind), TestResult::Fail, &finding.quote())
     }));
-    let mut document = Document::new("rnetns");
+    let mut document = Document::new("lab");
     document.add_test_suites([selftests, machine]);
     document.to_string().context("write JUnit XML")
 }
 
 fn test_case(test: &TestReport) -> TestCase {
-    let mut case = case(&test.name, test.result, &test.reason);
+    let mut case = case(&test.title(), test.result, &test.reason);
     case.set_time(Duration::from_millis(test.ms));
     let lines =
         test.cases.iter().map(|case| format!("{:?} {} {}", case.result, case.name, case.reason));
@@ -43,12 +43,10 @@ fn test_case(test: &TestReport) -> TestCase {
 /// That the guest came up and went down as it should.
 fn run_case(report: &Report) -> TestCase {
     use crate::judge::outcome::Outcome;
-    let ran = matches!(
-        report.outcome,
-        Outcome::Pass | Outcome::Skipped | Outcome::Test | Outcome::KernelLog
-    );
+    let ran = matches!(report.outcome, Outcome::Pass | Outcome::Test | Outcome::KernelLog);
     let verdict = if ran { TestResult::Pass } else { TestResult::Fail };
-    case("boot, run, power off", verdict, &report.message)
+    let why = format!("{}: {}", report.outcome.describe(), report.message);
+    case("boot, run, power off", verdict, &why)
 }
 
 fn case(name: &str, verdict: TestResult, why: &str) -> TestCase {
@@ -103,7 +101,7 @@ mod tests {
             "<failure message=\"v6 &lt; v4\">",
             "<skipped message=\"no veth\"/>",
             "<testsuite name=\"guest\" tests=\"2\"",
-            "<failure message=\"no rust-src\">",
+            "<failure message=\"could not build: no rust-src\">",
             "kernel log: oops",
         ] {
             assert!(text.contains(part), "{part} in {text}");

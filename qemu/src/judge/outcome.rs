@@ -33,6 +33,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether something is wrong. That all was skipped says nothing, good or bad.
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Outcome::Pass | Outcome::Skipped)
+    }
+
     /// The exit status of the lab. 2 is wrong usage, 130 an interruption.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -16,7 +16,7 @@ use crate::judge::outcome::Outcome;
 use crate::run::files::write_whole;
 use crate::run::phases::Phases;
 
-/// A whole run. The README documents its JSON.
+/// A whole run. `Documentation/lab.md` documents its JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// How it ended.
@@ -109,7 +109,8 @@ impl Report {
 
     /// For a machine that reads KTAP: a test per program, its cases nested.
     pub fn ktap(&self) -> String {
-        let mut text = format!("KTAP version 1\n1..{}\n", self.tests.len());
+        let others = self.other_failures();
+        let mut text = format!("KTAP version 1\n1..{}\n", self.tests.len() + others.len());
         for (number, test) in (1..).zip(&self.tests) {
             if !test.cases.is_empty() {
                 let _ = writeln!(text, "  KTAP version 1\n  1..{}", test.cases.len());
@@ -124,10 +125,23 @@ impl Report {
             let _ =
                 writeln!(text, "{}", ktap_line(test.result, number, &test.title(), &test.reason));
         }
-        for finding in &self.kernel_findings {
-            let _ = writeln!(text, "# kernel log: {}: {}", finding.kind, first_line(&finding.text));
+        for (number, name) in (self.tests.len() + 1..).zip(&others) {
+            let _ = writeln!(text, "{}", ktap_line(TestResult::Fail, number, name, ""));
         }
         text
+    }
+
+    /// What is wrong and no test's failure: who reads only KTAP must see it.
+    fn other_failures(&self) -> Vec<String> {
+        let finding = |finding: &Finding| {
+            format!("kernel log: {}: {}", finding.kind, first_line(&finding.text))
+        };
+        let mut failures: Vec<String> = self.kernel_findings.iter().map(finding).collect();
+        let told = self.tests.iter().any(|test| test.result == TestResult::Fail);
+        if failures.is_empty() && !told && self.outcome != Outcome::Pass {
+            failures.push(format!("{}: {}", self.outcome.describe(), first_line(&self.message)));
+        }
+        failures
     }
 
     /// For people.

@@ -44,8 +44,6 @@ pub struct Verdict {
     pub release: Option<String>,
     /// How a command or a shell ended.
     pub status: Option<Status>,
-    /// Whether the kernel fell silent before PID 1, without a word of complaint.
-    pub silent_boot: bool,
 }
 
 impl Judge {
@@ -71,7 +69,6 @@ impl Judge {
         Verdict {
             outcome,
             message,
-            silent_boot: self.late.is_some() && self.at == At::Booting && findings.is_empty(),
             tests,
             findings,
             notes: self.notes,
@@ -289,7 +286,7 @@ fn way_out(reason: &str) -> &'static str {
     if reason.contains("version magic") || reason.contains("disagrees about version of symbol") {
         ": it was built for another kernel; `make clean` and build again"
     } else if reason.contains("Unknown symbol") {
-        ": the kernel does not export that; is the option in lab/config, or a module to load first?"
+        ": the kernel does not export that; is the option on (--config), or another module to be loaded first?"
     } else {
         ""
     }

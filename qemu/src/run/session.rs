@@ -47,8 +47,6 @@ pub struct Ended {
     pub report: Report,
     /// How a command or a shell ended.
     pub status: Option<Status>,
-    /// Whether the kernel fell silent before PID 1, without a word of complaint.
-    silent_boot: bool,
 }
 
 /// Boots, does the job, and judges.
@@ -58,32 +56,8 @@ pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Re
     run_within(&budget, job, kernel, accel, &mut phases)
 }
 
-/// As [`run`], with limits of one's own.
-///
-/// A guest that falls silent while it boots is started once more, and the report says so: under
-/// software emulation on a busy machine, about one boot in three hundred stops for good around the
-/// change to the TSC as clock source, before anything of ours runs.
+/// As [`run`], with explicit limits.
 pub fn run_within(
-    budget: &Budget,
-    job: &Job,
-    kernel: &Kernel,
-    accel: &Choice,
-    phases: &mut Phases,
-) -> Result<Ended> {
-    let before = phases.clone();
-    let ended = once(budget, job, kernel, accel, phases)?;
-    if !ended.silent_boot {
-        return Ok(ended);
-    }
-    say(&format!("{}: starting the guest once more", ended.report.message));
-    *phases = before;
-    let mut again = once(budget, job, kernel, accel, phases)?;
-    again.report.notes.push(format!("the second boot; the first: {}", ended.report.message));
-    Ok(again)
-}
-
-/// One boot, as it comes.
-fn once(
     budget: &Budget,
     job: &Job,
     kernel: &Kernel,
@@ -406,5 +380,5 @@ fn report(
         notes,
         ..Report::not_built(verdict.message, phases)
     };
-    Ok(Ended { report, status: verdict.status, silent_boot: verdict.silent_boot })
+    Ok(Ended { report, status: verdict.status })
 }

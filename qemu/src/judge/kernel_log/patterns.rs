@@ -142,9 +142,8 @@ static HARMLESS: &[Harmless] = &[
     h("Spectre V2 : WARNING: ", "about the processor that the guest was given"),
     h("MDS: WARNING: ", "about the processor that the guest was given"),
     h("traps: ", "a program crashed, and its exit status tells"),
-    h("kmemleak: Kernel memory leak detector", "it says that it is there"),
+    h("kmemleak: Kernel memory leak detector initialized", "it says that it is there"),
     h("kmemleak: Automatic memory scanning", "it says that it is there"),
-    h("kmemleak: Cannot", "it is short of memory: nothing leaks"),
     h("INFO: task ", "unless it says that the task is blocked"),
     h("dst_release", "unless it names a count below zero"),
 ];
