@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustix::system::{RebootCommand, reboot, uname};
 use vmlab_init::protocol::{Event, Job, MODULES_DIR, SELFTESTS_DIR};
 
-/// What every program in the guest starts with.
+/// Variables of every program in the guest.
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("PATH", "/lab/tools:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/root"),
@@ -21,7 +21,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("SELFTESTS_DIR", SELFTESTS_DIR),
 ];
 
-/// The first word.
+/// The first message.
 pub fn hello() -> Event {
     Event::Hello {
         release: uname().release().to_string_lossy().into_owned(),
@@ -43,8 +43,7 @@ pub fn environment(job: &Job) {
     }
 }
 
-/// The first namespace's loopback: a system without it is none that anybody
-/// tests on.
+/// Brings the initial namespace's loopback device up: most tests assume it.
 pub fn loopback_up() -> Result<()> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").context("open a socket")?;
     // SAFETY: all-zero bytes are a valid ifreq: numbers and a union of numbers.
@@ -59,15 +58,14 @@ pub fn loopback_up() -> Result<()> {
     if result < 0 { Err(io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
-/// Whether the kernel is a program of the host, User Mode Linux, and not in a virtual machine.
+/// Whether this is User Mode Linux and not a virtual machine.
 pub fn user_mode() -> bool {
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     processor.lines().any(|line| line.starts_with("vendor_id") && line.ends_with("User Mode Linux"))
 }
 
-/// The end. Nothing to sync: all that is written is in memory. QEMU runs with
-/// `-no-reboot`, so a restart ends it, without ACPI having to be asked; a kernel
-/// in user mode would start itself again.
+/// Switches off. There is nothing to sync: all files are in memory. QEMU runs with `-no-reboot`, so
+/// a restart ends it without ACPI. User Mode Linux would start itself again.
 pub fn power_off() -> ! {
     let how = if user_mode() { RebootCommand::PowerOff } else { RebootCommand::Restart };
     if let Err(error) = reboot(how) {
@@ -78,7 +76,7 @@ pub fn power_off() -> ! {
     }
 }
 
-/// Whether a file of the guest exists and says something, trimmed.
+/// The trimmed content of a file in the guest; `None` if there is none.
 pub fn read(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One program at a time: its output to the lab, its end by itself or by us.
+//! Runs one program at a time: sends its output to the lab, and ends it if it takes too long.
 
 use std::fs::File;
 use std::io::Read;

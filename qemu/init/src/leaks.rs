@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! kmemleak's word on what the tests lost, where the kernel has it. It goes into
-//! the kernel log, where the lab looks for reports.
+//! Memory leaks that kmemleak finds, if the kernel has it. They go into the kernel log, where the
+//! lab looks for reports.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,12 @@ use crate::kmsg::{self, Stream};
 use crate::port::Port;
 
 const FILE: &str = "/sys/kernel/debug/kmemleak";
-/// What is younger is no leak to kmemleak: somebody may still be about to store
-/// its address.
+/// kmemleak does not count younger objects: somebody may be about to store their address.
 const OLD_ENOUGH: Duration = Duration::from_secs(6);
-/// What is printed of it: nobody reads more, and the log's buffer is small.
+/// The most lines to print: nobody reads more, and the log's buffer is small.
 const MOST_LINES: usize = 400;
 
-/// What was lost before the tests is not theirs.
+/// Forgets leaks from before the tests.
 pub fn forget(port: &mut Port) {
     if scan(port) {
         tell(port, "clear");

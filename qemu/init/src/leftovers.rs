@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a test leaves behind. The next one must not find it, and whoever wrote
-//! the test or the module must hear of it.
+//! Things that a test leaves behind: they are a fault of the test or the module.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,19 +13,19 @@ use crate::boot::read;
 use crate::child::reap_orphans;
 use crate::modules;
 
-/// How the machine looked before a test.
+/// The state of the machine before a test.
 pub struct Before {
     namespaces: Option<usize>,
     devices: BTreeSet<String>,
     modules: BTreeSet<String>,
 }
 
-/// What was found, and removed.
+/// Left-overs that were found and removed.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Makes the test fail.
+    /// Problems that fail the test.
     pub problems: Vec<String>,
-    /// Worth knowing.
+    /// Notes that do not fail it.
     pub notes: Vec<String>,
 }
 
@@ -40,7 +39,7 @@ impl Before {
         }
     }
 
-    /// Removes what is there now and was not before.
+    /// Removes everything that was not there before.
     pub fn restore(&self, settle: Duration) -> Found {
         let mut found = Found::default();
         self.processes(&mut found);
@@ -71,8 +70,8 @@ impl Before {
         }
     }
 
-    /// A namespace ends in the background, and its end is part of the test: it
-    /// is where a forgotten reference shows.
+    /// Waits until namespaces have ended. They end in the background, and that is where a forgotten
+    /// reference shows.
     fn namespaces(&self, settle: Duration, found: &mut Found) {
         let deadline = Instant::now() + settle;
         let gone = || match (self.namespaces, network_namespaces()) {
@@ -119,7 +118,7 @@ impl Before {
     }
 }
 
-/// User processes but us: number and name.
+/// All user processes except us: number and name.
 fn processes() -> Vec<(u32, String)> {
     numbers("/proc")
         .filter_map(|pid| Some((pid, user_process(&read(&format!("/proc/{pid}/stat"))?)?)))
@@ -143,19 +142,19 @@ fn user_process(stat: &str) -> Option<String> {
     counts.then(|| name.to_owned())
 }
 
-/// Kills every process but us and the kernel's.
+/// Kills every process except us and the kernel's.
 pub fn kill_all() {
     // SAFETY: a plain system call; PID 1 itself is not among its targets.
     unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
-/// Where a process waits in the kernel, one frame a line.
+/// The kernel stack of a process, one frame a line.
 pub fn stack(pid: u32) -> String {
     let text = read(&format!("/proc/{pid}/stack")).unwrap_or_default();
     text.lines().take(8).map(|line| format!("\n  {}", line.trim_start_matches("[<0>] "))).collect()
 }
 
-/// Where every user process waits, for a test that took too long.
+/// The kernel stack of every user process, for a test that took too long.
 pub fn whereabouts() -> Vec<String> {
     processes()
         .into_iter()
@@ -186,8 +185,8 @@ fn cleanup_workers() -> Vec<u32> {
     numbers("/proc").filter(busy).collect()
 }
 
-/// The number of network namespaces in use, asked with listns(2). `None` where
-/// the kernel is older than that call.
+/// The number of network namespaces in use, by listns(2). `None` if the kernel is older than that
+/// call.
 fn network_namespaces() -> Option<usize> {
     #[repr(C)]
     struct Request {
@@ -219,7 +218,7 @@ fn network_namespaces() -> Option<usize> {
     }
 }
 
-/// Files that hold a namespace, as `ip netns add` makes them.
+/// Removes files that hold a namespace, such as those of `ip netns add`.
 fn named_namespaces(found: &mut Found) {
     let mounts = read("/proc/self/mountinfo").unwrap_or_default();
     let held = namespace_mounts(&mounts);
@@ -248,7 +247,7 @@ fn namespace_mounts(mountinfo: &str) -> Vec<String> {
     mountinfo.lines().filter_map(line).collect()
 }
 
-/// Faults that go on would hit the next test.
+/// Switches fault injection off.
 fn fault_injection(found: &mut Found) {
     for entry in fs::read_dir("/sys/kernel/debug").into_iter().flatten().flatten() {
         let probability = entry.path().join("probability");

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtual machine: QEMU's command line, its process, and what comes out of
-//! it. User Mode Linux is a machine like the others, but that the kernel itself is
-//! the program.
+//! The virtual machine: QEMU's command line, its process and its output. User Mode Linux is treated
+//! like any other machine, except that the kernel is the program.
 //!
-//! QEMU gets connected sockets and a pipe instead of paths to listen on: nothing to clean
-//! up, nothing that others can connect to, and an end of file the moment QEMU is
-//! gone, however it went.
+//! QEMU gets connected sockets and a pipe instead of paths to listen on. So there is nothing to
+//! clean up, nobody else can connect, and there is an end of file as soon as QEMU ends, for any
+//! reason.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
@@ -32,47 +31,47 @@ use crate::run::interrupt::{self, Running};
 use crate::run::job::Work;
 use crate::run::process;
 
-/// The most memory, in MiB, with which modules in User Mode Linux can reach the
-/// kernel: they lie behind the memory, and both below 2 GiB.
+/// The most memory for User Mode Linux, in MiB. Modules lie behind the memory, and both must be
+/// below 2 GiB for modules to reach the kernel.
 const USER_MODE_MEMORY: u32 = 448;
 
-/// How much the guest may say before it is heard. Then it waits.
+/// How many messages of the guest are queued. Then it waits.
 const AHEAD: usize = 2000;
 
-/// What is kept of a line of the kernel log.
+/// The most bytes that are kept of a line of the kernel log.
 const LONGEST_LINE: u64 = 8 << 10;
 
-/// What is kept of the kernel log on the disk.
+/// The most bytes that are kept of the kernel log on disk.
 const LONGEST_LOG: usize = 64 << 20;
 
-/// What a person may want of a machine.
+/// A person's options for a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Two, when not said.
+    /// Two by default.
     pub processors: Option<NonZeroU32>,
-    /// For the kernel's command line.
+    /// Words for the kernel's command line.
     pub append: Vec<String>,
     /// Folders of the host that the guest may write to, by their absolute paths.
     pub writable: Vec<PathBuf>,
     /// The port at which it waits for gdb before the first instruction.
     pub gdb: Option<NonZeroU16>,
-    /// Where its memory goes when it panics.
+    /// The file for its memory if it panics.
     pub dump: Option<PathBuf>,
 }
 
-/// What whoever runs the lab has in the guest.
+/// The connection between the user and the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Person {
-    /// Nothing: tests ask nobody.
+    /// None, for tests.
     Absent,
-    /// Their standard input is a command's.
+    /// The user's standard input is that of a command.
     Feeds,
-    /// Their terminal is a second console.
+    /// The user's terminal is a second console.
     Types,
 }
 
 impl Person {
-    /// What a job has them for.
+    /// The connection that a job needs.
     pub fn of(work: &Work) -> Person {
         match work {
             Work::Tests { .. } => Person::Absent,
@@ -82,45 +81,45 @@ impl Person {
     }
 }
 
-/// What QEMU makes.
+/// The machine that QEMU makes.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
     /// How its processor is made.
     pub engine: Engine,
-    /// In MiB.
+    /// MiB.
     pub memory_mb: u32,
     /// vmlinux with a PVH note.
     pub image: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
     pub person: Person,
-    /// Whether processors that are emulated take turns, in one thread of the host.
+    /// Whether emulated processors take turns, in one thread of the host.
     pub turns: bool,
     pub options: Options,
-    /// What the kernel is told about the speed of an emulated processor's clock.
+    /// For the kernel on an emulated processor, which measures it wrongly on a busy host.
     pub loops_per_jiffy: Option<u64>,
     /// What PID 1's events carry.
     pub key: u64,
 }
 
-/// What a running machine says.
+/// The output of a running machine.
 #[derive(Debug)]
 pub enum VmEvent {
-    /// PID 1 speaks.
+    /// A message from PID 1.
     Frame(Frame),
-    /// PID 1 will not speak any more; with the reason if it stopped in mid-word.
+    /// PID 1 has closed its port; with the reason if it stopped inside of a message.
     FramesEnd(Option<String>),
     /// A line of the kernel log.
     Log(String),
-    /// The kernel will not log any more.
+    /// The end of the kernel log.
     LogEnd,
-    /// The log cannot be kept.
+    /// The log cannot be written to disk.
     LogLost(String),
-    /// The log is longer than what is kept of it.
+    /// The log is too long, and its end is not kept.
     LogCut,
 }
 
-/// A running spec. Dropping it ends it.
+/// A running machine. Dropping it ends it.
 #[derive(Debug)]
 pub struct Vm {
     running: Running,
@@ -138,7 +137,7 @@ struct Ends {
     monitor: Option<OwnedFd>,
 }
 
-/// What QEMU's character devices are connected to, as QEMU writes it.
+/// QEMU's options for the other ends of its character devices.
 struct Channels {
     log: String,
     /// What the log's file is, when it is none with a name.
@@ -161,8 +160,8 @@ impl Ends {
     }
 }
 
-/// The command line for a person to paste: kernel log or shell on the terminal, the rest in files
-/// of `folder`.
+/// A command line for a person to paste: kernel log or shell on the terminal, the rest in files in
+/// `folder`.
 pub fn pasteable(spec: &VmSpec, folder: &Path) -> Command {
     let file = |name: &str| format!("file,path={}", escape(&folder.join(name)));
     let stdio = "stdio,signal=off".to_owned();
@@ -178,8 +177,7 @@ fn escape(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-/// Starts a machine; its kernel log goes to the file `log`, and what QEMU itself
-/// complains about to `stderr`.
+/// Starts a machine. Its kernel log goes to the file `log`, and QEMU's own complaints to `stderr`.
 pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     let kernel_log = File::create(log).with_context(|| format!("create {}", log.display()))?;
     let complaints =
@@ -206,7 +204,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     tie(&mut command, &ends);
     let running = interrupt::spawn(&mut command)?;
     let marks = ends.log.try_clone().context("duplicate a socket")?;
-    // With QEMU's ends open here as well, there would never be an end of file.
+    // If QEMU's ends stayed open here, there would never be an end of file.
     drop(ends);
 
     let (sender, said) = mpsc::sync_channel(AHEAD);
@@ -228,27 +226,25 @@ fn pair() -> Result<(UnixStream, OwnedFd)> {
     Ok((ours, theirs.into()))
 }
 
-/// As much as an unprivileged user's pipe may hold.
+/// The largest pipe of an unprivileged user.
 const LOG_ROOM: usize = 1 << 20;
 
 /// A pipe, because QEMU writes a serial port's bytes one by one, and a socket has room for less
-/// than 300 of those. While there is no room the guest spins, ten milliseconds at most, and then
-/// overwrites the byte that could not leave: on a busy machine lines of the log were torn.
+/// than 300 such writes. Without room, the guest spins for at most ten milliseconds and then
+/// overwrites the byte: on a busy machine, lines of the log were torn.
 fn log_pipe() -> Result<(PipeReader, OwnedFd)> {
     let (ours, theirs) = std::io::pipe().context("create a pipe")?;
-    // What it holds otherwise, 64 KiB, is enough nearly always.
+    // On failure it keeps its default of 64 KiB, which is nearly always enough.
     let _ = fcntl_setpipe_size(&theirs, LOG_ROOM);
     Ok((ours, theirs.into()))
 }
 
-/// QEMU dies with us, however we die, and inherits its ends of the sockets and
-/// nothing else.
+/// QEMU dies with us, however we die. It inherits its ends of the sockets and nothing else.
 fn tie(command: &mut Command, ends: &Ends) {
     let mut inherit: Vec<RawFd> = vec![ends.log.as_raw_fd(), ends.port.as_raw_fd()];
     inherit.extend(ends.terminal.iter().chain(&ends.monitor).map(AsRawFd::as_raw_fd));
-    // SAFETY: between fork and exec only system calls are made, no memory is
-    // allocated. The descriptors are open: the caller keeps `ends` until the child
-    // has started.
+    // SAFETY: between fork and exec there are only system calls, and no allocation. The descriptors
+    // are open: the caller keeps `ends` until the child has started.
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -286,8 +282,8 @@ fn command(spec: &VmSpec, channels: &Channels) -> Command {
     command
 }
 
-/// The kernel as a program. `seccomp=on`: more than one processor needs it. No channel but the
-/// kernel log and PID 1's line; a memory file in memory.
+/// The kernel as a program. More than one processor needs `seccomp=on`. Its only channels are the
+/// kernel log and PID 1's port; its memory file is in memory.
 fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
     let mut command = Command::new(&spec.image);
     let memory = spec.memory_mb.min(USER_MODE_MEMORY);
@@ -303,9 +299,9 @@ fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
     command
 }
 
-/// q35 has PCI Express, so virtio devices are modern ones. Two processors, since
-/// most races need two and most machines have them. `max` under TCG: all that it
-/// can translate, where the default processor is one of 2003.
+/// q35 has PCI Express, so virtio devices are modern ones. Two processors, since most races need
+/// two and most machines have them. `max` under TCG is everything that it can translate; the
+/// default processor is one of 2003.
 fn processor(command: &mut Command, spec: &VmSpec) {
     let (accel, cpu, number) = match spec.engine {
         Engine::Kvm => ("kvm", "host", "2"),
@@ -316,25 +312,29 @@ fn processor(command: &mut Command, spec: &VmSpec) {
     let number = spec.options.processors.map_or(number.to_owned(), |wanted| wanted.to_string());
     command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", &number]);
     if spec.engine == Engine::Counting {
-        // A nanosecond for each instruction; idle time is skipped, not waited for.
+        // A nanosecond for each instruction. Idle time is skipped.
         command.args(["-icount", "shift=0,sleep=off"]);
     }
     command.arg("-m").arg(spec.memory_mb.to_string());
 }
 
-/// Nothing that we do not name, and a guest that restarts or panics ends QEMU.
+/// No devices except those that we name. QEMU ends when the guest restarts or panics.
 fn bare(command: &mut Command) {
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
 }
 
-/// `ignore_loglevel`: a test that turns the console down does not hide what the
-/// kernel says. `printk.devkmsg=on`: markers of tests are never dropped as too
-/// many. `log_buf_len`: a flood does not overwrite what PID 1 has not read yet. `panic=-1`:
-/// restart at once, which ends QEMU. `quiet` is not there: the
-/// log is kept whole. `no_timer_check`, which a KVM guest sets by itself: on a busy host ten ticks can
-/// be late, and the kernel would panic ("IO-APIC + timer doesn't work!"). `tsc=reliable`: all
-/// processors read the host's one clock, and a watchdog that is late says nothing about it.
-/// `maxcpus=1`: PID 1 starts the others, it says why.
+/// The kernel's parameters:
+///
+/// - `ignore_loglevel`: a test that turns the console down does not hide the kernel's messages.
+/// - `printk.devkmsg=on`: the rate limit does not drop markers of tests.
+/// - `log_buf_len`: a flood does not overwrite records that PID 1 has not read yet.
+/// - `panic=-1`: restart at once, which ends QEMU.
+/// - `no_timer_check`, as a KVM guest does by itself: on a busy host ten ticks can be late, and the
+///   kernel would panic ("IO-APIC + timer doesn't work!").
+/// - `tsc=reliable`: all processors read the host's one clock, and a late watchdog would be wrong.
+/// - `maxcpus=1`: PID 1 starts the other processors; see there for the reason.
+///
+/// Without `quiet`, the log is complete.
 fn kernel(command: &mut Command, spec: &VmSpec) {
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
     let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on log_buf_len=1M panic=-1 \
@@ -355,8 +355,7 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
     command.arg("-append").arg(words.join(" "));
 }
 
-/// A plain serial port: the one console that works from the kernel's first to its
-/// last moment.
+/// A plain serial port: the only console that works from the kernel's first to its last moment.
 fn kernel_log(command: &mut Command, channels: &Channels) {
     if let Some(fd) = channels.log_fd {
         command.arg("-add-fd").arg(format!("fd={fd},set=1"));
@@ -365,7 +364,7 @@ fn kernel_log(command: &mut Command, channels: &Channels) {
     command.args(["-serial", "chardev:log"]);
 }
 
-/// PID 1's own line to us.
+/// PID 1's port to the lab.
 fn port(command: &mut Command, channel: &str) {
     command.arg("-chardev").arg(format!("{channel},id=port"));
     command.args(["-device", "virtio-serial-pci"]);
@@ -384,15 +383,15 @@ fn input(command: &mut Command, channel: &str) {
     command.arg("-device").arg(format!("virtserialport,chardev=input,name={INPUT}"));
 }
 
-/// Everything that the host has, for reading only. `multidevs=remap`: files of
-/// two file systems never look like one.
+/// The host's whole file system, read-only. `multidevs=remap`: files of two file systems never look
+/// like the same file.
 fn host_root(command: &mut Command) {
     command
         .args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
     command.arg("-device").arg(format!("virtio-9p-pci,fsdev=host,mount_tag={HOST_TAG}"));
 }
 
-/// A folder for writing as well. Files that the guest makes belong to whoever runs QEMU.
+/// A folder that the guest may write to. Its files belong to the user who runs QEMU.
 fn writable(command: &mut Command, number: usize, folder: &Path) {
     let (tag, path) = (writable_tag(number), escape(folder));
     let options = "security_model=none,multidevs=remap";
@@ -420,12 +419,11 @@ fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<VmEvent>) {
             Err(error) => break Some(error.to_string()),
         }
     };
-    // Nobody listens any more: then nobody needs to know.
+    // If the receiver is gone, nobody needs the event.
     let _ = to.send(VmEvent::FramesEnd(end));
 }
 
-/// Keeps reading when the file cannot be written: a guest whose console nobody
-/// reads would stand still.
+/// Goes on reading if the file cannot be written: otherwise the guest would stand still.
 fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<VmEvent>) {
     let (mut lost, mut length) = (false, 0);
     let mut from = BufReader::new(from);
@@ -448,7 +446,7 @@ fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<VmEven
     let _ = to.send(VmEvent::LogEnd);
 }
 
-/// A line without its end, or the beginning of one that is too long.
+/// A line without its end of line, or the beginning of a line that is too long.
 fn read_line(from: &mut impl BufRead) -> Option<String> {
     let mut line = Vec::new();
     match from.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
@@ -460,7 +458,7 @@ fn read_line(from: &mut impl BufRead) -> Option<String> {
 }
 
 impl Vm {
-    /// The next thing that it says; `None` when it says nothing for so long.
+    /// The next event; `None` after this time without one.
     pub fn listen(&self, patience: Duration) -> Option<VmEvent> {
         self.said.recv_timeout(patience).ok()
     }
@@ -470,7 +468,7 @@ impl Vm {
         self.running.try_wait()
     }
 
-    /// What QEMU complained about.
+    /// QEMU's own complaint.
     pub fn complaint(&self) -> Option<String> {
         let text = std::fs::read_to_string(&self.stderr).ok()?;
         let line = text.lines().rfind(|line| !line.trim().is_empty())?;
@@ -484,17 +482,16 @@ impl Vm {
         (&self.port).write_all(&line).context("write to the guest")
     }
 
-    /// The person's console, or what feeds a command, to be taken once.
+    /// The user's console, or the input of a command. It can be taken once.
     pub fn take_terminal(&mut self) -> Option<UnixStream> {
         self.terminal.take()
     }
 
-    /// Ends it.
     pub fn kill(&mut self) {
         self.running.kill();
     }
 
-    /// The process, for tests that play the out-of-memory killer.
+    /// The process, for tests that kill it like the out-of-memory killer.
     pub fn id(&self) -> u32 {
         self.running.child.id()
     }

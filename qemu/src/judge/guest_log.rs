@@ -2,9 +2,9 @@
 
 //! The kernel log of a guest, from two sources.
 //!
-//! PID 1 streams the records with their numbers: that is the log as long as it lives, and a number
-//! that is missing is a finding. The console tells what was before PID 1, when that never came,
-//! and what was after its last word: how the kernel died.
+//! PID 1 streams the records with their sequence numbers. While it lives, that is the log, and a
+//! missing number is a finding. The console has the rest: the log of a guest without PID 1, and
+//! everything after PID 1's last message, which shows how the kernel died.
 
 use std::collections::VecDeque;
 
@@ -14,13 +14,13 @@ use crate::judge::kernel_log::{Finding, Record, Scanner};
 use crate::judge::kmsg::{KernelRecord, Records};
 use crate::judge::printk;
 
-/// Lines of the console that are kept, to be compared with PID 1's last record.
+/// How many lines of the console are kept for a comparison with PID 1's last record.
 const TAIL: usize = 4000;
 
-/// What is kept of a line.
+/// The most bytes that are kept of a line.
 const LONGEST_LINE: usize = 1000;
 
-/// Missing pieces that are told one by one.
+/// How many missing pieces are reported one by one.
 const MOST_GAPS: usize = 5;
 
 /// A place in the log.
@@ -37,12 +37,12 @@ enum Place {
 #[derive(Debug)]
 pub struct GuestLog {
     names: Vec<String>,
-    /// What PID 1 writes, and only it can.
+    /// The token in PID 1's marks, which tests do not know.
     marks: Vec<(String, Place)>,
     seen: Vec<Place>,
     stream: Records,
     records: Scanner,
-    /// The number that is due next.
+    /// The next expected sequence number.
     next: u64,
     any: bool,
     last: Option<(u64, String)>,
@@ -154,12 +154,12 @@ impl GuestLog {
         self.tail.push_back(line);
     }
 
-    /// What the console said last.
+    /// The last line of the console.
     pub fn last_line(&self) -> Option<&str> {
         self.tail.back().map(|line| line.trim())
     }
 
-    /// What follows these words in one of the console's last lines.
+    /// The text after these words in one of the console's last lines.
     pub fn after_words(&self, words: &str) -> Option<&str> {
         self.tail.iter().find_map(|line| line.split_once(words)).map(|(_, after)| after)
     }
@@ -169,14 +169,14 @@ impl GuestLog {
         self.records.from_kernel()
     }
 
-    /// A contradiction to what else is known of the guest.
+    /// Adds a contradiction between the log and other facts about the guest.
     pub fn add(&mut self, kind: &str, text: String, test: Option<&str>) {
         let test = test.map(str::to_owned);
         self.records.add(Finding { kind: kind.into(), text, test, ..Finding::default() });
     }
 
-    /// The marks that must be there: those of tests that ended, and the last one if PID 1 said that
-    /// it was done.
+    /// Checks the marks: those of all tests that ended, and the last one if PID 1 said that it was
+    /// done.
     pub fn check_marks(&mut self, ended: &[usize], done: bool) {
         if self.gaps > MOST_GAPS {
             self.incomplete(format!("{} more pieces are missing", self.gaps - MOST_GAPS));

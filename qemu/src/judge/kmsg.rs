@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records as /dev/kmsg gives them: `priority,sequence,time,flags;text`, then lines of `KEY=value`
-//! that begin with a blank.
+//! Records in the format of /dev/kmsg: `priority,sequence,time,flags;text`, then lines of
+//! `KEY=value` that begin with a blank.
 
 /// A record of the kernel log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelRecord {
-    /// Its number. They have no gaps.
+    /// The sequence number. A complete log has no gaps.
     pub sequence: u64,
     /// Microseconds since the boot.
     pub time: u64,
-    /// Which task or processor, if the kernel notes that.
+    /// The task or processor that wrote it, if the kernel notes that.
     pub caller: Option<String>,
-    /// Whether a program wrote it.
+    /// Whether a program wrote it, and not the kernel.
     pub from_user_space: bool,
-    /// What is said, in one line or more.
+    /// The text, in one line or more.
     pub text: String,
 }
 
 impl KernelRecord {
-    /// Its lines, as dmesg shows them.
+    /// Its lines in the format of dmesg.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let (seconds, part) = (self.time / 1_000_000, self.time % 1_000_000);
         let caller = self.caller.as_ref().map(|it| format!("[{it:>6}]")).unwrap_or_default();
@@ -27,22 +27,22 @@ impl KernelRecord {
     }
 }
 
-/// Puts records together out of pieces of a stream.
+/// Assembles records from pieces of a stream.
 #[derive(Debug, Default)]
 pub struct Records {
     rest: Vec<u8>,
 }
 
-/// Longer than any record is, escapes included.
+/// Longer than any record, with its escapes.
 const LONGEST: usize = 64 << 10;
 
 impl Records {
-    /// Whether the stream ends in the midst of a record.
+    /// Whether the stream ends inside of a record.
     pub fn is_torn(&self) -> bool {
         !self.rest.is_empty()
     }
 
-    /// The records that end in this piece. `Err` is a line that is none.
+    /// The records that end in this piece. `Err` is a line that is not a record.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Result<KernelRecord, String>> {
         let mut records = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -51,7 +51,7 @@ impl Records {
                 let line = std::mem::take(&mut self.rest);
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end_matches('\n');
-                // Of a dictionary nothing is needed.
+                // Lines of the dictionary are not needed.
                 if !line.starts_with(' ') {
                     let shown = || line.chars().take(80).collect();
                     records.push(parse(line).ok_or_else(shown));
@@ -79,7 +79,7 @@ fn parse(line: &str) -> Option<KernelRecord> {
     })
 }
 
-/// `\x0a` is a newline; so are all bytes that are no printable ASCII, and the backslash.
+/// Decodes escapes: the kernel writes the backslash and all bytes except printable ASCII as `\x0a`.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

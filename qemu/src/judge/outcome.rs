@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::interrupt;
 
-/// How a run ended. The first that applies counts, from the bottom up: a kernel
-/// that panicked fails tests as well, but that is not what to look at first.
+/// How a run ended. If several apply, the last in this list counts: a kernel that panicked fails
+/// tests, too, but that is not what to look at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Nothing failed, and nothing passed either: all was skipped. Next to something that passed
-    /// it does not count.
+    /// Nothing failed and nothing passed: everything was skipped.
     Skipped,
     /// Every test passed or was skipped, and the kernel log is clean.
     Pass,
@@ -20,13 +19,13 @@ pub enum Outcome {
     Test,
     /// A test, or the whole run, took too long.
     Timeout,
-    /// The kernel log has something in it that must not be there.
+    /// The kernel log has findings.
     KernelLog,
     /// The kernel panicked, or PID 1 or QEMU died.
     Panic,
     /// The guest did not come up.
     Boot,
-    /// There was nothing to boot.
+    /// The build failed.
     Build,
     /// A person ended the run.
     Interrupted,
@@ -53,7 +52,7 @@ impl Outcome {
         }
     }
 
-    /// As a person would say it.
+    /// A text for people.
     pub fn describe(self) -> &'static str {
         match self {
             Outcome::Pass => "passed",

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lines as the kernel's printk writes them to a console.
+//! Lines in the format of the kernel's printk on a console.
 
-/// A line, taken apart.
+/// The parts of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamped<'a> {
     /// Microseconds since the boot.
     pub time: Option<u64>,
-    /// `T123`, a task, or `C1`, a processor, where the kernel has CONFIG_PRINTK_CALLER.
+    /// `T123`, a task, or `C1`, a processor, if the kernel has CONFIG_PRINTK_CALLER.
     pub caller: Option<&'a str>,
-    /// What is said.
+    /// The message.
     pub message: &'a str,
 }
 
-/// Takes `<4>`, `[   12.345678] ` and `[   T123] ` off.
+/// Removes `<4>`, `[   12.345678] ` and `[   T123] `.
 pub fn stamped(line: &str) -> Stamped<'_> {
     let mut message = without_level(line);
     let (mut time, mut caller) = (None, None);
@@ -63,8 +63,8 @@ fn is_caller(stamp: &str) -> bool {
     stamp.strip_prefix(['T', 'C']).is_some_and(is_number)
 }
 
-/// The records in a line of the console. A program that writes to the same device leaves no end
-/// of line: the kernel's next line is glued behind what it wrote.
+/// The records in a line of the console. If a program has written to the same device without an end
+/// of line, the kernel's next line follows in the same line.
 pub fn glued(line: &str) -> impl Iterator<Item = &str> {
     let starts = line.match_indices('[').map(|(at, _)| at).filter(|&at| begins(&line[at..]));
     let mut cuts: Vec<usize> = std::iter::once(0).chain(starts).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One report of a run that many guests and checks were a part of.
+//! Merges the reports of all guests and checks of a run.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::judge::outcome::Outcome;
 use crate::judge::report::{Report, TestReport};
 use crate::run::phases::{Phase, Phases};
 
-/// What is timed in every guest.
+/// The steps that are timed in every guest.
 const OF_EACH_GUEST: &str = "of each guest, median";
 
 impl Report {
-    /// A report of things that were checked without a guest.
+    /// A report of checks without a guest.
     pub fn of_checks(tests: Vec<TestReport>) -> Report {
         let failed = tests.iter().find(|test| test.result == TestResult::Fail);
         let (outcome, message) = match failed {
@@ -23,7 +23,7 @@ impl Report {
         Report { outcome, tests, ..Report::not_built(message, Phases::default()) }
     }
 
-    /// All parts of a run as one report. `phases` is what was timed outside of the parts.
+    /// Merges all parts of a run. `phases` has the steps that were timed outside of the parts.
     ///
     /// The gravest outcome is that of the whole. A test that ran several times is one entry, which
     /// shows the worst of its runs.
@@ -59,7 +59,7 @@ fn gravest(parts: &[Report]) -> (Outcome, String) {
     (outcome, message)
 }
 
-/// Steps that guests have in common: one figure for all of them.
+/// One figure for each step that all guests have.
 fn medians(parts: &[Report]) -> Vec<Phase> {
     let mut names: Vec<&str> = Vec::new();
     let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
@@ -82,7 +82,7 @@ fn medians(parts: &[Report]) -> Vec<Phase> {
 fn by_test(runs: Vec<TestReport>) -> Vec<TestReport> {
     let mut tests: Vec<Vec<TestReport>> = Vec::new();
     for run in runs {
-        // Host tests of several programs may share a name; only guests repeat.
+        // Host tests of different programs may have the same name, so only tests in guests merge.
         let same = tests.iter_mut().find(|test| {
             run.group.is_empty() && test[0].group.is_empty() && test[0].name == run.name
         });
@@ -94,7 +94,7 @@ fn by_test(runs: Vec<TestReport>) -> Vec<TestReport> {
     tests.into_iter().filter_map(worst).collect()
 }
 
-/// Of several runs the worst, with how each ended and how long the longest took.
+/// The worst of several runs, with all results and the longest time.
 fn worst(mut runs: Vec<TestReport>) -> Option<TestReport> {
     let results: Vec<TestResult> = runs.iter().map(|run| run.result).collect();
     let longest = runs.iter().map(|run| run.ms).max()?;

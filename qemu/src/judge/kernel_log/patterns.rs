@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How reports begin, by their names and without one, and what only looks like one.
+//! How reports in the kernel log begin, with or without a name, and lines that only look like one.
 
 /// Where a report ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ const fn p(kind: &'static str, text: &'static str, end: End) -> Pattern {
     Pattern { kind, text, end }
 }
 
-/// The more telling first: a report that fits several is named by the first.
+/// The more specific first: a report that fits several gets the name of the first.
 static PATTERNS: &[Pattern] = &[
     p("panic", "Kernel panic - not syncing", End::Trace),
     p("kasan", "BUG: KASAN:", End::Rule),
@@ -118,7 +118,7 @@ static PATTERNS: &[Pattern] = &[
     p("bug", "BUG:", End::Stack),
     p("warning", "WARNING:", End::Trace),
     p("warning", "------------[ cut here ]------------", End::Trace),
-    // Messages of which nothing is known but these words.
+    // Messages that are only known by these words.
     p("bug", "*BUG:", End::Stack),
     p("warning", "*WARNING:", End::Line),
     p("log-incomplete", "*printk messages dropped", End::Line),
@@ -127,7 +127,7 @@ static PATTERNS: &[Pattern] = &[
 /// Starts the reports of BUG() and WARN(), before their headline.
 pub(super) const CUT: &str = "------------[ cut here ]------------";
 
-/// What fits a pattern above and is no fault.
+/// Lines that fit a pattern above and are harmless.
 struct Harmless {
     text: &'static str,
     why: &'static str,
@@ -148,7 +148,7 @@ static HARMLESS: &[Harmless] = &[
     h("dst_release", "unless it names a count below zero"),
 ];
 
-/// These announce a stack of their own that is no fault: what breaks because of it is.
+/// These announce a stack that is not a fault itself. Anything that breaks because of it is.
 pub(super) fn announces_a_fault(message: &str) -> bool {
     message.starts_with("FAULT_INJECTION: forcing a failure")
 }
@@ -157,12 +157,12 @@ fn is_harmless(message: &str) -> bool {
     let really = message.starts_with("traps: PANIC")
         || message.starts_with("INFO: task ") && message.contains("blocked")
         || message.contains("dst_release") && message.contains("refcnt:-");
-    // Each reason is there for whoever reads the table.
+    // Only people read the reasons.
     let listed = |it: &Harmless| !it.why.is_empty() && message.starts_with(it.text);
     !really && HARMLESS.iter().any(listed)
 }
 
-/// The pattern that a line begins a report by.
+/// The pattern that a line matches as the beginning of a report.
 pub(super) fn headline(message: &str) -> Option<&'static Pattern> {
     let message = message.trim_start();
     if is_harmless(message) {
@@ -171,7 +171,7 @@ pub(super) fn headline(message: &str) -> Option<&'static Pattern> {
     PATTERNS.iter().find(|pattern| fits(pattern, message))
 }
 
-/// The pattern that names a report of these lines best.
+/// The most specific pattern for a report with these lines.
 pub(super) fn name(lines: &[String]) -> Option<&'static Pattern> {
     let fits_one = |pattern: &&Pattern| lines.iter().any(|line| fits(pattern, line.trim_start()));
     PATTERNS.iter().find(fits_one)
