@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel counts about itself, whatever became of its log.
+//! The kernel's own counters of faults, which do not depend on its log.
 
 use std::fs;
 
@@ -12,14 +12,14 @@ const WARNINGS: &str = "/sys/kernel/warn_count";
 const OOPSES: &str = "/sys/kernel/oops_count";
 const TAINT: &str = "/proc/sys/kernel/tainted";
 
-/// Says which of them this kernel does not have.
+/// Reports counters that this kernel lacks.
 pub fn note_missing(port: &Port) {
     for file in [WARNINGS, OOPSES, TAINT].into_iter().filter(|file| number(file).is_none()) {
         port.note(format!("the kernel has no {file}: its log is not checked against that"));
     }
 }
 
-/// As they are now.
+/// Reads the counters.
 pub fn now() -> Counters {
     Counters { warnings: number(WARNINGS), oopses: number(OOPSES), taint: number(TAINT) }
 }

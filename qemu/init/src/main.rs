@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PID 1 of the lab's guest: makes a system out of an initramfs and the host's
-//! root, does the one job that the lab has for it, and switches the power off.
+//! PID 1 of the lab's guest: makes a system from an initramfs and the host's root, does one job for
+//! the lab, and switches the power off.
 
 mod boot;
 mod child;
@@ -34,8 +34,8 @@ fn main() {
     boot::power_off();
 }
 
-/// Up to the first word to the lab. Without a port nobody would hear of an
-/// error: then PID 1 panics, the kernel with it, and its log tells.
+/// Everything up to the first message. Without a port an error cannot be sent: then PID 1 panics,
+/// and so does the kernel, and its log has the reason.
 fn start() -> (Job, Port) {
     let started = mounts::kernel_filesystems().and_then(|()| {
         let job = read_job()?;
@@ -71,10 +71,10 @@ fn work(job: &Job, port: &mut Port) -> Result<()> {
     Ok(())
 }
 
-/// A job that cannot be read means that lab and guest differ: no answer would
-/// be understood either.
+/// Reads the job. If that fails, lab and guest have different versions, and the lab would not
+/// understand an answer.
 ///
-/// It has the key: programs are not to find it.
+/// Removes the job's file: programs must not find the key in it.
 fn read_job() -> Result<Job> {
     let text = std::fs::read(JOB_FILE).with_context(|| format!("read {JOB_FILE}"))?;
     std::fs::remove_file(JOB_FILE).with_context(|| format!("remove {JOB_FILE}"))?;

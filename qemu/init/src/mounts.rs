@@ -14,7 +14,7 @@ use vmlab_init::protocol::{HOST_TAG, LAB_DIR, writable_tag};
 use crate::boot;
 use crate::port::Port;
 
-/// One line of a table.
+/// A mount.
 struct Mount {
     target: &'static str,
     kind: &'static str,
@@ -25,12 +25,12 @@ const fn plain(target: &'static str, kind: &'static str) -> Mount {
     Mount { target, kind, options: "" }
 }
 
-/// Without these nothing works.
+/// Nothing works without these.
 const KERNEL: [Mount; 3] =
     [plain("/dev", "devtmpfs"), plain("/proc", "proc"), plain("/sys", "sysfs")];
 
-/// In the final root. A kind that the kernel does not have is skipped, as it is
-/// the configuration's choice; one that fails to mount is reported.
+/// Mounts in the final root. A kind that the kernel's configuration lacks is skipped. A mount that
+/// fails is reported.
 const EXTRA: [Mount; 7] = [
     plain("/sys/kernel/debug", "debugfs"),
     plain("/sys/kernel/tracing", "tracefs"),
@@ -38,14 +38,14 @@ const EXTRA: [Mount; 7] = [
     plain("/sys/fs/bpf", "bpf"),
     Mount { target: "/dev/pts", kind: "devpts", options: "ptmxmode=666" },
     plain("/dev/shm", "tmpfs"),
-    // ip-netns keeps its files here: empty at first, whatever the host has.
+    // ip-netns keeps its files here. The guest must not see the host's.
     plain("/run", "tmpfs"),
 ];
 
-/// The host's root. `cache=loose`: what was read once is not asked for again,
-/// and a dynamically linked program reads a dozen files. The price, not seeing
-/// what the host changes meanwhile, is none here: a test that depended on that
-/// would be wrong. `msize` is the most that QEMU's queue takes in one request.
+/// The host's root. With `cache=loose`, the guest does not ask again for files that it has read,
+/// and a dynamically linked program reads a dozen. It does not see later changes of the host, but a
+/// test that depends on those would be wrong. `msize` is the largest request that QEMU's queue
+/// takes.
 const HOST_OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=loose,msize=512000";
 const WRITABLE_OPTIONS: &str = "trans=virtio,version=9p2000.L,cache=none,msize=512000";
 const LAYERS: &str = "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work";
@@ -55,8 +55,8 @@ pub fn kernel_filesystems() -> Result<()> {
     KERNEL.iter().try_for_each(attach)
 }
 
-/// Makes the host's root, read-only, with a layer of memory over it, our root;
-/// the lab's own files are in it as well.
+/// Makes the new root: the host's root, read-only, under a layer in memory. The lab's own files are
+/// in it, too.
 pub fn host_root(port: &mut Port) -> Result<()> {
     make_dirs(&["/host", "/layer", "/new"])?;
     if boot::user_mode() {
@@ -78,8 +78,8 @@ pub fn host_root(port: &mut Port) -> Result<()> {
     Ok(())
 }
 
-/// Mounts folders of the host over what the root has of them. Here the cache is none, so that both
-/// sides see what the other writes.
+/// Mounts writable folders of the host over the read-only ones. There is no cache here, so that
+/// both sides see each other's changes.
 pub fn writable(folders: &[String]) -> Result<()> {
     for (number, folder) in folders.iter().enumerate() {
         let tag = writable_tag(number);
@@ -118,8 +118,7 @@ fn carry(target: &str) -> Result<()> {
     mount_move(target, &new).with_context(|| format!("move {target} to {new}"))
 }
 
-/// The initramfs itself cannot be unmounted or pivoted away from: the new root is
-/// moved over it.
+/// The initramfs cannot be unmounted or pivoted away, so the new root is moved over it.
 fn enter(root: &str) -> Result<()> {
     std::env::set_current_dir(root).with_context(|| format!("enter {root}"))?;
     mount_move(".", "/").context("move the new root over the old one")?;
@@ -130,7 +129,7 @@ fn enter(root: &str) -> Result<()> {
 fn extra(port: &mut Port) {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     for m in EXTRA.iter().filter(|m| is_known(&known, m.kind)) {
-        // A mount point in sysfs cannot be made: it is there or it is not.
+        // A mount point in sysfs cannot be created.
         if !Path::new(m.target).exists() && m.target.starts_with("/sys") {
             continue;
         }

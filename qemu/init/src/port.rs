@@ -13,16 +13,16 @@ use vmlab_init::protocol::{Event, Frame, INPUT, PORT};
 
 use crate::boot;
 
-/// What User Mode Linux has instead: a serial line.
+/// The port in User Mode Linux: a serial line.
 const SERIAL: &str = "/dev/ttyS0";
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// How long the port may take to appear: the host announces it in a message, so
-/// it can come a little after the driver.
+/// How long to wait for the port: the host announces it in a message, so it can appear a little
+/// after the driver.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The lab's ear. Its copies take turns.
+/// The channel to the lab. Its copies take turns.
 #[derive(Clone)]
 pub struct Port {
     file: Arc<Mutex<File>>,
@@ -42,19 +42,18 @@ impl Port {
         file.try_clone().context("duplicate the port")
     }
 
-    /// Tells the lab something. When the lab is gone, so is this machine: QEMU
-    /// dies with it, and there is nobody to tell.
+    /// Sends a frame to the lab. An error does not matter: if the lab is gone, QEMU dies with it.
     pub fn send(&self, frame: &Frame) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = frame.write(&mut *file, self.key);
     }
 
-    /// Tells the lab what happened.
+    /// Sends an event.
     pub fn event(&self, event: &Event) {
         self.send(&Frame::Event(event.clone()));
     }
 
-    /// Tells the lab that something is not as it should be.
+    /// Sends a note about a problem.
     pub fn note(&self, text: String) {
         self.event(&Event::Note(text));
     }
@@ -74,7 +73,7 @@ fn virtio() -> Result<File> {
     }
 }
 
-/// Bytes are to pass a terminal as they are.
+/// Makes a terminal pass bytes unchanged.
 fn serial() -> Result<File> {
     let line = File::options().read(true).write(true).open(SERIAL);
     let line = line.with_context(|| format!("open {SERIAL}"))?;
@@ -84,7 +83,7 @@ fn serial() -> Result<File> {
     Ok(line)
 }
 
-/// What the lab feeds a command with; nothing in User Mode Linux.
+/// The port with a command's standard input; `None` in User Mode Linux.
 pub fn input() -> Option<File> {
     File::open(named(INPUT)?).ok()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the lab asks for while work is being done.
+//! Requests of the lab during the work.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use vmlab_init::protocol::{Event, Request, Size};
 use crate::leftovers;
 use crate::port::Port;
 
-/// A person's terminal, once there is one.
+/// The person's terminal, if there is one.
 pub type Terminal = Arc<Mutex<Option<File>>>;
 
 /// Answers requests until the machine ends.
@@ -38,7 +38,7 @@ pub fn listen(port: &Port) -> Result<Terminal> {
     Ok(terminal)
 }
 
-/// A wrong size is ugly, no more.
+/// Sets the terminal's size. A wrong size is only ugly.
 pub fn resize(terminal: &File, size: Size) {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     let _ = tcsetwinsize(terminal, size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One command, or a person at a terminal.
+//! Runs one command, or a shell for a person.
 
 use std::fs::File;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -33,8 +33,8 @@ pub fn command(line: &str, job: &Job, port: &mut Port) -> Result<()> {
     Ok(())
 }
 
-/// Gives a person a shell. A module that does not load is reported, but they may
-/// have come to look at exactly that.
+/// Runs a shell for a person. A module that does not load is only reported: that may be what the
+/// person wants to look at.
 pub fn interactive(size: Size, job: &Job, shown: &Terminal, port: &mut Port) -> Result<()> {
     modules::load_all(&job.load, port);
     let terminal = File::options().read(true).write(true).open(TERMINAL);
@@ -57,9 +57,8 @@ fn wait_for_shell(terminal: File, directory: &str) -> Result<Status> {
     shell.args(arguments).current_dir(directory).env("PS1", r"vm:\w# ");
     let copy = || terminal.try_clone().context("duplicate the terminal");
     shell.stdin(copy()?).stdout(copy()?).stderr(copy()?);
-    // SAFETY: between fork and exec only two system calls are made. They make the
-    // terminal, which is standard input by then, the controlling one: job control
-    // and Ctrl-C need that.
+    // SAFETY: between fork and exec there are only two system calls. They make the terminal, which
+    // is standard input by then, the controlling terminal: job control and Ctrl-C need that.
     unsafe {
         shell.pre_exec(|| {
             setsid()?;
@@ -68,7 +67,7 @@ fn wait_for_shell(terminal: File, directory: &str) -> Result<Status> {
     }
     let child = shell.spawn().with_context(|| format!("start {program}"))?;
     let id = child.id();
-    // Orphans end here too, all session long.
+    // PID 1 also reaps orphans during the whole session.
     loop {
         let ended = wait(WaitOptions::empty()).context("wait for the shell")?;
         if let Some((pid, ended)) = ended

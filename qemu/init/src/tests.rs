@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Test after test, each on a machine as the first one found it.
+//! Runs tests one after another, and cleans up after each.
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,7 @@ pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<(
         let Found { problems, notes } = found;
         port.event(&Event::End { index, status, ms, counters, problems, notes });
         if matches!(status, Status::Stuck) {
-            // What it holds in the kernel, the others would wait for as well.
+            // Other tests would wait for what it holds in the kernel.
             anyhow::bail!("{} is stuck in the kernel", test.name);
         }
     }
@@ -53,8 +53,8 @@ pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<(
     Ok(())
 }
 
-/// A module that does not load makes every test fail for one reason: that is
-/// said once, before them.
+/// Loads and unloads the modules once. A module that does not load would fail every test, so it is
+/// reported once, before them.
 fn try_modules(files: &[String], port: &mut Port) {
     if modules::load_all(files, port) {
         unload(files, port);
@@ -82,8 +82,7 @@ fn one(test: &Test, port: &mut Port) -> Status {
     }
 }
 
-/// What still runs after a timeout says where it hangs, if it was not the
-/// program itself.
+/// The stacks of all processes after a timeout: a child of the test may be the one that hangs.
 fn hung() -> Found {
     Found { problems: Vec::new(), notes: leftovers::whereabouts() }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A boot that is shown instead of made.
+//! Dry runs: shows the command line of a boot.
 
 use std::path::Path;
 use std::process::Command;

@@ -37,15 +37,15 @@ pub struct Job {
     pub directory: PathBuf,
     /// Variables for the guest's programs.
     pub env: Vec<(String, String)>,
-    /// Whether its processors take turns where they are emulated. In threads of their own they are
-    /// faster, and now and then one meets the breakpoint that another puts where it patches code,
-    /// which the emulator should hide: "Oops: int3".
+    /// Whether emulated processors take turns. In threads of their own they are faster. But now and
+    /// then one runs into the breakpoint of another that patches code, which the emulator should
+    /// hide ("Oops: int3").
     pub turns: bool,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
     /// What else the machine is to be like.
     pub options: vm::Options,
-    /// How lines of a test begin that are shown as they come, without that beginning.
+    /// Lines of a test that begin with this are shown as they come, without the beginning.
     pub progress: Option<&'static str>,
     /// Where logs go.
     pub logs: PathBuf,
@@ -56,7 +56,7 @@ pub struct Job {
 /// The one thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Selftests, so many times.
+    /// Selftests, repeated.
     Tests {
         /// Which.
         tests: Vec<Test>,
@@ -78,14 +78,13 @@ pub struct Test {
     pub timeout: Duration,
 }
 
-/// What a person has: all day, and more.
+/// Time limit for a person: all day, and more.
 pub const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a test may take where its folder's `settings` say nothing: kselftest's
-/// own default.
+/// Time limit of a test if its folder's `settings` have none: kselftest's own default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Asks a selftests folder for its programs, and reads how long each may take.
+/// Asks a selftests folder for its programs, and reads their time limits.
 pub fn selftests(folder: &Path) -> Result<Vec<Test>> {
     let mut make = Command::new("make");
     make.args(["--no-print-directory", "-s", "-C"]).arg(folder).arg("programs");
@@ -117,8 +116,8 @@ fn parse_timeout(settings: &str) -> Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Those tests whose name has one of the patterns in it, `*` and `?` as in a shell; without
-/// patterns, all. A pattern that fits none is a mistake, not a success.
+/// The tests whose name contains one of the patterns, with `*` and `?` as in a shell; without
+/// patterns, all. A pattern without a match is an error.
 pub fn select(tests: Vec<Test>, patterns: &[String]) -> Result<Vec<Test>> {
     if patterns.is_empty() {
         return Ok(tests);
@@ -145,8 +144,8 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// How long things may take. What takes a second with KVM takes ten when every
-/// instruction is translated, and ten times that again under a debug kernel.
+/// Time limits. A second with KVM is ten seconds when every instruction is translated, and ten
+/// times that with a debug kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// From QEMU's start until everything is mounted.
@@ -155,10 +154,9 @@ pub struct Budget {
     pub scale: u32,
     /// Whether tests are told that the machine is slow.
     pub slow: bool,
-    /// After each test, for namespaces to end.
+    /// For namespaces to end after each test.
     pub settle: Duration,
-    /// How long the guest may be silent beyond the limit of what it does, before
-    /// the lab gives up on it.
+    /// For silence beyond the limit of the current step, before the lab gives up on the guest.
     pub grace: Duration,
 }
 
@@ -176,14 +174,14 @@ impl Budget {
             boot: Duration::from_secs(10) * scale,
             scale,
             slow: kernel.debug,
-            // A little beyond the ten seconds after which the kernel says that a
-            // device's references do not go away: the log then has the reason.
+            // A little more than ten seconds. After that time the kernel logs that references to a
+            // device are left, so the log has the reason.
             settle: Duration::from_secs(12) + Duration::from_secs(3) * scale,
             grace: Duration::from_secs(15) * scale,
         }
     }
 
-    /// For a guest that a person stops whenever they like.
+    /// For a guest that a person stops.
     pub fn without_limits(self) -> Budget {
         Budget { boot: NO_LIMIT, grace: NO_LIMIT, ..self }
     }
@@ -201,7 +199,7 @@ impl Budget {
 }
 
 impl Job {
-    /// In the guest's words.
+    /// The job in the guest's protocol.
     pub fn for_guest(
         &self,
         budget: &Budget,
@@ -244,8 +242,8 @@ fn guest_test(test: &Test, budget: &Budget) -> protocol::Test {
     }
 }
 
-/// What of this side's environment means something in the guest, and what the
-/// kernel's own network tests look at where time passes slowly.
+/// Variables of the host that mean something in the guest, and the variable by which the kernel's
+/// own network tests know a slow machine.
 fn environment(budget: &Budget) -> Vec<(String, String)> {
     let pass = ["TERM", "COLORTERM"];
     let pass = pass.iter().filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)));

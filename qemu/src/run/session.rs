@@ -28,19 +28,19 @@ use crate::run::job::{Budget, Job, NO_LIMIT, Test, Work};
 use crate::run::phases::Phases;
 use crate::run::progress::{Series, human, say};
 
-/// How often the lab looks at the clock and at QEMU.
+/// How often to check the clock and QEMU.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long QEMU may take to end after its last word.
+/// Time for QEMU to end after its last output.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// What is kept on the disk of what PID 1 reads from the kernel log.
+/// The most bytes of PID 1's kernel log that are kept on disk.
 const LONGEST_LOG: usize = 64 << 20;
 
-/// Lines of a test that are shown as they come are no longer than this.
+/// The longest line of a test that is shown as it comes.
 const LONGEST_LINE: usize = 4096;
 
-/// What came of one boot.
+/// The result of one boot.
 #[derive(Debug)]
 pub struct Ended {
     /// The report.
@@ -56,7 +56,7 @@ pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Re
     run_within(&budget, job, kernel, accel, &mut phases)
 }
 
-/// As [`run`], with explicit limits.
+/// Like [`run`], with explicit limits.
 pub fn run_within(
     budget: &Budget,
     job: &Job,
@@ -93,7 +93,7 @@ pub fn run_within(
     report(verdict, job, kernel, accel, std::mem::take(phases))
 }
 
-/// A number that the guest's programs do not know.
+/// A random number that programs in the guest do not know.
 fn key() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
@@ -123,11 +123,11 @@ fn plan(job: &Job, budget: &Budget, engine: Engine, key: u64, log: &Path) -> Pla
     }
 }
 
-/// What is kept on the disk while the guest runs, so that it is there however this ends.
+/// Files that are written while the guest runs, so that they exist however this ends.
 struct Logs {
     tests: Vec<PathBuf>,
     open: Option<(usize, File)>,
-    /// The end of the output that is not a whole line yet.
+    /// The last line, as long as it is incomplete.
     line: Vec<u8>,
     kernel: File,
     kernel_path: PathBuf,
@@ -136,7 +136,7 @@ struct Logs {
 }
 
 impl Logs {
-    /// All of them, empty: nothing of an earlier run is left.
+    /// Creates all files empty, so that nothing of an earlier run is left.
     fn create(job: &Job) -> Result<Logs> {
         let tests = paths(job);
         let dir = job.logs.join("tests");
@@ -172,7 +172,7 @@ impl Logs {
         Ok(())
     }
 
-    /// Shows the lines that begin so, as they come.
+    /// Shows lines with this beginning as they come.
     fn show(&mut self, bytes: &[u8], beginning: &str) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LONGEST_LINE.saturating_sub(self.line.len());
@@ -231,7 +231,7 @@ impl<'a> Session<'a> {
         Session { job, vm, judge, logs, series, start: now, began: now, raw: None, size: None }
     }
 
-    /// Listens until QEMU has ended and everything that it said is heard.
+    /// Listens until QEMU has ended and all its output is read.
     fn follow(mut self) -> Result<Verdict> {
         let (mut frames, mut log) = (true, true);
         while frames || log {
@@ -343,7 +343,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A command's output is ours. Whoever reads it may have had enough.
+/// Writes a command's output to ours. The reader of ours may have closed it.
 fn show(bytes: &[u8], out: bool) -> Result<()> {
     let written =
         if out { std::io::stdout().write_all(bytes) } else { std::io::stderr().write_all(bytes) };

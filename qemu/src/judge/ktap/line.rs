@@ -2,13 +2,13 @@
 
 //! One line of KTAP.
 //!
-//! A word that is not quite the standard's is read the worse way: `ok 1 a # skipped` has not
-//! passed, and `not ok 1 a # skipped` has failed.
+//! A word that is not exactly in the standard counts as the worse result: `ok 1 a # skipped` has
+//! not passed, and `not ok 1 a # skipped` has failed.
 
-/// How wide a tab is: the next level of a KUnit log is one tab or four blanks further in.
+/// The width of a tab: the next level of a KUnit log is indented by one tab or four blanks.
 const TAB: usize = 8;
 
-/// A line that means something.
+/// A line with a meaning.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// Whether it is a version that this reader knows.
@@ -28,20 +28,20 @@ pub(super) struct Numbered<'a> {
     pub number: Option<usize>,
     pub name: &'a str,
     pub directive: Option<Directive>,
-    /// What is said behind the `#`.
+    /// The text after the `#`.
     pub data: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Directive {
     Skip,
-    /// TODO and XFAIL: it fails, and that is known.
+    /// TODO and XFAIL: a known failure.
     Expected,
-    /// TIMEOUT and ERROR: it fails whatever it says.
+    /// TIMEOUT and ERROR: a failure, even after `ok`.
     Broken,
 }
 
-/// How far a line is indented, in columns, and what it says.
+/// The indentation of a line in columns, and its meaning.
 pub(super) fn indented(line: &str) -> (usize, &str) {
     let text = line.trim_start();
     let blank = &line[..line.len() - text.len()];
@@ -50,7 +50,7 @@ pub(super) fn indented(line: &str) -> (usize, &str) {
     (columns, text.trim_end())
 }
 
-/// What a line says, once its indentation is off.
+/// The meaning of a line without its indentation.
 pub(super) fn understand(line: &str) -> Line<'_> {
     if let Some(known) = version(line) {
         return Line::Version(known);
@@ -96,7 +96,7 @@ fn result(line: &str) -> Option<Numbered<'_>> {
         Some(rest) => (false, rest),
         None => (true, line.strip_prefix("ok")?),
     };
-    // Not "okay". What follows a failure need not be in order to be one.
+    // Not "okay". A failure counts even if the rest of its line is wrong.
     let ends = |c: char| if ok { c.is_whitespace() } else { !c.is_alphanumeric() && c != '_' };
     if !rest.is_empty() && !rest.starts_with(ends) {
         return None;
@@ -110,8 +110,8 @@ fn result(line: &str) -> Option<Numbered<'_>> {
     Some(Numbered { ok, number, name: name.trim(), directive, data: data.trim() })
 }
 
-/// A `#` may be part of a name. It ends the name where a directive follows, or where blanks are
-/// on both of its sides: then what follows is data.
+/// A `#` may be part of a name. It ends the name if a directive follows. It also ends the name if
+/// it has blanks on both sides; then data follow.
 fn split_directive(text: &str, ok: bool) -> (&str, Option<Directive>, &str) {
     let mut data = None;
     for (at, _) in text.match_indices('#') {
@@ -147,12 +147,12 @@ fn directive(word: &str) -> Option<Directive> {
     })
 }
 
-/// Other spellings, as programs that are older than KTAP print them.
+/// Other spellings, of programs that are older than KTAP.
 fn is_like_skip(word: &str) -> bool {
     ["skip", "skipped", "skipping"].iter().any(|like| word.eq_ignore_ascii_case(like))
 }
 
-/// The reason to skip in a plan of no tests.
+/// The reason to skip in an empty plan.
 pub(super) fn skip_of_plan(directive: &str) -> Option<&str> {
     let word = directive.split(|c: char| c.is_whitespace() || c == ':').next().unwrap_or_default();
     is_like_skip(word).then(|| directive[word.len()..].trim_start_matches([' ', '\t', ':']))

@@ -2,9 +2,9 @@
 
 //! A test's output, read strictly.
 //!
-//! KTAP is Documentation/dev-tools/ktap.rst of the kernel. A result counts only
-//! when everything around it is in order: version, plan, numbers, the exit
-//! status. A test that prints half of its results has not passed half.
+//! KTAP is specified in the kernel's Documentation/dev-tools/ktap.rst. A result counts only if
+//! everything around it is in order: version, plan, numbers, the exit status. A test that prints
+//! half of its results has not passed half.
 
 mod line;
 mod reader;
@@ -18,11 +18,9 @@ use vmlab_init::protocol::Status;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestResult {
-    /// As it should be.
     Pass,
-    /// It could not tell.
     Skip,
-    /// Not as it should be. What nobody has judged is no pass.
+    /// Failed, or never judged.
     #[default]
     Fail,
 }
@@ -30,11 +28,11 @@ pub enum TestResult {
 /// One numbered result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// Its name; of a nested one, with that of its parents.
+    /// Its name; a nested one has the names of its parents in front.
     pub name: String,
     /// How it ended. A failure that was expected counts as a pass.
     pub result: TestResult,
-    /// What the test said about it.
+    /// The reason that the test printed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -44,7 +42,7 @@ pub struct Case {
 pub struct Judged {
     /// How it ended.
     pub result: TestResult,
-    /// Why, in a line. For a pass, what is worth knowing about it, and mostly empty.
+    /// The reason in a line; for a pass, a remark, and mostly empty.
     pub reason: String,
     /// Its results.
     pub cases: Vec<Case>,
@@ -82,7 +80,7 @@ fn ended_badly(status: Status) -> Option<String> {
     }
 }
 
-/// A signal as people call it.
+/// The name of a signal.
 pub fn signal_name(signal: i32) -> String {
     let names = [
         (1, "SIGHUP"),
@@ -119,7 +117,7 @@ fn contradiction(output: &Output, status: Status) -> Option<String> {
     Some(what.to_owned())
 }
 
-/// How many failures are told in a line.
+/// How many failures a line names.
 const TOLD: usize = 20;
 
 fn failures(output: &Output) -> Option<String> {
@@ -150,7 +148,7 @@ fn all_skipped(output: &Output) -> Option<String> {
     all.then(|| why.cloned().unwrap_or_default())
 }
 
-/// A result line by itself, for output that follows no other rule: its name and result.
+/// Reads a single result line, for output without other rules.
 pub fn result_line(text: &str) -> Option<(String, TestResult)> {
     let line::Line::Result(result) = line::understand(text.trim()) else { return None };
     let number = result.number?;

@@ -6,22 +6,22 @@ use super::line::{self, Directive, Line, Numbered, indented, understand};
 use super::{Case, TestResult};
 use crate::judge::printk;
 
-/// What is kept of one line. A result does not need more.
+/// The most bytes that are kept of a line. A result does not need more.
 const LONGEST_LINE: usize = 64 << 10;
-/// What is kept of one name or reason.
+/// The most bytes that are kept of a name or reason.
 const LONGEST_TEXT: usize = 1000;
-/// Results that are kept by name; others are counted.
+/// How many results are kept by name. Others are counted.
 const MOST_CASES: usize = 10_000;
-/// Failures that are kept beyond that.
+/// How many failures are kept beyond that.
 const MOST_FAILURES: usize = 1000;
-/// What is wrong is not said more often than this.
+/// The most messages about faults in the output.
 const MOST_ERRORS: usize = 50;
-/// Remarks that are kept for the next result.
+/// How many remarks are kept for the next result.
 const MOST_REMARKS: usize = 40;
-/// Levels of subtests.
+/// The deepest level of subtests.
 const DEEPEST: usize = 32;
 
-/// What a test's output says.
+/// The meaning of a test's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
     /// Its results, nested ones before the one that they make up.
@@ -29,15 +29,15 @@ pub struct Output {
     /// How many results it has, and how many of them failed and were skipped: more than are in
     /// `cases` when there are very many.
     pub counts: Counts,
-    /// The same of results that have none below them.
+    /// The same for results without subtests.
     pub(super) leaves: Counts,
-    /// Why the whole of it was skipped.
+    /// Why the whole test was skipped.
     pub skipped: Option<String>,
-    /// What is wrong with the output itself.
+    /// Faults in the output itself.
     pub errors: Vec<String>,
-    /// What is in order, and worth knowing.
+    /// Remarks that are not faults.
     pub remarks: Vec<String>,
-    /// Whether it ended with a skip ahead of its plan, as `ksft_exit_skip()` does.
+    /// Whether it ended with a skip before the end of its plan, like `ksft_exit_skip()`.
     pub(super) stopped_by_skip: bool,
     /// Results that were expected to fail.
     pub(super) expected: Vec<String>,
@@ -95,7 +95,7 @@ struct Document {
     plan_at: usize,
     skipped: Option<String>,
     cases: Cases,
-    /// Those of deeper levels that wait for the result that they make up.
+    /// Results of deeper levels that wait for their parent's result.
     nested: Cases,
     has_nested: bool,
     direct: Counts,
@@ -108,9 +108,9 @@ struct Document {
 pub struct Reader {
     line: Vec<u8>,
     cut: bool,
-    /// Whether each line starts as those of the kernel log do.
+    /// Whether each line starts with a time stamp of the kernel log.
     stamped: bool,
-    /// From the outermost in.
+    /// The outermost first.
     open: Vec<Document>,
     all: Counts,
     leaves: Counts,
@@ -120,7 +120,7 @@ pub struct Reader {
     no_plan: bool,
 }
 
-/// Reads an output that is there as a whole.
+/// Reads a complete output.
 pub fn parse(text: &[u8]) -> Output {
     let mut reader = Reader::default();
     reader.feed(text);
@@ -128,8 +128,8 @@ pub fn parse(text: &[u8]) -> Output {
 }
 
 impl Reader {
-    /// Takes the next bytes. A carriage return ends a line as well: what a progress bar overwrites
-    /// on a terminal is still said.
+    /// Takes the next bytes. A carriage return ends a line, too: text that a progress bar
+    /// overwrites on a terminal still counts.
     pub fn feed(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n' || byte == b'\r') {
             let text =
@@ -228,7 +228,7 @@ impl Reader {
         }
     }
 
-    /// Ends the levels that are deeper than this.
+    /// Ends all levels deeper than this.
     fn close_to(&mut self, indent: usize) {
         while self.open.len() > 1 && self.open.last().is_some_and(|top| top.indent > indent) {
             if let Some(document) = self.open.pop() {
@@ -241,8 +241,7 @@ impl Reader {
         }
     }
 
-    /// The level that a line belongs to. A deeper one that nobody announced is
-    /// just something that the test printed.
+    /// The level that a line belongs to. A deeper line without a header is only text of the test.
     fn level(&mut self, indent: usize, text: &str) -> Option<&mut Document> {
         if self.open.is_empty() {
             self.error(format!("no KTAP version line before `{}`", shorten(text, 60)));
@@ -329,8 +328,7 @@ impl Reader {
         wrong.into_iter().for_each(|wrong| self.error(wrong));
     }
 
-    /// A result on a level that nobody announced. A tool may print "ok" there; a failure is not
-    /// passed over.
+    /// A result on a level without a header. A tool may print "ok" there, but a failure counts.
     fn unannounced(&mut self, result: &Numbered, text: &str) {
         if verdict(result) == TestResult::Fail {
             self.error(format!(
@@ -361,8 +359,8 @@ impl Reader {
         document
     }
 
-    /// The end of the output. A last line need not end: whether the program was cut off in it, its
-    /// exit status tells.
+    /// The end of the output. The last line may lack its end of line: the exit status tells whether
+    /// the program was cut off.
     pub fn finish(mut self) -> Output {
         if !self.line.is_empty() {
             self.end_of_line();
@@ -403,8 +401,7 @@ impl Reader {
     }
 }
 
-/// Whether a line can be more than something that the test printed. Most lines of a test that
-/// prints very much are not even looked at.
+/// A quick test whether a line can have a meaning. Most lines of a test with much output stop here.
 fn may_mean_something(line: &[u8]) -> bool {
     let first = line.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
     first.is_some_and(|byte| b"KT#Bb1on[<".contains(byte) || !(b' '..=b'~').contains(byte))
@@ -433,7 +430,7 @@ pub(super) fn verdict(result: &Numbered) -> TestResult {
     }
 }
 
-/// At most so many bytes of it.
+/// The beginning of a text, up to `most` bytes.
 fn shorten(text: &str, most: usize) -> String {
     let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= most;
     text.char_indices().take_while(fits).map(|(_, c)| c).collect()
