@@ -75,9 +75,9 @@ const BUDGET: usize = 256;
 /// quota was lowered comes down to it.
 const MAX_EVICTIONS: usize = 2;
 
-/// A namespace may have so many times the entries that are free in the table: one alone four fifths
-/// of it, and of any number, all the same. So there is always place for one that comes late, or was
-/// flushed, whatever the others' quotas are.
+/// A namespace may have this many times the number of free entries in the table. A single namespace
+/// gets four fifths of the table; several get equal parts. So there is always room for a namespace
+/// that comes late or was flushed, whatever the quotas of the others are.
 const SHARE: u64 = 4;
 
 /// How many entries of a namespace, besides those that it has, may wait for a grace period before
@@ -87,9 +87,9 @@ const MIN_DOOMED: u32 = 256;
 /// How many of these are freed with each entry that is put in: more than go for it.
 const SETTLED: usize = 4;
 
-/// While the cache steps aside, so many entries that were taken out share a grace period, at most: in
-/// a flood, there are new ones all the time. Else each has its own: until then, its place is taken,
-/// and there are few for the same key.
+/// While the cache steps aside, this many removed entries share a grace period, at most: in a flood,
+/// entries are removed all the time. Otherwise each has its own grace period. Until its end the slot
+/// is taken, and a key has few slots.
 const MAX_BATCH: u32 = 64;
 
 /// How soon deferred work that has more to do goes on, in jiffies.
@@ -231,7 +231,7 @@ impl Owners {
         self.v4.waiting() + self.v6.waiting()
     }
 
-    /// Frees places of a few entries that were taken out, of so many at a time.
+    /// Frees the slots of a few removed entries; `batch` of them share a grace period.
     fn settle(&mut self, batch: u32) {
         self.v4.settle(SETTLED, batch);
         self.v6.settle(SETTLED, batch);
@@ -304,8 +304,8 @@ impl Owners {
     }
 }
 
-/// What only who holds the lock uses. What is large of it is allocated by itself: an allocation
-/// that is a little larger than a power of two takes the next one.
+/// The data under the lock. Large parts are allocated separately: an allocation that is a little
+/// larger than a power of two takes the next power of two.
 pub(crate) struct Owned {
     owners: KBox<Owners>,
     enabled: bool,
@@ -371,7 +371,7 @@ impl Owned {
 
 /// A namespace's cache.
 ///
-/// Look-ups read what is in front; who makes changes writes to what is behind.
+/// Look-ups read the fields in front; changes write to the fields behind them.
 #[pin_data]
 #[repr(C)]
 pub(crate) struct Cache {
@@ -433,7 +433,7 @@ pub(crate) struct Report {
     pub(crate) aside: bool,
 }
 
-/// What is to be changed; what is none stays.
+/// The settings to change; those that are `None` stay.
 #[derive(Default)]
 pub(crate) struct Change {
     /// How many entries the namespace may have.
