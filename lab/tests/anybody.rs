@@ -8,9 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const MODULE: &str = r#"// SPDX-License-Identifier: GPL-2.0
 #include <linux/module.h>
@@ -216,4 +218,108 @@ fn share_the_cache(project: &Path) {
     let path = project.join("lab.toml");
     let theirs = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{cache}\n{theirs}")).unwrap();
+}
+
+/// Panics when it is loaded.
+const PANICS: &str = r#"// SPDX-License-Identifier: GPL-2.0
+#include <linux/module.h>
+#include <linux/panic.h>
+
+static int __init panics_init(void)
+{
+	panic("on purpose");
+	return 0;
+}
+
+module_init(panics_init);
+MODULE_DESCRIPTION("Panics");
+MODULE_LICENSE("GPL");
+"#;
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn the_memory_of_a_guest_that_panics_is_kept_on_request() {
+    let folder = Folder::new(&[("panics.c", PANICS), ("Kbuild", "obj-m := panics.o\n")]);
+    let core = folder.path("core");
+    let output = attempt(folder.0.path(), &["--dump", core.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let mut magic = [0; 4];
+    fs::File::open(&core).unwrap().read_exact(&mut magic).unwrap();
+    assert_eq!(&magic, b"\x7fELF");
+    // More than the guest's memory, which is all in it.
+    assert!(core.metadata().unwrap().len() > 1 << 30);
+}
+
+/// Looks at the machine that it runs on, and writes to a folder of the host.
+const LOOKS: &str = r#"#!/bin/sh
+cd "${0%/*}"
+[ "$(nproc)" = 3 ] || exit 1
+grep -q ' some.thing=7 ' /proc/cmdline || exit 1
+pwd > HERE/written || exit 1
+[ "$(cat HERE/mine)" = before ] || exit 1
+"#;
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_guest_is_as_it_was_asked_to_be() {
+    let shared = tempfile::tempdir().unwrap();
+    let here = shared.path().canonicalize().unwrap();
+    fs::write(here.join("mine"), "before\n").unwrap();
+    let looks = LOOKS.replace("HERE", here.to_str().unwrap());
+    let folder = Folder::new(&[
+        ("hello.c", &module("false")),
+        ("Kbuild", "obj-m := hello.o\n"),
+        ("looks.sh", &looks),
+    ]);
+    let test = folder.path("looks.sh");
+    let (test, here) = (test.to_str().unwrap(), here.to_str().unwrap());
+    let asked = ["--test", test, "--cpus", "3", "--append", "some.thing=7 quiet", "--rw", here];
+    let output = attempt(folder.0.path(), &asked);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let written = fs::read_to_string(shared.path().join("written")).unwrap();
+    assert_eq!(Path::new(written.trim()), folder.0.path().canonicalize().unwrap());
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn a_dry_run_prints_a_command_line_that_boots_when_it_is_pasted() {
+    let folder = Folder::new(&[("hello.c", &module("false")), ("Kbuild", "obj-m := hello.o\n")]);
+    let shown = attempt(folder.0.path(), &["--dry-run"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", said(&shown));
+    let line = String::from_utf8(shown.stdout).unwrap();
+    assert!(line.starts_with("qemu-system-x86_64 ") && line.lines().count() == 1, "{line}");
+    let pasted = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let log = String::from_utf8_lossy(&pasted.stdout).into_owned();
+    assert!(log.contains("hello") && log.contains("reboot: "), "{log}");
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn gdb_finds_the_guest_that_waits_for_it() {
+    let folder = Folder::new(&[("hello.c", &module("false")), ("Kbuild", "obj-m := hello.o\n")]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.current_dir(root()).arg("try").arg(folder.0.path());
+    lab.arg("--kernel").arg(kernel()).arg(format!("--gdb={port}"));
+    lab.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = lab.spawn().unwrap();
+    let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let attach = lines.find(|line| line.trim().starts_with("gdb ")).unwrap();
+    assert!(attach.contains(&format!("target remote :{port}")), "{attach}");
+
+    // What gdb does first, in its own protocol: ask whether it stands still, then let it go on.
+    // QEMU listens a moment after the lab has said so.
+    let mut gdb = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(gdb) => break gdb,
+            Err(_) => assert!(running.try_wait().unwrap().is_none(), "it did not wait"),
+        }
+    };
+    gdb.write_all(b"+$?#3f").unwrap();
+    let mut stopped = [0; 3];
+    gdb.read_exact(&mut stopped).unwrap();
+    assert_eq!(&stopped[..2], b"+$", "{stopped:?}");
+    gdb.write_all(b"+$D#44").unwrap();
+    lines.for_each(drop);
+    assert_eq!(running.wait().unwrap().code(), Some(0));
 }

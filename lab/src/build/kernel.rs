@@ -150,16 +150,23 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
 }
 
 fn entry_name(source: &Source, fragment: &str, tools: &Toolchain, variant: Variant) -> String {
-    let mut parts = vec![source.id.clone(), fragment.to_owned(), kcflags(source)];
+    let mut parts = vec![source.id.clone(), fragment.to_owned(), kcflags(source, fragment)];
     parts.extend(tools.key_parts());
     parts.extend(variant.make_args().iter().map(|arg| (*arg).to_owned()));
     let folder = if source.fixed { "kernel" } else { "ksrc" };
     format!("{folder}/{}-{}", source.version, files::key(parts))
 }
 
-fn kcflags(source: &Source) -> String {
+fn kcflags(source: &Source, fragment: &str) -> String {
     let warnings = if source.fixed { NO_WARNINGS } else { "" };
-    format!("KCFLAGS={LINE_TABLES} {warnings}").trim_end().to_owned()
+    // The scripts look at the kernel's own types.
+    let lines = if wants_gdb_scripts(fragment) { "" } else { LINE_TABLES };
+    format!("KCFLAGS={}", format!("{lines} {warnings}").trim())
+}
+
+/// Whether the kernel is for a debugger with the tree's own scripts.
+fn wants_gdb_scripts(fragment: &str) -> bool {
+    fragment.lines().any(|line| line == "CONFIG_GDB_SCRIPTS=y")
 }
 
 /// The entry of the base kernel, to see whether it is there.
@@ -231,7 +238,7 @@ impl Build<'_> {
         }
         self.configure(wanted)?;
         wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
-        self.compile()?;
+        self.compile(&wanted.fragment())?;
         strip(&self.dir.join("vmlinux"), &self.dir.join("vmlinux.image"), self.tools)?;
         if self.source.fixed {
             prune(self.dir)?;
@@ -268,7 +275,7 @@ impl Build<'_> {
             .context("configure the kernel")
     }
 
-    fn compile(&self) -> Result<()> {
+    fn compile(&self, fragment: &str) -> Result<()> {
         let (from, expected) = match &self.seed {
             Some(seed) => {
                 let name = seed.file_name().unwrap_or_default().to_string_lossy();
@@ -279,7 +286,10 @@ impl Build<'_> {
         let what = format!("building Linux {}{from}", self.source.version);
         let mut step = Step::start(&what, Unit::Objects, expected);
         let mut make = self.make();
-        make.arg(kcflags(self.source)).args(["vmlinux", "modules"]);
+        make.arg(kcflags(self.source, fragment)).args(["vmlinux", "modules"]);
+        if wants_gdb_scripts(fragment) {
+            make.arg("scripts_gdb");
+        }
         process::logged(make, &self.lab.log("kernel"), |line| {
             if is_object(line) {
                 step.tick();
@@ -650,6 +660,14 @@ mod tests {
         time(&near, SystemTime::UNIX_EPOCH);
         time(&equal, SystemTime::now());
         assert_eq!(similar(&cache, wanted, name_of), Some(equal));
+    }
+
+    #[test]
+    fn a_kernel_for_gdbs_scripts_has_types() {
+        let source =
+            Source { dir: PathBuf::new(), version: String::new(), fixed: true, id: String::new() };
+        assert_eq!(kcflags(&source, "CONFIG_NET=y\n"), "KCFLAGS=-g1 -w");
+        assert_eq!(kcflags(&source, "CONFIG_GDB_SCRIPTS=y\n"), "KCFLAGS=-w");
     }
 
     #[test]

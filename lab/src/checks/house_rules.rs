@@ -124,6 +124,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lab_does_not_know_the_project_that_it_grew_up_in() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let name = crate::project::Project::load(&root).unwrap().name;
+        for folder in ["lab/src", "lab/templates", "lab/config", "qemu"] {
+            let folder = root.join(folder);
+            let found = report(&folder, |_, text| {
+                let lines = text.lines().enumerate().filter(|(_, line)| line.contains(&name));
+                lines.map(|(number, _)| format!("line {}", number + 1)).collect()
+            });
+            found.unwrap_or_else(|error| panic!("{name} in {}: {error}", folder.display()));
+        }
+    }
+
+    #[test]
     fn a_source_without_a_licence_is_named() {
         let with = |comment: &str| format!("{comment} {SPDX}\n");
         let dir = project(&[

@@ -30,8 +30,9 @@ fn attach(kernel: &Kernel, port: NonZeroU16) -> String {
 
 fn notes(kernel: &Kernel, modules: Option<&Path>) -> String {
     if !kernel.build.join(SCRIPTS).exists() {
-        return "this kernel has function names and lines, and no gdb scripts or types; \
-                CONFIG_GDB_SCRIPTS=y in a file given with --config builds one that has"
+        return "this kernel has function names and lines, but no types and no gdb scripts; one \
+                that has is built with CONFIG_GDB_SCRIPTS=y and CONFIG_DEBUG_INFO_REDUCED=n in a \
+                file given with --config"
             .to_owned();
     }
     let modules = modules.map_or(String::new(), |folder| format!(" {}", folder.display()));

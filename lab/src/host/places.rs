@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_path_in_which_linux_cannot_be_built_names_the_character() {
         for (path, want) in [
-            ("/u/me/.cache/rnetns", None),
+            ("/u/me/.cache/sample", None),
             ("/u/zoë@corp/a+b,c_d-1.0", None),
             ("/u/a b", Some(' ')),
             ("/x:y", Some(':')),

@@ -554,7 +554,7 @@ mod tests {
         };
         let oops = finding("oops", "Oops: int3 0000", "poke_int3_handler+0x1/0x2");
         let again = finding("oops", "Oops: int3 0000", "poke_int3_handler at a.c:3");
-        let ours = finding("oops", "Oops: 0000", "rnetns::xmit+0x1/0x2");
+        let ours = finding("oops", "Oops: 0000", "sample::xmit+0x1/0x2");
         assert!(same_place(&oops, &again));
         assert!(!same_place(&oops, &ours));
         let dropped = |number| finding("lost", &format!("{number} messages dropped"), "");

@@ -176,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_record_is_reduced_to_its_text() {
-        let record = "6,339,5140900,-;rnetns: Unknown symbol x; (err -2)\n SUBSYSTEM=module\n";
-        assert_eq!(message(record).as_deref(), Some("rnetns: Unknown symbol x; (err -2)"));
+        let record = "6,339,5140900,-;sample: Unknown symbol x; (err -2)\n SUBSYSTEM=module\n";
+        assert_eq!(message(record).as_deref(), Some("sample: Unknown symbol x; (err -2)"));
         assert_eq!(message("nonsense"), None);
     }
 }

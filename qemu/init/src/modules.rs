@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn names_are_the_kernels() {
-        assert_eq!(name_of("rnetns-bench.ko"), "rnetns_bench");
-        let list = "rnetns_bench 16384 0 - Live 0x0\nrnetns 40960 1 rnetns_bench, Live 0x0 (O)\n";
-        assert_eq!(names(list), ["rnetns_bench", "rnetns"]);
+        assert_eq!(name_of("sample-bench.ko"), "sample_bench");
+        let list = "sample_bench 16384 0 - Live 0x0\nsample 40960 1 sample_bench, Live 0x0 (O)\n";
+        assert_eq!(names(list), ["sample_bench", "sample"]);
     }
 }

@@ -312,7 +312,7 @@ mod tests {
                 status: Status::Exited(4),
                 ms: 10,
                 counters: Counters { warnings: Some(1), ..Counters::default() },
-                problems: vec!["left rnetns loaded".into()],
+                problems: vec!["left sample loaded".into()],
                 notes: Vec::new(),
             }),
         ];
@@ -338,7 +338,7 @@ mod tests {
     fn a_job_survives_its_file() {
         let job = Job {
             work: Work::Shell(Size { rows: 24, columns: 80 }),
-            load: vec!["rnetns.ko".into()],
+            load: vec!["sample.ko".into()],
             keep_loaded: false,
             directory: "/src".into(),
             env: vec![("TERM".into(), "xterm".into())],

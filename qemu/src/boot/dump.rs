@@ -103,8 +103,9 @@ impl Qmp {
 
     /// Waits for the answer.
     fn ask(&mut self, command: &str, arguments: Value) -> Result<()> {
-        let request = json!({"execute": command, "arguments": arguments});
-        writeln!(self.to, "{request}").context("write to QEMU")?;
+        // In one piece: QEMU is gone before the end of the line when it is told to quit.
+        let request = format!("{}\n", json!({"execute": command, "arguments": arguments}));
+        self.to.write_all(request.as_bytes()).context("write to QEMU")?;
         while let Some(word) = self.hear()? {
             if let Some(why) = word["error"]["desc"].as_str() {
                 bail!("QEMU refuses {command}: {why}");

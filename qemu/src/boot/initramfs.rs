@@ -194,8 +194,8 @@ mod tests {
         let churn = Test { name: "churn".into(), timeout: Duration::from_secs(1) };
         let job = Job {
             work: Work::Tests { tests: vec![churn], repeat: NonZeroU32::MIN },
-            modules: vec![make(dir, "out/rnetns.ko", 0o644)],
-            load: vec!["rnetns.ko".into()],
+            modules: vec![make(dir, "out/sample.ko", 0o644)],
+            load: vec!["sample.ko".into()],
             keep_loaded: false,
             init: make(dir, "vmlab-init", 0o755),
             selftests: vec![
@@ -233,7 +233,7 @@ mod tests {
             "lab",
             "lab/job.json",
             "lab/modules",
-            "lab/modules/rnetns.ko",
+            "lab/modules/sample.ko",
             "lab/selftests",
             "lab/selftests/a.sh",
             "lab/selftests/churn",

@@ -290,7 +290,7 @@ mod tests {
             kernel_findings: vec![Finding {
                 kind: "kasan".into(),
                 text: "BUG: KASAN: double-free".into(),
-                stack: vec!["rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]".into()],
+                stack: vec!["sample::exit at rust/sample/lib.rs:9 [sample]".into()],
                 test: Some("rlo.sh".into()),
                 ..Default::default()
             }],
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(json["kernel_findings"][0]["kind"], "kasan");
         assert_eq!(
             json["kernel_findings"][0]["stack"][0],
-            "rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]"
+            "sample::exit at rust/sample/lib.rs:9 [sample]"
         );
         let again: Report = serde_json::from_value(json).unwrap();
         assert_eq!(again, example());
@@ -362,7 +362,7 @@ mod tests {
                     skip  veth.sh    1.2 s  no veth\n\
                     \nkernel log, kasan during rlo.sh:\n\
                     \x20 BUG: KASAN: double-free\n\
-                    \x20   rnetns::exit at rust/rnetns/lib.rs:9 [rnetns]\n\
+                    \x20   sample::exit at rust/sample/lib.rs:9 [sample]\n\
                     not the same every time: rlo.sh: ok FAIL\n\
                     \nthe kernel log has findings: 1 passed, 1 failed, 1 skipped; \
                     tcg (there is no /dev/kvm); 1.4 s in all\n\

@@ -292,9 +292,9 @@ mod tests {
     fn what_cannot_be_decoded_stays_and_says_why_once() {
         let dir = tempfile::tempdir().unwrap();
         let lines =
-            ["f+0x1/0x2", "g+0x1/0x2", "h+0x3/0x4 [other]", "_RNvC6rnetns4xmit+0x5/0x6 [other]"];
+            ["f+0x1/0x2", "g+0x1/0x2", "h+0x3/0x4 [other]", "_RNvC6sample4xmit+0x5/0x6 [other]"];
         let (stack, errors) = decoded(dir.path(), &lines);
-        assert_eq!(stack, ["f+0x1", "g+0x1", "h+0x3 [other]", "rnetns::xmit+0x5 [other]"]);
+        assert_eq!(stack, ["f+0x1", "g+0x1", "h+0x3 [other]", "sample::xmit+0x5 [other]"]);
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].starts_with("read lines of /no/vmlinux"));
     }
@@ -309,10 +309,10 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_the_project_or_the_kernel() {
-        let roots = [PathBuf::from("/src/rnetns"), PathBuf::from("/k")];
+        let roots = [PathBuf::from("/src/sample"), PathBuf::from("/k")];
         let cases = [
-            ("/src/rnetns/rust/rnetns/lib.rs", "rust/rnetns/lib.rs"),
-            ("/src/rnetns/target/../rust/a.rs", "rust/a.rs"),
+            ("/src/sample/rust/sample/lib.rs", "rust/sample/lib.rs"),
+            ("/src/sample/target/../rust/a.rs", "rust/a.rs"),
             ("/k/net/core/dev.c", "net/core/dev.c"),
             ("./arch/x86/a.c", "arch/x86/a.c"),
             ("../../a.c", "../../a.c"),

@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn frames_are_read_and_guesses_are_not() {
-        let frame = Frame::parse(" _RNvNtCs1_6rnetns3rlo4xmit+0x2a/0x90 [rnetns]").unwrap();
+        let frame = Frame::parse(" _RNvNtCs1_6sample3rlo4xmit+0x2a/0x90 [sample]").unwrap();
         assert_eq!(
             (frame.offset, frame.size, frame.module.as_deref()),
-            (0x2a, 0x90, Some("rnetns"))
+            (0x2a, 0x90, Some("sample"))
         );
         assert!(!frame.exact);
         assert!(Frame::parse("RIP: 0010:f+0x4/0x20").unwrap().exact);

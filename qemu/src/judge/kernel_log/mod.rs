@@ -112,7 +112,7 @@ mod tests {
     fn every_kind_of_report_is_found() {
         let cases = [
             ("memory-leak", "unreferenced object 0xffff888103a5c0c0 (size 64):"),
-            ("kasan", "BUG: KASAN: slab-use-after-free in rnetns_exit+0x1f/0x90 [rnetns]"),
+            ("kasan", "BUG: KASAN: slab-use-after-free in sample_exit+0x1f/0x90 [sample]"),
             ("kcsan", "BUG: KCSAN: data-race in a+0x1/0x2 / b+0x3/0x4"),
             ("kfence", "BUG: KFENCE: use-after-free read in a+0x1/0x2"),
             ("ubsan", "UBSAN: array-index-out-of-bounds in net/core/dev.c:12:3"),
@@ -148,12 +148,12 @@ mod tests {
             ),
             ("oops", "BUG: unable to handle page fault for address: ffffc90000a3d000"),
             ("bug", "kernel BUG at net/core/dev.c:11!"),
-            ("rust-panic", "rust_kernel: panicked at rust/rnetns/lib.rs:12:5:"),
+            ("rust-panic", "rust_kernel: panicked at rust/sample/lib.rs:12:5:"),
             ("panic", "Kernel panic - not syncing: Fatal exception"),
             ("netdevice-leak", "Dead loop on virtual device rlo, fix it urgently!"),
             ("reference-leak", "dst_release: dst:00000000c3a1d7f2 refcnt:-1"),
             ("neighbour-table", "neighbour: arp_cache: neighbor table overflow!"),
-            ("workqueue", "workqueue: work_fn [rnetns] hogged CPU for >10000us 4 times, consider"),
+            ("workqueue", "workqueue: work_fn [sample] hogged CPU for >10000us 4 times, consider"),
             (
                 "allocation-failure",
                 "ip: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL)",
@@ -186,7 +186,7 @@ mod tests {
                    [    0.029655] Spectre V2 : Vulnerable\n\
                    [    2.061881] clocksource: Watchdog remote CPU 1 read timed out\n\
                    [    2.234544] overlayfs: failed to set xattr on upper\n\
-                   [    3.100000] rnetns: loading out-of-tree module taints kernel.\n\
+                   [    3.100000] sample: loading out-of-tree module taints kernel.\n\
                    [    3.200000] INFO: lockdep is turned off.\n\
                    [    3.300000] kmemleak: Kernel memory leak detector initialized (mem pool available: 15)\n\
                    [    3.400000] traps: a.out[77] general protection fault ip:1 sp:2 error:0\n\
