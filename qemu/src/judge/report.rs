@@ -349,8 +349,15 @@ mod tests {
             ("rlo.sh/v6", TestResult::Fail),
             ("rlo.sh", TestResult::Fail),
             ("veth.sh", TestResult::Skip),
+            ("kernel log: kasan: BUG: KASAN: double-free", TestResult::Fail),
         ];
         assert_eq!(told, want);
+    }
+
+    #[test]
+    fn a_reader_of_ktap_alone_sees_that_nothing_could_be_built() {
+        let report = Report::not_built("no disk".into(), Phases::default());
+        assert_eq!(report.ktap(), "KTAP version 1\n1..1\nnot ok 1 could not build: no disk\n");
     }
 
     #[test]
