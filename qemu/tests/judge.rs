@@ -243,6 +243,24 @@ fn who_is_late_is_asked_where_it_hangs_and_then_ended() {
 }
 
 #[test]
+fn a_guest_that_hangs_after_an_oops_is_told_from_one_that_is_slow() {
+    let mut judge = Judge::new(plan());
+    for heard in healthy().into_iter().take_while(|it| *it != out(GOOD)) {
+        judge.feed(Duration::from_secs(1), heard);
+    }
+    for line in ["BUG: kernel NULL pointer dereference, address: 8", "Oops: 0000 [#1] SMP"] {
+        judge.feed(Duration::from_secs(2), Heard::Console(format!("[    2.0] {line}")));
+    }
+    for seconds in 31..100 {
+        judge.feed(Duration::from_secs(seconds), Heard::Silence);
+    }
+    let verdict = judge.verdict(clean());
+    assert_eq!(verdict.outcome, Outcome::KernelLog, "{}", verdict.message);
+    assert!(verdict.message.contains("NULL pointer"), "{}", verdict.message);
+    assert!(verdict.message.contains("; then the guest stopped talking"), "{}", verdict.message);
+}
+
+#[test]
 fn who_does_not_even_answer_is_ended() {
     let mut judge = Judge::new(plan());
     judge.feed(Duration::from_secs(1), Heard::Console("[    0.1] Linux".into()));

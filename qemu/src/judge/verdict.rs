@@ -166,8 +166,13 @@ impl Judge {
             return Some((Outcome::Panic, self.panicked(panic, &during, told)));
         }
         if let Some(late) = &self.late {
-            let outcome = if booted { Outcome::Timeout } else { Outcome::Boot };
-            return Some((outcome, format!("{late}: {}", self.how_late(told))));
+            let late = format!("{late}: {}", self.how_late(told));
+            return Some(match fault(findings) {
+                _ if !booted => (Outcome::Boot, late),
+                // Most likely it is why.
+                Some(fault) => (Outcome::KernelLog, format!("kernel log: {fault}; then {late}")),
+                None => (Outcome::Timeout, late),
+            });
         }
         if let Some(why) = &self.gave_up {
             return Some((dead, format!("the guest gave up{during}: {why}")));
@@ -311,6 +316,14 @@ fn merge(mut runs: Vec<TestReport>) -> Option<TestReport> {
         report.repeats = results;
     }
     Some(report)
+}
+
+/// What the kernel says of itself. That the log of a guest that was ended is not whole is no fault.
+fn fault(findings: &[Finding]) -> Option<&str> {
+    let fault = |finding: &&Finding| {
+        !finding.from_user_space && !["log-incomplete", "counters"].contains(&finding.kind.as_str())
+    };
+    findings.iter().find(fault)?.text.lines().next()
 }
 
 fn kernel_findings(findings: &[Finding]) -> Option<(Outcome, String)> {
