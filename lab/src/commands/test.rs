@@ -122,7 +122,7 @@ impl Runner<'_> {
             },
         );
         let missing = tasks.iter().filter(|task| !heard.contains(&task.id()));
-        parts.extend(missing.map(Task::did_not_run));
+        parts.extend(missing.map(|task| task.failed("did not run".to_owned())));
         phases.add(if checks { "checks and guests" } else { "guests" }, start.elapsed());
         durations.store()?;
         interrupt::check()
@@ -185,10 +185,7 @@ impl Runner<'_> {
         let _shown = Shown::start(&task.name());
         let report = self.report_of(task, ready).unwrap_or_else(|error| {
             let error = disk::explain(error, self.lab.cache.dir());
-            let group = task.group().to_owned();
-            let reason = format!("{error:#}");
-            let name = task.name();
-            Report::of_checks(vec![TestReport { group, name, reason, ..TestReport::default() }])
+            task.failed(format!("{error:#}"))
         });
         (report, start.elapsed())
     }
@@ -264,14 +261,10 @@ impl Task {
         (self.name(), if let Task::Selftest(_, round) = self { *round } else { 0 })
     }
 
-    /// The report if the run ends before its turn.
-    fn did_not_run(&self) -> Report {
-        Report::of_checks(vec![TestReport {
-            group: self.group().to_owned(),
-            name: self.name(),
-            reason: "did not run".to_owned(),
-            ..TestReport::default()
-        }])
+    /// The report of a task that came to nothing.
+    fn failed(&self, reason: String) -> Report {
+        let (group, name) = (self.group().to_owned(), self.name());
+        Report::of_checks(vec![TestReport { group, name, reason, ..TestReport::default() }])
     }
 
     /// Its name in progress lines.

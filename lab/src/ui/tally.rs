@@ -33,9 +33,7 @@ impl Check {
         };
         Check { name: name.into(), status }
     }
-}
 
-impl Check {
     /// The entry for a report.
     pub fn into_report(self, group: &str) -> TestReport {
         let (result, reason) = match self.status {

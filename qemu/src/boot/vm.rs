@@ -27,8 +27,9 @@ use vmlab_init::protocol::{Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 use crate::boot::accel::{Engine, QEMU};
 use crate::boot::clock;
 use crate::boot::dump;
+use crate::boot::kernel::Kernel;
 use crate::run::interrupt::{self, Running};
-use crate::run::job::Work;
+use crate::run::job::{Job, Work};
 use crate::run::process;
 
 /// The most memory for User Mode Linux, in MiB. Modules lie behind the memory, and both must be
@@ -100,6 +101,23 @@ pub struct VmSpec {
     pub loops_per_jiffy: Option<u64>,
     /// What PID 1's events carry.
     pub key: u64,
+}
+
+impl VmSpec {
+    /// The machine for a job.
+    pub fn new(job: &Job, kernel: &Kernel, engine: Engine, initrd: PathBuf, key: u64) -> VmSpec {
+        VmSpec {
+            engine,
+            memory_mb: job.memory_mb,
+            image: kernel.image.clone(),
+            initrd,
+            person: Person::of(&job.work),
+            turns: job.turns,
+            options: job.options.clone(),
+            loops_per_jiffy: clock::loops_per_jiffy(kernel),
+            key,
+        }
+    }
 }
 
 /// The output of a running machine.

@@ -12,6 +12,7 @@ use crate::judge::kernel_log::Finding;
 use crate::judge::ktap::{self, TestResult};
 use crate::judge::outcome::Outcome;
 use crate::judge::report::TestReport;
+use crate::judge::whole::worst;
 use crate::run::phases::Phases;
 
 /// How QEMU ended.
@@ -88,7 +89,7 @@ impl Judge {
             let report = self.test_report(index);
             runs[at].push(report);
         }
-        reports.extend(runs.into_iter().filter_map(merge));
+        reports.extend(runs.into_iter().filter_map(worst));
         reports
     }
 
@@ -302,20 +303,6 @@ fn last_lines(stderr: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(6)..].iter().map(|line| (*line).to_owned()).collect()
-}
-
-/// Several runs of one test: the worst is shown.
-fn merge(mut runs: Vec<TestReport>) -> Option<TestReport> {
-    let results: Vec<TestResult> = runs.iter().map(|run| run.result).collect();
-    let longest = runs.iter().map(|run| run.ms).max().unwrap_or(0);
-    let worst = results.iter().max()?;
-    let shown = results.iter().position(|result| result == worst)?;
-    let mut report = runs.swap_remove(shown);
-    report.ms = longest;
-    if results.len() > 1 {
-        report.repeats = results;
-    }
-    Some(report)
 }
 
 /// What the kernel says of itself. That the log of a guest that was ended is not whole is no fault.

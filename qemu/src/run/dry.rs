@@ -8,10 +8,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::boot::accel::Choice;
-use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
-use crate::boot::vm::{self, Person, VmSpec};
+use crate::boot::vm::{self, VmSpec};
 use crate::run::files;
 use crate::run::job::{Budget, Job};
 
@@ -21,16 +20,6 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
     let initrd = folder.join("initrd");
     let budget = Budget::of(accel.used, kernel);
     initramfs::write(&initrd, job, &job.for_guest(&budget, None, 0))?;
-    let spec = VmSpec {
-        engine: accel.used,
-        memory_mb: job.memory_mb,
-        image: kernel.image.clone(),
-        initrd,
-        person: Person::of(&job.work),
-        turns: job.turns,
-        options: job.options.clone(),
-        loops_per_jiffy: clock::loops_per_jiffy(kernel),
-        key: 0,
-    };
+    let spec = VmSpec::new(job, kernel, accel.used, initrd, 0);
     Ok(vm::pasteable(&spec, folder))
 }

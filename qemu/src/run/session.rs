@@ -13,7 +13,6 @@ use anyhow::{Context, Result, bail};
 use vmlab_init::protocol::{Frame, Request, Size, Status};
 
 use crate::boot::accel::{self, Choice, Engine};
-use crate::boot::clock;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::terminal::{self, Raw};
@@ -74,17 +73,7 @@ pub fn run_within(
     let guest = job.for_guest(budget, terminal::size(), key);
     let initrd = scratch.path().join("initrd");
     phases.time("initramfs", || initramfs::write(&initrd, job, &guest))?;
-    let spec = VmSpec {
-        engine: accel.used,
-        memory_mb: job.memory_mb,
-        image: kernel.image.clone(),
-        initrd,
-        person: Person::of(&job.work),
-        turns: job.turns,
-        options: job.options.clone(),
-        loops_per_jiffy: clock::loops_per_jiffy(kernel),
-        key,
-    };
+    let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
     let log = job.logs.join("dmesg.log");
     let judge = Judge::new(plan(job, budget, accel.used, key, &log));
     let logs = Logs::create(job)?;
