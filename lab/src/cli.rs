@@ -531,17 +531,7 @@ mod tests {
             help.lines()
                 .any(|line| line.trim().strip_prefix(&code).is_some_and(|rest| rest.trim() == text))
         };
-        for outcome in [
-            Outcome::Pass,
-            Outcome::Skipped,
-            Outcome::Test,
-            Outcome::Timeout,
-            Outcome::KernelLog,
-            Outcome::Panic,
-            Outcome::Boot,
-            Outcome::Build,
-            Outcome::Interrupted,
-        ] {
+        for outcome in Outcome::ALL {
             assert!(line(outcome.exit_code(), outcome.describe()), "{outcome:?}: {help}");
         }
         assert!(line(2, "wrong usage"));

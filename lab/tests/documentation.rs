@@ -109,17 +109,7 @@ fn every_option_in_the_labs_page_exists() {
 #[test]
 fn every_outcome_has_a_line_with_its_exit_code() {
     let page = text("Documentation/lab.md");
-    for outcome in [
-        Outcome::Pass,
-        Outcome::Skipped,
-        Outcome::Test,
-        Outcome::Timeout,
-        Outcome::KernelLog,
-        Outcome::Panic,
-        Outcome::Boot,
-        Outcome::Build,
-        Outcome::Interrupted,
-    ] {
+    for outcome in Outcome::ALL {
         let name = serde_json::to_value(outcome).unwrap();
         let line = format!("| {} | `{}` |", outcome.exit_code(), name.as_str().unwrap());
         assert!(page.contains(&line), "{line}");

@@ -32,6 +32,19 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome, for what must name them all.
+    pub const ALL: [Outcome; 9] = [
+        Outcome::Pass,
+        Outcome::Skipped,
+        Outcome::Test,
+        Outcome::Timeout,
+        Outcome::KernelLog,
+        Outcome::Panic,
+        Outcome::Boot,
+        Outcome::Build,
+        Outcome::Interrupted,
+    ];
+
     /// Whether something is wrong. That all was skipped says nothing, good or bad.
     pub fn is_failure(self) -> bool {
         !matches!(self, Outcome::Pass | Outcome::Skipped)
