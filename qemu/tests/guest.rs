@@ -24,7 +24,7 @@ use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
 use vmlab::run::job::{Budget, Job, Test, Work};
 use vmlab::run::phases::Phases;
-use vmlab::run::session::{self, Ended};
+use vmlab::run::session::{self, Ended, Started};
 use vmlab_init::protocol::Status;
 
 /// A guest to be.
@@ -217,6 +217,50 @@ fn a_test_that_is_not_the_same_every_time_is_named() {
     assert_eq!(flaky, ["flaky.sh"]);
     assert!(report.table().contains("not the same every time: flaky.sh: ok FAIL"));
     assert_eq!(bench.log("tests/steady.sh.2.log"), "KTAP version 1\n1..1\nok 1 good\n");
+}
+
+/// Its job's files did not exist when it booted, nor the folder that they are in.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_guest_that_started_early_gets_files_that_are_built_meanwhile() {
+    let mut bench = bench();
+    let tests = bench.dir.path().join("tests");
+    fs::remove_dir(&tests).unwrap();
+    let accel = Choice { used: Engine::Tcg, why: String::new() };
+    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    let log = || fs::read_to_string(bench.job.logs.join("dmesg.log")).ok();
+    // PID 1 runs, and has mounted the host's root or is about to.
+    wait_for("PID 1", || log()?.contains("Run /init").then_some(()));
+    fs::create_dir(&tests).unwrap();
+    bench.test("good.sh", &format!("cat data >&2; [ -w data ] && {GOOD}"));
+    fs::write(tests.join("data"), "built later\n").unwrap();
+    let ended = early.run(&bench.job, &bench.kernel, &accel, Phases::default()).unwrap();
+    assert_eq!((ended.report.outcome, ended.report.message.as_str()), (Outcome::Pass, ""));
+    assert!(bench.log("tests/good.sh.log").contains("built later"));
+    let phases: Vec<_> = ended.report.phases.0.iter().map(|it| it.name.as_str()).collect();
+    assert!(phases.contains(&"mounts") && phases.contains(&"files"), "{phases:?}");
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_guest_that_started_early_ends_with_what_it_waits_for() {
+    let mut bench = bench();
+    bench.job.memory_mb = 523;
+    let accel = Choice { used: Engine::Tcg, why: String::new() };
+    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    wait_for("QEMU", || qemu_with(523));
+    drop(early);
+    wait_for("QEMU to end", || qemu_with(523).is_none().then_some(()));
+
+    // One that dies is judged when its job is there.
+    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    let qemu = wait_for("QEMU", || qemu_with(523));
+    rustix::process::kill_process(qemu, Signal::KILL).unwrap();
+    wait_for("QEMU to end", || qemu_with(523).is_none().then_some(()));
+    bench.test("good.sh", GOOD);
+    let ended = early.run(&bench.job, &bench.kernel, &accel, Phases::default()).unwrap();
+    assert_eq!(ended.report.outcome, Outcome::Boot, "{}", ended.report.message);
+    assert!(ended.report.message.contains("SIGKILL"), "{}", ended.report.message);
 }
 
 /// Written by a test, since a kernel without a fault does not fail by itself: the

@@ -23,6 +23,7 @@ fn plan() -> Plan {
         work: PlannedWork::Tests { tests: NAMES.map(test).to_vec(), distinct: NAMES.len() },
         key: KEY,
         boot: Duration::from_secs(10),
+        told: Duration::ZERO,
         settle: Duration::from_secs(5),
         grace: Duration::from_secs(5),
         whole: Duration::from_secs(100),
@@ -65,6 +66,7 @@ fn healthy() -> Vec<Heard> {
         Heard::Console("[    0.000000] Linux".into()),
         event(Event::Hello { release: "7.3.4".into(), uptime_ms: 1 }),
         record(0, 6, "Linux"),
+        event(Event::Mounted),
         event(Event::Ready),
     ];
     for index in 0..NAMES.len() {
@@ -106,7 +108,8 @@ fn a_healthy_guest_passes() {
     assert!(verdict.tests.iter().all(|test| test.result == TestResult::Pass));
     assert_eq!(orders[..3], [Order::Connect, Order::Began(0), Order::Keep(0, GOOD.into())]);
     let names: Vec<_> = verdict.phases.0.iter().map(|phase| phase.name.as_str()).collect();
-    assert_eq!(names, ["QEMU to kernel", "kernel to PID 1", "mounts", "tests", "power off"]);
+    let want = ["QEMU to kernel", "kernel to PID 1", "mounts", "files", "tests", "power off"];
+    assert_eq!(names, want);
 }
 
 /// Nothing of what a healthy guest says can be missing, and no word of PID 1 can come twice.
@@ -146,6 +149,7 @@ fn words_that_make_no_sense_are_told_and_never_believed() {
         (done, event(end(1, Status::Exited(0))), "the end of test 1, which did not run"),
         (done + 1, event(Event::Note("late".into())), "a word after its last"),
         (done + 2, event(Event::Note("late".into())), "a word after its last"),
+        (0, event(Event::Mounted), "that all is mounted, out of turn"),
         (0, event(Event::Ready), "that it is ready, out of turn"),
         (1, event(Event::Whereabouts(Vec::new())), "although nobody asked"),
     ] {
@@ -309,6 +313,7 @@ fn may_pass(heard: &[Heard], exit_code: i32) -> bool {
                 words.push(format!("end {index} {well}"));
             }
             Frame::Event(Event::Hello { .. }) => words.push("hello".into()),
+            Frame::Event(Event::Mounted) => words.push("mounted".into()),
             Frame::Event(Event::Ready) => words.push("ready".into()),
             Frame::Event(Event::Done) => words.push("done".into()),
             Frame::Out(bytes) if running.is_some_and(|index| index < 2) => {
@@ -317,7 +322,8 @@ fn may_pass(heard: &[Heard], exit_code: i32) -> bool {
             _ => return false,
         }
     }
-    let want = ["hello", "ready", "begin 0", "end 0 true", "begin 1", "end 1 true", "done"];
+    let want =
+        ["hello", "mounted", "ready", "begin 0", "end 0 true", "begin 1", "end 1 true", "done"];
     let stream = String::from_utf8_lossy(&stream).into_owned();
     let log_is_whole = stream.ends_with('\n') && kernel_log_is_whole(&stream);
     let torn = heard.iter().any(|it| matches!(it, Heard::FramesEnd(Some(_)) | Heard::ConsoleCut));

@@ -6,6 +6,7 @@
 mod boot;
 mod child;
 mod counters;
+mod files;
 mod kmsg;
 mod leaks;
 mod leftovers;
@@ -18,7 +19,7 @@ mod shell;
 mod tests;
 
 use anyhow::{Context, Result};
-use vmlab_init::protocol::{Event, JOB_FILE, Job, LOG_DONE, LOG_PANIC, Work};
+use vmlab_init::protocol::{Event, LOG_DONE, LOG_PANIC, START_FILE, Start, Work};
 
 use crate::port::Port;
 
@@ -27,8 +28,8 @@ fn main() {
         let text = info.to_string().replace('\n', " ");
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
-    let (job, mut port) = start();
-    if let Err(error) = work(&job, &mut port) {
+    let (start, mut port) = start();
+    if let Err(error) = work(start, &mut port) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
     boot::power_off();
@@ -36,47 +37,56 @@ fn main() {
 
 /// Everything up to the first message. Without a port an error cannot be sent: then PID 1 panics,
 /// and so does the kernel, and its log has the reason.
-fn start() -> (Job, Port) {
+fn start() -> (Start, Port) {
     let started = mounts::kernel_filesystems().and_then(|()| {
-        let job = read_job()?;
-        let port = Port::open(job.key)?;
-        Ok((job, port))
+        let start = read_start()?;
+        let port = Port::open(start.key)?;
+        Ok((start, port))
     });
     match started {
-        Ok((job, port)) => {
+        Ok((start, port)) => {
             port.event(&boot::hello());
-            (job, port)
+            (start, port)
         }
         Err(error) => panic!("{error:#}"),
     }
 }
 
-fn work(job: &Job, port: &mut Port) -> Result<()> {
+fn work(start: Start, port: &mut Port) -> Result<()> {
     let processors = processors::start().context("start the other processors")?;
-    mounts::host_root(port)?;
-    mounts::writable(&job.writable)?;
+    let host = mounts::host_root(port)?;
     processors.wait().context("start the other processors")?;
     boot::loopback_up().context("bring lo up")?;
-    boot::environment(job);
+    port.event(&Event::Mounted);
+    let mut requests = port.requests()?;
+    let job = match start.job {
+        Some(job) => job,
+        // From here on the guest costs nothing, until the lab knows.
+        None => requests::job(&mut requests)?,
+    };
+    files::unpack(&host, &job.files)?;
+    drop(host);
+    mounts::writable(&job.writable)?;
+    boot::environment(&job);
     let log = kmsg::Stream::start(port.clone())?;
-    let terminal = requests::listen(port)?;
+    let terminal = requests::listen(requests, port);
     port.event(&Event::Ready);
     match &job.work {
-        Work::Tests(list) => tests::run(list, job, &log, port)?,
-        Work::Command(line) => shell::command(line, job, port)?,
-        Work::Shell(size) => shell::interactive(*size, job, &terminal, port)?,
+        Work::Tests(list) => tests::run(list, &job, &log, port)?,
+        Work::Command(line) => shell::command(line, &job, port)?,
+        Work::Shell(size) => shell::interactive(*size, &job, &terminal, port)?,
     }
     log.mark(&job.mark(LOG_DONE, "", 0), port);
     port.event(&Event::Done);
     Ok(())
 }
 
-/// Reads the job. If that fails, lab and guest have different versions, and the lab would not
-/// understand an answer.
+/// Reads what there is to know. If that fails, lab and guest have different versions, and the lab
+/// would not understand an answer.
 ///
-/// Removes the job's file: programs must not find the key in it.
-fn read_job() -> Result<Job> {
-    let text = std::fs::read(JOB_FILE).with_context(|| format!("read {JOB_FILE}"))?;
-    std::fs::remove_file(JOB_FILE).with_context(|| format!("remove {JOB_FILE}"))?;
-    serde_json::from_slice(&text).with_context(|| format!("understand {JOB_FILE}"))
+/// Removes the file: programs must not find the key in it.
+fn read_start() -> Result<Start> {
+    let text = std::fs::read(START_FILE).with_context(|| format!("read {START_FILE}"))?;
+    std::fs::remove_file(START_FILE).with_context(|| format!("remove {START_FILE}"))?;
+    serde_json::from_slice(&text).with_context(|| format!("understand {START_FILE}"))
 }

@@ -4,10 +4,12 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{chroot, symlink};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 use vmlab_init::protocol::{HOST_TAG, LAB_DIR, writable_tag};
 
@@ -56,14 +58,16 @@ pub fn kernel_filesystems() -> Result<()> {
 }
 
 /// Makes the new root: the host's root, read-only, under a layer in memory. The lab's own files are
-/// in it, too.
-pub fn host_root(port: &mut Port) -> Result<()> {
+/// in it, too. Returns the host's root itself, which is not covered by mounts of ours.
+pub fn host_root(port: &mut Port) -> Result<OwnedFd> {
     make_dirs(&["/host", "/layer", "/new"])?;
     if boot::user_mode() {
         bind(HOST_TAG, "/host", "hostfs", MountFlags::RDONLY, "/")?;
     } else {
         bind(HOST_TAG, "/host", "9p", MountFlags::RDONLY, HOST_OPTIONS)?;
     }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host = open("/host", flags, Mode::empty()).context("open /host")?;
     bind("layer", "/layer", "tmpfs", MountFlags::empty(), "mode=0755")?;
     make_dirs(&["/layer/upper", "/layer/work"])?;
     bind("root", "/new", "overlay", MountFlags::empty(), LAYERS)?;
@@ -75,7 +79,7 @@ pub fn host_root(port: &mut Port) -> Result<()> {
     mount_bind(LAB_DIR, &lab).with_context(|| format!("bind {LAB_DIR}"))?;
     enter("/new")?;
     extra(port);
-    Ok(())
+    Ok(host)
 }
 
 /// Mounts writable folders of the host over the read-only ones. There is no cache here, so that

@@ -3,6 +3,7 @@
 //! The virtio port to the lab.
 
 use std::fs::{self, File};
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use vmlab_init::protocol::{Event, Frame, INPUT, PORT};
 
 use crate::boot;
+use crate::requests::Requests;
 
 /// The port in User Mode Linux: a serial line.
 const SERIAL: &str = "/dev/ttyS0";
@@ -36,10 +38,10 @@ impl Port {
         Ok(Port { file: Arc::new(Mutex::new(file)), key })
     }
 
-    /// A second handle, for the thread that listens.
-    pub fn listener(&self) -> Result<File> {
+    /// The other direction.
+    pub fn requests(&self) -> Result<Requests> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.try_clone().context("duplicate the port")
+        Ok(BufReader::new(file.try_clone().context("duplicate the port")?))
     }
 
     /// Sends a frame to the lab. An error does not matter: if the lab is gone, QEMU dies with it.

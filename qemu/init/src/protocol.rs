@@ -2,8 +2,9 @@
 
 //! The words between the lab and its guest.
 //!
-//! The lab says what to do in a [`Job`], a file of the initramfs. The guest
-//! answers over a virtio port of its own with frames: a kind, a length, bytes.
+//! The lab says what to do in a [`Job`]: in a file of the initramfs, or, if it did
+//! not know yet when the guest started, in a line over a virtio port. The guest
+//! answers over that port with frames: a kind, a length, bytes.
 //! Output of programs travels as it is, everything else as JSON. A port of its
 //! own, because kernel messages on a shared one could tear a line of a test, and
 //! a test that prints could forge a kernel message.
@@ -27,8 +28,8 @@ pub fn writable_tag(number: usize) -> String {
     format!("writable{number}")
 }
 
-/// The job file.
-pub const JOB_FILE: &str = "/lab/job.json";
+/// The file with a [`Start`].
+pub const START_FILE: &str = "/lab/start.json";
 /// The modules.
 pub const MODULES_DIR: &str = "/lab/modules";
 /// The selftests, and their current directory.
@@ -46,12 +47,27 @@ pub const LEAKS: &str = "kmemleak";
 /// Starts a line of the kernel log that says why PID 1 gave up.
 pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
+/// What PID 1 gives up with when its memory is too small for the job's files.
+pub const NO_ROOM: &str = "no memory for the files";
+
 /// What the reason for a module that was loaded and stays has in it.
 pub const DOES_NOT_UNLOAD: &str = "does not unload";
+
+/// What PID 1 knows from the beginning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Known to the lab and to PID 1 alone: no other program can speak for PID 1 by accident.
+    pub key: u64,
+    /// What it is to do, if the lab knew that before it started the guest. Otherwise this is the
+    /// first line that the lab sends.
+    pub job: Option<Job>,
+}
 
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
+    /// A cpio archive (newc) on the host, by its path there, with the files for [`LAB_DIR`].
+    pub files: String,
     /// The one thing to do.
     pub work: Work,
     /// File names in [`MODULES_DIR`] that are loaded first, in this order. For
@@ -67,7 +83,7 @@ pub struct Job {
     pub writable: Vec<String>,
     /// How long a namespace may take to go away after a test.
     pub settle_ms: u64,
-    /// Known to the lab and to PID 1 alone: no other program can speak for PID 1 by accident.
+    /// See [`Start::key`].
     pub key: u64,
 }
 
@@ -156,7 +172,9 @@ pub enum Event {
         /// Since the kernel's start.
         uptime_ms: u64,
     },
-    /// Everything is mounted; work begins.
+    /// File systems are mounted, and all processors run. Now the job is needed.
+    Mounted,
+    /// The job's files are there; work begins.
     Ready,
     /// Something is not as it should be, work goes on.
     Note(String),
@@ -337,6 +355,7 @@ mod tests {
     #[test]
     fn a_job_survives_its_file() {
         let job = Job {
+            files: "/tmp/x/files".into(),
             work: Work::Shell(Size { rows: 24, columns: 80 }),
             load: vec!["sample.ko".into()],
             keep_loaded: false,
@@ -346,8 +365,11 @@ mod tests {
             settle_ms: 5000,
             key: u64::MAX,
         };
-        let text = serde_json::to_string(&job).unwrap();
-        assert_eq!(serde_json::from_str::<Job>(&text).unwrap(), job);
+        for job in [Some(job), None] {
+            let start = Start { key: 7, job };
+            let text = serde_json::to_string(&start).unwrap();
+            assert_eq!(serde_json::from_str::<Start>(&text).unwrap(), start);
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests of the lab during the work.
+//! What the lab sends: the job, and requests during the work.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use rustix::termios::{Winsize, tcsetwinsize};
-use vmlab_init::protocol::{Event, Request, Size};
+use vmlab_init::protocol::{Event, Job, Request, Size};
 
 use crate::leftovers;
 use crate::port::Port;
@@ -16,13 +16,25 @@ use crate::port::Port;
 /// The person's terminal, if there is one.
 pub type Terminal = Arc<Mutex<Option<File>>>;
 
+/// What the lab sends, line by line.
+pub type Requests = BufReader<File>;
+
+/// Waits for the job.
+pub fn job(requests: &mut Requests) -> Result<Job> {
+    let mut line = String::new();
+    requests.read_line(&mut line).context("wait for the job")?;
+    if line.is_empty() {
+        bail!("the lab is gone");
+    }
+    serde_json::from_str(&line).context("understand the job")
+}
+
 /// Answers requests until the machine ends.
-pub fn listen(port: &Port) -> Result<Terminal> {
-    let requests = port.listener()?;
+pub fn listen(requests: Requests, port: &Port) -> Terminal {
     let (port, terminal) = (port.clone(), Terminal::default());
     let shared = terminal.clone();
     std::thread::spawn(move || {
-        for line in BufReader::new(requests).lines().map_while(Result::ok) {
+        for line in requests.lines().map_while(Result::ok) {
             match serde_json::from_str(&line) {
                 Ok(Request::Resize(size)) => {
                     let terminal = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +47,7 @@ pub fn listen(port: &Port) -> Result<Terminal> {
             }
         }
     });
-    Ok(terminal)
+    terminal
 }
 
 /// Sets the terminal's size. A wrong size is only ugly.

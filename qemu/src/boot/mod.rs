@@ -3,8 +3,10 @@
 //! Starting a guest: engine, initramfs, virtual machine, terminal.
 
 pub mod accel;
+mod archive;
 pub(crate) mod clock;
 mod dump;
+pub mod files;
 pub mod initramfs;
 pub mod kernel;
 mod strip;

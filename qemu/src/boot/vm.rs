@@ -16,13 +16,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Signal, set_parent_process_death_signal};
-use vmlab_init::protocol::{Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
+use serde::Serialize;
+use vmlab_init::protocol::{self, Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 
 use crate::boot::accel::{Engine, QEMU};
 use crate::boot::clock;
@@ -137,11 +138,15 @@ pub enum VmEvent {
     LogCut,
 }
 
+/// An event, and when it came: others may have to wait until somebody listens.
+type Said = (Instant, VmEvent);
+
 /// A running machine. Dropping it ends it.
 #[derive(Debug)]
 pub struct Vm {
+    started: Instant,
     running: Running,
-    said: Receiver<VmEvent>,
+    said: Receiver<Said>,
     port: UnixStream,
     terminal: Option<UnixStream>,
     stderr: PathBuf,
@@ -220,6 +225,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     process::announce(&command);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints);
     tie(&mut command, &ends);
+    let started = Instant::now();
     let running = interrupt::spawn(&mut command)?;
     let marks = ends.log.try_clone().context("duplicate a socket")?;
     // If QEMU's ends stayed open here, there would never be an end of file.
@@ -236,7 +242,8 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     std::thread::spawn(move || read_frames(frames, key, &to));
     let log = log.to_owned();
     std::thread::spawn(move || read_log(our_log, kernel_log, &log, &sender));
-    Ok(Vm { running, said, port: our_port, terminal: our_terminal, stderr: stderr.to_owned() })
+    let (port, terminal, stderr) = (our_port, our_terminal, stderr.to_owned());
+    Ok(Vm { started, running, said, port, terminal, stderr })
 }
 
 fn pair() -> Result<(UnixStream, OwnedFd)> {
@@ -435,12 +442,17 @@ fn monitor(command: &mut Command, channel: &str) {
     command.args(["-action", "reboot=shutdown,shutdown=pause"]);
 }
 
-fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<VmEvent>) {
+/// Returns whether there is still somebody to hear it.
+fn tell(to: &SyncSender<Said>, event: VmEvent) -> bool {
+    to.send((Instant::now(), event)).is_ok()
+}
+
+fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<Said>) {
     let mut socket = BufReader::new(socket);
     let end = loop {
         match Frame::read(&mut socket, key) {
             Ok(Some(frame)) => {
-                if to.send(VmEvent::Frame(frame)).is_err() {
+                if !tell(to, VmEvent::Frame(frame)) {
                     return;
                 }
             }
@@ -448,31 +460,30 @@ fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<VmEvent>) {
             Err(error) => break Some(error.to_string()),
         }
     };
-    // If the receiver is gone, nobody needs the event.
-    let _ = to.send(VmEvent::FramesEnd(end));
+    tell(to, VmEvent::FramesEnd(end));
 }
 
 /// Goes on reading if the file cannot be written: otherwise the guest would stand still.
-fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<VmEvent>) {
+fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<Said>) {
     let (mut lost, mut length) = (false, 0);
     let mut from = BufReader::new(from);
     while let Some(line) = read_line(&mut from) {
         let room = length <= LONGEST_LOG;
         length += line.len() + 1;
         if room && length > LONGEST_LOG {
-            let _ = to.send(VmEvent::LogCut);
+            tell(to, VmEvent::LogCut);
         } else if room
             && !lost
             && let Err(error) = writeln!(file, "{line}")
         {
             lost = true;
-            let _ = to.send(VmEvent::LogLost(format!("write {}: {error}", path.display())));
+            tell(to, VmEvent::LogLost(format!("write {}: {error}", path.display())));
         }
-        if to.send(VmEvent::Log(line)).is_err() {
+        if !tell(to, VmEvent::Log(line)) {
             return;
         }
     }
-    let _ = to.send(VmEvent::LogEnd);
+    tell(to, VmEvent::LogEnd);
 }
 
 /// A line without its end of line, or the beginning of a line that is too long.
@@ -487,9 +498,17 @@ fn read_line(from: &mut impl BufRead) -> Option<String> {
 }
 
 impl Vm {
-    /// The next event; `None` after this time without one.
-    pub fn listen(&self, patience: Duration) -> Option<VmEvent> {
-        self.said.recv_timeout(patience).ok()
+    /// The next event; `None` after this time without one. With the time of it since QEMU's start.
+    pub fn listen(&self, patience: Duration) -> (Duration, Option<VmEvent>) {
+        match self.said.recv_timeout(patience) {
+            Ok((at, event)) => (at - self.started, Some(event)),
+            Err(_) => (self.age(), None),
+        }
+    }
+
+    /// The time since QEMU's start.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// QEMU's exit status, once it has ended.
@@ -506,7 +525,16 @@ impl Vm {
 
     /// Sends a request to PID 1.
     pub fn request(&self, request: Request) -> Result<()> {
-        let mut line = serde_json::to_vec(&request).context("encode a request")?;
+        self.send(&request)
+    }
+
+    /// Sends the job to PID 1, which waits for it.
+    pub fn give(&self, job: &protocol::Job) -> Result<()> {
+        self.send(job)
+    }
+
+    fn send(&self, what: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(what).context("encode a request")?;
         line.push(b'\n');
         (&self.port).write_all(&line).context("write to the guest")
     }
@@ -643,7 +671,7 @@ mod tests {
         let (sender, said) = mpsc::sync_channel(AHEAD);
         read_log(ours, file, Path::new("/logs/kernel.log"), &sender);
         drop(sender);
-        said.iter().map(|said| format!("{said:?}")).collect()
+        said.iter().map(|(_, said)| format!("{said:?}")).collect()
     }
 
     #[test]

@@ -40,8 +40,10 @@ pub struct Plan {
     pub work: PlannedWork,
     /// What PID 1 was given to know its marks by.
     pub key: u64,
-    /// From QEMU's start until everything is mounted.
+    /// From QEMU's start until everything is mounted, and from then until the job's files are there.
     pub boot: Duration,
+    /// When it was told what to do, since QEMU's start. A guest may wait for that.
+    pub told: Duration,
     /// Between two tests, for namespaces to end.
     pub settle: Duration,
     /// For silence beyond a limit.
@@ -120,6 +122,7 @@ pub enum Order {
 pub(super) enum At {
     Booting,
     Mounting,
+    Waiting,
     Between,
     Test(usize),
     Ending,
@@ -248,6 +251,7 @@ impl Judge {
     fn event(&mut self, event: Event, orders: &mut Vec<Order>) {
         match event {
             Event::Hello { release, uptime_ms } => self.hello(release, uptime_ms),
+            Event::Mounted => self.mounted(),
             Event::Ready => self.ready(orders),
             Event::Begin(index) => self.begin(index, orders),
             Event::End { index, status, ms, counters, problems, notes } => {
@@ -309,11 +313,21 @@ impl Judge {
         self.go(At::Mounting, self.plan.boot);
     }
 
-    fn ready(&mut self, orders: &mut Vec<Order>) {
+    fn mounted(&mut self) {
         if self.at != At::Mounting {
-            return self.nonsense("that it is ready, out of turn");
+            return self.nonsense("that all is mounted, out of turn");
         }
         self.step("mounts");
+        let wait = self.plan.told.saturating_sub(self.now);
+        self.go(At::Waiting, wait + self.plan.boot);
+    }
+
+    fn ready(&mut self, orders: &mut Vec<Order>) {
+        if self.at != At::Waiting {
+            return self.nonsense("that it is ready, out of turn");
+        }
+        self.since = self.since.max(self.plan.told);
+        self.step("files");
         let limit = if self.is_for_tests() { self.plan.settle + self.plan.grace } else { NO_LIMIT };
         self.go(At::Between, limit);
         orders.push(Order::Connect);
@@ -422,7 +436,7 @@ impl Judge {
     }
 
     fn look_at_the_clock(&mut self, orders: &mut Vec<Order>) {
-        let whole = if self.is_for_tests() { self.plan.whole } else { NO_LIMIT };
+        let whole = if self.is_for_tests() { self.plan.told + self.plan.whole } else { NO_LIMIT };
         if self.now <= self.deadline.min(whole) {
             return;
         }
@@ -451,6 +465,7 @@ impl Judge {
         match self.at {
             At::Booting => "PID 1 did not start".to_owned(),
             At::Mounting => "PID 1 started, but did not get ready".to_owned(),
+            At::Waiting => "PID 1 got ready for its job, but did not begin".to_owned(),
             At::Between => "the guest stopped talking between two tests".to_owned(),
             At::Test(index) => format!("the guest stopped talking in {}", self.tests[index].name),
             At::Ending => "the guest did not switch off".to_owned(),

@@ -5,7 +5,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use vmlab_init::protocol::{LOG_PANIC, Status};
+use vmlab_init::protocol::{LOG_PANIC, NO_ROOM, Status};
 
 use crate::judge::judge::{At, Judge, MOST_OUTPUT, PlannedWork};
 use crate::judge::kernel_log::Finding;
@@ -152,17 +152,20 @@ impl Judge {
 
     /// The ways in which a guest does not live to the end of its job.
     fn death(&self, findings: &[Finding], told: &Told) -> Option<(Outcome, String)> {
-        let booted = !matches!(self.at, At::Booting | At::Mounting);
+        let booted = !matches!(self.at, At::Booting | At::Mounting | At::Waiting);
         let dead = if booted { Outcome::Panic } else { Outcome::Boot };
         let during = match self.at {
             At::Test(index) => format!(" in {}", self.tests[index].name),
             _ => String::new(),
         };
-        // PID 1 comes first in the archive: it can run although what follows is cut off.
-        if self.unpacking_failed {
+        let panic = findings.iter().find(|it| it.kind == "panic" && !it.from_user_space);
+        // The kernel unpacks the initramfs, and PID 1 all other files. It can run although what
+        // follows it in the archive is cut off.
+        let no_room = panic.is_some_and(|panic| panic.text.contains("memory"))
+            || self.gave_up.as_ref().is_some_and(|why| why.contains(NO_ROOM));
+        if self.unpacking_failed || (self.at == At::Waiting && no_room) {
             return Some((Outcome::Boot, self.no_memory("while its files were unpacked")));
         }
-        let panic = findings.iter().find(|it| it.kind == "panic" && !it.from_user_space);
         if let Some(panic) = panic {
             return Some((Outcome::Panic, self.panicked(panic, &during, told)));
         }

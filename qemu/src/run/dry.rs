@@ -6,20 +6,25 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use vmlab_init::protocol::Start;
 
 use crate::boot::accel::Choice;
+use crate::boot::files;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::vm::{self, VmSpec};
-use crate::run::files;
+use crate::run::files::make_dir;
 use crate::run::job::{Budget, Job};
 
-/// QEMU's command line for this job, whose initramfs is written to `folder`.
+/// QEMU's command line for this job, whose initramfs and files are written to `folder`, an absolute
+/// path.
 pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Result<Command> {
-    files::make_dir(folder)?;
-    let initrd = folder.join("initrd");
+    make_dir(folder)?;
+    let (initrd, archive) = (folder.join("initrd"), folder.join("files"));
+    files::write(&archive, job)?;
     let budget = Budget::of(accel.used, kernel);
-    initramfs::write(&initrd, job, &job.for_guest(&budget, None, 0))?;
+    let start = Start { key: 0, job: Some(job.for_guest(&budget, None, 0, &archive)) };
+    initramfs::write(&initrd, &job.init, &start)?;
     let spec = VmSpec::new(job, kernel, accel.used, initrd, 0);
     Ok(vm::pasteable(&spec, folder))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use vmlab_init::protocol;
 
-use crate::boot::accel::Engine;
+use crate::boot::accel::{Choice, Engine};
 use crate::boot::kernel::Kernel;
 use crate::boot::vm;
 use crate::run::process;
@@ -148,7 +148,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 /// times that with a debug kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// From QEMU's start until everything is mounted.
+    /// From QEMU's start until everything is mounted, and from then until the job's files are there.
     pub boot: Duration,
     /// Factor for a test's own limit.
     pub scale: u32,
@@ -181,6 +181,12 @@ impl Budget {
         }
     }
 
+    /// For this job. A person who debugs takes their time.
+    pub fn for_job(job: &Job, kernel: &Kernel, accel: &Choice) -> Budget {
+        let budget = Budget::of(accel.used, kernel);
+        if job.options.gdb.is_some() { budget.without_limits() } else { budget }
+    }
+
     /// For a guest that a person stops.
     pub fn without_limits(self) -> Budget {
         Budget { boot: NO_LIMIT, grace: NO_LIMIT, ..self }
@@ -205,6 +211,7 @@ impl Job {
         budget: &Budget,
         size: Option<protocol::Size>,
         key: u64,
+        files: &Path,
     ) -> protocol::Job {
         let work = match &self.work {
             Work::Tests { tests, repeat } => {
@@ -217,6 +224,7 @@ impl Job {
             }
         };
         protocol::Job {
+            files: files.to_string_lossy().into_owned(),
             work,
             load: self.load.clone(),
             keep_loaded: self.keep_loaded,

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use vmlab_init::protocol::{Frame, Request, Size, Status};
+use tempfile::TempDir;
+use vmlab_init::protocol::{self, Frame, Request, Size, Start, Status};
 
 use crate::boot::accel::{self, Choice, Engine};
+use crate::boot::files;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::terminal::{self, Raw};
@@ -50,9 +52,7 @@ pub struct Ended {
 
 /// Boots, does the job, and judges.
 pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Result<Ended> {
-    let budget = Budget::of(accel.used, kernel);
-    let budget = if job.options.gdb.is_some() { budget.without_limits() } else { budget };
-    run_within(&budget, job, kernel, accel, &mut phases)
+    run_within(&Budget::for_job(job, kernel, accel), job, kernel, accel, &mut phases)
 }
 
 /// Like [`run`], with explicit limits.
@@ -63,23 +63,101 @@ pub fn run_within(
     accel: &Choice,
     phases: &mut Phases,
 ) -> Result<Ended> {
-    let shell = matches!(job.work, Work::Shell);
-    if shell {
-        terminal::require()?;
-    }
-    let scratch = tempfile::tempdir().context("create a scratch folder")?;
-    fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
+    require_terminal(job)?;
+    let scratch = scratch()?;
+    let archive = scratch.path().join(ARCHIVE);
+    phases.time("archive", || files::write(&archive, job))?;
     let key = key();
-    let guest = job.for_guest(budget, terminal::size(), key);
-    let initrd = scratch.path().join("initrd");
-    phases.time("initramfs", || initramfs::write(&initrd, job, &guest))?;
-    let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
-    let log = job.logs.join("dmesg.log");
-    let judge = Judge::new(plan(job, budget, accel.used, key, &log));
-    let logs = Logs::create(job)?;
-    let vm = vm::start(&spec, &log, &scratch.path().join("stderr"))?;
-    let verdict = Session::new(job, vm, judge, logs).follow()?;
-    report(verdict, job, kernel, accel, std::mem::take(phases))
+    let told = job.for_guest(budget, terminal::size(), key, &archive);
+    let started = Started::start(job, kernel, accel, scratch, key, Some(told))?;
+    started.follow(budget, Duration::ZERO, job, kernel, accel, phases)
+}
+
+/// A guest that runs.
+#[derive(Debug)]
+pub struct Started {
+    key: u64,
+    vm: Vm,
+    scratch: TempDir,
+}
+
+impl Started {
+    /// Starts a guest before its files are built: it boots meanwhile, and waits for
+    /// [`Started::run`]. It is the machine that `job` wants; modules, tests and tools may be missing
+    /// in there.
+    ///
+    /// Dropping it ends it.
+    pub fn early(job: &Job, kernel: &Kernel, accel: &Choice) -> Result<Started> {
+        require_terminal(job)?;
+        Started::start(job, kernel, accel, scratch()?, key(), None)
+    }
+
+    fn start(
+        job: &Job,
+        kernel: &Kernel,
+        accel: &Choice,
+        scratch: TempDir,
+        key: u64,
+        told: Option<protocol::Job>,
+    ) -> Result<Started> {
+        fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
+        let initrd = scratch.path().join("initrd");
+        initramfs::write(&initrd, &job.init, &Start { key, job: told })?;
+        let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
+        let vm = vm::start(&spec, &log(job), &scratch.path().join("stderr"))?;
+        Ok(Started { key, vm, scratch })
+    }
+
+    /// Does the job, and judges, like [`run`]. The machine and the folder for logs are those of the
+    /// job that it was started for.
+    pub fn run(
+        self,
+        job: &Job,
+        kernel: &Kernel,
+        accel: &Choice,
+        mut phases: Phases,
+    ) -> Result<Ended> {
+        let budget = Budget::for_job(job, kernel, accel);
+        let archive = self.scratch.path().join(ARCHIVE);
+        phases.time("archive", || files::write(&archive, job))?;
+        let told = self.vm.age();
+        // A guest that is dead already cannot be told: the judge sees what happened to it.
+        let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
+        self.follow(&budget, told, job, kernel, accel, &mut phases)
+    }
+
+    fn follow(
+        self,
+        budget: &Budget,
+        told: Duration,
+        job: &Job,
+        kernel: &Kernel,
+        accel: &Choice,
+        phases: &mut Phases,
+    ) -> Result<Ended> {
+        let plan = Plan { told, ..plan(job, budget, accel.used, self.key, &log(job)) };
+        let verdict = Session::new(job, self.vm, Judge::new(plan), Logs::create(job)?).follow()?;
+        report(verdict, job, kernel, accel, std::mem::take(phases))
+    }
+}
+
+/// The name of the archive with the job's files.
+const ARCHIVE: &str = "files";
+
+/// The kernel log, as it came over the serial line.
+fn log(job: &Job) -> PathBuf {
+    job.logs.join("dmesg.log")
+}
+
+fn require_terminal(job: &Job) -> Result<()> {
+    if matches!(job.work, Work::Shell) { terminal::require() } else { Ok(()) }
+}
+
+/// A folder whose name is the same in the guest.
+fn scratch() -> Result<TempDir> {
+    let folder =
+        std::env::temp_dir().canonicalize().context("find the folder for scratch files")?;
+    tempfile::tempdir_in(folder).context("create a scratch folder")
 }
 
 /// A random number that programs in the guest do not know.
@@ -103,6 +181,7 @@ fn plan(job: &Job, budget: &Budget, engine: Engine, key: u64, log: &Path) -> Pla
         work,
         key,
         boot: budget.boot,
+        told: Duration::ZERO,
         settle: budget.settle,
         grace: budget.grace,
         whole,
@@ -207,7 +286,6 @@ struct Session<'a> {
     judge: Judge,
     logs: Logs,
     series: Series,
-    start: Instant,
     began: Instant,
     raw: Option<Raw>,
     size: Option<Size>,
@@ -215,9 +293,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(job: &'a Job, vm: Vm, judge: Judge, logs: Logs) -> Session<'a> {
-        let now = Instant::now();
         let series = Series::new(logs.tests.len());
-        Session { job, vm, judge, logs, series, start: now, began: now, raw: None, size: None }
+        Session { job, vm, judge, logs, series, began: Instant::now(), raw: None, size: None }
     }
 
     /// Listens until QEMU has ended and all its output is read.
@@ -225,7 +302,8 @@ impl<'a> Session<'a> {
         let (mut frames, mut log) = (true, true);
         while frames || log {
             interrupt::check()?;
-            let heard = match self.vm.listen(TICK) {
+            let (at, event) = self.vm.listen(TICK);
+            let heard = match event {
                 Some(VmEvent::Frame(frame)) => {
                     if let Frame::Kernel(bytes) = &frame {
                         self.logs.kernel(bytes)?;
@@ -247,7 +325,7 @@ impl<'a> Session<'a> {
                 }
                 None => Heard::Silence,
             };
-            for order in self.judge.feed(self.start.elapsed(), heard) {
+            for order in self.judge.feed(at, heard) {
                 self.obey(order)?;
             }
             self.series.draw();
@@ -264,7 +342,7 @@ impl<'a> Session<'a> {
         loop {
             if let Some(status) = self.vm.ended()? {
                 let complaint = self.vm.complaint();
-                return Ok(Exit { status: Some(status), complaint, at: self.start.elapsed() });
+                return Ok(Exit { status: Some(status), complaint, at: self.vm.age() });
             }
             if Instant::now() > deadline {
                 self.vm.kill();
