@@ -28,7 +28,7 @@ use vmlab::run::files;
 use vmlab::run::job::{Job, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::progress::say;
-use vmlab::run::session::{self, Ended};
+use vmlab::run::session::{self, Ended, Started};
 
 use crate::build::kernel::Variant;
 use crate::build::modules;
@@ -130,21 +130,42 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Boots a guest for one job.
+    /// Builds modules and programs, and boots a guest for one job meanwhile.
     pub(super) fn boot(
         &self,
         base: &Prepared,
-        built: &Built,
         work: Work,
         load: &[String],
-        phases: Phases,
+        mut phases: Phases,
     ) -> Result<Ended> {
-        let job = self.job(base, built, work, load)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        if let Some(port) = self.options.gdb {
-            gdb::explain(&base.kernel, port, &built.modules);
+        let job = self.job(base, &Built::nothing(self.lab)?, work, load)?;
+        let early = self.early(&job, base, &accel)?;
+        let built = pipeline::build(self.lab, base, &mut phases)?;
+        let job = self.job(base, &built, job.work, load)?;
+        match early {
+            Some(guest) => guest.run(&job, &base.kernel, &accel, phases),
+            None => {
+                if let Some(port) = self.options.gdb {
+                    gdb::explain(&base.kernel, port, &built.modules);
+                }
+                session::run(&job, &base.kernel, &accel, phases)
+            }
         }
-        session::run(&job, &base.kernel, &accel, phases)
+    }
+
+    /// Starts the guest of a job whose files are going to be built. Not if a person with a debugger
+    /// starts it, and not in User Mode Linux, which boots in no time.
+    pub(super) fn early(
+        &self,
+        job: &Job,
+        base: &Prepared,
+        accel: &accel::Choice,
+    ) -> Result<Option<Started>> {
+        if self.options.gdb.is_some() || accel.used == Engine::UserMode {
+            return Ok(None);
+        }
+        Started::early(job, &base.kernel, accel).map(Some)
     }
 
     pub(super) fn job(

@@ -17,14 +17,14 @@ impl Runner<'_> {
     pub(super) fn command(&self, work: Work) -> Result<u8> {
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
-        let built = pipeline::build(self.lab, &base, &mut phases)?;
         let load = &self.lab.project.modules.load;
         if self.dry_run {
+            let built = pipeline::build(self.lab, &base, &mut phases)?;
             let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
             let job = self.job(&base, &built, work, load)?;
             return self.show(&job, &base.kernel, &accel).map(|()| 0);
         }
-        let ended = self.boot(&base, &built, work, load, phases)?;
+        let ended = self.boot(&base, work, load, phases)?;
         let harmed = ended.report.outcome != Outcome::Pass;
         if harmed {
             eprint!("{}", ended.report.table());

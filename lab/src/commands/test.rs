@@ -3,7 +3,9 @@
 //! `lab test`, `lab all` and `lab test-debug`: checks and selftests side by side, each selftest in
 //! a guest of its own, then one report of it all.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +18,7 @@ use vmlab::run::job::{self, Work};
 use vmlab::run::phases::{Phases, millis};
 use vmlab::run::pool;
 use vmlab::run::progress::{Shown, human, say};
-use vmlab::run::session;
+use vmlab::run::session::{self, Started};
 
 use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
@@ -53,7 +55,11 @@ struct Ready {
     built: Built,
     accel: accel::Choice,
     net: Option<(compare::List, NetTests)>,
+    early: Early,
 }
+
+/// The name of a selftest, and its guest, which booted while modules and programs were built.
+type Early = Mutex<Option<(String, Started)>>;
 
 impl Runner<'_> {
     /// Runs the selftests; with `checks`, also everything that needs no guest.
@@ -100,8 +106,9 @@ impl Runner<'_> {
     ) -> Result<()> {
         let selftests = job::select(self.lab.selftests()?, &args.patterns)?;
         let expected = self.expected_skips()?;
-        let ready = self.ready(checks, phases)?;
         let mut durations = Durations::load(&self.lab.target);
+        let longest = selftests.iter().min_by_key(|test| Reverse(durations.expected(&test.name)));
+        let ready = self.ready(checks, longest, phases)?;
         let tasks = self.tasks(args, checks, &selftests, &ready, &durations);
         let mut heard = BTreeSet::new();
         let start = Instant::now();
@@ -128,17 +135,24 @@ impl Runner<'_> {
         interrupt::check()
     }
 
-    /// Builds what all tasks need.
-    fn ready(&self, checks: bool, phases: &mut Phases) -> Result<Ready> {
+    /// Builds what all tasks need, and boots a guest for the `first` selftest meanwhile.
+    fn ready(&self, checks: bool, first: Option<&job::Test>, phases: &mut Phases) -> Result<Ready> {
         let base = pipeline::base(self.lab, self.variant, phases)?;
-        let built = pipeline::build(self.lab, &base, phases)?;
         if self.variant == Variant::Debug && !base.kernel.debug {
             bail!("this kernel has neither KASAN nor lockdep: it would find nothing");
         }
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let early = match first {
+            Some(test) => {
+                let job = self.selftest_job(test, 0, &base, &Built::nothing(self.lab)?)?;
+                self.early(&job, &base, &accel)?.map(|guest| (test.name.clone(), guest))
+            }
+            None => None,
+        };
+        let built = pipeline::build(self.lab, &base, phases)?;
         let compares = checks && self.lab.project.selftests.net;
         let net = if compares { Some(self.prepare_net(&base)?) } else { None };
-        Ok(Ready { base, built, accel, net })
+        Ok(Ready { base, built, accel, net, early: Mutex::new(early) })
     }
 
     /// All tasks, the longest first.
@@ -161,7 +175,7 @@ impl Runner<'_> {
             tasks.extend(selftests.iter().map(|test| Task::Selftest(test.clone(), round)));
         }
         // A stable sort: tasks that have never run come first, in the order above.
-        tasks.sort_by_key(|task| std::cmp::Reverse(durations.expected(&task.name())));
+        tasks.sort_by_key(|task| Reverse(durations.expected(&task.name())));
         tasks
     }
 
@@ -209,13 +223,32 @@ impl Runner<'_> {
 
     /// A guest for one selftest.
     fn selftest(&self, test: &job::Test, round: u32, ready: &Ready) -> Result<Report> {
+        let job = self.selftest_job(test, round, &ready.base, &ready.built)?;
+        let (kernel, accel, phases) = (&ready.base.kernel, &ready.accel, Phases::default());
+        let early = || {
+            let mut early = ready.early.lock().unwrap_or_else(PoisonError::into_inner);
+            early.take_if(|(name, _)| round == 0 && *name == test.name)
+        };
+        let ended = match early() {
+            Some((_, guest)) => guest.run(&job, kernel, accel, phases),
+            None => session::run(&job, kernel, accel, phases),
+        };
+        Ok(ended?.report)
+    }
+
+    fn selftest_job(
+        &self,
+        test: &job::Test,
+        round: u32,
+        base: &Prepared,
+        built: &Built,
+    ) -> Result<job::Job> {
         let tests = vec![test.clone()];
         let work = Work::Tests { tests, repeat: std::num::NonZeroU32::MIN };
-        let mut job = self.job(&ready.base, &ready.built, work, &[])?;
+        let mut job = self.job(base, built, work, &[])?;
         let number = if round > 0 { format!(".{}", round + 1) } else { String::new() };
         job.logs = job.logs.join("guests").join(format!("{}{number}", test.name));
-        let phases = Phases::default();
-        Ok(session::run(&job, &ready.base.kernel, &ready.accel, phases)?.report)
+        Ok(job)
     }
 
     fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Report> {
