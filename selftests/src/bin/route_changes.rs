@@ -114,16 +114,25 @@ impl Scene {
         Ok(scene)
     }
 
-    /// A link between the router and another namespace, which finds everything else there.
+    /// A link between the router and another namespace, which finds everything else there. Each end
+    /// knows the other: a packet that waits for a neighbour's answer can be dropped, and for a second
+    /// all others with it.
     fn connect(&self, other: &Netns, number: usize, also: &str) -> Result<()> {
         let Family { link, link_length, .. } = self.family;
         let (near, far) = (link(number, 1), link(number, 2));
+        let (near_mac, far_mac) =
+            (format!("02:00:00:00:{number:02x}:01"), format!("02:00:00:00:{number:02x}:02"));
         let nodad = if *link_length == 64 { "nodad" } else { "" };
         self.router.run(|| {
             ip(&[
-                &format!("link add name l{number} type veth peer name e netns {}", other.path()),
+                &format!(
+                    "link add name l{number} address {near_mac} type veth peer name e address \
+                     {far_mac} netns {}",
+                    other.path()
+                ),
                 &format!("link set dev l{number} up"),
                 &format!("addr add {near}/{link_length} dev l{number} {nodad}"),
+                &format!("neigh add {far} lladdr {far_mac} dev l{number} nud permanent"),
             ])
         })?;
         other.run(|| {
@@ -131,6 +140,7 @@ impl Scene {
                 "link set dev lo up",
                 "link set dev e up",
                 &format!("addr add {far}/{link_length} dev e {nodad}"),
+                &format!("neigh add {near} lladdr {near_mac} dev e nud permanent"),
                 &format!("route add default via {near}"),
                 also,
             ])
