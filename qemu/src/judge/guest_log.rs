@@ -232,7 +232,7 @@ impl GuestLog {
             found.extend(own.0);
             return (found, omitted + own.1);
         };
-        let after = after(&self.tail, time, &text);
+        let after = self.after(time, &text);
         for line in self.tail.range(after..) {
             match self.place(printk::message(line)) {
                 Some(_) => self.records.end(),
@@ -241,20 +241,29 @@ impl GuestLog {
         }
         self.records.finish()
     }
-}
 
-/// Where the console goes on beyond PID 1's last record.
-fn after(tail: &VecDeque<String>, time: u64, text: &str) -> usize {
-    let is_last = |line: &String| {
-        let stamped = printk::stamped(line);
-        stamped.time == Some(time) && stamped.message.trim_end() == text.trim_end()
-    };
-    if let Some(at) = tail.iter().rposition(is_last) {
-        return at + 1;
+    /// Where the console goes on beyond PID 1's last record. In doubt that is too early: a report
+    /// that is there twice does no harm, and one that is lost does.
+    fn after(&self, time: u64, text: &str) -> usize {
+        let same = |message: &str| message.trim_end() == text.trim_end();
+        let last = |is: &dyn Fn(&String) -> bool| {
+            self.tail.iter().rposition(is).map_or(0, |place| place + 1)
+        };
+        let stamped = |line: &String| printk::stamped(line).time;
+        let found =
+            last(&|line| stamped(line) == Some(time) && same(printk::message(line)));
+        if found > 0 {
+            return found;
+        }
+        // A test turned the console down, or took the stamps away. What has an earlier stamp is
+        // known, and so is what was before a mark that PID 1 has sent.
+        let earlier = last(&|line| stamped(line).is_some_and(|at| at <= time));
+        let marked = last(&|line| {
+            self.place(printk::message(line)).is_some_and(|place| self.seen.contains(&place))
+        });
+        let without = last(&|line| stamped(line).is_none() && same(line));
+        earlier.max(marked).max(without)
     }
-    // A test turned the console down: then time tells.
-    let later = |line: &String| printk::stamped(line).time.is_some_and(|at| at > time);
-    tail.iter().position(later).unwrap_or(tail.len())
 }
 
 #[cfg(test)]
@@ -344,6 +353,37 @@ mod tests {
         stream(&mut log, &[(6, 0, "Linux"), (4, 1, BUG)]);
         log.console("[    0.009000] Kernel panic - not syncing: oh");
         assert_eq!(told(log).len(), 2);
+    }
+
+    #[test]
+    fn a_console_without_stamps_is_followed_by_its_words() {
+        for (console, streamed) in [
+            (vec![], vec!["Linux", "more"]),
+            (vec!["more"], vec!["Linux", "more"]),
+            (vec!["other"], vec!["Linux", "other", "more"]),
+        ] {
+            let mut log = log();
+            log.console("[    0.000001] Linux");
+            console.iter().for_each(|line| log.console(line));
+            let numbered: Vec<(u32, u64, &str)> =
+                (0..).zip(&streamed).map(|(number, text)| (6, number, *text)).collect();
+            stream(&mut log, &numbered);
+            log.console("Kernel panic - not syncing: oh");
+            assert_eq!(told(log), [("panic".to_owned(), None)], "{console:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_says_after_all_work_is_found_without_stamps() {
+        let (mut log, done) = (log(), mark(LOG_DONE, "", 0));
+        log.console("[    0.001000] Linux");
+        stream(&mut log, &[(6, 0, "Linux"), (4, 1, "not on the console"), (14, 2, &done)]);
+        stream(&mut log, &[(6, 3, "nor is this")]);
+        for line in [BUG, &done, "unregister_netdevice: waiting for lo to become free"] {
+            log.console(line);
+        }
+        let kinds: Vec<_> = told(log).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["netdevice-leak"]);
     }
 
     #[test]

@@ -206,6 +206,17 @@ mod tests {
         let broken =
             format!("{announced}[    5.1] BUG: kernel NULL pointer dereference, address: 8\n");
         assert_eq!(kinds(&broken), ["oops"]);
+        // In its midst, and when it has no stack.
+        let leak = "[    5.0] unregister_netdevice: waiting for lo to become free\n";
+        let lines: Vec<&str> = announced.split_inclusive('\n').collect();
+        for at in 1..=lines.len() {
+            let log = [&lines[..at].concat(), leak, &lines[at..].concat()].concat();
+            assert_eq!(kinds(&log), ["netdevice-leak"], "{at}");
+        }
+        let no_stack = format!("{}{}[    5.2] mydrv: odd\n", lines[0], lines[1]);
+        assert_eq!(kinds(&no_stack), [""; 0]);
+        let others = "[    5.2] Call Trace:\n[    5.2]  a+0x1/0x2\n[    5.2]  b+0x1/0x2\n";
+        assert_eq!(kinds(&format!("{no_stack}{others}")), ["stack-trace"]);
     }
 
     #[test]

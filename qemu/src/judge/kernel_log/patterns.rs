@@ -2,6 +2,8 @@
 
 //! How reports in the kernel log begin, with or without a name, and lines that only look like one.
 
+use super::Frame;
+
 /// Where a report ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -151,6 +153,14 @@ static HARMLESS: &[Harmless] = &[
 /// These announce a stack that is not a fault itself. Anything that breaks because of it is.
 pub(super) fn announces_a_fault(message: &str) -> bool {
     message.starts_with("FAULT_INJECTION: forcing a failure")
+}
+
+/// What stands between such an announcement and the first frame of its stack. With little verbosity
+/// there is no stack: then the next one is another's.
+pub(super) fn leads_to_an_announced_stack(message: &str) -> bool {
+    let starts = ["name ", "CPU: ", "Tainted: ", "Hardware name: ", "Call Trace:", "<", "? "];
+    let text = message.trim_start();
+    starts.iter().any(|start| text.starts_with(start)) || Frame::parse(message).is_some()
 }
 
 fn is_harmless(message: &str) -> bool {

@@ -237,7 +237,7 @@ impl Stream {
             over.extend(self.look(line, test));
             return;
         }
-        let own = patterns::headline(line).filter(|own| own.end == End::Line && !report.announced);
+        let own = patterns::headline(line).filter(|own| own.end == End::Line);
         if own.is_some() && report.lines[0] != CUT {
             let lines = vec![line.to_owned()];
             let test = test.cloned();
@@ -255,10 +255,15 @@ impl Report {
     /// A report that never got to its end is over when another one starts. Inside of
     /// one, a second headline mostly belongs to it: an oops has up to three.
     fn is_ended_by(&self, line: &str) -> bool {
-        let headline = patterns::headline(line).filter(|own| own.end != End::Line);
+        let headline = patterns::headline(line);
+        if headline.is_some_and(|own| own.end == End::Line) {
+            return false;
+        }
         let panic = line.starts_with("Kernel panic - not syncing");
         let own_stack = self.frames > 0 || self.announced;
-        panic || own_stack && (headline.is_some() || patterns::announces_a_fault(line))
+        panic
+            || own_stack && (headline.is_some() || patterns::announces_a_fault(line))
+            || self.announced && self.frames == 0 && !patterns::leads_to_an_announced_stack(line)
     }
 
     fn ends_with(&self, line: &str) -> bool {
