@@ -328,6 +328,18 @@ fn a_console_that_is_turned_down_hides_nothing() {
     assert!(!bench.log("dmesg.log").contains("KASAN") && bench.log("kmsg.log").contains("KASAN"));
 }
 
+/// What the kernel says after PID 1's last record is on the console alone.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_console_without_stamps_has_them_again_in_the_end() {
+    let (bench, report) =
+        attack(&format!("{TURN_DOWN}; echo N > /sys/module/printk/parameters/time"));
+    assert_eq!((report.outcome, report.message.as_str()), (Outcome::Pass, ""));
+    let log = bench.log("dmesg.log");
+    let done = log.lines().find(|line| line.contains("vmlab-init: done"));
+    assert!(done.is_some_and(|line| line.starts_with('[')), "{done:?} in {log}");
+}
+
 /// The kernel's own words, which no program wrote.
 #[test]
 #[ignore = "needs a guest; make test runs it"]

@@ -38,7 +38,8 @@ fn event(event: Event) -> Heard {
 }
 
 fn end(index: usize, status: Status) -> Event {
-    let counters = Counters { warnings: Some(0), oopses: Some(0), taint: Some(1 << 12) };
+    let counters =
+        Counters { warnings: Some(0), oopses: Some(0), taint: Some(1 << 12), lockdep: Some(true) };
     Event::End { index, status, ms: 5, counters, problems: Vec::new(), notes: Vec::new() }
 }
 
@@ -181,6 +182,7 @@ fn every_other_way_to_end_is_its_own_outcome() {
     };
     let warned = Counters { warnings: Some(1), ..Counters::default() };
     let tainted = Counters { taint: Some(1 << 9), ..Counters::default() };
+    let blind = Counters { lockdep: Some(false), ..Counters::default() };
     let bug = record(3, 4, "BUG: it");
     let done_mark = record(5, 14, &mark(KEY, LOG_DONE, "", 0));
     let torn = Heard::FramesEnd(Some("mid-word".into()));
@@ -190,6 +192,7 @@ fn every_other_way_to_end_is_its_own_outcome() {
         (with(&good, event(end(0, Status::TimedOut))), Outcome::Timeout, "a took longer than 20 s"),
         (with(&good, counted(warned)), Outcome::KernelLog, "the kernel counts 1 warnings"),
         (with(&good, counted(tainted)), Outcome::KernelLog, "the kernel is tainted (0x200)"),
+        (with(&good, counted(blind)), Outcome::KernelLog, "lockdep has switched itself off"),
         (with(&record(3, 14, &begin_mark(1)), bug), Outcome::KernelLog, "BUG: it"),
         (
             with(&done_mark, record(5, 14, "vmlab-init: done ")),

@@ -13,6 +13,7 @@ mod leftovers;
 mod modules;
 mod mounts;
 mod port;
+mod printk;
 mod processors;
 mod requests;
 mod shell;
@@ -68,6 +69,7 @@ fn work(start: Start, port: &mut Port) -> Result<()> {
     drop(host);
     mounts::writable(&job.writable)?;
     boot::environment(&job);
+    let console = printk::Settings::look();
     let log = kmsg::Stream::start(port.clone())?;
     let terminal = requests::listen(requests, port);
     port.event(&Event::Ready);
@@ -76,6 +78,7 @@ fn work(start: Start, port: &mut Port) -> Result<()> {
         Work::Command(line) => shell::command(line, &job, port)?,
         Work::Shell(size) => shell::interactive(*size, &job, &terminal, port)?,
     }
+    console.restore(port);
     log.mark(&job.mark(LOG_DONE, "", 0), port);
     port.event(&Event::Done);
     Ok(())

@@ -111,6 +111,8 @@ pub struct Counters {
     pub oopses: Option<u64>,
     /// The bits of its taint.
     pub taint: Option<u64>,
+    /// Whether lockdep still looks for faults.
+    pub lockdep: Option<bool>,
 }
 
 /// The one thing to do.

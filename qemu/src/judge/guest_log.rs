@@ -250,8 +250,7 @@ impl GuestLog {
             self.tail.iter().rposition(is).map_or(0, |place| place + 1)
         };
         let stamped = |line: &String| printk::stamped(line).time;
-        let found =
-            last(&|line| stamped(line) == Some(time) && same(printk::message(line)));
+        let found = last(&|line| stamped(line) == Some(time) && same(printk::message(line)));
         if found > 0 {
             return found;
         }

@@ -392,6 +392,9 @@ impl Judge {
         if taint != 0 && reports == 0 {
             wrong.push(format!("the kernel is tainted ({taint:#x}), and its log does not say why"));
         }
+        if counters.lockdep == Some(false) && reports == 0 {
+            wrong.push("lockdep has switched itself off, and the log does not say why".to_owned());
+        }
         // Once is enough: from then on it is so for ever.
         self.counted = !wrong.is_empty();
         let name = self.tests[index].name.clone();
