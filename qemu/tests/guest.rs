@@ -7,7 +7,7 @@
 //! them in the variables below; a bare `cargo test` has neither.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -62,6 +62,7 @@ fn bench() -> Bench {
         memory_mb: 512,
         options: vm::Options::default(),
         progress: None,
+        tells: false,
         logs: dir.path().join("logs"),
         root: dir.path().to_owned(),
     };
@@ -832,6 +833,50 @@ fn lab_to_be_ended() {
     let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
     assert_eq!(run.unwrap_err().to_string(), "interrupted");
     println!("ended in good order");
+}
+
+/// Set for a copy of this program that tells what goes wrong in its guest.
+const TELLS: &str = "LAB_TEST_TELLS";
+
+/// The other half of the next test.
+#[test]
+fn lab_that_tells() {
+    if std::env::var_os(TELLS).is_none() {
+        return;
+    }
+    vmlab::run::interrupt::install().unwrap();
+    let mut bench = bench();
+    bench.job.tells = true;
+    let script = "echo '# no route'; echo not ok 1 a; \
+                  echo '<4>BUG: workqueue lockup - mine' > /dev/kmsg; sleep 600";
+    bench.test("long.sh", script);
+    limit(&mut bench, PATIENCE);
+    let accel = Choice { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    assert_eq!(run.unwrap_err().to_string(), "interrupted");
+}
+
+/// What is read is read while the guest runs: else it could not be interrupted any more.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn what_goes_wrong_is_told_at_once() {
+    let mut lab = std::process::Command::new(std::env::current_exe().unwrap());
+    lab.args(["--exact", "lab_that_tells", "--nocapture"]);
+    lab.env(TELLS, "1").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    let mut lab = lab.spawn().unwrap();
+    let mut told = BufReader::new(lab.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut wanted = vec![
+        "long.sh: # no route",
+        "long.sh: not ok 1 a",
+        "long.sh: kernel log, lockup during long.sh, written by a program:",
+        "long.sh:   BUG: workqueue lockup - mine",
+    ];
+    while !wanted.is_empty() {
+        let line = told.next().unwrap_or_else(|| panic!("without {wanted:?}"));
+        wanted.retain(|it| *it != line);
+    }
+    rustix::process::kill_process(Pid::from_child(&lab), Signal::INT).unwrap();
+    assert!(lab.wait().unwrap().success());
 }
 
 #[test]

@@ -179,7 +179,6 @@ impl Runner<'_> {
         let folders = lab.project.selftests.folders.iter().map(|folder| lab.root.join(folder));
         let selftests = folders.chain(built.guest.selftests.iter().cloned()).collect();
         Ok(Job {
-            work,
             modules: built.modules.clone(),
             load: load.to_vec(),
             keep_loaded: false,
@@ -193,8 +192,11 @@ impl Runner<'_> {
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
             options: self.options.clone(),
             progress: None,
+            // A person who types needs the whole terminal.
+            tells: !matches!(work, Work::Shell),
             logs: lab.target.join("logs"),
             root: modules::debug_root(lab),
+            work,
         })
     }
 }

@@ -97,6 +97,7 @@ mod tests {
             memory_mb: 1024,
             options: vm::Options::default(),
             progress: None,
+            tells: false,
             logs: dir.join("logs"),
             root: dir.to_owned(),
         };

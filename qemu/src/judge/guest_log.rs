@@ -6,7 +6,7 @@
 //! missing number is a finding. The console has the rest: the log of a guest without PID 1, and
 //! everything after PID 1's last message, which shows how the kernel died.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use vmlab_init::protocol::{self, LEAKS, LOG_BEGIN, LOG_DONE, LOG_END};
 
@@ -50,6 +50,9 @@ pub struct GuestLog {
     gaps: usize,
     console: Scanner,
     tail: VecDeque<String>,
+    /// How many findings of PID 1's stream, and of the console, were told, and what they say.
+    told: [usize; 2],
+    told_of: HashSet<(String, String)>,
 }
 
 impl GuestLog {
@@ -78,6 +81,8 @@ impl GuestLog {
             gaps: 0,
             console: Scanner::default(),
             tail: VecDeque::new(),
+            told: [0; 2],
+            told_of: HashSet::new(),
         }
     }
 
@@ -162,6 +167,19 @@ impl GuestLog {
     /// The text after these words in one of the console's last lines.
     pub fn after_words(&self, words: &str) -> Option<&str> {
         self.tail.iter().find_map(|line| line.split_once(words)).map(|(_, after)| after)
+    }
+
+    /// The findings since the last call, each told once: of the console until PID 1 has its stream,
+    /// which starts with the boot again. Once PID 1 is dead the guest ends anyway.
+    pub fn news(&mut self) -> Vec<Finding> {
+        let (source, told) = match &mut self.told {
+            [told, _] if self.any => (&self.records, told),
+            [_, told] => (&self.console, told),
+        };
+        let mut news = source.found()[*told..].to_vec();
+        *told = source.found().len();
+        news.retain(|it| self.told_of.insert((it.kind.clone(), it.text.clone())));
+        news
     }
 
     /// Reports of the kernel so far.
@@ -307,6 +325,20 @@ mod tests {
         stream(&mut log, &[(6, 0, &begin), (14, 1, &end), (14, 2, &end)]);
         log.check_marks(&[0], false);
         assert_eq!(told(log).len(), 2);
+    }
+
+    #[test]
+    fn a_report_is_news_once_as_soon_as_it_is_complete() {
+        let (mut log, mut news) = (log(), Vec::new());
+        log.console("[    0.000500] dst_release: dst:a refcnt:-1");
+        news.push(log.news().len());
+        let lines = ["dst_release: dst:a refcnt:-1", "BUG: a", " f+0x1/0x2", " </TASK>", "more"];
+        for (number, text) in (0..).zip(lines) {
+            log.console(&format!("[    0.00{number}000] {text}"));
+            stream(&mut log, &[(6, number, text)]);
+            news.push(log.news().len());
+        }
+        assert_eq!(news, [1, 0, 0, 0, 1, 0]);
     }
 
     #[test]

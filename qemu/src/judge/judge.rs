@@ -13,6 +13,7 @@ use vmlab_init::protocol::{Counters, Event, Frame, Status};
 
 use crate::judge::guest_log::GuestLog;
 use crate::judge::ktap;
+use crate::judge::live::Live;
 use crate::run::job::NO_LIMIT;
 use crate::run::phases::{Phases, millis};
 
@@ -109,6 +110,8 @@ pub enum Order {
     Ended(usize),
     /// Keep the output of this test.
     Keep(usize, Vec<u8>),
+    /// Tell what went wrong just now: in this test, if one runs.
+    Tell(Option<usize>, String),
     /// Show the command's output: standard output, or standard error.
     Show(Vec<u8>, bool),
     /// Ask the guest where it hangs.
@@ -132,6 +135,7 @@ pub(super) enum At {
 #[derive(Debug, Default)]
 pub(super) struct Round {
     pub output: ktap::Reader,
+    live: Live,
     pub length: usize,
     pub last_words: Vec<u8>,
     /// When, by our clock.
@@ -232,8 +236,15 @@ impl Judge {
             }
             Heard::Silence => {}
         }
+        for finding in self.log.news() {
+            orders.push(Order::Tell(self.running(), finding.quote_shortly()));
+        }
         self.look_at_the_clock(&mut orders);
         orders
+    }
+
+    fn running(&self) -> Option<usize> {
+        if let At::Test(index) = self.at { Some(index) } else { None }
     }
 
     fn nonsense(&mut self, what: impl Into<String>) {
@@ -261,6 +272,11 @@ impl Judge {
                 self.compare(index, counters);
                 self.compare_clocks(index, ms);
                 let round = &mut self.rounds[index];
+                if let Some(why) = why(status, &problems)
+                    && let Some(text) = std::mem::take(&mut round.live).end(&why)
+                {
+                    orders.push(Order::Tell(Some(index), text));
+                }
                 (round.ended, round.problems, round.notes) = (Some((status, ms)), problems, notes);
                 orders.push(Order::Ended(index));
                 self.go(At::Between, self.plan.settle + self.plan.grace);
@@ -354,6 +370,9 @@ impl Judge {
                     // It has failed by that.
                     round.length = round.length.saturating_add(bytes.len());
                     return;
+                }
+                for text in round.live.output(&bytes, out) {
+                    orders.push(Order::Tell(Some(index), text));
                 }
                 if out {
                     round.output.feed(&bytes);
@@ -491,4 +510,14 @@ impl Judge {
     pub fn test(&self, index: usize) -> Option<&PlannedTest> {
         self.tests.get(index)
     }
+}
+
+/// Why a test has failed, as far as that is known when it ends.
+fn why(status: Status, problems: &[String]) -> Option<String> {
+    let ended = match status {
+        Status::Exited(1) => Some("exit status 1".to_owned()),
+        _ => ktap::ended_badly(status),
+    };
+    let reasons: Vec<&str> = ended.iter().chain(problems).map(String::as_str).collect();
+    (!reasons.is_empty()).then(|| reasons.join("\n"))
 }

@@ -9,6 +9,7 @@ pub mod junit;
 pub mod kernel_log;
 pub(crate) mod kmsg;
 pub mod ktap;
+mod live;
 pub mod outcome;
 pub(crate) mod printk;
 pub mod report;

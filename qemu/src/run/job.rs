@@ -47,6 +47,8 @@ pub struct Job {
     pub options: vm::Options,
     /// Lines of a test that begin with this are shown as they come, without the beginning.
     pub progress: Option<&'static str>,
+    /// Whether a test's failures and the kernel's reports are shown as they come.
+    pub tells: bool,
     /// Where logs go.
     pub logs: PathBuf,
     /// The checkout, to shorten paths in stacks.

@@ -373,6 +373,13 @@ impl<'a> Session<'a> {
                 }
                 Ok(())
             }
+            Order::Tell(index, text) => {
+                if self.job.tells {
+                    let test = index.and_then(|index| self.judge.test(index));
+                    say(&told(test.map(|test| test.name.as_str()), &text));
+                }
+                Ok(())
+            }
             Order::Show(bytes, out) => show(&bytes, out),
             Order::Ask => {
                 // A guest that is dead already cannot be asked, and will be ended.
@@ -408,6 +415,16 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
+}
+
+/// Lines that say whose they are: other guests may tell something at the same time.
+fn told(test: Option<&str>, text: &str) -> String {
+    let lines = text.trim_end().lines();
+    let told: Vec<String> = match test {
+        Some(name) => lines.map(|line| format!("{name}: {line}")).collect(),
+        None => lines.map(str::to_owned).collect(),
+    };
+    told.join("\n")
 }
 
 /// Writes a command's output to ours. The reader of ours may have closed it.

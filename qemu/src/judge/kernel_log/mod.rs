@@ -38,13 +38,22 @@ pub struct Finding {
 impl Finding {
     /// For people: headline, details, stack.
     pub fn quote(&self) -> String {
+        self.quoted(24)
+    }
+
+    /// The same with the first frames, as a stack is that nobody has decoded yet.
+    pub(crate) fn quote_shortly(&self) -> String {
+        self.quoted(6)
+    }
+
+    fn quoted(&self, frames: usize) -> String {
         let during = self.test.as_ref().map(|test| format!(" during {test}")).unwrap_or_default();
         let by = if self.from_user_space { ", written by a program" } else { "" };
         let mut text = format!("kernel log, {}{during}{by}:\n", self.kind);
         for line in self.text.lines() {
             let _ = writeln!(text, "  {line}");
         }
-        for frame in self.stack.iter().take(24) {
+        for frame in self.stack.iter().take(frames) {
             let _ = writeln!(text, "    {frame}");
         }
         text

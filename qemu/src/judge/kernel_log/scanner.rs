@@ -154,6 +154,11 @@ impl Scanner {
         }
     }
 
+    /// The reports that are over.
+    pub fn found(&self) -> &[Finding] {
+        &self.found
+    }
+
     /// How many reports of the kernel there are so far, those that are not over among them.
     pub fn from_kernel(&self) -> usize {
         let open = self.streams.iter().filter(|(source, stream)| {

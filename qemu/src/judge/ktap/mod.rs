@@ -64,7 +64,8 @@ pub fn judge(output: Output, status: Status) -> Judged {
     Judged { result, reason, cases: output.cases }
 }
 
-fn ended_badly(status: Status) -> Option<String> {
+/// What is wrong with an end, whatever the output says.
+pub(super) fn ended_badly(status: Status) -> Option<String> {
     match status {
         Status::Exited(0 | 1 | 2 | 4) => None,
         Status::Exited(126 | 127) => {
@@ -154,6 +155,14 @@ pub fn result_line(text: &str) -> Option<(String, TestResult)> {
     let number = result.number?;
     let name = if result.name.is_empty() { number.to_string() } else { result.name.to_owned() };
     Some((name, reader::verdict(&result)))
+}
+
+/// Whether a line only says that it is KTAP, or how many results there are.
+pub(super) fn is_heading(text: &str) -> bool {
+    matches!(
+        line::understand(text.trim()),
+        line::Line::Version(_) | line::Line::Subtest | line::Line::Plan(..)
+    )
 }
 
 #[cfg(test)]
