@@ -2,7 +2,7 @@
 
 //! Checks for style and common mistakes in host and kernel code, and the host's tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -14,6 +14,7 @@ use xshell::{Cmd, cmd};
 use crate::build::modules;
 use crate::build::pipeline::{Built, Prepared};
 use crate::checks::house_rules;
+use crate::checks::libtest;
 use crate::checks::mutants;
 use crate::checks::ynl;
 use crate::context::Lab;
@@ -140,7 +141,7 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     let first = built.modules.iter().find(|path| load.iter().any(|name| path.ends_with(name)));
     command.envs(first.map(|module| ("LAB_TEST_MODULE", module)));
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
-    let mut checks = host_tests(&lines, &log);
+    let mut checks = libtest::checks(&lines, &log);
     let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));
     match done {
         // The build failed, or a program died before it named a test.
@@ -155,46 +156,4 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
         _ => {}
     }
     checks
-}
-
-/// A check for each line of libtest's output.
-fn host_tests(lines: &[String], log: &Path) -> Vec<Check> {
-    let check = |line: &String| {
-        let (name, result) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-        let status = match result.split_once(", ").unwrap_or((result, "no reason given")) {
-            ("ok", _) => CheckStatus::Passed,
-            ("ignored", why) => CheckStatus::Skipped(why.to_owned()),
-            ("FAILED", _) => CheckStatus::Failed(format!("log in {}", log.display())),
-            _ => return None,
-        };
-        Some(Check { name: name.to_owned(), status })
-    };
-    lines.iter().filter_map(check).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_host_test_is_a_check() {
-        let lines = [
-            "running 3 tests",
-            "test a::b ... ok",
-            "test a::c ... FAILED",
-            "test a::d ... ignored, needs a guest",
-            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out",
-        ]
-        .map(str::to_owned);
-        let found: Vec<_> = host_tests(&lines, Path::new("/l"))
-            .into_iter()
-            .map(|check| (check.name, check.status))
-            .collect();
-        let want = [
-            ("a::b".to_owned(), CheckStatus::Passed),
-            ("a::c".to_owned(), CheckStatus::Failed("log in /l".to_owned())),
-            ("a::d".to_owned(), CheckStatus::Skipped("needs a guest".to_owned())),
-        ];
-        assert_eq!(found, want);
-    }
 }

@@ -5,6 +5,7 @@
 pub mod compile_fail;
 pub mod examples;
 pub mod house_rules;
+mod libtest;
 pub mod lint;
 pub mod mutants;
 pub mod rust_analyzer;
