@@ -4,6 +4,7 @@
 //! output, its exit status, and what it leaves behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -226,6 +227,33 @@ fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     for dir in ["kernel", "tmp"] {
         let left = fs::read_dir(user.cache().join(dir)).map_or(0, Iterator::count);
         assert_eq!(left, 0, "something is left in {dir}");
+    }
+}
+
+/// What one builds, the other would load half of.
+#[test]
+fn a_command_waits_while_another_builds_in_the_same_checkout() {
+    for command in [&["run", "--", "true"][..], &["shell"], &["bench"], &["selftests-net"]] {
+        let user = User::new();
+        user.tools();
+        let checkout = user.dir.path().join("checkout");
+        fs::create_dir_all(checkout.join("target")).unwrap();
+        let project = "name = \"x\"\n[modules]\nkbuild = \".\"\nload = [\"x.ko\"]\n\
+                       [bench]\nscript = \"x.sh\"\nmodule = \"x.ko\"\n";
+        fs::write(checkout.join("lab.toml"), project).unwrap();
+        for file in ["x.sh", "Kbuild"] {
+            fs::write(checkout.join(file), "").unwrap();
+        }
+        let lock = fs::File::create(checkout.join("target/lab.lock")).unwrap();
+        lock.lock().unwrap();
+        let mut lab = user.lab();
+        lab.args(command).current_dir(&checkout).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut lab = lab.spawn().unwrap();
+        let mut said = BufReader::new(lab.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // Without the lock it ends, as the machine lacks a lot.
+        let waits = said.any(|line| line.starts_with("waiting: "));
+        let _ = kill_process(Pid::from_child(&lab), Signal::INT);
+        assert_eq!((waits, lab.wait().unwrap().code()), (true, Some(130)), "{command:?}");
     }
 }
 

@@ -17,6 +17,7 @@ use vmlab::run::session;
 
 use crate::bench as figures;
 use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
 use crate::commands::Runner;
 use crate::project::{self, Bench};
 
@@ -29,6 +30,7 @@ impl Runner<'_> {
         let Some(bench) = &self.lab.project.bench else {
             bail!("{} names nothing to measure with", project::FILE)
         };
+        let _lock = checkout_lock::take(&self.lab.target)?;
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;

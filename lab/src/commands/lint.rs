@@ -9,6 +9,7 @@ use vmlab::run::phases::Phases;
 
 use crate::build::kernel::Variant;
 use crate::build::pipeline;
+use crate::checkout_lock;
 use crate::checks::lint;
 use crate::commands::Runner;
 use crate::host::packages;
@@ -19,6 +20,7 @@ impl Runner<'_> {
         let mut checked = Checked::default();
         // Some of the host's code needs libraries to build.
         packages::ensure(self.lab)?;
+        let _lock = checkout_lock::take(&self.lab.target)?;
         checked.tell(&lint::host(self.lab));
         interrupt::check()?;
         let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;

@@ -33,7 +33,7 @@ use vmlab::run::session::{self, Ended, Started};
 use crate::build::kernel::Variant;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
-use crate::checkout_lock;
+use crate::checkout_lock::{self, CheckoutLock};
 use crate::checks::ynl;
 use crate::cli::{Action, Cli, TestArgs};
 use crate::context::Lab;
@@ -76,6 +76,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         }
         Action::Picture { out, command } => picture::run(lab, command, out),
         Action::Netlink => {
+            let _lock = checkout_lock::take(&lab.target)?;
             let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
             ynl::generate(lab, &base.kernel)?;
             Ok(0)
@@ -130,13 +131,15 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Builds modules and programs, and boots a guest for one job meanwhile.
+    /// Builds modules and programs, and boots a guest for one job meanwhile. Others may build again
+    /// once the guest has its files: a person may stay in it all day.
     pub(super) fn boot(
         &self,
         base: &Prepared,
         work: Work,
         load: &[String],
         mut phases: Phases,
+        lock: CheckoutLock,
     ) -> Result<Ended> {
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
         let job = self.job(base, &Built::nothing(self.lab)?, work, load)?;
@@ -144,12 +147,12 @@ impl Runner<'_> {
         let built = pipeline::build(self.lab, base, &mut phases)?;
         let job = self.job(base, &built, job.work, load)?;
         match early {
-            Some(guest) => guest.run(&job, &base.kernel, &accel, phases),
+            Some(guest) => guest.run_then(&job, &base.kernel, &accel, phases, || drop(lock)),
             None => {
                 if let Some(port) = self.options.gdb {
                     gdb::explain(&base.kernel, port, &built.modules);
                 }
-                session::run(&job, &base.kernel, &accel, phases)
+                session::run_then(&job, &base.kernel, &accel, phases, || drop(lock))
             }
         }
     }

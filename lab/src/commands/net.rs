@@ -16,6 +16,7 @@ use vmlab::run::progress::say;
 use vmlab::run::session;
 
 use crate::build::pipeline::{self, Built, Prepared};
+use crate::checkout_lock;
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::host::doctor;
@@ -26,12 +27,17 @@ use crate::net::results;
 use crate::project;
 use crate::ui::tally::{Check, CheckStatus, Checked};
 
+/// The file with all that was compared.
+const RESULTS: &str = "selftests-net.json";
+
 impl Runner<'_> {
     /// The kernel tree's own network tests.
     pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
         if self.lab.project.modules.load.is_empty() {
             bail!("{} names no module to load, so there is nothing to compare", project::FILE);
         }
+        let _lock = checkout_lock::take(&self.lab.target)?;
+        compare::forget(&self.lab.target.join(RESULTS))?;
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
@@ -61,7 +67,7 @@ impl Runner<'_> {
             let (check, compared) = self.compare_one(base, built, &prepared, test, &accel);
             checked.tell(&[check]);
             all.extend(compared);
-            compare::write(&self.lab.target.join("selftests-net.json"), &all)?;
+            compare::write(&self.lab.target.join(RESULTS), &all)?;
         }
         Ok(())
     }

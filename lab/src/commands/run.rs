@@ -10,11 +10,13 @@ use vmlab::run::phases::Phases;
 use vmlab_init::protocol::Status;
 
 use crate::build::pipeline;
+use crate::checkout_lock;
 use crate::commands::Runner;
 
 impl Runner<'_> {
     /// Runs a command or a shell. Returns its exit status, unless the guest came to harm.
     pub(super) fn command(&self, work: Work) -> Result<u8> {
+        let lock = checkout_lock::take(&self.lab.target)?;
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let load = &self.lab.project.modules.load;
@@ -24,7 +26,7 @@ impl Runner<'_> {
             let job = self.job(&base, &built, work, load)?;
             return self.show(&job, &base.kernel, &accel).map(|()| 0);
         }
-        let ended = self.boot(&base, work, load, phases)?;
+        let ended = self.boot(&base, work, load, phases, lock)?;
         let harmed = ended.report.outcome != Outcome::Pass;
         if harmed {
             eprint!("{}", ended.report.table());

@@ -51,8 +51,19 @@ pub struct Ended {
 }
 
 /// Boots, does the job, and judges.
-pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, mut phases: Phases) -> Result<Ended> {
-    run_within(&Budget::for_job(job, kernel, accel), job, kernel, accel, &mut phases)
+pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, phases: Phases) -> Result<Ended> {
+    run_then(job, kernel, accel, phases, || ())
+}
+
+/// Like [`run`]; calls `packed` once the guest does not need the job's files any more.
+pub fn run_then(
+    job: &Job,
+    kernel: &Kernel,
+    accel: &Choice,
+    mut phases: Phases,
+    packed: impl FnOnce(),
+) -> Result<Ended> {
+    within(&Budget::for_job(job, kernel, accel), job, kernel, accel, &mut phases, packed)
 }
 
 /// Like [`run`], with explicit limits.
@@ -63,6 +74,17 @@ pub fn run_within(
     accel: &Choice,
     phases: &mut Phases,
 ) -> Result<Ended> {
+    within(budget, job, kernel, accel, phases, || ())
+}
+
+fn within(
+    budget: &Budget,
+    job: &Job,
+    kernel: &Kernel,
+    accel: &Choice,
+    phases: &mut Phases,
+    packed: impl FnOnce(),
+) -> Result<Ended> {
     require_terminal(job)?;
     let scratch = scratch()?;
     let archive = scratch.path().join(ARCHIVE);
@@ -70,6 +92,7 @@ pub fn run_within(
     let key = key();
     let told = job.for_guest(budget, terminal::size(), key, &archive);
     let started = Started::start(job, kernel, accel, scratch, key, Some(told))?;
+    packed();
     started.follow(budget, Duration::ZERO, job, kernel, accel, phases)
 }
 
@@ -110,16 +133,23 @@ impl Started {
 
     /// Does the job, and judges, like [`run`]. The machine and the folder for logs are those of the
     /// job that it was started for.
-    pub fn run(
+    pub fn run(self, job: &Job, kernel: &Kernel, accel: &Choice, phases: Phases) -> Result<Ended> {
+        self.run_then(job, kernel, accel, phases, || ())
+    }
+
+    /// Like [`Started::run`]; see [`run_then`].
+    pub fn run_then(
         self,
         job: &Job,
         kernel: &Kernel,
         accel: &Choice,
         mut phases: Phases,
+        packed: impl FnOnce(),
     ) -> Result<Ended> {
         let budget = Budget::for_job(job, kernel, accel);
         let archive = self.scratch.path().join(ARCHIVE);
         phases.time("archive", || files::write(&archive, job))?;
+        packed();
         let told = self.vm.age();
         // A guest that is dead already cannot be told: the judge sees what happened to it.
         let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
