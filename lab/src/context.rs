@@ -42,6 +42,13 @@ pub struct Settings {
     pub config: Vec<PathBuf>,
 }
 
+impl Settings {
+    /// Whether the kernel is the lab's: only of that is it known which tests may be skipped.
+    pub fn own_kernel(&self) -> bool {
+        self.ksrc.is_none() && self.kbuild.is_none()
+    }
+}
+
 impl Lab {
     /// Finds the project that the current directory is in.
     pub fn find(settings: Settings) -> Result<Lab> {

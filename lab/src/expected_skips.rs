@@ -49,11 +49,23 @@ fn parse(text: &str) -> Result<ExpectedSkips> {
     Ok(ExpectedSkips(skips))
 }
 
+/// How many results of selftests were skipped.
+pub fn number(report: &Report) -> usize {
+    let skipped = |test: &TestReport| {
+        let cases = test.cases.iter().filter(|case| case.result == TestResult::Skip).count();
+        cases.max(usize::from(test.result == TestResult::Skip))
+    };
+    report.tests.iter().filter(is_selftest).map(skipped).sum()
+}
+
+fn is_selftest(test: &&TestReport) -> bool {
+    test.group.is_empty() || test.group == NET
+}
+
 impl ExpectedSkips {
     /// Turns all skips of selftests that are not on the list into failures.
     pub fn judge(&self, report: &mut Report) {
-        let selftests = |test: &&mut TestReport| test.group.is_empty() || test.group == NET;
-        for test in report.tests.iter_mut().filter(selftests) {
+        for test in report.tests.iter_mut().filter(|test| is_selftest(&&**test)) {
             let unexpected = self.unexpected(test);
             if unexpected.is_empty() || test.result == TestResult::Fail {
                 continue;
@@ -125,6 +137,14 @@ mod tests {
             parse(list).unwrap().judge(&mut report);
             assert_eq!(report.outcome, outcome, "{list}: {:?}", report.tests);
         }
+    }
+
+    #[test]
+    fn skips_are_counted_by_cases() {
+        use TestResult::{Pass, Skip};
+        assert_eq!(number(&report(Pass, &[("x", Pass), ("y", Skip), ("z", Skip)])), 2);
+        assert_eq!(number(&report(Skip, &[])), 1);
+        assert_eq!(number(&report(Pass, &[("x", Pass)])), 0);
     }
 
     #[test]

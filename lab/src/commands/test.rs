@@ -80,20 +80,30 @@ impl Runner<'_> {
                 }
             };
         }
+        report.notes.extend(self.unjudged(&report));
         report.elapsed_ms = Some(millis(start.elapsed()));
         self.conclude(&report, args)
     }
 
-    /// What may be skipped. Only on the lab's own kernel is that known.
+    /// What may be skipped.
     fn expected_skips(&self) -> Result<Vec<ExpectedSkips>> {
-        let settings = &self.lab.settings;
-        let own = settings.ksrc.is_none() && settings.kbuild.is_none();
-        if !own || self.variant != Variant::Plain {
+        if !self.lab.settings.own_kernel() {
             return Ok(Vec::new());
         }
         let folders = self.lab.project.selftests.folders.iter();
         let lists = folders.map(|folder| expected_skips::load(&self.lab.root.join(folder)));
         lists.filter_map(Result::transpose).collect()
+    }
+
+    /// Says so if skips were not judged.
+    fn unjudged(&self, report: &Report) -> Option<String> {
+        let skipped = expected_skips::number(report);
+        (skipped > 0 && !self.lab.settings.own_kernel()).then(|| {
+            format!(
+                "{skipped} skipped, which was not judged: what another kernel than the lab's own \
+                 lacks is not known"
+            )
+        })
     }
 
     /// Does everything. The results are in `parts`, even after an error.
