@@ -14,7 +14,7 @@ use vmlab::run::{files, interrupt, process};
 
 use crate::cli::{Action, Cli};
 use crate::context::Lab;
-use crate::host::{disk, environment};
+use crate::host::{answers, disk, environment};
 
 mod bench;
 mod build;
@@ -64,6 +64,7 @@ fn once(cli: &Cli) -> anyhow::Result<u8> {
         true => Lab::find(settings)?,
         false => Lab::find_or_none(settings)?,
     };
+    answers::keep_in(lab.cache.path("answers"));
     lab.cache.sweep();
     let code = commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))?;
     if let Err(error) = commands::cache::forget(&lab) {

@@ -5,12 +5,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use vmlab::boot::accel::{self, Engine};
 use vmlab::run::process;
 
 use crate::context::Lab;
+use crate::host::answers;
 use crate::host::disk;
 use crate::host::machine::Host;
 use crate::host::pins::Package;
@@ -180,6 +182,19 @@ fn loaded_libclang(
     bindgen: &Path,
     dir: Option<&Path>,
 ) -> Option<String> {
+    let libraries = dir.and_then(|dir| fs::read_dir(dir).ok());
+    // Without a folder, the loader finds one.
+    let Some(libraries) = libraries else { return ask_libclang(lab, machine, bindgen, dir) };
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut files: Vec<PathBuf> = libraries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| name(path).starts_with("libclang") && name(path).contains(".so"));
+    files.sort();
+    files.push(bindgen.to_owned());
+    let ask = || ask_libclang(lab, machine, bindgen, dir).context("no version");
+    answers::remembered("libclang", &files, ask).ok()
+}
+
+fn ask_libclang(lab: &Lab, machine: &Host, bindgen: &Path, dir: Option<&Path>) -> Option<String> {
     // Not in TMPDIR, which may be the fault of this machine.
     let scratch = lab.cache.scratch().ok()?;
     let header = scratch.path().join("version.h");

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use vmlab::run::process;
 use xshell::Shell;
 
+use crate::host::answers;
 use crate::host::version;
 
 /// Where to look for programs and files: this machine, or a fake one of a test.
@@ -76,10 +77,18 @@ impl Host {
 
     /// The first line that `program --version` prints.
     pub fn version_line(&self, program: &str) -> Result<String> {
-        let mut words = self.words(program);
-        let mut command = self.command(words.next().unwrap_or_default());
-        let text = process::read(command.args(words).arg("--version"))?;
-        Ok(text.lines().next().unwrap_or_default().to_owned())
+        let words: Vec<&str> = self.words(program).collect();
+        let files: Vec<PathBuf> = words.iter().filter_map(|word| self.which(word)).collect();
+        let ask = || {
+            let (first, others) = words.split_first().unwrap_or((&"", &[]));
+            let text = process::read(self.command(first).args(others).arg("--version"))?;
+            Ok(text.lines().next().unwrap_or_default().to_owned())
+        };
+        if files.len() < words.len() {
+            // The name of a missing program, or an argument.
+            return ask();
+        }
+        answers::remembered("--version", &files, ask)
     }
 
     /// The version number of `program`, if it exists and prints one.

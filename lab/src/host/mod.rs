@@ -2,6 +2,7 @@
 
 //! This machine: its tools, packages, pins and disk.
 
+pub mod answers;
 pub mod apt;
 pub mod disk;
 pub mod doctor;

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -245,10 +246,18 @@ fn complaint(log: &Path, status: std::process::ExitStatus) -> String {
 
 /// QEMU's version. An error if QEMU does not run, before anything depends on it.
 pub fn qemu_version() -> Result<String> {
+    // Each guest's report has it.
+    static SAID: OnceLock<String> = OnceLock::new();
+    if let Some(said) = SAID.get() {
+        return Ok(said.clone());
+    }
     let said = process::read(Command::new(QEMU).arg("--version"));
     let said = said.context("QEMU does not run: install the package qemu-system-x86")?;
     match said.lines().next() {
-        Some(line) => Ok(line.trim_start_matches("QEMU emulator version ").to_owned()),
+        Some(line) => {
+            let version = line.trim_start_matches("QEMU emulator version ").to_owned();
+            Ok(SAID.get_or_init(|| version).clone())
+        }
         None => bail!("{QEMU} --version prints nothing"),
     }
 }

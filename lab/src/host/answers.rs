@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What programs said when they were asked, so that they need not be asked at each start: ten
+//! programs and a third of a second.
+//!
+//! An answer counts as long as the programs are the same files, unchanged. Scripts are asked every
+//! time, and so are programs that only call others: what those are cannot be seen.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+use vmlab::run::files;
+
+/// They call what their own name, the folder or the environment says.
+const CALL_OTHERS: [&str; 6] = ["rustup", "ccache", "sccache", "distcc", "icecc", "env"];
+
+/// Others than these are of programs that are gone.
+const MOST: usize = 100;
+
+static KNOWN: Mutex<Known> = Mutex::new(Known { file: None, answers: BTreeMap::new() });
+
+/// Answers by question.
+struct Known {
+    file: Option<PathBuf>,
+    answers: BTreeMap<String, String>,
+}
+
+/// Keeps answers in this file, and reads what is there. Without, they are kept for this run.
+pub fn keep_in(file: PathBuf) {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let answers = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    known.answers = answers.unwrap_or_default();
+    known.file = Some(file);
+}
+
+/// The answer to `question`, which depends on these files and nothing else. It is asked for if it is
+/// not known.
+pub fn remembered(
+    question: &str,
+    files: &[PathBuf],
+    ask: impl FnOnce() -> Result<String>,
+) -> Result<String> {
+    let Some(key) = key(question, files) else { return ask() };
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(answer) = known().answers.get(&key) {
+        return Ok(answer.clone());
+    }
+    let answer = ask()?;
+    known().learn(key, answer.clone());
+    Ok(answer)
+}
+
+impl Known {
+    fn learn(&mut self, key: String, answer: String) {
+        if self.answers.len() >= MOST {
+            self.answers.clear();
+        }
+        self.answers.insert(key, answer);
+        // If it cannot be kept, it is asked again.
+        let _ = self.store();
+    }
+
+    fn store(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        files::write_whole(file, &serde_json::to_string(&self.answers)?)
+    }
+}
+
+/// The question, and all that tells a file from one that replaces it. `None` if that says too
+/// little.
+fn key(question: &str, files: &[PathBuf]) -> Option<String> {
+    let mut key = question.to_owned();
+    for file in files {
+        let real = file.canonicalize().ok()?;
+        if CALL_OTHERS.iter().any(|name| real.file_name().is_some_and(|it| it == *name)) {
+            return None;
+        }
+        let meta = real.metadata().ok()?;
+        if meta.is_file() && !is_binary(&real) {
+            return None;
+        }
+        let (path, changed) = (real.display(), (meta.ctime(), meta.ctime_nsec()));
+        key += &format!(" {path} {} {} {} {changed:?}", meta.dev(), meta.ino(), meta.len());
+    }
+    Some(key)
+}
+
+fn is_binary(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = File::open(file).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"\x7fELF"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_asked_again_when_it_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("tool");
+        let ask = |answer: &str| {
+            remembered("version", std::slice::from_ref(&program), || Ok(answer.to_owned())).unwrap()
+        };
+        fs::write(&program, b"\x7fELF one").unwrap();
+        assert_eq!((ask("1"), ask("2")), ("1".into(), "1".into()));
+        let new = dir.path().join("new");
+        fs::write(&new, b"\x7fELF two").unwrap();
+        fs::rename(&new, &program).unwrap();
+        assert_eq!(ask("2"), "2");
+    }
+
+    #[test]
+    fn who_calls_others_is_asked_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("clang");
+        fs::write(&script, "#!/bin/sh\n").unwrap();
+        let proxy = dir.path().join("rustup");
+        fs::write(&proxy, b"\x7fELF").unwrap();
+        let link = dir.path().join("rustc");
+        std::os::unix::fs::symlink(&proxy, &link).unwrap();
+        let missing = dir.path().join("missing");
+        for files in [[script], [link], [missing]] {
+            for answer in ["1", "2"] {
+                let said = remembered("version", &files, || Ok(answer.to_owned())).unwrap();
+                assert_eq!(said, answer, "{files:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_no_answer() {
+        let files = [std::env::current_exe().unwrap()];
+        let fail = || anyhow::bail!("not now");
+        assert!(remembered("a failure", &files, fail).is_err());
+        assert_eq!(remembered("a failure", &files, || Ok("1".into())).unwrap(), "1");
+    }
+}
