@@ -235,13 +235,13 @@ fn who_is_late_is_asked_where_it_hangs_and_then_ended() {
         judge.feed(Duration::from_secs(1), heard);
     }
     let at = |seconds| Duration::from_secs(seconds);
-    assert_eq!(judge.feed(at(31), Heard::Silence), []);
-    assert_eq!(judge.feed(at(32), Heard::Silence), [Order::Ask]);
-    assert_eq!(judge.feed(at(33), Heard::Silence), []);
+    assert_eq!(judge.feed(at(36), Heard::Silence), []);
+    assert_eq!(judge.feed(at(37), Heard::Silence), [Order::Ask]);
+    assert_eq!(judge.feed(at(38), Heard::Silence), []);
     // A word too late does not save it.
-    judge.feed(at(33), event(end(0, Status::Exited(0))));
+    judge.feed(at(38), event(end(0, Status::Exited(0))));
     let places = vec!["sh (7) is in:\n  do_wait".to_owned()];
-    assert_eq!(judge.feed(at(34), event(Event::Whereabouts(places.clone()))), [Order::Kill]);
+    assert_eq!(judge.feed(at(39), event(Event::Whereabouts(places.clone()))), [Order::Kill]);
     assert_eq!(judge.feed(at(99), Heard::Silence), []);
     let verdict = judge.verdict(clean());
     assert_eq!(verdict.outcome, Outcome::Timeout);

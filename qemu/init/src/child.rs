@@ -17,9 +17,14 @@ use vmlab_init::protocol::{Frame, Status};
 
 use crate::port::Port;
 
-/// How long a process may take to die of SIGKILL before it counts as stuck in
-/// the kernel.
-const DYING: Duration = Duration::from_secs(10);
+/// How long a program may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// Until it is killed.
+    pub running: Duration,
+    /// To die then. A program that does not is stuck in the kernel.
+    pub dying: Duration,
+}
 
 /// What is read from a pipe before others are looked at. A program that never stops to write must
 /// not keep us from looking at the clock.
@@ -62,12 +67,12 @@ impl Program {
     }
 
     /// Hands output on until the program ends or its time is over.
-    pub fn wait(mut self, limit: Option<Duration>, port: &mut Port) -> Result<Status> {
-        let deadline = limit.map(|limit| Instant::now() + limit);
+    pub fn wait(mut self, limit: Option<Limit>, port: &mut Port) -> Result<Status> {
+        let deadline = limit.map(|limit| Instant::now() + limit.running);
         let ended = self.follow(deadline, port)?;
-        if !ended {
+        if let (false, Some(limit)) = (ended, limit) {
             kill(&self.child);
-            let dead = self.follow(Some(Instant::now() + DYING), port)?;
+            let dead = self.follow(Some(Instant::now() + limit.dying), port)?;
             return Ok(if dead {
                 self.reap(port)?;
                 Status::TimedOut

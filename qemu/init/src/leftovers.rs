@@ -39,19 +39,21 @@ impl Before {
         }
     }
 
-    /// Removes everything that was not there before.
+    /// Removes everything that was not there before. In `settle` all of it must have ended: that is
+    /// far longer than it takes, and only what will never end takes as long.
     pub fn restore(&self, settle: Duration) -> Found {
+        let deadline = Instant::now() + settle;
         let mut found = Found::default();
-        self.processes(&mut found);
+        self.processes(deadline, &mut found);
         fault_injection(&mut found);
         named_namespaces(&mut found);
-        self.namespaces(settle, &mut found);
-        self.modules(&mut found);
+        self.namespaces(deadline, &mut found);
+        self.modules(deadline, &mut found);
         self.devices(&mut found);
         found
     }
 
-    fn processes(&self, found: &mut Found) {
+    fn processes(&self, deadline: Instant, found: &mut Found) {
         let left: Vec<String> =
             processes().into_iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
         if left.is_empty() {
@@ -59,7 +61,6 @@ impl Before {
         }
         found.notes.push(format!("killed what it left running: {}", left.join(", ")));
         kill_all();
-        let deadline = Instant::now() + Duration::from_secs(5);
         while !processes().is_empty() && Instant::now() < deadline {
             reap_orphans();
             std::thread::sleep(Duration::from_millis(2));
@@ -72,8 +73,7 @@ impl Before {
 
     /// Waits until namespaces have ended. They end in the background, and that is where a forgotten
     /// reference shows.
-    fn namespaces(&self, settle: Duration, found: &mut Found) {
-        let deadline = Instant::now() + settle;
+    fn namespaces(&self, deadline: Instant, found: &mut Found) {
         let gone = || match (self.namespaces, network_namespaces()) {
             (Some(before), Some(now)) => now <= before,
             _ => true,
@@ -95,12 +95,12 @@ impl Before {
         }
     }
 
-    fn modules(&self, found: &mut Found) {
+    fn modules(&self, deadline: Instant, found: &mut Found) {
         for name in modules::loaded() {
             if self.modules.contains(&name) {
                 continue;
             }
-            let unloaded = match modules::unload(&name) {
+            let unloaded = match modules::unload(&name, deadline) {
                 Ok(()) => String::new(),
                 Err(error) => format!(", and it does not unload: {error}"),
             };

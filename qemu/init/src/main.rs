@@ -72,10 +72,14 @@ fn work(start: Start, port: &mut Port) -> Result<()> {
     let console = printk::Settings::look();
     let log = kmsg::Stream::start(port.clone())?;
     let terminal = requests::listen(requests, port);
+    let input = match job.work {
+        Work::Command(_) => port::input().context("find the port with standard input")?,
+        Work::Tests(_) | Work::Shell(_) => None,
+    };
     port.event(&Event::Ready);
     match &job.work {
         Work::Tests(list) => tests::run(list, &job, &log, port)?,
-        Work::Command(line) => shell::command(line, &job, port)?,
+        Work::Command(line) => shell::command(line, input, &job, port)?,
         Work::Shell(size) => shell::interactive(*size, &job, &terminal, port)?,
     }
     console.restore(port);

@@ -41,21 +41,21 @@ fn load(file: &str) -> Result<()> {
 }
 
 /// Unloads modules, last first; gives what went wrong.
-pub fn unload_all(files: &[String]) -> Vec<String> {
+pub fn unload_all(files: &[String], patience: Duration) -> Vec<String> {
+    let deadline = Instant::now() + patience;
     let mut problems = Vec::new();
     for file in files.iter().rev() {
         let name = name_of(file);
-        if let Err(error) = unload(&name) {
+        if let Err(error) = unload(&name, deadline) {
             problems.push(format!("{name} {DOES_NOT_UNLOAD}: {error}"));
         }
     }
     problems
 }
 
-/// Unloads a module. One that is still in use gets a moment: the kernel ends
-/// namespaces, and their hold on a module, in the background.
-pub fn unload(name: &str) -> rustix::io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+/// Unloads a module. One that is in use gets all the time that a namespace has to end: the kernel
+/// ends namespaces, and their hold on a module, in the background.
+pub fn unload(name: &str, deadline: Instant) -> rustix::io::Result<()> {
     let name = std::ffi::CString::new(name).map_err(|_| rustix::io::Errno::INVAL)?;
     loop {
         match rustix::system::delete_module(&name, libc::O_NONBLOCK) {

@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use vmlab_init::protocol::{Event, Frame, INPUT, PORT};
 
@@ -20,9 +21,7 @@ const SERIAL: &str = "/dev/ttyS0";
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// How long to wait for the port: the host announces it in a message, so it can appear a little
-/// after the driver.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DRIVER: &str = "/sys/bus/virtio/drivers/virtio_console";
 
 /// The channel to the lab. Its copies take turns.
 #[derive(Clone)]
@@ -34,7 +33,7 @@ pub struct Port {
 impl Port {
     /// Waits for the port with the right name and opens it.
     pub fn open(key: u64) -> Result<Port> {
-        let file = if boot::user_mode() { serial()? } else { virtio()? };
+        let file = if boot::user_mode() { serial()? } else { virtio(PORT)? };
         Ok(Port { file: Arc::new(Mutex::new(file)), key })
     }
 
@@ -61,18 +60,41 @@ impl Port {
     }
 }
 
-fn virtio() -> Result<File> {
-    let deadline = Instant::now() + PATIENCE;
+/// Waits for a port: the host announces it in a message, so it can appear a little after the
+/// driver. There is no limit here: the lab has one for the whole boot.
+fn virtio(wanted: &str) -> Result<File> {
+    if !has_device() {
+        bail!("no device with virtio ports (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");
+    }
+    let path = wait_for(|| Ok(named(wanted)))?;
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    // Another message says that somebody is at the other end. Until then a read gives the end of
+    // the file.
+    wait_for(|| Ok((!is_hung_up(&file)?).then_some(())))?;
+    Ok(file)
+}
+
+/// Drivers find their devices before PID 1 starts.
+fn has_device() -> bool {
+    let devices = fs::read_dir(DRIVER).into_iter().flatten().flatten();
+    devices.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("virtio"))
+}
+
+/// sysfs tells nobody about a change.
+fn wait_for<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     loop {
-        if let Some(path) = find() {
-            let file = File::options().read(true).write(true).open(&path);
-            return file.with_context(|| format!("open {}", path.display()));
-        }
-        if Instant::now() > deadline {
-            bail!("no virtio port named {PORT} (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE?)");
+        if let Some(found) = look()? {
+            return Ok(found);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+fn is_hung_up(file: &File) -> Result<bool> {
+    let mut fds = [PollFd::new(file, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).context("ask about a port")?;
+    Ok(fds[0].revents().contains(PollFlags::HUP))
 }
 
 /// Makes a terminal pass bytes unchanged.
@@ -85,13 +107,10 @@ fn serial() -> Result<File> {
     Ok(line)
 }
 
-/// The port with a command's standard input; `None` in User Mode Linux.
-pub fn input() -> Option<File> {
-    File::open(named(INPUT)?).ok()
-}
-
-fn find() -> Option<PathBuf> {
-    named(PORT)
+/// The port with a command's standard input; `None` in User Mode Linux. The lab begins to send, and
+/// may soon have ended, when it hears that the guest is ready: this must be before that.
+pub fn input() -> Result<Option<File>> {
+    if boot::user_mode() { Ok(None) } else { virtio(INPUT).map(Some) }
 }
 
 fn named(wanted: &str) -> Option<PathBuf> {

@@ -21,13 +21,13 @@ use crate::requests::{Terminal, resize};
 const TERMINAL: &str = "/dev/hvc0";
 
 /// Runs a line in a shell.
-pub fn command(line: &str, job: &Job, port: &mut Port) -> Result<()> {
+pub fn command(line: &str, input: Option<File>, job: &Job, port: &mut Port) -> Result<()> {
     if !modules::load_all(&job.load, port) {
         return Ok(());
     }
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", line]).current_dir(&job.directory);
-    let input = crate::port::input().map_or_else(Stdio::null, Stdio::from);
+    let input = input.map_or_else(Stdio::null, Stdio::from);
     let status = Program::start_with(&mut shell, input)?.wait(None, port)?;
     port.event(&Event::Finished(status));
     Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use vmlab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
 
-use crate::child::{Program, reap_orphans};
+use crate::child::{Limit, Program, reap_orphans};
 use crate::kmsg::Stream;
 use crate::leftovers::{self, Before, Found};
 use crate::port::Port;
@@ -17,20 +17,20 @@ use crate::{counters, leaks, modules};
 
 /// Runs them all.
 pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<()> {
+    let settle = Duration::from_millis(job.settle_ms);
     if job.keep_loaded {
         modules::load_all(&job.load, port);
     } else {
-        try_modules(&job.load, port);
+        try_modules(&job.load, settle, port);
     }
     leaks::forget(port);
     counters::note_missing(port);
-    let settle = Duration::from_millis(job.settle_ms);
     for (index, test) in tests.iter().enumerate() {
         let before = Before::look();
         port.event(&Event::Begin(index));
         log.mark(&job.mark(LOG_BEGIN, &test.name, index), port);
         let start = Instant::now();
-        let status = one(test, port);
+        let status = one(test, settle, port);
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let mut found = if matches!(status, Status::TimedOut) { hung() } else { Found::default() };
         reap_orphans();
@@ -47,7 +47,7 @@ pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<(
         }
     }
     if job.keep_loaded {
-        unload(&job.load, port);
+        unload(&job.load, settle, port);
     }
     leaks::look(job, log, port);
     Ok(())
@@ -55,23 +55,23 @@ pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<(
 
 /// Loads and unloads the modules once. A module that does not load would fail every test, so it is
 /// reported once, before them.
-fn try_modules(files: &[String], port: &mut Port) {
+fn try_modules(files: &[String], settle: Duration, port: &mut Port) {
     if modules::load_all(files, port) {
-        unload(files, port);
+        unload(files, settle, port);
     }
 }
 
-fn unload(files: &[String], port: &mut Port) {
-    for problem in modules::unload_all(files) {
+fn unload(files: &[String], settle: Duration, port: &mut Port) {
+    for problem in modules::unload_all(files, settle) {
         let module = files.join(", ");
         port.event(&Event::NotLoaded { module, reason: problem });
     }
 }
 
-fn one(test: &Test, port: &mut Port) -> Status {
+fn one(test: &Test, settle: Duration, port: &mut Port) -> Status {
     let mut command = Command::new(Path::new(SELFTESTS_DIR).join(&test.program));
     command.current_dir(SELFTESTS_DIR);
-    let limit = Duration::from_millis(test.timeout_ms);
+    let limit = Limit { running: Duration::from_millis(test.timeout_ms), dying: settle };
     let ended = Program::start(&mut command).and_then(|program| program.wait(Some(limit), port));
     match ended {
         Ok(status) => status,

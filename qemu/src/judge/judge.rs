@@ -356,7 +356,8 @@ impl Judge {
             return self.nonsense(format!("the beginning of test {index}, out of turn"));
         }
         self.rounds[index].begun = Some(self.now);
-        let limit = self.tests[index].limit + self.plan.settle + self.plan.grace;
+        // PID 1 waits so long for a killed test to die, and then for what it left behind to end.
+        let limit = self.tests[index].limit + 2 * self.plan.settle + self.plan.grace;
         self.go(At::Test(index), limit);
         orders.push(Order::Began(index));
     }

@@ -201,7 +201,7 @@ impl Budget {
 
     /// For all of it.
     pub fn run(&self, tests: &[Test], repeat: NonZeroU32) -> Duration {
-        let each = tests.iter().map(|test| self.test(test) + self.settle + self.grace);
+        let each = tests.iter().map(|test| self.test(test) + 2 * self.settle + self.grace);
         self.boot + self.grace + each.sum::<Duration>() * repeat.get()
     }
 }
