@@ -8,7 +8,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -49,7 +48,7 @@ fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tests")).unwrap();
     let job = Job {
-        work: Work::Tests { tests: Vec::new(), repeat: NonZeroU32::MIN },
+        work: Work::Tests(Vec::new()),
         modules: Vec::new(),
         load: Vec::new(),
         keep_loaded: false,
@@ -76,7 +75,7 @@ impl Bench {
         let path = self.dir.path().join("tests").join(name);
         fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        if let Work::Tests { tests, .. } = &mut self.job.work {
+        if let Work::Tests(tests) = &mut self.job.work {
             tests.push(Test { name: name.into(), timeout: PATIENCE });
         }
         self
@@ -200,29 +199,10 @@ fn a_test_that_hangs_is_named_and_the_others_count() {
 
 /// Of this test alone: the others have all the time that a slow machine takes.
 fn limit(bench: &mut Bench, name: &str, timeout: Duration) {
-    if let Work::Tests { tests, .. } = &mut bench.job.work {
+    if let Work::Tests(tests) = &mut bench.job.work {
         let limited = tests.iter_mut().filter(|test| test.name == name);
         limited.for_each(|test| test.timeout = timeout);
     }
-}
-
-#[test]
-#[ignore = "needs a guest; make test runs it"]
-fn a_test_that_is_not_the_same_every_time_is_named() {
-    let mut bench = bench();
-    bench.test("steady.sh", GOOD);
-    bench.test(
-        "flaky.sh",
-        &format!("[ -e /tmp/lab-second ] && exit 1; touch /tmp/lab-second; {GOOD}"),
-    );
-    if let Work::Tests { repeat, .. } = &mut bench.job.work {
-        *repeat = NonZeroU32::new(2).unwrap();
-    }
-    let report = bench.report();
-    let flaky: Vec<&str> = report.flaky().iter().map(|test| test.name.as_str()).collect();
-    assert_eq!(flaky, ["flaky.sh"]);
-    assert!(report.table().contains("not the same every time: flaky.sh: ok FAIL"));
-    assert_eq!(bench.log("tests/steady.sh.2.log"), "KTAP version 1\n1..1\nok 1 good\n");
 }
 
 /// Its job's files did not exist when it booted, nor the folder that they are in.

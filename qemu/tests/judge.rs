@@ -20,7 +20,7 @@ const GOOD: &str = "KTAP version 1\n1..1\nok 1 it\n";
 fn plan() -> Plan {
     let test = |name: &str| PlannedTest { name: name.into(), limit: Duration::from_secs(20) };
     Plan {
-        work: PlannedWork::Tests { tests: NAMES.map(test).to_vec(), distinct: NAMES.len() },
+        work: PlannedWork::Tests(NAMES.map(test).to_vec()),
         key: KEY,
         boot: Duration::from_secs(10),
         told: Duration::ZERO,

@@ -3,7 +3,6 @@
 //! `lab bench`: measures time, then instructions, side by side.
 
 use std::fs;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -76,8 +75,7 @@ impl Runner<'_> {
         let script = self.lab.root.join(&bench.script);
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = job::Test { name: name.clone(), timeout: BENCH_LIMIT };
-        let mut job =
-            self.job(base, built, Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN }, &[])?;
+        let mut job = self.job(base, built, Work::one(test), &[])?;
         job.selftests.push(script);
         job.progress = Some(figures::PROGRESS);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;

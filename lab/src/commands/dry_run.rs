@@ -2,8 +2,6 @@
 
 //! `--dry-run` and `--list`: show what a run would do.
 
-use std::num::NonZeroU32;
-
 use anyhow::Result;
 use vmlab::boot::accel::{self, Choice};
 use vmlab::boot::kernel::Kernel;
@@ -34,7 +32,7 @@ impl Runner<'_> {
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
         for test in tests {
             let name = test.name.clone();
-            let work = Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN };
+            let work = Work::one(test);
             let mut job = self.job(&base, &built, work, &[])?;
             job.logs = job.logs.join(name);
             self.show(&job, &base.kernel, &accel)?;

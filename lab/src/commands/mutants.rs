@@ -2,7 +2,6 @@
 
 //! `lab mutants`: selftests that must fail.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -106,7 +105,7 @@ impl Runner<'_> {
         logs: &Path,
     ) -> Result<Report> {
         let boot = |test: &Test| -> Result<Report> {
-            let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
+            let work = Work::one(test.clone());
             let mut job = self.job(base, built, work, &self.lab.project.modules.load)?;
             job.logs = logs.join(&test.name);
             // A failure is what is wanted.

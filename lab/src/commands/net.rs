@@ -3,7 +3,6 @@
 //! `lab selftests-net`: the kernel tree's own network tests, without and with the module.
 
 use std::fs;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -135,7 +134,7 @@ impl Runner<'_> {
         accel: &accel::Choice,
         loaded: bool,
     ) -> Result<Run> {
-        let work = Work::Tests { tests: vec![test.clone()], repeat: NonZeroU32::MIN };
+        let work = Work::one(test.clone());
         let load: &[String] = if loaded { &self.lab.project.modules.load } else { &[] };
         let mut job = self.job(base, built, work, load)?;
         job.keep_loaded = true;

@@ -253,8 +253,7 @@ impl Runner<'_> {
         base: &Prepared,
         built: &Built,
     ) -> Result<job::Job> {
-        let tests = vec![test.clone()];
-        let work = Work::Tests { tests, repeat: std::num::NonZeroU32::MIN };
+        let work = Work::one(test.clone());
         let mut job = self.job(base, built, work, &[])?;
         let number = if round > 0 { format!(".{}", round + 1) } else { String::new() };
         job.logs = job.logs.join("guests").join(format!("{}{number}", test.name));

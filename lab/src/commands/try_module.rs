@@ -3,7 +3,6 @@
 //! `lab try`: a verdict on any module. It needs only the module's source or its `.ko`.
 
 use std::fs;
-use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,7 +97,7 @@ impl Runner<'_> {
         let mut parts = Vec::new();
         for script in scripts {
             let test = job::Test { name: name(script), timeout: LIMIT };
-            let work = Work::Tests { tests: vec![test], repeat: NonZeroU32::MIN };
+            let work = Work::one(test);
             let mut job = runner.job(&tried.base, &built, work, &load)?;
             job.selftests = vec![script.clone()];
             job.keep_loaded = name(script) != LOADS_AGAIN;

@@ -54,7 +54,7 @@ fn add_program(
     work: &Work,
 ) -> Result<()> {
     let runs = |tests: &[Test]| tests.iter().any(|test| test.name == name(path));
-    if matches!(work, Work::Tests { tests, .. } if runs(tests)) {
+    if matches!(work, Work::Tests(tests) if runs(tests)) {
         return archive.add_path(inner, path);
     }
     let target = path.canonicalize().with_context(|| format!("look at {}", path.display()))?;
@@ -66,7 +66,6 @@ mod tests {
     use super::*;
     use crate::boot::archive::tests::{entries, make};
     use crate::boot::vm;
-    use std::num::NonZeroU32;
     use std::time::Duration;
 
     #[test]
@@ -80,7 +79,7 @@ mod tests {
         std::os::unix::fs::symlink("a.sh", folder.join("link.sh")).unwrap();
         let churn = Test { name: "churn".into(), timeout: Duration::from_secs(1) };
         let job = Job {
-            work: Work::Tests { tests: vec![churn], repeat: NonZeroU32::MIN },
+            work: Work::one(churn),
             modules: vec![make(dir, "out/sample.ko", 0o644)],
             load: vec!["sample.ko".into()],
             keep_loaded: false,

@@ -80,7 +80,7 @@ impl Person {
     /// The connection that a job needs.
     pub fn of(work: &Work) -> Person {
         match work {
-            Work::Tests { .. } => Person::Absent,
+            Work::Tests(_) => Person::Absent,
             Work::Command(_) => Person::Feeds,
             Work::Shell => Person::Types,
         }

@@ -62,13 +62,8 @@ pub struct Plan {
 /// What a guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedWork {
-    /// These tests, in this order. `distinct` of them are different; then they repeat.
-    Tests {
-        /// All rounds.
-        tests: Vec<PlannedTest>,
-        /// How many there are of one round.
-        distinct: usize,
-    },
+    /// These tests, in this order.
+    Tests(Vec<PlannedTest>),
     /// A command.
     Command,
     /// A shell for a person.
@@ -180,7 +175,7 @@ impl Judge {
     /// Of a guest that starts now.
     pub fn new(plan: Plan) -> Judge {
         let tests = match &plan.work {
-            PlannedWork::Tests { tests, .. } => tests.clone(),
+            PlannedWork::Tests(tests) => tests.clone(),
             PlannedWork::Command | PlannedWork::Shell => Vec::new(),
         };
         let names = tests.iter().map(|test| test.name.clone()).collect();
@@ -307,7 +302,7 @@ impl Judge {
     }
 
     fn is_for_tests(&self) -> bool {
-        matches!(self.plan.work, PlannedWork::Tests { .. })
+        matches!(self.plan.work, PlannedWork::Tests(_))
     }
 
     fn expect(&mut self, places: &[At], what: &str) {

@@ -12,7 +12,6 @@ use crate::judge::kernel_log::Finding;
 use crate::judge::ktap::{self, TestResult};
 use crate::judge::outcome::Outcome;
 use crate::judge::report::TestReport;
-use crate::judge::whole::worst;
 use crate::run::phases::Phases;
 
 /// How QEMU ended.
@@ -81,15 +80,9 @@ impl Judge {
 
     fn tests(&mut self) -> Vec<TestReport> {
         let mut reports: Vec<TestReport> = self.not_loaded.iter().map(module_report).collect();
-        let PlannedWork::Tests { distinct, .. } = self.plan.work else { return reports };
-        let mut runs: Vec<Vec<TestReport>> =
-            vec![Vec::new(); distinct.clamp(1, self.rounds.len().max(1))];
         for index in 0..self.rounds.len() {
-            let at = index % runs.len();
-            let report = self.test_report(index);
-            runs[at].push(report);
+            reports.push(self.test_report(index));
         }
-        reports.extend(runs.into_iter().filter_map(worst));
         reports
     }
 
@@ -194,7 +187,7 @@ impl Judge {
 
     /// A command that never ran, although nothing speaks against it.
     fn unfinished_command(&self) -> Option<(Outcome, String)> {
-        let is_command = !matches!(self.plan.work, PlannedWork::Tests { .. });
+        let is_command = !matches!(self.plan.work, PlannedWork::Tests(_));
         let missing = is_command && self.status.is_none() && self.not_loaded.is_empty();
         missing
             .then(|| (Outcome::Panic, "the guest was done, and the command did not end".to_owned()))
@@ -263,7 +256,7 @@ impl Judge {
     /// A run in which nothing passed has shown nothing.
     fn skipped(&self, tests: &[TestReport]) -> Option<(Outcome, String)> {
         let passed = tests.iter().any(|test| test.result == TestResult::Pass);
-        if passed || !matches!(self.plan.work, PlannedWork::Tests { .. }) {
+        if passed || !matches!(self.plan.work, PlannedWork::Tests(_)) {
             return None;
         }
         let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();

@@ -95,7 +95,7 @@ fn by_test(runs: Vec<TestReport>) -> Vec<TestReport> {
 }
 
 /// The worst of several runs, with all results and the longest time.
-pub(super) fn worst(mut runs: Vec<TestReport>) -> Option<TestReport> {
+fn worst(mut runs: Vec<TestReport>) -> Option<TestReport> {
     let results: Vec<TestResult> = runs.iter().map(|run| run.result).collect();
     let longest = runs.iter().map(|run| run.ms).max()?;
     let gravest = results.iter().max()?;

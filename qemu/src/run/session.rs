@@ -197,12 +197,10 @@ fn key() -> u64 {
 
 fn plan(job: &Job, budget: &Budget, engine: Engine, key: u64, log: &Path) -> Plan {
     let (work, whole) = match &job.work {
-        Work::Tests { tests, repeat } => {
+        Work::Tests(tests) => {
             let planned =
                 |test: &Test| PlannedTest { name: test.name.clone(), limit: budget.test(test) };
-            let rounds = (0..repeat.get()).flat_map(|_| tests.iter().map(planned)).collect();
-            let work = PlannedWork::Tests { tests: rounds, distinct: tests.len() };
-            (work, budget.run(tests, *repeat))
+            (PlannedWork::Tests(tests.iter().map(planned).collect()), budget.run(tests))
         }
         Work::Command(_) => (PlannedWork::Command, NO_LIMIT),
         Work::Shell => (PlannedWork::Shell, NO_LIMIT),
@@ -299,15 +297,11 @@ impl Logs {
     }
 }
 
-/// The log file of each round of each test.
+/// The log file of each test.
 fn paths(job: &Job) -> Vec<PathBuf> {
-    let Work::Tests { tests, repeat } = &job.work else { return Vec::new() };
-    let path = |round: u32, name: &str| {
-        let number = if repeat.get() > 1 { format!(".{round}") } else { String::new() };
-        job.logs.join("tests").join(format!("{name}{number}.log"))
-    };
-    let rounds = (1..=repeat.get()).flat_map(|round| tests.iter().map(move |test| (round, test)));
-    rounds.map(|(round, test)| path(round, &test.name)).collect()
+    let Work::Tests(tests) = &job.work else { return Vec::new() };
+    let path = |test: &Test| job.logs.join("tests").join(format!("{}.log", test.name));
+    tests.iter().map(path).collect()
 }
 
 struct Session<'a> {
