@@ -29,6 +29,15 @@ use crate::ui::tally::{Check, CheckStatus, Checked};
 /// The file with all that was compared.
 const RESULTS: &str = "selftests-net.json";
 
+/// What every guest of a comparison needs.
+#[derive(Clone, Copy)]
+pub(super) struct Guests<'a> {
+    pub base: &'a Prepared,
+    pub built: &'a Built,
+    pub tests: &'a NetTests,
+    pub accel: &'a accel::Choice,
+}
+
 impl Runner<'_> {
     /// The kernel tree's own network tests.
     pub(super) fn selftests_net(&self, names: &[String]) -> Result<u8> {
@@ -60,10 +69,11 @@ impl Runner<'_> {
     ) -> Result<()> {
         let prepared = self.prepare_net_of(base, list)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let guests = Guests { base, built, tests: &prepared, accel: &accel };
         let mut all: Vec<Compared> = Vec::new();
         for test in tests {
             interrupt::check()?;
-            let (check, compared) = self.compare_one(base, built, &prepared, test, &accel);
+            let (check, compared) = self.compare_one(guests, test);
             checked.tell(&[check]);
             all.extend(compared);
             compare::write(&self.lab.target.join(RESULTS), &all)?;
@@ -101,13 +111,10 @@ impl Runner<'_> {
     /// Runs a test without and with the module.
     pub(super) fn compare_one(
         &self,
-        base: &Prepared,
-        built: &Built,
-        prepared: &NetTests,
+        guests: Guests,
         test: &job::Test,
-        accel: &accel::Choice,
     ) -> (Check, Option<Compared>) {
-        let run = |loaded| self.net_test(base, built, prepared, test, accel, loaded);
+        let run = |loaded| self.net_test(guests, test, loaded);
         let compared = match compare::compare(&test.name, run) {
             Ok(compared) => compared,
             Err(error) => return (Check::of::<()>(format!("net/{}", test.name), Err(error)), None),
@@ -125,15 +132,8 @@ impl Runner<'_> {
     }
 
     /// One network test in a guest of its own.
-    fn net_test(
-        &self,
-        base: &Prepared,
-        built: &Built,
-        prepared: &NetTests,
-        test: &job::Test,
-        accel: &accel::Choice,
-        loaded: bool,
-    ) -> Result<Run> {
+    fn net_test(&self, guests: Guests, test: &job::Test, loaded: bool) -> Result<Run> {
+        let Guests { base, built, tests, accel } = guests;
         let work = Work::one(test.clone());
         let load: &[String] = if loaded { &self.lab.project.modules.load } else { &[] };
         let mut job = self.job(base, built, work, load)?;
@@ -141,7 +141,7 @@ impl Runner<'_> {
         job.turns = true;
         // That a test fails says nothing yet.
         job.tells = false;
-        job.selftests = vec![prepared.script(test)?];
+        job.selftests = vec![tests.script(test)?];
         job.logs = net_logs(self.lab, &test.name, loaded);
         let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
         if matches!(report.outcome, Outcome::Boot | Outcome::Build) {

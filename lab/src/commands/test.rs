@@ -27,6 +27,7 @@ use crate::checks::compile_fail;
 use crate::checks::examples;
 use crate::checks::lint;
 use crate::cli::TestArgs;
+use crate::commands::net::Guests;
 use crate::commands::{Runner, reports};
 use crate::durations::Durations;
 use crate::expected_skips::{self, ExpectedSkips};
@@ -261,9 +262,9 @@ impl Runner<'_> {
     }
 
     fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Report> {
-        let (_, prepared) = ready.net.as_ref().context("the network tests are not prepared")?;
-        let (check, compared) =
-            self.compare_one(&ready.base, &ready.built, prepared, test, &ready.accel);
+        let (_, tests) = ready.net.as_ref().context("the network tests are not prepared")?;
+        let guests = Guests { base: &ready.base, built: &ready.built, tests, accel: &ready.accel };
+        let (check, compared) = self.compare_one(guests, test);
         let notes = compared.iter().map(Compared::line).collect();
         let entry = TestReport { notes, name: test.name.clone(), ..check.into_report("net") };
         Ok(Report::of_checks(vec![entry]))

@@ -7,7 +7,8 @@
 pub struct Stamped<'a> {
     /// Microseconds since the boot.
     pub time: Option<u64>,
-    /// `T123`, a task, or `C1`, a processor, if the kernel has CONFIG_PRINTK_CALLER.
+    /// `T123`, a task, or `C1`, a processor, if the kernel has CONFIG_PRINTK_CALLER. The lab's own
+    /// kernels have not; one that somebody brings may.
     pub caller: Option<&'a str>,
     /// The message.
     pub message: &'a str,
