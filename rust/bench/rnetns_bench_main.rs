@@ -13,6 +13,7 @@
 //! | [`table_check`] | whether the table that namespaces share does what it should |
 //! | [`idle_hooks`] | hooks that do nothing, so that others come and go without code being patched |
 //! | [`figures`] | repeats of a measurement, and how they are shown |
+//! | [`misuse`] | what safe code may do though it should not |
 //! | [`control`] | the files in debugfs by which all of it is started and read |
 
 use kernel::prelude::*;
@@ -31,6 +32,7 @@ mod current_namespace;
 mod figures;
 mod forward;
 mod idle_hooks;
+mod misuse;
 mod plan;
 mod state;
 mod table;
@@ -39,6 +41,7 @@ mod traffic;
 
 use crate::{
     control::Control,
+    misuse::Misuse,
     state::{
         State,
         Twin, //
@@ -60,6 +63,8 @@ pub struct RnetnsBench {
     #[pin]
     control: Control,
     #[pin]
+    misuse: Misuse,
+    #[pin]
     state: pernet::Registration<State>,
     twin: Twin,
     #[pin]
@@ -72,6 +77,7 @@ impl kernel::InPlaceModule for RnetnsBench {
             twin: Twin::register()?,
             state <- pernet::register_pernet_subsys(),
             control <- control::new(),
+            misuse <- misuse::new(),
             table_check <- table_check::new(),
         })
     }

@@ -125,3 +125,24 @@ impl net_device::Operations for Null {
         XmitResult::Ok
     }
 }
+
+/// Hooks of the plainest kind: they look at packets.
+pub struct Look;
+
+pernet_slot!(Look: netfilter::Registered);
+
+impl netfilter::PreRouting for Look {
+    const PROTOCOL: netfilter::Protocol = netfilter::Protocol::Ipv4;
+    const PRIORITY: i32 = 0;
+
+    fn pre_routing(_net: &Namespace, _packet: &mut netfilter::Packet<'_>) -> netfilter::Verdict {
+        netfilter::Verdict::Accept
+    }
+}
+
+impl netfilter::Hooks for Look {
+    fn hooks() -> &'static [netfilter::Hook] {
+        static HOOKS: [netfilter::Hook; 1] = [netfilter::Hook::pre_routing::<Look>()];
+        &HOOKS
+    }
+}

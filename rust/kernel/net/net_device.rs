@@ -640,11 +640,13 @@ impl KillList<'_> {
     }
 }
 
-/// The state that the namespaces have of a device type.
-#[doc(hidden)]
-pub struct PernetDevice<T>(PhantomData<T>);
+/// What is done with the device of a namespace as that begins and ends.
+///
+/// Private, and so is the registration inside [`Registration`]: a device is made and unregistered by
+/// the core's callbacks, and by nobody else.
+struct PernetDevice<T>(PhantomData<T>);
 
-// SAFETY: The slot is that of `T`, which has it for this alone: what a `Registered` is made by.
+// SAFETY: The slot is that of `T`, which returns the same each time.
 unsafe impl<T: Operations> pernet::HasSlot for PernetDevice<T> {
     type Stored = Registered;
 
@@ -693,8 +695,14 @@ pub fn register<T: Operations>() -> impl PinInit<Registration<T>, Error> {
             i += 1;
         }
     }
-    pernet::register_pernet_device()
+    pin_init!(Registration {
+        _devices <- pernet::register_pernet_device(),
+    }? Error)
 }
 
-/// Devices of type `T` in every namespace.
-pub type Registration<T> = pernet::Registration<PernetDevice<T>>;
+/// Devices of type `T` in every namespace: dropping it unregisters them.
+#[pin_data]
+pub struct Registration<T: Operations> {
+    #[pin]
+    _devices: pernet::Registration<PernetDevice<T>>,
+}

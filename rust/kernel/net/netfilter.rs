@@ -374,7 +374,7 @@ impl Hook {
 
 /// The hooks that each namespace has, while they are registered in it.
 pub trait Hooks: pernet::HasSlot<Stored = Registered> {
-    /// Which these are: the same ones each time.
+    /// Which these are. Asked whenever they are about to be registered in a namespace.
     fn hooks() -> &'static [Hook];
 
     /// Whether packets of `net` are seen. The same answer each time.
@@ -388,41 +388,56 @@ pub trait Hooks: pernet::HasSlot<Stored = Registered> {
     }
 }
 
-/// Whether the hooks of one namespace are registered: what is stored there for a type that
+/// The hooks of one namespace, if they are registered: what is stored there for a type that
 /// implements [`Hooks`].
+///
+/// # Invariants
+///
+/// `on` are the hooks that this value has registered in its namespace and not unregistered yet.
 #[pin_data]
 pub struct Registered {
     #[pin]
-    on: Mutex<bool>,
+    on: Mutex<Option<&'static [Hook]>>,
 }
 
 impl Registered {
-    /// Registers or unregisters the hooks, if that is still to be done.
-    fn turn(&self, net: &Namespace, hooks: &'static [Hook], on: bool) -> Result {
-        let mut is_on = self.on.lock();
-        if *is_on == on {
-            return Ok(());
-        }
-        let (ops, number) = (hooks.as_ptr().cast(), hooks.len() as u32);
-        // SAFETY: The hooks are statics, and were registered in this namespace if they are to be
-        // unregistered. The namespace is valid.
-        unsafe {
-            if on {
-                to_result(bindings::nf_register_net_hooks(net.as_raw(), ops, number))?;
-            } else {
-                bindings::nf_unregister_net_hooks(net.as_raw(), ops, number);
+    /// Registers or unregisters the hooks, if that is still to be done. `net` is the namespace that
+    /// this is stored in.
+    ///
+    /// `hooks` is asked for what to register; what is unregistered is what was registered.
+    fn turn(&self, net: &Namespace, hooks: fn() -> &'static [Hook], on: bool) -> Result {
+        let mut registered = self.on.lock();
+        match (*registered, on) {
+            (None, true) => {
+                let hooks = hooks();
+                let (ops, number) = (hooks.as_ptr().cast(), u32::try_from(hooks.len())?);
+                // SAFETY: The namespace is valid. The hooks are statics, which last until the
+                // module's code goes: `pre_exit` unregisters them before that.
+                to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops, number) })?;
+                // INVARIANT: Just registered.
+                *registered = Some(hooks);
             }
+            (Some(hooks), false) => {
+                let (ops, number) = (hooks.as_ptr().cast(), hooks.len() as u32);
+                // SAFETY: The namespace is valid. By the type invariant these very hooks were
+                // registered in it, as many as there are, and not unregistered.
+                unsafe { bindings::nf_unregister_net_hooks(net.as_raw(), ops, number) };
+                // INVARIANT: Just unregistered.
+                *registered = None;
+            }
+            (None, false) | (Some(_), true) => {}
         }
-        *is_on = on;
         Ok(())
     }
 }
 
-/// The pernet operations of hooks. An implementation detail of [`register`].
-#[doc(hidden)]
-pub struct PernetHooks<T>(PhantomData<fn() -> T>);
+/// What is done with the hooks of a namespace as that begins and ends.
+///
+/// Private, and so is the registration inside [`Registration`]: nobody but the core's callbacks makes
+/// a [`Registered`], so that each is unregistered before its namespace goes, or the module's code.
+struct PernetHooks<T>(PhantomData<fn() -> T>);
 
-// SAFETY: It is the slot of `T`, which only this type passes on.
+// SAFETY: The slot is that of `T`, which returns the same each time.
 unsafe impl<T: Hooks> pernet::HasSlot for PernetHooks<T> {
     type Stored = Registered;
 
@@ -442,15 +457,15 @@ impl<T: Hooks> pernet::Operations for PernetHooks<T> {
 
     fn init(net: &Namespace) -> impl PinInit<Registered, Error> {
         try_pin_init!(Registered {
-            on <- new_mutex!(false),
+            on <- new_mutex!(None),
         }? Error)
-        .pin_chain(|registered| registered.turn(net, T::hooks(), T::are_on_at_first(net)))
+        .pin_chain(|registered| registered.turn(net, T::hooks, T::are_on_at_first(net)))
     }
 
     fn pre_exit(net: &Namespace, registered: Pin<&Registered>) {
         // Hooks that run meanwhile end before the grace period does that follows. Unregistering
         // does not fail.
-        let _ = registered.turn(net, T::hooks(), false);
+        let _ = registered.turn(net, T::hooks, false);
     }
 }
 
@@ -482,11 +497,17 @@ unsafe extern "C" fn hook<T: PreRouting>(
 ///
 /// Wraps `nf_register_net_hooks()`. Process context, sleeps.
 pub fn register<T: Hooks>() -> impl PinInit<Registration<T>, Error> {
-    pernet::register_pernet_subsys()
+    pin_init!(Registration {
+        hooks <- pernet::register_pernet_subsys(),
+    }? Error)
 }
 
 /// Registered hooks: dropping it ends that, and waits until they run nowhere any more.
-pub type Registration<T> = pernet::Registration<PernetHooks<T>>;
+#[pin_data]
+pub struct Registration<T: Hooks> {
+    #[pin]
+    hooks: pernet::Registration<PernetHooks<T>>,
+}
 
 impl<T: Hooks> Registration<T> {
     /// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
@@ -495,7 +516,7 @@ impl<T: Hooks> Registration<T> {
     /// `ENOMEM`, `EAFNOSUPPORT` for a namespace that [`Hooks::applies_to`] excludes. Process
     /// context, sleeps.
     pub fn set(&self, net: &ActiveNamespace, on: bool) -> Result {
-        let registered = self.get(net).ok_or(EAFNOSUPPORT)?;
-        registered.turn(net, T::hooks(), on)
+        let registered = self.hooks.get(net).ok_or(EAFNOSUPPORT)?;
+        registered.turn(net, T::hooks, on)
     }
 }

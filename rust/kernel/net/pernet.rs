@@ -210,8 +210,8 @@ unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
 ///
 /// # Safety
 ///
-/// `slot` must return the same slot each time, and no other type may return it. Implemented by
-/// [`pernet_slot!`](crate::pernet_slot).
+/// `slot` must return the same slot each time. Types may share one if they store the same: only one of
+/// them is registered at a time. Implemented by [`pernet_slot!`](crate::pernet_slot).
 pub unsafe trait HasSlot: Sized + 'static {
     /// What is stored in the namespaces. Callbacks and readers run on any CPU.
     type Stored: Send + Sync + 'static;

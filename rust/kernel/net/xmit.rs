@@ -19,6 +19,9 @@ use super::{
 };
 use crate::bindings;
 
+/// The most bytes of a packet behind the link-layer header: what an IP packet has at most.
+pub const MAX_LEN: u32 = 0xffff;
+
 /// A packet with a link-layer header, ready to be sent by its device.
 ///
 /// # Invariants
@@ -32,21 +35,24 @@ pub struct Outgoing<'a> {
 impl<'a> Outgoing<'a> {
     /// Makes a packet of `len` zero bytes behind a link-layer header from `dev` to itself.
     ///
-    /// Wraps `alloc_skb()` and `dev_hard_header()`. May be called from any context. `ENOMEM`, or
-    /// `EINVAL` if the device's header cannot be made.
+    /// Wraps `alloc_skb()` and `dev_hard_header()`. May be called from any context. `EMSGSIZE` for
+    /// more than [`MAX_LEN`], `ENOMEM`, or `EINVAL` if the device's header cannot be made.
     #[inline]
     pub fn new(dev: &'a NetDevice, protocol: Protocol, len: u32) -> Result<Self> {
         // SAFETY: The device is valid: its constants are read.
         let room = unsafe { bindings::LL_RESERVED_SPACE(dev.as_raw()) };
-        let size = room.checked_add(len).ok_or(EINVAL)?;
-        // SAFETY: Any size may be asked for.
+        if len > MAX_LEN || room > MAX_LEN {
+            return Err(EMSGSIZE);
+        }
+        let size = room + len;
+        // SAFETY: The size is far from where the allocator's own sums, of 32 bits, would overflow.
         let skb = unsafe { bindings::alloc_skb(size, bindings::GFP_ATOMIC) };
         let skb = NonNull::new(skb).ok_or(ENOMEM)?;
         // INVARIANT: The packet is new; `Outgoing` owns it from here, and frees it on error. What
         // follows sets the rest.
         let packet = Self { skb, _dev: dev };
-        // SAFETY: The packet is new and has `room` bytes and `len` behind them. `dev` outlives it:
-        // the stack drops the packets of a device that goes.
+        // SAFETY: The packet is new and has `room` bytes and `len` behind them. `dev` is borrowed for
+        // as long as the packet is ours.
         let header = unsafe {
             bindings::skb_reserve(skb.as_ptr(), room as i32);
             bindings::skb_put_zero(skb.as_ptr(), len);

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What safe code may do with the abstractions though it should not: rnetns_bench does it, and nothing
+# may break. The kernel log is judged, too.
+
+. "$(dirname "$0")/lib.sh"
+
+MISUSE=/sys/kernel/debug/rnetns_misuse
+
+load_bench() {
+	if [ -f "$MODULES_DIR/rnetns_bench.ko" ]; then
+		insmod "$MODULES_DIR/rnetns_bench.ko"
+	else
+		modprobe rnetns_bench
+	fi
+}
+
+cleanup_bench() {
+	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
+	cleanup
+}
+
+# misuse NAME
+misuse() {
+	echo "$1" >"$MISUSE/run" || fail "'$1' was not refused"
+}
+
+hooks_that_are_others_each_time_all_go() {
+	add_netns a
+	misuse hooks
+	del_netns a
+}
+
+packets_are_as_large_as_asked_for_or_not_made() {
+	misuse packets
+}
+
+begin
+trap cleanup_bench EXIT
+[ -f "$MODULES_DIR/rnetns_bench.ko" ] || modinfo rnetns_bench >/dev/null 2>&1 ||
+	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
+if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
+load_bench || skip_all "rnetns_bench does not load"
+run_cases hooks_that_are_others_each_time_all_go packets_are_as_large_as_asked_for_or_not_made
