@@ -106,7 +106,7 @@ impl Packet<'_> {
 ///     }
 /// }
 /// ```
-pub trait Handler: Send + Sync {
+pub trait Handler: Send + Sync + 'static {
     /// Sees a packet. Bottom halves are off and RCU is held; runs on several CPUs at once.
     fn receive(&self, packet: &Packet<'_>);
 }
