@@ -89,6 +89,17 @@ chosen_keys_do_not_lengthen_chains() {
 	done
 }
 
+all_tags_come_back() {
+	check tags
+	done_at_least 4 flushes inserts owners
+}
+
+made_up_tags_find_nothing() {
+	check forgery
+	done_at_least 1 found
+	done_at_least 100 not_found
+}
+
 walks_go_on_when_their_place_has_gone() {
 	check walks
 }
@@ -142,5 +153,5 @@ if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 load_bench || skip_all "rnetns_bench does not load"
 run_cases a_wrong_model_is_noticed small_tables_do_what_a_list_does larger_tables_do_what_a_list_does \
 	chosen_keys_do_not_lengthen_chains flushed_tags_come_back_after_a_grace_period \
-	walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \
+	all_tags_come_back made_up_tags_find_nothing walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \
 	owners_on_several_cpus_do_not_meet

@@ -16,7 +16,7 @@
 //!   - `model WORDS LINES STEPS SEED`: keys of 4 or 11 words. `lie STEPS`: a model that is wrong
 //!     on purpose, which must be noticed.
 //!   - `attack WORDS`: keys that were chosen to meet.
-//!   - `flushes`, `walks`, `expiry`: one behaviour each.
+//!   - `flushes`, `walks`, `expiry`, `forgery`, `tags`: one behaviour each.
 //!   - `begin`, then several `churn 0|1 MS SEED` and `read MS SEED` at once, then `end`.
 //! - `report`: what was done, `NAME=COUNT` in each line, and what was wrong.
 
@@ -213,6 +213,14 @@ impl Files {
             ["expiry"] => {
                 self.fresh();
                 model::expiry()
+            }
+            ["tags"] => {
+                self.fresh();
+                model::tags()
+            }
+            ["forgery"] => {
+                self.fresh();
+                model::forgery()
             }
             ["begin"] => {
                 self.fresh();

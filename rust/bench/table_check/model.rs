@@ -31,7 +31,9 @@ use super::{
 };
 use crate::net::tagged_table::{
     Audit,
-    Table, //
+    Owner,
+    Table,
+    Tag, //
 };
 
 /// Owners that share the table.
@@ -303,6 +305,75 @@ pub(super) fn walks() -> Result<Tally, Stopped> {
     )?;
     large.end()?;
     model.end()
+}
+
+/// However an owner is flushed and settled, each tag that it had is given back in the end.
+pub(super) fn tags() -> Result<Tally, Stopped> {
+    static VALUE: u32 = 0;
+    const OTHERS: u32 = 16;
+    let table = Table::<&'static u32, 4>::new(64, 128)?;
+    let mut owner = Owner::new(table.clone())?;
+    let mut tally = Tally::default();
+    for key in 0..OTHERS {
+        let Some(tag) = owner.tag() else {
+            // Flushed entries wait to be reaped, and their tags with them.
+            owner.settle(1, 1);
+            continue;
+        };
+        if owner.insert(tag, &[key; 4], &VALUE, 0).is_ok() {
+            tally.inserts += 1;
+        }
+        owner.flush();
+        tally.flushes += 1;
+    }
+    wrong_unless(owner.tag().is_none(), "there is no end to flushed tags")?;
+    drop(owner);
+    let mut others = KVec::new();
+    for number in 1..=OTHERS {
+        let other = Owner::new(table.clone())?;
+        let lowest = other.tag().is_some_and(|tag| tag.get() == number);
+        wrong_unless(lowest, "a tag was never given back")?;
+        others.push(other, GFP_KERNEL)?;
+        tally.owners += 1;
+    }
+    Ok(tally)
+}
+
+/// No tag that is made of a number finds what was taken out, which may be dropped at any time.
+pub(super) fn forgery() -> Result<Tally, Stopped> {
+    static VALUE: u32 = 0;
+    const KEY: [u32; 4] = [1, 2, 3, 4];
+    let table = Table::<&'static u32, 4>::new(1, 2)?;
+    let mut owner = Owner::new(table.clone())?;
+    let mut tally = Tally::default();
+    let mut finds = |number: u32| {
+        let guard = rcu::read_lock();
+        let found = Tag::from_number(number)
+            .is_some_and(|tag| table.find(&table.query(tag, &KEY), &guard).is_some());
+        *if found {
+            &mut tally.found
+        } else {
+            &mut tally.not_found
+        } += 1;
+        found
+    };
+    let tag = owner.tag().ok_or(EIO)?;
+    let inserted = owner.insert(tag, &KEY, &VALUE, 0).is_ok();
+    wrong_unless(
+        inserted && finds(tag.get()),
+        "the tag of an entry does not find it",
+    )?;
+    owner.remove(&KEY);
+    // All patterns of the bits that slots have for tags, and of those above, that are near an end.
+    for high in [0, 1, 0x7f, 0xff] {
+        for low in Iterator::chain(0..16, 0x00ff_fff0..0x0100_0000) {
+            wrong_unless(
+                !finds(high << 24 | low),
+                "a tag that was made up finds what was taken out",
+            )?;
+        }
+    }
+    Ok(tally)
 }
 
 /// Entries in use outlast expiry, however long a run of it takes.

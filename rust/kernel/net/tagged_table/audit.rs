@@ -7,8 +7,7 @@ use super::{
     RcuValue,
     Table,
     Tag,
-    MAX_PROBE,
-    MAX_TAG, //
+    MAX_PROBE, //
 };
 
 /// What is in a table.
@@ -64,7 +63,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// How far an entry is from the line where it is looked for first. None if the slot has none.
     fn distance_from_home(&self, index: u32, way: u32) -> Option<u32> {
         let content = self.line(index).content(way as usize);
-        let tag = Tag::from_number(content.tag).filter(|tag| tag.get() <= MAX_TAG)?;
+        let tag = Tag::from_number(content.tag)?;
         let home = self.home(self.secrets.hash(tag, &content.key));
         Some(self.distance(home, index))
     }

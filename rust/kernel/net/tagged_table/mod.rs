@@ -71,13 +71,19 @@ pub use self::published::Published;
 /// The most lines that a look-up reads; an entry that finds no room in them is refused.
 const MAX_PROBE: u32 = 8;
 
-/// The largest tag: it has 24 bits, and the pattern above this one means something else.
+/// The largest tag: it has 24 bits, and the pattern above this one is that of slots which nobody finds
+/// any more, and whose values may be about to be dropped.
 const MAX_TAG: u32 = 0x00ff_fffe;
 
 /// What tells the entries of one owner from those of the others.
 ///
 /// While entries have it, and for a grace period after that, no other owner of the same table gets
 /// the same.
+///
+/// # Invariants
+///
+/// The number is one that tables give out: from 1 to [`MAX_TAG`]. So it is none of those that a slot
+/// has without an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tag(NonZeroU32);
 
@@ -88,9 +94,14 @@ impl Tag {
         self.0.get()
     }
 
-    /// The tag with this number. A wrong number finds another owner's entries.
+    /// The tag with this number, if tables give out such a one. A wrong number finds another owner's
+    /// entries.
     #[inline(always)]
     pub fn from_number(number: u32) -> Option<Self> {
+        if number > MAX_TAG {
+            return None;
+        }
+        // INVARIANT: Neither zero nor above the largest.
         NonZeroU32::new(number).map(Self)
     }
 }

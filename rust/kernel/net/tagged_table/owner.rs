@@ -350,7 +350,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         if self.doomed != NONE {
             return false;
         }
-        if self.tag.is_none() {
+        if self.tag.is_none() && self.flushed_tags.iter().any(Option::is_none) {
+            // INVARIANT: There is a free place among `flushed_tags`.
             self.tag = self.table.new_tag_atomic().ok();
         }
         self.flushed.len == 0 && self.tag.is_some()
