@@ -108,14 +108,15 @@ impl Flags {
             .collect()
     }
 
-    /// rustc with these flags, for a library crate of `source`, with metadata in `out`.
+    /// rustc with these flags, for a library crate of `source`, with what it makes in `out`. An object
+    /// is made as well: some errors only come when code is.
     pub fn command(&self, machine: &Host, source: &Path, out: &Path) -> Command {
         let mut command = machine.command("rustc");
         command.current_dir(&self.dir).envs(self.environment.iter().cloned());
         // The kernel's Makefile exports it, too: its flags are unstable.
         command.env("RUSTC_BOOTSTRAP", "1");
         command.args(&self.args);
-        command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata", "--out-dir"]);
+        command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata,obj", "--out-dir"]);
         command.arg(out).arg(source);
         command
     }

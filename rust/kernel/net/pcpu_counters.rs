@@ -50,7 +50,7 @@ impl<const N: usize> PcpuCounters<N> {
         // other requirement.
         let counters = unsafe {
             bindings::pcpu_alloc_noprof(
-                N * size_of::<u64>(),
+                size_of::<[u64; N]>(),
                 align_of::<u64>(),
                 false,
                 bindings::GFP_KERNEL,
