@@ -70,7 +70,7 @@ impl net_device::Operations for Rlo {
     }
 
     #[inline]
-    fn start_xmit(net: &Namespace, dev: &OwnNetDevice, mut skb: SkBuff) -> XmitResult {
+    fn start_xmit(net: &Namespace, dev: &OwnNetDevice, mut skb: SkBuff<'_>) -> XmitResult {
         skb.tx_timestamp();
         // The clocks of sending and receiving differ.
         skb.clear_tstamp();
@@ -112,7 +112,7 @@ impl net_device::Operations for Rlo {
 
 /// Makes `dev` receive what it has just sent. `None` if the packet was lost.
 #[inline]
-fn receive(dev: &OwnNetDevice, skb: SkBuff) -> Option<()> {
+fn receive<'a>(dev: &'a OwnNetDevice, skb: SkBuff<'a>) -> Option<()> {
     let skb = skb.eth_type_trans(dev).ok()?;
     let len = skb.len();
     if skb.netif_rx() != RxResult::Success {
@@ -124,7 +124,7 @@ fn receive(dev: &OwnNetDevice, skb: SkBuff) -> Option<()> {
 
 /// Counts a packet in the namespace of the device, and in that of the socket.
 #[inline]
-fn count_sent(net: &Namespace, skb: &SkBuff) {
+fn count_sent(net: &Namespace, skb: &SkBuff<'_>) {
     let guard = rcu::read_lock();
     let len = u64::from(skb.len());
     let Ok(state) = State::of(net, &guard) else {

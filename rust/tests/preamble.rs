@@ -121,7 +121,7 @@ impl net_device::Operations for Null {
         dev.mtu(1500).no_queue();
     }
 
-    fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff) -> XmitResult {
+    fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff<'_>) -> XmitResult {
         XmitResult::Ok
     }
 }

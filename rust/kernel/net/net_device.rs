@@ -37,17 +37,19 @@ use super::{
 };
 use crate::bindings;
 
-/// A network device that is registered.
+/// A network device that was registered.
 ///
 /// # Invariants
 ///
-/// The `struct net_device` is valid while a reference exists, and so is its namespace.
+/// The device was registered, and while a reference exists, its unregistration has not come to the
+/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid,
+/// can be held, and its namespace has not freed what devices need of it.
 #[repr(transparent)]
 pub struct NetDevice {
     inner: Opaque<bindings::net_device>,
 }
 
-// SAFETY: A device is only ever borrowed.
+// SAFETY: A device belongs to no thread, and references to it can be given back by any.
 unsafe impl Send for NetDevice {}
 
 // SAFETY: The methods read what is constant or atomic, or count per CPU.
@@ -58,10 +60,11 @@ impl NetDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a registered device that stays valid for `'a`.
+    /// `ptr` must point to a device that was registered, and whose unregistration does not stop to
+    /// wait for those who hold it for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
-        // INVARIANT: The caller promises it; a device keeps its namespace until it is freed.
+        // INVARIANT: The caller promises it; the end of a namespace waits for its devices.
         // SAFETY: The type is transparent, and the caller promises validity.
         unsafe { &*ptr.cast::<Self>() }
     }
@@ -356,7 +359,7 @@ impl LinkStats<'_> {
 ///         dev.mtu(1500).no_queue();
 ///     }
 ///
-///     fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff) -> XmitResult {
+///     fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff<'_>) -> XmitResult {
 ///         XmitResult::Ok
 ///     }
 /// }
@@ -378,7 +381,7 @@ pub trait Operations: pernet::HasSlot<Stored = Registered> {
     fn setup(dev: &mut Setup<'_>);
 
     /// Sends a packet: `ndo_start_xmit`. Bottom halves are off, and RCU is held.
-    fn start_xmit(net: &Namespace, dev: &OwnNetDevice, skb: SkBuff) -> XmitResult;
+    fn start_xmit(net: &Namespace, dev: &OwnNetDevice, skb: SkBuff<'_>) -> XmitResult;
 
     /// Fills in the traffic counts: `ndo_get_stats64`. May be called from any context.
     fn get_stats64(_net: &Namespace, _dev: &OwnNetDevice, _stats: &mut LinkStats<'_>) {
@@ -462,7 +465,8 @@ impl<T: Operations> Vtable<T> {
     ) -> bindings::netdev_tx_t {
         // SAFETY: The device stays registered while it transmits, and `register` has made it.
         let dev = unsafe { OwnNetDevice::from_raw(dev) };
-        // SAFETY: The packet is ours, and its `dev` is the one that transmits it.
+        // SAFETY: The packet is ours, and its `dev` is the one that transmits it. The core holds RCU
+        // during the callback, which the packet, whose lifetime `T` cannot choose, does not outlive.
         let skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
         match T::start_xmit(dev.net(), dev, skb) {
             XmitResult::Ok => bindings::netdev_tx_NETDEV_TX_OK,

@@ -8,6 +8,7 @@
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
 use core::{
+    marker::PhantomData,
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
@@ -35,25 +36,30 @@ pub enum RxResult {
 ///
 /// # Invariants
 ///
-/// `skb` points to a valid packet that this value owns. Its `dev` is set, to a device that stays
-/// valid while this value exists: the device whose callback the packet was given to. That callback
-/// runs under RCU, and the value, which is neither `Send` nor `Sync`, cannot outlive it.
-pub struct SkBuff {
+/// `skb` points to a valid packet that this value owns. Its `dev` is set, to a device that is valid
+/// for `'a`. `'a` is within one RCU critical section: that of the callback which was given the packet.
+pub struct SkBuff<'a> {
     skb: NonNull<bindings::sk_buff>,
+    _dev: PhantomData<&'a NetDevice>,
 }
 
-impl SkBuff {
+impl<'a> SkBuff<'a> {
     /// Takes over a packet from C.
     ///
     /// # Safety
     ///
     /// `skb` must be valid, and the caller must own it and hand it over. `skb->dev` must be set,
-    /// and that device must stay valid, and RCU held, for as long as the value exists.
+    /// and that device must stay valid, and RCU held, for `'a`.
+    #[inline]
     pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
         // INVARIANT: The caller promises all of it.
-        Self { skb }
+        Self {
+            skb,
+            _dev: PhantomData,
+        }
     }
 
+    #[inline]
     fn as_raw(&self) -> *mut bindings::sk_buff {
         self.skb.as_ptr()
     }
@@ -81,7 +87,7 @@ impl SkBuff {
     /// The device that the packet is traversing.
     #[inline]
     pub fn dev(&self) -> &NetDevice {
-        // SAFETY: By the type invariant `dev` is set, and valid while `self` exists.
+        // SAFETY: By the type invariant `dev` is set, and valid for longer than `self` is borrowed.
         unsafe {
             NetDevice::from_raw(
                 (*self.as_raw())
@@ -99,14 +105,14 @@ impl SkBuff {
     /// # Examples
     ///
     /// ```
-    /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff) -> XmitResult {
+    /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff<'_>) -> XmitResult {
     ///     assert!(skb.net().tag() == net.tag());
     ///     XmitResult::Ok
     /// }
     /// ```
     #[inline]
     pub fn net(&self) -> &Namespace {
-        // SAFETY: By the type invariant a callback holds RCU for as long as `self` exists.
+        // SAFETY: By the type invariant RCU is held for longer than `self` is borrowed.
         unsafe { self.dev().net_rcu() }
     }
 
@@ -175,14 +181,26 @@ impl SkBuff {
         }
     }
 
+    /// Whether the packet has a route without a reference, which is valid under RCU alone.
+    #[inline]
+    fn has_borrowed_dst(&self) -> bool {
+        // SAFETY: As in `has_dst`.
+        let dst = unsafe {
+            (*self.as_raw())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                ._skb_refdst
+        };
+        dst & bindings::SKB_DST_NOREF as c_ulong != 0
+    }
+
     /// Makes the packet own a reference to its route, so that it can be queued.
     ///
-    /// Wraps `skb_dst_force()`; a route that is going away is dropped instead. The caller must be
-    /// in an RCU read-side critical section if the route is borrowed: transmission is.
+    /// Wraps `skb_dst_force()`; a route that is going away is dropped instead.
     #[inline]
     pub fn dst_force(&mut self) {
-        // SAFETY: By the type invariant the packet is valid and ours. A route without a reference
-        // exists only under the RCU critical section of the transmit path that lent us the packet.
+        // SAFETY: By the type invariant the packet is valid and ours, and we are in the RCU critical
+        // section in which it came: a route that it has without a reference is valid meanwhile.
         unsafe { bindings::skb_dst_force(self.as_raw()) };
     }
 
@@ -223,25 +241,27 @@ impl SkBuff {
     ///
     /// Wraps `eth_type_trans()`. A packet without a whole header in its linear part is given back.
     #[inline]
-    pub fn eth_type_trans(self, dev: &NetDevice) -> Result<ReceivedSkBuff, SkBuff> {
+    pub fn eth_type_trans(self, dev: &'a NetDevice) -> Result<ReceivedSkBuff<'a>, Self> {
         if self.headlen() < bindings::ETH_HLEN {
             return Err(self);
         }
         let me = ManuallyDrop::new(self);
         // SAFETY: The packet is valid and ours, and its linear part holds the header that is
-        // pulled. The device is valid; it outlives the packet in the stack, which drops those of a
-        // device that is unregistered.
+        // pulled. The device is valid.
         unsafe {
             let protocol = bindings::eth_type_trans(me.as_raw(), dev.as_raw());
             let headers = &raw mut (*me.as_raw()).__bindgen_anon_4;
             (*headers).headers.as_mut().protocol = protocol;
         }
-        // INVARIANT: `dev` is set again, to a device that the caller borrows.
-        Ok(ReceivedSkBuff(SkBuff { skb: me.skb }))
+        // INVARIANT: `dev` is set again, to a device that the caller has borrowed for `'a`.
+        Ok(ReceivedSkBuff(SkBuff {
+            skb: me.skb,
+            _dev: PhantomData,
+        }))
     }
 }
 
-impl Drop for SkBuff {
+impl Drop for SkBuff<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the packet is ours.
         unsafe { bindings::kfree_skb(self.as_raw()) };
@@ -253,9 +273,9 @@ impl Drop for SkBuff {
 /// # Invariants
 ///
 /// Those of [`SkBuff`]; and `protocol`, `pkt_type` and the MAC header are set.
-pub struct ReceivedSkBuff(SkBuff);
+pub struct ReceivedSkBuff<'a>(SkBuff<'a>);
 
-impl ReceivedSkBuff {
+impl ReceivedSkBuff<'_> {
     /// The length in bytes, without the link layer's header.
     #[inline]
     pub fn len(&self) -> u32 {
@@ -268,14 +288,19 @@ impl ReceivedSkBuff {
         self.0.is_empty()
     }
 
-    /// Queues the packet for reception on this CPU.
+    /// Queues the packet for reception on this CPU, with a reference to its route if it has one.
     ///
     /// Wraps `__netif_rx()`: bottom halves must be off, as they are in `start_xmit`.
     #[inline]
-    pub fn netif_rx(self) -> RxResult {
+    pub fn netif_rx(mut self) -> RxResult {
+        if self.0.has_borrowed_dst() {
+            self.0.dst_force();
+        }
         let me = ManuallyDrop::new(self);
         // SAFETY: The packet is valid and prepared, and its ownership goes to the stack, whatever
-        // the answer. A call with bottom halves on would delay the packet, not break anything.
+        // the answer. It has nothing that is borrowed but its device, which is valid now: the stack
+        // takes no packet of a device that is down, and drops those that wait when one goes down. A
+        // call with bottom halves on would delay the packet, not break anything.
         match unsafe { bindings::__netif_rx(me.0.as_raw()) } as u32 {
             bindings::NET_RX_SUCCESS => RxResult::Success,
             _ => RxResult::Drop,

@@ -79,7 +79,7 @@ impl Sock {
     /// # Examples
     ///
     /// ```
-    /// fn sent_from(skb: &SkBuff, net: &Namespace) -> bool {
+    /// fn sent_from(skb: &SkBuff<'_>, net: &Namespace) -> bool {
     ///     skb.sock().is_some_and(|sk| sk.tag() == net.tag())
     /// }
     /// ```

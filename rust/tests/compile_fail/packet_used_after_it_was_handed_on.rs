@@ -7,7 +7,7 @@
 include!("../preamble.rs");
 
 /// Asks for the length too late.
-pub fn receive(skb: ReceivedSkBuff) -> u32 {
+pub fn receive(skb: ReceivedSkBuff<'_>) -> u32 {
     skb.netif_rx();
     skb.len()
 }
