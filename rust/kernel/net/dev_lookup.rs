@@ -20,14 +20,16 @@ use super::{
 use crate::bindings;
 
 // SAFETY: `dev_hold()` keeps the structure until as many `dev_put()` have followed: unregistering
-// waits for the count (`netdev_run_todo()`), and the end of the device's namespace for that.
-// A device is only borrowed before that wait is over.
+// waits for the count (`netdev_run_todo()`), and the end of the device's namespace for that. By the
+// type invariant of `NetDevice`, that wait is not over while a device is borrowed.
 unsafe impl AlwaysRefCounted for NetDevice {
+    #[inline]
     fn inc_ref(&self) {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dev_hold(self.as_raw()) };
     }
 
+    #[inline]
     unsafe fn dec_ref(dev: NonNull<Self>) {
         // SAFETY: The caller gives up a reference, so that the device is valid.
         unsafe { bindings::dev_put(dev.as_ptr().cast()) };

@@ -67,6 +67,9 @@ impl Event {
 pub trait Watcher: 'static {
     /// Something happened to `dev`, which is in `net`. RTNL is held; may sleep.
     ///
+    /// `dev` was registered, and is still waited for until nobody holds it: of one whose registration
+    /// is not complete, and may fail, nothing is told.
+    ///
     /// Called after all other receivers, so the stack has already acted on it. When a watcher is
     /// registered, it is called for every device as if it were new; when it is unregistered, as if
     /// it were gone.
@@ -119,9 +122,18 @@ unsafe extern "C" fn notify<T: Watcher>(
     event: c_ulong,
     info: *mut c_void,
 ) -> c_int {
+    // The registration of the device may still fail, or has: then it is freed, whoever holds it.
+    if matches!(
+        event as u32,
+        bindings::netdev_cmd_NETDEV_POST_INIT | bindings::netdev_cmd_NETDEV_PRE_UNINIT
+    ) {
+        return bindings::NOTIFY_DONE as c_int;
+    }
     let info = info.cast::<bindings::netdev_notifier_info>();
-    // SAFETY: The chain passes this structure with a valid device, whose namespace RTNL keeps from
-    // changing and, as the device is in it, from going.
+    // SAFETY: The chain passes this structure with a valid device. All other events are about
+    // devices that were registered: `netdev_run_todo()` waits until nobody holds them, and is not
+    // through with that. RTNL keeps the device's namespace from changing and, as the device is in
+    // it, from going.
     let (net, dev) = unsafe {
         let dev = NetDevice::from_raw((*info).dev.cast());
         (dev.net_rcu(), dev)
