@@ -17,6 +17,7 @@ use crate::net::{
         Deferred, //
     },
     ida::Ida,
+    in_device,
     namespace::namespaces,
     net_device::{
         self,

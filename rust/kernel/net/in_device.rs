@@ -31,6 +31,10 @@ pub enum Setting {
 }
 
 /// A device's IPv4 side (`struct in_device`).
+///
+/// # Invariants
+///
+/// Device and namespace are borrowed for `'g`, and RCU is held.
 pub struct InDevice<'g> {
     in_dev: NonNull<bindings::in_device>,
     all: NonNull<bindings::ipv4_devconf>,
@@ -42,9 +46,10 @@ impl<'g> InDevice<'g> {
     ///
     /// Wraps `__in_dev_get_rcu()`.
     #[inline]
-    pub fn of(net: &Namespace, dev: &NetDevice, guard: &'g rcu::Guard) -> Option<Self> {
-        // SAFETY: Both are valid. `ip_ptr` is an RCU pointer; `devconf_all` is set before a
-        // namespace has devices, and freed after the last grace period of its end.
+    pub fn of(net: &'g Namespace, dev: &'g NetDevice, guard: &'g rcu::Guard) -> Option<Self> {
+        // SAFETY: Both are valid. `ip_ptr` is an RCU pointer. `devconf_all` is set before a namespace
+        // has devices, and freed by an `exit` callback: by the type invariant of `Namespace`, after
+        // the borrow has ended.
         unsafe {
             let in_dev = (&raw const (*dev.as_raw()).ip_ptr).read_volatile();
             let all = (&raw const (*net.as_raw()).ipv4.devconf_all).read_volatile();
@@ -63,7 +68,7 @@ impl<'g> InDevice<'g> {
     #[inline]
     pub fn max(&self, setting: Setting) -> i32 {
         let index = setting as usize - 1;
-        // SAFETY: Both structures are valid under the guard; the index is one of the array's.
+        // SAFETY: By the type invariant both structures are valid; the index is one of the array's.
         unsafe {
             let own = (&raw const (*self.in_dev.as_ptr()).cnf.data).cast::<c_int>();
             let all = (&raw const (*self.all.as_ptr()).data).cast::<c_int>();

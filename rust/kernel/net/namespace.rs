@@ -4,8 +4,8 @@
 //!
 //! A `struct net` has two counts, and this module one type for each way of holding it:
 //!
-//! - [`Namespace`]: the memory is there. Its users may be gone already, and its `exit` callbacks
-//!   may be running. This is what a packet, a device, a socket or a callback gives.
+//! - [`Namespace`]: its data is there. Its users may be gone already, and its end have begun. This
+//!   is what a packet, a device, a socket or a callback gives.
 //! - [`ActiveNamespace`]: somebody uses it, so that its exit cannot begin. `ARef<ActiveNamespace>`
 //!   owns such a reference (`get_net()`, `put_net()`).
 //!
@@ -31,12 +31,13 @@ use kernel::{
         },
         rcu,
     },
+    task::might_sleep,
     types::Opaque, //
 };
 
 use crate::bindings;
 
-/// A network namespace: a `struct net` whose memory is valid.
+/// A network namespace: a `struct net` with its per-namespace data.
 ///
 /// Nothing is said about its users: a packet may still travel through a namespace whose last
 /// process has left, and the callbacks of [`pernet`](super::pernet) see namespaces that are not
@@ -44,7 +45,11 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// While a reference to it exists, the `struct net` and its `gen` array are valid.
+/// While a reference to it exists:
+///
+/// - the `struct net`, its `gen` array and the storage behind that are valid;
+/// - what subsystems allocate for it in their `init` callbacks is not freed yet: none of their `exit`
+///   callbacks has run. What is not allocated yet is null.
 ///
 /// # Examples
 ///
@@ -58,7 +63,7 @@ pub struct Namespace {
     inner: Opaque<bindings::net>,
 }
 
-// SAFETY: A `Namespace` is only ever borrowed, and what it gives is constant or synchronised by C.
+// SAFETY: A namespace belongs to no thread; what it gives is constant or synchronised by C.
 unsafe impl Send for Namespace {}
 
 // SAFETY: What the methods read is constant after the creation of the namespace, or atomic.
@@ -69,10 +74,11 @@ impl Namespace {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `struct net` that, with its `gen` array, stays valid for `'a`.
+    /// `ptr` must point to a `struct net` that, with its per-namespace data, stays valid for `'a`: see
+    /// the type invariant.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net) -> &'a Self {
-        // INVARIANT: The caller promises the validity of both for `'a`.
+        // INVARIANT: The caller promises it.
         // SAFETY: `Namespace` is transparent over `Opaque<net>`, and the caller promises validity.
         unsafe { &*ptr.cast::<Self>() }
     }
@@ -197,6 +203,7 @@ impl ActiveNamespace {
     }
 
     /// Returns the initial namespace, which never ends.
+    #[inline]
     pub fn init_net() -> &'static Self {
         // INVARIANT: `init_net` is created at boot, and its count never reaches zero.
         // SAFETY: `init_net` is a static of the kernel, and the types are transparent over it.
@@ -205,9 +212,11 @@ impl ActiveNamespace {
 
     /// Looks up the namespace of the process `pid`, as the caller's pid namespace numbers it.
     ///
-    /// Wraps `get_net_ns_by_pid()`. May be called from any context; `ESRCH` if there is no such
-    /// process, or it is exiting.
+    /// Wraps `get_net_ns_by_pid()`. Process context, since it takes `task_lock()`; `ESRCH` if there
+    /// is no such process, or it is exiting.
+    #[inline]
     pub fn get_by_pid(pid: i32) -> Result<ARef<Self>> {
+        might_sleep();
         // SAFETY: The function takes any number, and returns a counted namespace or an error.
         let net = from_err_ptr(unsafe { bindings::get_net_ns_by_pid(pid) })?;
         // SAFETY: `get_net_ns_by_pid()` has counted the reference; a process is never attached to
@@ -219,7 +228,9 @@ impl ActiveNamespace {
     ///
     /// Wraps `get_net_ns_by_fd()`. Process context; `EBADF` if `fd` is not open, `EINVAL` if it is
     /// not a network namespace.
+    #[inline]
     pub fn get_by_fd(fd: i32) -> Result<ARef<Self>> {
+        might_sleep();
         // SAFETY: The function takes any number, and returns a counted namespace or an error.
         let net = from_err_ptr(unsafe { bindings::get_net_ns_by_fd(fd) })?;
         // SAFETY: `get_net_ns_by_fd()` has counted the reference; a namespace file exists only for
@@ -230,6 +241,7 @@ impl ActiveNamespace {
     /// Looks up the namespace that this one calls `id` (`ip netns list-id`).
     ///
     /// Wraps `get_net_ns_by_id()`. May be called from any context; `ENOENT` if there is none.
+    #[inline]
     pub fn get_by_id(&self, id: i32) -> Result<ARef<Self>> {
         // SAFETY: `self` is valid; the function takes any number.
         let net = unsafe { bindings::get_net_ns_by_id(self.as_raw(), id) };
@@ -293,6 +305,7 @@ impl PartialEq<Namespace> for Tag {
 ///     namespaces(guard).count()
 /// }
 /// ```
+#[inline]
 pub fn namespaces(_guard: &rcu::Guard) -> Namespaces<'_> {
     // SAFETY: The list head is a static of the kernel, initialised at boot. A store to `next` may
     // run at the same time: `read_volatile` is the `READ_ONCE()` of `list_for_each_entry_rcu()`.
@@ -328,7 +341,8 @@ impl<'a> Iterator for Namespaces<'a> {
         // SAFETY: `cleanup_net()` waits for a grace period between taking a namespace off the list
         // and freeing it, so that the element is valid; `READ_ONCE()` as above.
         self.next = unsafe { (&raw const (*net).list.next).read_volatile() };
-        // SAFETY: As above, for as long as the guard is held, which `'a` cannot outlive.
+        // SAFETY: As above; that grace period comes before the `exit` callbacks, too. `'a` cannot
+        // outlive the guard.
         Some(unsafe { Namespace::from_raw(net) })
     }
 }

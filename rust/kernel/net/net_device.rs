@@ -42,8 +42,8 @@ use crate::bindings;
 /// # Invariants
 ///
 /// The device was registered, and while a reference exists, its unregistration has not come to the
-/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid,
-/// can be held, and its namespace has not freed what devices need of it.
+/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid and
+/// can be held. Until that end, the core uses the device's namespace, which is valid as long.
 #[repr(transparent)]
 pub struct NetDevice {
     inner: Opaque<bindings::net_device>,
@@ -64,7 +64,7 @@ impl NetDevice {
     /// wait for those who hold it for `'a`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
-        // INVARIANT: The caller promises it; the end of a namespace waits for its devices.
+        // INVARIANT: The caller promises it.
         // SAFETY: The type is transparent, and the caller promises validity.
         unsafe { &*ptr.cast::<Self>() }
     }
@@ -77,7 +77,8 @@ impl NetDevice {
 
     /// The namespace that the device is in now: `dev_net_rcu()`.
     ///
-    /// Devices move, and the namespace that one has left may end: hence the guard.
+    /// Devices move, and the namespace that one has left may end: hence the guard. The namespace may be
+    /// ending already, and waiting for this device alone: hence the borrow of the device.
     ///
     /// # Examples
     ///
@@ -88,8 +89,8 @@ impl NetDevice {
     /// }
     /// ```
     #[inline]
-    pub fn net<'g>(&self, _guard: &'g rcu::Guard) -> &'g Namespace {
-        // SAFETY: The guard is RCU, held for `'g`.
+    pub fn net<'g>(&'g self, _guard: &'g rcu::Guard) -> &'g Namespace {
+        // SAFETY: The guard is RCU, held for `'g`, and the device is borrowed for that.
         unsafe { self.net_rcu() }
     }
 
@@ -97,7 +98,7 @@ impl NetDevice {
     ///
     /// # Safety
     ///
-    /// For `'a`, RCU must be held, or the device unable to change its namespace and valid.
+    /// For `'a`, the device must be valid, and RCU held or the device unable to change its namespace.
     #[inline]
     pub(super) unsafe fn net_rcu<'a>(&self) -> &'a Namespace {
         // SAFETY: By the type invariant the device is valid, and so is its namespace: one that it
@@ -178,6 +179,7 @@ impl OwnNetDevice {
     }
 
     /// Sums the counts of all CPUs: packets, and bytes. Wraps `dev_lstats_read()`.
+    #[inline]
     pub fn lstats_read(&self) -> (u64, u64) {
         let (mut packets, mut bytes) = (0, 0);
         // SAFETY: By the type invariant the device has `lstats`; the pointers are to locals.
@@ -222,6 +224,7 @@ impl Features {
     }
 
     /// Both.
+    #[inline]
     pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -249,6 +252,7 @@ impl Setup<'_> {
         }
     }
 
+    #[inline]
     fn dev(&mut self) -> &mut bindings::net_device {
         // SAFETY: By the type invariant the device is valid and ours alone.
         unsafe { self.dev.as_mut() }
@@ -275,24 +279,28 @@ impl Setup<'_> {
     }
 
     /// The largest packet, in bytes, without the link layer's header.
+    #[inline]
     pub fn mtu(&mut self, mtu: u32) -> &mut Self {
         self.dev().mtu = mtu;
         self
     }
 
     /// The features that are on.
+    #[inline]
     pub fn features(&mut self, features: Features) -> &mut Self {
         self.dev().features = features.0;
         self
     }
 
     /// The features that user space can change.
+    #[inline]
     pub fn hw_features(&mut self, features: Features) -> &mut Self {
         self.dev().hw_features = features.0;
         self
     }
 
     /// Sends without a queue and without a lock: `start_xmit` runs on several CPUs at once.
+    #[inline]
     pub fn no_queue(&mut self) -> &mut Self {
         self.change_priv_flags(bindings::IFF_NO_QUEUE, true);
         // SAFETY: The union's two sides are the same bits.
@@ -301,12 +309,14 @@ impl Setup<'_> {
     }
 
     /// The hardware address can be changed while the device is up.
+    #[inline]
     pub fn live_addr_change(&mut self) -> &mut Self {
         self.change_priv_flags(bindings::IFF_LIVE_ADDR_CHANGE, true);
         self
     }
 
     /// Segments of any size: `netif_set_tso_max_size(GSO_MAX_SIZE)`.
+    #[inline]
     pub fn tso_max_size_unlimited(&mut self) -> &mut Self {
         // SAFETY: By the type invariant the device is valid and ours alone.
         unsafe { bindings::netif_set_tso_max_size(self.dev.as_ptr(), bindings::GSO_MAX_SIZE) };
@@ -326,12 +336,14 @@ pub struct LinkStats<'a>(&'a mut bindings::rtnl_link_stats64);
 
 impl LinkStats<'_> {
     /// Sets the packets and bytes received.
+    #[inline]
     pub fn set_rx(&mut self, packets: u64, bytes: u64) {
         self.0.rx_packets = packets;
         self.0.rx_bytes = bytes;
     }
 
     /// Sets the packets and bytes sent.
+    #[inline]
     pub fn set_tx(&mut self, packets: u64, bytes: u64) {
         self.0.tx_packets = packets;
         self.0.tx_bytes = bytes;
@@ -439,6 +451,8 @@ impl<T: Operations> Vtable<T> {
         // SAFETY: The caller lends the device, which is not registered, to this function alone.
         let mut setup = unsafe { Setup::from_raw(ptr) };
         T::setup(&mut setup);
+        // It would send with interrupts off.
+        setup.change_priv_flags(bindings::IFF_DISABLE_NETPOLL, true);
         let dev = setup.dev();
         dev.netdev_ops = &Self::OPS;
         dev.ethtool_ops = ptr::from_ref(&Self::ETHTOOL_OPS).cast();
@@ -583,6 +597,7 @@ impl Registered {
     ///     Some(Null::slot().get(net, guard)?.dev().ifindex())
     /// }
     /// ```
+    #[inline]
     pub fn dev(&self) -> &OwnNetDevice {
         // SAFETY: By the type invariant it is registered; `self` is only borrowed under RCU, the
         // registration, or an active reference, before `exit_rtnl`.

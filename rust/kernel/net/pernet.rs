@@ -134,9 +134,30 @@ impl<S> Slot<S> {
 
     /// Lets readers in, or keeps them out.
     fn set_readable(&self, id: u32) {
+        // What the namespaces that there are have stored by now, `net_assign_generic()` has published
+        // without a barrier: who sees the id sees their storage with what was zeroed, by address
+        // dependencies from here on.
+        barrier::smp_mb(barrier::Write);
         // SAFETY: Readers read the word at the same time, whole, as `READ_ONCE()` would. The only
         // writers are the registration's constructor and destructor; `claimed` lets in one of them.
         unsafe { self.readable.get().write_volatile(id) };
+    }
+}
+
+impl<S> Slot<S> {
+    /// Returns the value of `net` whether it is ready or not.
+    ///
+    /// # Safety
+    ///
+    /// Operations must be registered in the slot, `net` must have a value, and something must keep
+    /// that from being dropped for `'a`.
+    pub(super) unsafe fn get_unready<'a>(&self, net: &Namespace) -> Option<&'a S> {
+        let _guard = rcu::read_lock();
+        // SAFETY: The caller promises that there is a value, and so that the id is that of its
+        // storage. The guard is for the array, which may be replaced by a longer one.
+        let storage = unsafe { storage::<S>(net, self.id()) }?;
+        // SAFETY: The caller promises that the value is there for `'a`.
+        Some(unsafe { (*storage).value.assume_init_ref() })
     }
 }
 
@@ -169,9 +190,11 @@ impl<S: Sync + 'static> Slot<S> {
         // registration lets a grace period pass before storage is freed. `init` that fails frees
         // its storage at once, but takes the pointer back and waits for a grace period first.
         let storage = unsafe { storage::<S>(net, id) }?;
-        // SAFETY: `storage` is valid for the guard's life time, as above. The word is written
+        // SAFETY: `storage` is valid while `net` is borrowed, as above. The word is written
         // whole, by `publish` and `withdraw`.
         let ready = unsafe { (&raw const (*storage).ready).read_volatile() };
+        // A namespace that began later was on no list, and had no device that is up, before its
+        // storage was there: who knows it on another CPU has synchronised with its creation.
         // SAFETY: If it is not null, `init` had finished, and `publish` ordered its writes before
         // the pointer, through which every access of ours goes. `pre_exit` had not run, or not
         // been seen: the grace period that follows it waits for the guard, and only then is the
@@ -357,8 +380,8 @@ impl<T: Operations> Callbacks<T> {
     /// Called by `ops_init()` only, for a `T` that is being or has been registered.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         from_result(|| {
-            // SAFETY: The core keeps `net` and its array during the callback, and the reference
-            // does not leave it.
+            // SAFETY: The core keeps `net`, its array and what earlier operations have made for it
+            // during the callback, which comes before all of `exit`. The reference does not leave it.
             let net = unsafe { Namespace::from_raw(net) };
             if !T::applies_to(net) {
                 return Ok(0);
@@ -427,7 +450,8 @@ impl<T: Operations> Callbacks<T> {
     ///
     /// Called by `ops_exit_list()` only, once, a grace period after `pre_exit`.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
-        // SAFETY: As in `init`.
+        // SAFETY: The core keeps `net` and its array during the callback. Other `exit` callbacks may
+        // have run: the reference is used to find the storage, and is given to nobody.
         let net = unsafe { Namespace::from_raw(net) };
         // SAFETY: The core calls this after `init`.
         let Some(storage) = (unsafe { Self::constructed(net) }) else {
@@ -496,7 +520,8 @@ pub struct Registration<T: Operations> {
 // SAFETY: It can be dropped on any thread: unregistering needs process context alone.
 unsafe impl<T: Operations> Send for Registration<T> {}
 
-// SAFETY: `get` is the only method, and what it does is ordered by RCU.
+// SAFETY: A shared reference gives no access to `ops`; what it leads to is the values, which are
+// `Sync`, by way of the slot.
 unsafe impl<T: Operations> Sync for Registration<T> {}
 
 /// Registers subsystem operations: wraps `register_pernet_subsys()`.
