@@ -32,6 +32,38 @@ hooks_that_are_others_each_time_all_go() {
 	del_netns a
 }
 
+# kept NAME: a number of what is held.
+kept() {
+	sed -n "s/^$1=//p" "$MISUSE/kept"
+}
+
+is_held() {
+	in_netns a ping -6 -c 1 -W 1 ::1 >/dev/null 2>&1
+	[ "$(kept held)" = 1 ]
+}
+
+waits() {
+	[ "$(kept ended)" != 0 ] || dmesg | grep -q "end of a namespace waits for IPv6 destinations"
+}
+
+has_ended() {
+	[ "$(kept ended)" = 1 ]
+}
+
+a_namespace_does_not_end_before_its_destinations_are_given_back() {
+	add_netns a
+	misuse keep
+	ip_in a link set lo up
+	wait_until is_held
+	del_netns a
+	wait_until waits
+	expect_equal "namespaces that ended" "$(kept ended)" 0
+	misuse "give back"
+	wait_until has_ended
+	expect_equal "namespaces that ended early" "$(kept early)" 0
+	misuse forget
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -42,4 +74,5 @@ trap cleanup_bench EXIT
 	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
 if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 load_bench || skip_all "rnetns_bench does not load"
-run_cases hooks_that_are_others_each_time_all_go packets_are_as_large_as_asked_for_or_not_made
+run_cases hooks_that_are_others_each_time_all_go \
+	a_namespace_does_not_end_before_its_destinations_are_given_back packets_are_as_large_as_asked_for_or_not_made

@@ -7,13 +7,21 @@
 //!
 //! - `hooks`: hooks that are others each time they are asked for.
 //! - `packets`: packets of any size, through `lo` of the initial namespace.
+//! - `keep`: holds the destination of the next IPv6 packet of any other namespace, beyond that
+//!   namespace's end; `give back`; `forget`, which ends it. `kept` says how many are held, how many
+//!   namespaces have ended since, and how many of these while their destination was held.
 
 use kernel::{
     debugfs::Scope,
+    new_mutex,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+        Mutex, //
     },
     uaccess::UserSliceReader, //
 };
@@ -21,6 +29,10 @@ use kernel::{
 use crate::{
     control::command,
     net::{
+        dst::{
+            self,
+            OwnedDst, //
+        },
         netfilter::{
             self,
             Hook,
@@ -29,6 +41,11 @@ use crate::{
             Verdict, //
         },
         packet_type,
+        pernet::{
+            self,
+            HasSlot, //
+        },
+        spinlock_bh::SpinLockBh,
         xmit::{
             self,
             Outgoing, //
@@ -36,23 +53,181 @@ use crate::{
         ActiveNamespace,
         Namespace, //
     },
-    pernet_slot,
+    new_spinlock_bh, pernet_slot,
 };
 
 /// The files, for as long as this exists.
-pub(crate) type Misuse = Scope<()>;
+pub(crate) type Misuse = Scope<Files>;
+
+/// What the files share.
+#[pin_data]
+pub(crate) struct Files {
+    #[pin]
+    keeping: Mutex<Option<Pin<KBox<Keeping>>>>,
+}
 
 /// Makes the files.
 pub(crate) fn new() -> impl PinInit<Misuse> {
-    Scope::dir((), c"rnetns_misuse", |nothing, dir| {
-        dir.write_only_callback_file(c"run", nothing, &|(), reader: &mut UserSliceReader| {
-            match command(reader)?.to_bytes() {
+    let files = pin_init!(Files {
+        keeping <- new_mutex!(None),
+    });
+    Scope::dir(files, c"rnetns_misuse", |files, dir| {
+        dir.write_only_callback_file(
+            c"run",
+            files,
+            &|files: &Files, reader: &mut UserSliceReader| match command(reader)?.to_bytes() {
                 b"hooks" => hooks(),
                 b"packets" => packets(),
+                b"keep" => {
+                    let keeping = KBox::pin_init(Keeping::new(), GFP_KERNEL)?;
+                    *files.keeping.lock() = Some(keeping);
+                    Ok(())
+                }
+                b"give back" => {
+                    drop(Kept::take(ActiveNamespace::init_net()));
+                    Ok(())
+                }
+                b"forget" => {
+                    let keeping = files.keeping.lock().take();
+                    keeping.map(drop).ok_or(ENOENT)
+                }
                 _ => Err(EINVAL),
-            }
+            },
+        );
+        dir.read_callback_file(c"kept", files, &|_files: &Files, f| {
+            let (ended, early) = (ENDED.load(Relaxed), EARLY.load(Relaxed));
+            let held = u32::from(Kept::is_there());
+            f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
         });
     })
+}
+
+/// Whom destinations are held for.
+struct Keeper;
+
+pernet_slot!(Keeper: dst::Holds);
+
+/// What is held, in the initial namespace, which does not end.
+#[pin_data]
+struct Kept {
+    #[pin]
+    dst: SpinLockBh<Option<OwnedDst<Keeper>>>,
+}
+
+pernet_slot!(Kept);
+
+#[vtable]
+impl pernet::Operations for Kept {
+    type Kind = pernet::Subsys;
+
+    fn applies_to(net: &Namespace) -> bool {
+        net.is_init_net()
+    }
+
+    fn init(_net: &Namespace) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self { dst <- new_spinlock_bh!(None) }? Error)
+    }
+}
+
+impl Kept {
+    fn take(net: &Namespace) -> Option<OwnedDst<Keeper>> {
+        let guard = rcu::read_lock();
+        let dst = Self::slot().get(net, &guard)?.dst.lock().take();
+        dst
+    }
+
+    fn is_there() -> bool {
+        let guard = rcu::read_lock();
+        let kept = Self::slot().get(ActiveNamespace::init_net(), &guard);
+        kept.is_some_and(|kept| kept.dst.lock().is_some())
+    }
+}
+
+/// Namespaces that have ended, and those that did so while a destination was held.
+static ENDED: Atomic<u32> = Atomic::new(0);
+static EARLY: Atomic<u32> = Atomic::new(0);
+
+/// Notes that a namespace has ended, after the state of all that was registered later.
+struct End;
+
+pernet_slot!(End);
+
+#[vtable]
+impl pernet::Operations for End {
+    type Kind = pernet::Subsys;
+
+    fn applies_to(net: &Namespace) -> bool {
+        !net.is_init_net()
+    }
+
+    fn init(_net: &Namespace) -> impl PinInit<Self, Error> {
+        Ok::<_, Error>(Self)
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        ENDED.add(1, Relaxed);
+        if Kept::is_there() {
+            EARLY.add(1, Relaxed);
+        }
+    }
+}
+
+/// Holds the destination of a packet.
+struct Catch;
+
+impl netfilter::PreRouting for Catch {
+    const PROTOCOL: Protocol = Protocol::Ipv6;
+    const PRIORITY: i32 = 0;
+
+    fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
+        let guard = packet.rcu();
+        let kept = Kept::slot().get(ActiveNamespace::init_net(), guard);
+        if let Some(kept) = kept.filter(|_| !net.is_init_net()) {
+            let dst = packet.ip6_route_input();
+            let mut kept = kept.dst.lock();
+            if kept.is_none() {
+                *kept = dst.and_then(|dst| dst.hold(guard));
+            }
+        }
+        Verdict::Accept
+    }
+}
+
+pernet_slot!(Catch: netfilter::Registered);
+
+impl netfilter::Hooks for Catch {
+    fn hooks() -> &'static [Hook] {
+        static HOOKS: [Hook; 1] = [Hook::pre_routing::<Catch>()];
+        &HOOKS
+    }
+}
+
+/// All that it takes, until what is held is given back.
+#[pin_data]
+struct Keeping {
+    #[pin]
+    hooks: netfilter::Registration<Catch>,
+    #[pin]
+    kept: pernet::Registration<Kept>,
+    #[pin]
+    keeper: dst::Registration<Keeper>,
+    #[pin]
+    end: pernet::Registration<End>,
+}
+
+impl Keeping {
+    fn new() -> impl PinInit<Self, Error> {
+        ENDED.store(0, Relaxed);
+        EARLY.store(0, Relaxed);
+        try_pin_init!(Self {
+            end <- pernet::register_pernet_subsys(),
+            keeper <- dst::register(),
+            kept <- pernet::register_pernet_subsys(),
+            hooks <- netfilter::register(),
+        })
+    }
 }
 
 /// A hook that lets packets pass.
@@ -90,7 +265,7 @@ impl netfilter::Hooks for Fickle {
 fn hooks() -> Result {
     let hooks = KBox::pin_init(netfilter::register::<Fickle>(), GFP_KERNEL)?;
     for on in [false, true, false, true] {
-        netfilter::Registration::set(&hooks, ActiveNamespace::init_net(), on)?;
+        netfilter::set::<Fickle>(ActiveNamespace::init_net(), on)?;
     }
     drop(hooks);
     Ok(())

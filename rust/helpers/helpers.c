@@ -19,6 +19,7 @@
 #include "netdevice.c"
 #include "netfilter.c"
 #include "percpu.c"
+#include "percpu_refcount.c"
 #include "skbuff.c"
 #include "spinlock_bh.c"
 #include "workqueue.c"

@@ -111,7 +111,7 @@ impl kernel::InPlaceModule for Rnetns {
         try_pin_init!(Self {
             state <- pernet::register_pernet_subsys(),
             loopback <- net_device::register(),
-            route_cache <- RouteCache::new(sizes()?),
+            route_cache <- RouteCache::new(),
             introspection <- introspection::new(),
             netlink: Netlink::new()?,
         })

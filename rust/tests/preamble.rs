@@ -16,6 +16,12 @@ use crate::net::{
         self,
         Deferred, //
     },
+    dst::{
+        self,
+        Dst,
+        OwnedDst,
+        ValidDst, //
+    },
     ida::Ida,
     in_device,
     namespace::namespaces,

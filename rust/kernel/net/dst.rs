@@ -7,29 +7,47 @@
 //! [`include/net/ip6_fib.h`](srctree/include/net/ip6_fib.h)
 
 use core::{
+    marker::PhantomData,
+    mem::offset_of,
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
+    bindings as raw,
+    error::to_result,
     prelude::*,
     sync::rcu,
+    time::msecs_to_jiffies,
     types::Opaque, //
 };
 
 use super::{
     net_device::NetDevice,
     netfilter::Protocol,
-    tagged_table::RcuValue, //
+    pernet,
+    tagged_table::RcuValue,
+    Namespace, //
 };
 use crate::bindings;
 
-/// A destination (`struct dst_entry`), which may be about to go.
+/// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in. Meanwhile,
+/// it may be about to go.
+///
+/// Packets also have destinations of other kinds: IPsec's, those that carry the metadata of a tunnel,
+/// and a bridge's own. None of these is one.
 ///
 /// # Invariants
 ///
-/// The memory is valid while a reference to this type exists, and is part of the structure that
-/// the family of its operations says (`struct rtable`, `struct rt6_info`). The count of references
-/// may be zero.
+/// While a reference to this type exists:
+///
+/// - The memory is valid, and part of a `struct rtable` with the operations of IPv4, which are a static,
+///   or of a `struct rt6_info` with the operations in the `struct net` of its namespace.
+/// - In the latter case, that [`Namespace`] is valid, too.
+///
+/// The count of references may be zero.
 #[repr(transparent)]
 pub struct Dst(Opaque<bindings::dst_entry>);
 
@@ -44,7 +62,7 @@ impl Dst {
     ///
     /// # Safety
     ///
-    /// `dst` must be a valid destination for `'a`, by a reference or under RCU.
+    /// `dst` must be what the type invariant says for `'a`, by a reference or under RCU.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(dst: *mut bindings::dst_entry) -> &'a Self {
         // INVARIANT: As the caller promises.
@@ -58,27 +76,75 @@ impl Dst {
         self.0.get()
     }
 
-    /// Takes a reference, unless the last one is gone already.
+    /// Takes a reference, unless the last one is gone already, on behalf of `T`.
     ///
-    /// May be called from any context. Wraps `dst_hold_safe()`.
-    #[inline]
-    pub fn hold(&self) -> Option<OwnedDst> {
+    /// `None`, too, for an IPv6 destination whose namespace is ending, or while `T` is not
+    /// [registered](register). May be called from any context. Wraps `dst_hold_safe()`.
+    pub fn hold<T: Holder>(&self, guard: &rcu::Guard) -> Option<OwnedDst<T>> {
+        let holds = match self.namespace() {
+            Some(net) => {
+                let holds = T::slot().get(net, guard)?;
+                if !holds.get() {
+                    return None;
+                }
+                Some(holds)
+            }
+            None => None,
+        };
         // SAFETY: By the type invariant the pointer is valid.
-        if !unsafe { bindings::dst_hold_safe(self.as_raw()) } {
-            return None;
+        let held = unsafe { bindings::dst_hold_safe(self.as_raw()) };
+        match NonNull::new(self.as_raw()).filter(|_| held) {
+            // INVARIANT: The reference was counted just now, and before that in the namespace, if it
+            // is an IPv6 one.
+            Some(dst) => Some(OwnedDst(dst, PhantomData)),
+            None => {
+                if let Some(holds) = holds {
+                    holds.put();
+                }
+                None
+            }
         }
-        // INVARIANT: The reference was counted just now.
-        NonNull::new(self.as_raw()).map(OwnedDst)
     }
 
     /// Whether the routes that led to it are still what they were.
     ///
     /// `cookie` is what [`cookie`](Self::cookie) said when it was looked up. May be called from any
-    /// context. Wraps `dst_check()`.
+    /// context. Wraps `dst_check()`; IPv6 destinations of a next hop object, which that judges without
+    /// a look at the route, are never valid.
     #[inline]
-    pub fn check(&self, cookie: u32, _guard: &rcu::Guard) -> bool {
+    pub fn check<'g>(&'g self, cookie: u32, _guard: &'g rcu::Guard) -> Option<&'g ValidDst> {
+        if let Some(rt) = self.as_rt6_info() {
+            // SAFETY: By the type invariant the structure is valid; the word is set when it is made.
+            if unsafe { (*rt.as_ptr()).sernum } != 0 {
+                return None;
+            }
+        }
         // SAFETY: By the type invariant the pointer is valid, and RCU is held.
-        !unsafe { bindings::dst_check(self.as_raw(), cookie) }.is_null()
+        let dst = NonNull::new(unsafe { bindings::dst_check(self.as_raw(), cookie) })?;
+        // SAFETY: It was found valid under the guard, which is held for `'g`; the function returns
+        // the destination that it was given.
+        Some(unsafe { ValidDst::from_raw(dst.as_ptr()) })
+    }
+
+    /// [Checks](Self::check) whether there are still routes that lead to it, whatever they were.
+    #[inline]
+    pub fn check_now<'g>(&'g self, guard: &'g rcu::Guard) -> Option<&'g ValidDst> {
+        self.check(self.cookie(guard), guard)
+    }
+
+    /// The namespace that an IPv6 destination cannot outlive. An IPv4 one can.
+    #[inline]
+    fn namespace(&self) -> Option<&Namespace> {
+        if self.family() != bindings::AF_INET6 {
+            return None;
+        }
+        // SAFETY: By the type invariant the operations are those in the `struct net`, as for
+        // `ip6_dst_gc()`, and the namespace is valid while `self` is borrowed.
+        unsafe {
+            let ops = (*self.as_raw()).ops.cast::<u8>();
+            let net = ops.sub(offset_of!(bindings::net, ipv6.ip6_dst_ops));
+            Some(Namespace::from_raw(net.cast()))
+        }
     }
 
     /// What [`check`](Self::check) will want to know: for IPv6 the state of the routes, for IPv4
@@ -92,26 +158,35 @@ impl Dst {
         }
     }
 
+    #[inline]
     fn family(&self) -> u32 {
         // SAFETY: By the type invariant the pointer is valid; `ops` is set when it is made.
         unsafe { (*(*self.as_raw()).ops).family.into() }
     }
 
-    /// Whether packets of this protocol can have it.
+    /// Whether packets of this protocol can have it that are in `net`.
     #[inline]
-    pub(super) fn is_of(&self, protocol: Protocol) -> bool {
-        let family = match protocol {
-            Protocol::Ipv4 => bindings::AF_INET,
-            Protocol::Ipv6 => bindings::AF_INET6,
-        };
-        self.family() == family
+    pub(super) fn is_of(&self, protocol: Protocol, net: &Namespace) -> bool {
+        match protocol {
+            Protocol::Ipv4 => self.family() == bindings::AF_INET,
+            // SAFETY: By the type invariants both are valid; of the namespace, only an address is
+            // taken.
+            Protocol::Ipv6 => unsafe {
+                ptr::eq(
+                    (*self.as_raw()).ops,
+                    &raw const (*net.as_raw()).ipv6.ip6_dst_ops,
+                )
+            },
+        }
     }
 
+    #[inline]
     fn as_rtable(&self) -> Option<NonNull<bindings::rtable>> {
         let rt = NonNull::new(self.as_raw().cast::<bindings::rtable>())?;
         (self.family() == bindings::AF_INET).then_some(rt)
     }
 
+    #[inline]
     fn as_rt6_info(&self) -> Option<NonNull<bindings::rt6_info>> {
         let rt = NonNull::new(self.as_raw().cast::<bindings::rt6_info>())?;
         (self.family() == bindings::AF_INET6).then_some(rt)
@@ -151,6 +226,7 @@ impl Dst {
 
     /// Whether the route leads to a host, to this machine, or to all on a link of it: `RTN_UNICAST`,
     /// `RTN_LOCAL`, `RTN_BROADCAST`; for IPv6, one of the first two.
+    #[inline]
     pub fn leads_somewhere(&self) -> bool {
         // SAFETY: By the type invariant the structures are valid.
         unsafe {
@@ -182,6 +258,7 @@ impl Dst {
     ///
     /// That an IPv4 destination expires says nothing: the stack notes so, too, that a host did not
     /// answer, in the destination of all hosts on that link.
+    #[inline]
     pub fn is_exception(&self) -> bool {
         // SAFETY: By the type invariant the structures are valid.
         unsafe {
@@ -197,6 +274,7 @@ impl Dst {
 
     /// Whether the route keeps it for the next packet. Of one that it does not keep, the route does
     /// not know when an exception makes it wrong.
+    #[inline]
     pub fn is_kept_by_route(&self) -> bool {
         // SAFETY: By the type invariant the pointer is valid; the word says on which list it is.
         unsafe {
@@ -207,6 +285,7 @@ impl Dst {
     }
 
     /// Whether packets are encapsulated, or handled by something else than routing.
+    #[inline]
     pub fn has_lwtunnel(&self) -> bool {
         // SAFETY: By the type invariant the pointer is valid.
         unsafe { !(*self.as_raw()).lwtstate.is_null() }
@@ -214,6 +293,7 @@ impl Dst {
 
     /// Whether the route has several next hops, and one is chosen for each packet. IPv6 only: for
     /// IPv4, the packet says so.
+    #[inline]
     pub fn is_multipath(&self, _guard: &rcu::Guard) -> bool {
         let Some(rt) = self.as_rt6_info() else {
             return false;
@@ -226,14 +306,50 @@ impl Dst {
             from.is_null() || !(*from).nh.is_null() || (*from).fib6_nsiblings != 0
         }
     }
+}
+
+/// A destination that routes led to within the RCU critical section in which it is looked at.
+///
+/// # Invariants
+///
+/// Those of [`Dst`]. RCU is held while a reference to this type exists, and in that critical section
+/// a look-up gave the destination, or `dst_check()` found it valid.
+#[repr(transparent)]
+pub struct ValidDst(Dst);
+
+impl Deref for ValidDst {
+    type Target = Dst;
+
+    #[inline]
+    fn deref(&self) -> &Dst {
+        &self.0
+    }
+}
+
+impl ValidDst {
+    /// Makes a reference of a C pointer.
+    ///
+    /// # Safety
+    ///
+    /// `dst` must be a [`Dst`]. RCU must be held for `'a`, and in that critical section, a look-up
+    /// must have given the destination, or `dst_check()` have found it valid.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(dst: *mut bindings::dst_entry) -> &'a Self {
+        // INVARIANT: As the caller promises.
+        // SAFETY: The type is transparent over the structure.
+        unsafe { &*dst.cast::<Self>() }
+    }
 
     /// The device that packets leave by, or the one that stands for local delivery.
     ///
-    /// It may change to the device that takes packets of devices which are gone.
+    /// It may be the one by now that takes the packets of devices which are gone.
     #[inline]
-    pub fn dev<'g>(&self, _guard: &'g rcu::Guard) -> &'g NetDevice {
-        // SAFETY: By the type invariant the pointer is valid. `dst_dev_put()` replaces the device,
-        // whose memory outlives a grace period after that.
+    pub fn dev(&self) -> &NetDevice {
+        // SAFETY: By the type invariant the pointer is valid. Routes led to the destination in this
+        // critical section: `unregister_netdevice_many_notify()` had not taken the routes through
+        // the device away when that began. After it has, it waits for a grace period, and only then
+        // for those who hold the device. One that has replaced the device was there from the
+        // beginning, and stays.
         unsafe {
             let dev = (&raw const (*self.as_raw()).__bindgen_anon_1.dev).read_volatile();
             NetDevice::from_raw(dev.cast())
@@ -241,40 +357,204 @@ impl Dst {
     }
 }
 
-/// A reference to a destination, which keeps it in use until it is dropped.
+/// What holds destinations: a type with a [`Slot`](super::pernet::Slot) for that.
+///
+/// # Examples
+///
+/// ```
+/// struct Routes;
+///
+/// pernet_slot!(Routes: dst::Holds);
+///
+/// fn count() -> impl PinInit<dst::Registration<Routes>, Error> {
+///     dst::register()
+/// }
+///
+/// fn keep(dst: &Dst) -> Option<OwnedDst<Routes>> {
+///     dst.hold(&rcu::read_lock())
+/// }
+/// ```
+pub trait Holder: pernet::HasSlot<Stored = Holds> {}
+
+impl<T: pernet::HasSlot<Stored = Holds>> Holder for T {}
+
+/// How many IPv6 destinations of a namespace are held: what is stored there for a [`Holder`].
+///
+/// Each CPU counts for itself, until the namespace ends.
 ///
 /// # Invariants
 ///
-/// One count of references is this one's.
-pub struct OwnedDst(NonNull<bindings::dst_entry>);
+/// `users` is initialised, and completes `gone` when it comes to zero, which it can do after
+/// [`close`](Self::close) only.
+#[pin_data(PinnedDrop)]
+pub struct Holds {
+    #[pin]
+    users: Opaque<raw::percpu_ref>,
+    #[pin]
+    gone: Opaque<raw::completion>,
+}
+
+// SAFETY: A count belongs to no thread.
+unsafe impl Send for Holds {}
+
+// SAFETY: References are counted atomically, or by each CPU for itself.
+unsafe impl Sync for Holds {}
+
+/// How long the end of a namespace waits before it says so, and then again, in milliseconds.
+const PATIENCE_MS: u32 = 10_000;
+
+impl Holds {
+    fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            gone <- Opaque::ffi_init(|gone: *mut raw::completion| {
+                // SAFETY: The structure is ours to write, and pinned.
+                unsafe { raw::init_completion(gone) }
+            }),
+            // The last, so that the callback finds the rest.
+            users <- Opaque::try_ffi_init(|users: *mut raw::percpu_ref| {
+                // SAFETY: The structure is ours to write, and pinned until `drop` has waited for
+                // the callback.
+                to_result(unsafe {
+                    raw::percpu_ref_init(users, Some(Self::release), 0, raw::GFP_KERNEL)
+                })
+            }),
+        }? Error)
+    }
+
+    /// Counts one more, unless the namespace is ending.
+    fn get(&self) -> bool {
+        // SAFETY: By the type invariant it is initialised.
+        unsafe { bindings::percpu_ref_tryget_live(self.users.get()) }
+    }
+
+    /// Counts one less of those that [`get`](Self::get) has counted.
+    fn put(&self) {
+        // SAFETY: By the type invariant it is initialised.
+        unsafe { bindings::percpu_ref_put(self.users.get()) }
+    }
+
+    /// From here on, nobody is counted any more. To be called once.
+    fn close(&self) {
+        // SAFETY: By the type invariant it is initialised; it is killed once.
+        unsafe { raw::percpu_ref_kill_and_confirm(self.users.get(), None) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the count of a `Holds` only, when it has come to zero.
+    unsafe extern "C" fn release(users: *mut raw::percpu_ref) {
+        let users = Opaque::cast_from(users.cast_const());
+        // SAFETY: The caller promises what the count is part of. `drop` waits for this, under the
+        // completion's own lock.
+        unsafe { raw::complete_all((*kernel::container_of!(users, Self, users)).gone.get()) }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Holds {
+    fn drop(self: Pin<&mut Self>) {
+        let patience = msecs_to_jiffies(PATIENCE_MS);
+        // SAFETY: By the type invariant the completion is initialised. Process context: an `exit`
+        // callback.
+        while unsafe { raw::wait_for_completion_timeout(self.gone.get(), patience) } == 0 {
+            pr_emerg!("the end of a namespace waits for IPv6 destinations that are held\n");
+        }
+        // SAFETY: By the type invariant it is initialised; the count is zero for good.
+        unsafe { raw::percpu_ref_exit(self.users.get()) };
+    }
+}
+
+/// What is done with the counts of a namespace as that begins and ends. Private: nobody else may
+/// make a [`Holds`], or close it.
+struct PernetHolds<T>(PhantomData<fn() -> T>);
+
+// SAFETY: The slot is that of `T`, which returns the same each time.
+unsafe impl<T: Holder> pernet::HasSlot for PernetHolds<T> {
+    type Stored = Holds;
+
+    #[inline]
+    fn slot() -> &'static pernet::Slot<Holds> {
+        T::slot()
+    }
+}
+
+#[vtable]
+impl<T: Holder> pernet::Operations for PernetHolds<T> {
+    type Kind = pernet::Subsys;
+
+    fn init(_net: &Namespace) -> impl PinInit<Holds, Error> {
+        Holds::new()
+    }
+
+    fn pre_exit(_net: &Namespace, holds: Pin<&Holds>) {
+        holds.close();
+    }
+}
+
+/// Lets `T` hold IPv6 destinations, for as long as what this makes exists.
+///
+/// A namespace does not end before all of its destinations that `T` holds are given back: register
+/// `T` before what gives them back when a namespace ends, which then comes first. Process context,
+/// sleeps. `EBUSY` if `T` is registered already, `ENOMEM`.
+pub fn register<T: Holder>() -> impl PinInit<Registration<T>, Error> {
+    pin_init!(Registration {
+        _holds <- pernet::register_pernet_subsys(),
+    }? Error)
+}
+
+/// That `T` can hold IPv6 destinations. Dropping it waits until all of them are given back.
+#[pin_data]
+pub struct Registration<T: Holder> {
+    #[pin]
+    _holds: pernet::Registration<PernetHolds<T>>,
+}
+
+/// A reference to a destination, which keeps it in use until it is dropped.
+///
+/// The end of an IPv6 destination's namespace waits for that.
+///
+/// # Invariants
+///
+/// One count of references to the [`Dst`] is this one's. If it is an IPv6 one, so is one of the count
+/// that its namespace has for `T`.
+pub struct OwnedDst<T: Holder>(NonNull<bindings::dst_entry>, PhantomData<fn() -> T>);
 
 // SAFETY: References can be dropped on any CPU.
-unsafe impl Send for OwnedDst {}
+unsafe impl<T: Holder> Send for OwnedDst<T> {}
 
 // SAFETY: As `Dst`.
-unsafe impl Sync for OwnedDst {}
+unsafe impl<T: Holder> Sync for OwnedDst<T> {}
 
-impl Deref for OwnedDst {
+impl<T: Holder> Deref for OwnedDst<T> {
     type Target = Dst;
 
     #[inline]
     fn deref(&self) -> &Dst {
-        // SAFETY: By the type invariant the reference keeps it.
+        // SAFETY: By the type invariant the reference keeps the memory. The count in the namespace
+        // keeps the `exit` callback of `T` from returning, which runs before those of IPv6.
         unsafe { Dst::from_raw(self.0.as_ptr()) }
     }
 }
 
-impl Drop for OwnedDst {
-    #[inline]
+impl<T: Holder> Drop for OwnedDst<T> {
     fn drop(&mut self) {
+        let holds = self.namespace().and_then(|net| {
+            // SAFETY: By the type invariant `T` has counted this reference in the namespace, and so
+            // is registered, with a value that is not dropped before the count was given back.
+            unsafe { T::slot().get_unready(net) }
+        });
         // SAFETY: By the type invariant one reference is ours. May be called from any context.
         unsafe { bindings::dst_release(self.0.as_ptr()) };
+        // What is left to be done with the destination, its namespace waits for (`rcu_barrier()`).
+        if let Some(holds) = holds {
+            holds.put();
+        }
     }
 }
 
-// SAFETY: This is a reference, and the memory lasts until the last reference was dropped. (No
-// longer: next hops give up theirs by `dst_release_immediate()`.)
-unsafe impl RcuValue for OwnedDst {
+// SAFETY: This is a reference, and memory and namespace last until the last reference was dropped.
+// (No longer: next hops give up theirs by `dst_release_immediate()`.)
+unsafe impl<T: Holder> RcuValue for OwnedDst<T> {
     type Target = Dst;
 
     #[inline]
@@ -286,7 +566,7 @@ unsafe impl RcuValue for OwnedDst {
 
     #[inline]
     unsafe fn from_raw(raw: NonNull<Dst>) -> Self {
-        // INVARIANT: The count that `into_raw` kept.
-        Self(raw.cast())
+        // INVARIANT: The counts that `into_raw` kept.
+        Self(raw.cast(), PhantomData)
     }
 }

@@ -18,15 +18,13 @@ use kernel::{
     prelude::*,
     sync::{
         rcu,
+        Arc,
         Mutex, //
     }, //
 };
 
 use super::{
-    dst::{
-        Dst,
-        OwnedDst, //
-    },
+    dst::Dst,
     net_device::NetDevice,
     pernet,
     ActiveNamespace,
@@ -100,10 +98,11 @@ pub const LAST: i32 = i32::MAX;
 /// # Invariants
 ///
 /// `skb` is a packet of `protocol`, valid for `'a` and nobody else's, its device is the one that it
-/// came in by, and RCU is held for `'a`.
+/// came in by, which is in `net`, and RCU is held for `'a`.
 pub struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     protocol: Protocol,
+    net: &'a Namespace,
     _skb: PhantomData<&'a mut bindings::sk_buff>,
 }
 
@@ -286,31 +285,14 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// The destination that the packet has.
-    #[inline]
-    pub fn dst(&self) -> Option<&Dst> {
-        // SAFETY: By the type invariant the packet is valid; a destination that it has is valid
-        // under RCU, with a reference or without, until the packet is given another.
-        unsafe {
-            let dst = bindings::skb_dst(self.as_raw());
-            (!dst.is_null()).then(|| Dst::from_raw(dst))
-        }
-    }
-
-    /// Takes a reference to the destination that the packet has.
-    #[inline]
-    pub fn hold_dst(&self) -> Option<OwnedDst> {
-        self.dst()?.hold()
-    }
-
     /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
     /// RCU critical section. It must not have a destination yet, and this must be one of its
-    /// protocol; else, nothing changes.
+    /// protocol, and for IPv6 of its namespace, too; else, nothing changes.
     ///
     /// Wraps `skb_dst_set_noref()`.
     #[inline]
     pub fn set_dst_noref(&mut self, dst: &'a Dst) {
-        if !dst.is_of(self.protocol) {
+        if !dst.is_of(self.protocol, self.net) {
             return;
         }
         // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
@@ -390,45 +372,94 @@ pub trait Hooks: pernet::HasSlot<Stored = Registered> {
 
 /// The hooks of one namespace, if they are registered: what is stored there for a type that
 /// implements [`Hooks`].
-///
-/// # Invariants
-///
-/// `on` are the hooks that this value has registered in its namespace and not unregistered yet.
-#[pin_data]
 pub struct Registered {
-    #[pin]
-    on: Mutex<Option<&'static [Hook]>>,
+    state: Arc<State>,
 }
 
 impl Registered {
-    /// Registers or unregisters the hooks, if that is still to be done. `net` is the namespace that
-    /// this is stored in.
+    fn new<T: Hooks>(net: &Namespace) -> Result<Self> {
+        // INVARIANT: None is registered.
+        let state = Arc::pin_init(
+            pin_init!(State {
+                turned <- new_mutex!(Turned::Off),
+            }),
+            GFP_KERNEL,
+        )?;
+        state.turn(net, T::hooks, T::are_on_at_first(net))?;
+        Ok(Self { state })
+    }
+}
+
+/// Where the hooks of a namespace are.
+///
+/// # Invariants
+///
+/// [`Turned::On`] has the hooks that are registered in the namespace for which this was made.
+#[pin_data]
+struct State {
+    #[pin]
+    turned: Mutex<Turned>,
+}
+
+/// What was done with the hooks of a namespace.
+#[derive(Clone, Copy)]
+enum Turned {
+    /// They are not registered.
+    Off,
+    /// These are.
+    On(&'static [Hook]),
+    /// None is, and none will be: the namespace is ending, or the registration.
+    Gone,
+}
+
+impl State {
+    /// Registers or unregisters the hooks, if that is still to be done. `net` is the namespace for
+    /// which this was made.
     ///
     /// `hooks` is asked for what to register; what is unregistered is what was registered.
     fn turn(&self, net: &Namespace, hooks: fn() -> &'static [Hook], on: bool) -> Result {
-        let mut registered = self.on.lock();
-        match (*registered, on) {
-            (None, true) => {
+        let mut turned = self.turned.lock();
+        match (*turned, on) {
+            (Turned::Off, true) => {
                 let hooks = hooks();
                 let (ops, number) = (hooks.as_ptr().cast(), u32::try_from(hooks.len())?);
                 // SAFETY: The namespace is valid. The hooks are statics, which last until the
-                // module's code goes: `pre_exit` unregisters them before that.
+                // module's code goes: `close` unregisters them before that.
                 to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops, number) })?;
                 // INVARIANT: Just registered.
-                *registered = Some(hooks);
+                *turned = Turned::On(hooks);
             }
-            (Some(hooks), false) => {
-                let (ops, number) = (hooks.as_ptr().cast(), hooks.len() as u32);
-                // SAFETY: The namespace is valid. By the type invariant these very hooks were
-                // registered in it, as many as there are, and not unregistered.
-                unsafe { bindings::nf_unregister_net_hooks(net.as_raw(), ops, number) };
+            (Turned::On(hooks), false) => {
+                // SAFETY: By the type invariant they are registered.
+                unsafe { unregister(net, hooks) };
                 // INVARIANT: Just unregistered.
-                *registered = None;
+                *turned = Turned::Off;
             }
-            (None, false) | (Some(_), true) => {}
+            (Turned::Gone, true) => return Err(ENODEV),
+            (Turned::Off | Turned::Gone, false) | (Turned::On(_), true) => {}
         }
         Ok(())
     }
+
+    /// Unregisters the hooks if they are registered, for good.
+    fn close(&self, net: &Namespace) {
+        let mut turned = self.turned.lock();
+        if let Turned::On(hooks) = *turned {
+            // SAFETY: By the type invariant they are registered.
+            unsafe { unregister(net, hooks) };
+        }
+        // INVARIANT: None is registered.
+        *turned = Turned::Gone;
+    }
+}
+
+/// # Safety
+///
+/// These very hooks must be registered in `net`.
+unsafe fn unregister(net: &Namespace, hooks: &'static [Hook]) {
+    let (ops, number) = (hooks.as_ptr().cast(), hooks.len() as u32);
+    // SAFETY: The namespace is valid, and the caller promises the rest.
+    unsafe { bindings::nf_unregister_net_hooks(net.as_raw(), ops, number) };
 }
 
 /// What is done with the hooks of a namespace as that begins and ends.
@@ -456,16 +487,12 @@ impl<T: Hooks> pernet::Operations for PernetHooks<T> {
     }
 
     fn init(net: &Namespace) -> impl PinInit<Registered, Error> {
-        try_pin_init!(Registered {
-            on <- new_mutex!(None),
-        }? Error)
-        .pin_chain(|registered| registered.turn(net, T::hooks, T::are_on_at_first(net)))
+        Registered::new::<T>(net)
     }
 
     fn pre_exit(net: &Namespace, registered: Pin<&Registered>) {
-        // Hooks that run meanwhile end before the grace period does that follows. Unregistering
-        // does not fail.
-        let _ = registered.turn(net, T::hooks, false);
+        // Hooks that run meanwhile end before the grace period does that follows.
+        registered.state.close(net);
     }
 }
 
@@ -479,13 +506,15 @@ unsafe extern "C" fn hook<T: PreRouting>(
 ) -> c_uint {
     // SAFETY: There is always a packet.
     let skb = unsafe { NonNull::new_unchecked(skb) };
-    // SAFETY: `nf_hook()` holds RCU, which keeps the namespace of a device that receives.
+    // SAFETY: `nf_hook()` holds RCU, and so does who gives a packet back from a queue: the namespace
+    // of a device that receives stays for that.
     let net = unsafe { Namespace::from_raw((*state).net) };
     // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has
     // checked the header before.
     let mut packet = Packet {
         skb,
         protocol: T::PROTOCOL,
+        net,
         _skb: PhantomData,
     };
     match T::pre_routing(net, &mut packet) {
@@ -498,7 +527,7 @@ unsafe extern "C" fn hook<T: PreRouting>(
 /// Wraps `nf_register_net_hooks()`. Process context, sleeps.
 pub fn register<T: Hooks>() -> impl PinInit<Registration<T>, Error> {
     pin_init!(Registration {
-        hooks <- pernet::register_pernet_subsys(),
+        _hooks <- pernet::register_pernet_subsys(),
     }? Error)
 }
 
@@ -506,17 +535,18 @@ pub fn register<T: Hooks>() -> impl PinInit<Registration<T>, Error> {
 #[pin_data]
 pub struct Registration<T: Hooks> {
     #[pin]
-    hooks: pernet::Registration<PernetHooks<T>>,
+    _hooks: pernet::Registration<PernetHooks<T>>,
 }
 
-impl<T: Hooks> Registration<T> {
-    /// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
-    /// without them. Hooks that run meanwhile may still do so afterwards.
-    ///
-    /// `ENOMEM`, `EAFNOSUPPORT` for a namespace that [`Hooks::applies_to`] excludes. Process
-    /// context, sleeps.
-    pub fn set(&self, net: &ActiveNamespace, on: bool) -> Result {
-        let registered = self.hooks.get(net).ok_or(EAFNOSUPPORT)?;
-        registered.turn(net, T::hooks, on)
-    }
+/// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way without
+/// them. Hooks that run meanwhile may still do so afterwards.
+///
+/// `ENOMEM`; `ENODEV` for a namespace that [`Hooks::applies_to`] excludes, and while `T` is not
+/// [registered](register). Process context, sleeps.
+pub fn set<T: Hooks>(net: &ActiveNamespace, on: bool) -> Result {
+    let state = {
+        let guard = rcu::read_lock();
+        T::slot().get(net, &guard).ok_or(ENODEV)?.state.clone()
+    };
+    state.turn(net, T::hooks, on)
 }

@@ -5,9 +5,11 @@
 //! C headers: [`include/net/route.h`](srctree/include/net/route.h),
 //! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h)
 
+use core::ptr::NonNull;
 use kernel::prelude::*;
 
 use super::{
+    dst::ValidDst,
     netfilter::{
         Packet,
         Protocol, //
@@ -16,36 +18,47 @@ use super::{
 };
 use crate::bindings;
 
-/// What the look-up says about an IPv4 packet besides the destination (`IPCB(skb)->flags`).
+/// What the look-up says about an IPv4 packet: the destination, and `IPCB(skb)->flags`.
 #[derive(Clone, Copy)]
-pub struct Answer {
+pub struct Answer<'a> {
+    dst: &'a ValidDst,
     before: u16,
     after: u16,
 }
 
-impl Answer {
+impl<'a> Answer<'a> {
+    /// The destination.
+    #[inline]
+    pub fn dst(self) -> &'a ValidDst {
+        self.dst
+    }
+
     /// Whether the sender is to be told of a better way: that depends on more than the route.
+    #[inline]
     pub fn redirects(self) -> bool {
         self.after & bindings::IPSKB_DOREDIRECT != 0
     }
 
     /// Whether the route has several next hops, and one was chosen for this packet.
+    #[inline]
     pub fn is_multipath(self) -> bool {
         self.after & bindings::IPSKB_MULTIPATH != 0
     }
 }
 
-impl Packet<'_> {
-    /// Asks which way this IPv4 packet goes, and gives it that destination.
+impl<'a> Packet<'a> {
+    /// Asks which way this IPv4 packet goes, and gives it that destination instead of what it has.
     ///
     /// An error leaves it without one, and asking again gives the same error. Wraps
     /// `ip_route_input_noref()`.
-    pub fn ip_route_input(&mut self) -> Result<Answer> {
+    pub fn ip_route_input(&mut self) -> Result<Answer<'a>> {
         if self.protocol() != Protocol::Ipv4 {
             return Err(EINVAL);
         }
         let header = self.ipv4_header().ok_or(EINVAL)?;
         let before = self.ip_flags();
+        // The look-up takes for granted that there is none.
+        self.dst_drop();
         // SAFETY: By the type invariant the packet is valid, its network header an IPv4 header, its
         // device the one it came in by, and RCU is held, as a destination without a reference
         // wants.
@@ -64,11 +77,15 @@ impl Packet<'_> {
             return Err(EHOSTUNREACH);
         }
         let after = self.ip_flags();
-        Ok(Answer { before, after })
+        // SAFETY: The look-up has given the packet this destination, in the critical section that
+        // lasts for `'a`.
+        let dst = unsafe { self.looked_up() }.ok_or(EHOSTUNREACH)?;
+        Ok(Answer { dst, before, after })
     }
 
     /// Takes back what [`ip_route_input`](Self::ip_route_input) gave.
-    pub fn forget_route(&mut self, answer: Answer) {
+    #[inline]
+    pub fn forget_route(&mut self, answer: Answer<'_>) {
         self.dst_drop();
         if self.protocol() == Protocol::Ipv4 {
             self.set_ip_flags(answer.before);
@@ -76,15 +93,33 @@ impl Packet<'_> {
     }
 
     /// Asks which way this IPv6 packet goes, and gives it that destination, which may be one that
-    /// refuses it.
+    /// refuses it. `None` for a packet of another protocol.
     ///
     /// Wraps `ip6_route_input()`.
-    pub fn ip6_route_input(&mut self) {
-        if self.protocol() == Protocol::Ipv6 {
-            // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and
-            // RCU held.
-            unsafe { bindings::ip6_route_input(self.as_raw()) };
+    pub fn ip6_route_input(&mut self) -> Option<&'a ValidDst> {
+        if self.protocol() != Protocol::Ipv6 {
+            return None;
         }
+        // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and
+        // RCU held.
+        unsafe { bindings::ip6_route_input(self.as_raw()) };
+        // SAFETY: The look-up has given the packet this destination, in the critical section that
+        // lasts for `'a`.
+        unsafe { self.looked_up() }
+    }
+
+    /// The destination that a look-up has just given the packet.
+    ///
+    /// # Safety
+    ///
+    /// `ip_route_input_noref()` or `ip6_route_input()` must have given it, for `'a`'s RCU section,
+    /// and nobody another since.
+    unsafe fn looked_up(&self) -> Option<&'a ValidDst> {
+        // SAFETY: By the type invariant the packet is valid.
+        let dst = NonNull::new(unsafe { bindings::skb_dst(self.as_raw()) })?;
+        // SAFETY: The look-up found it among the routes in this critical section, and what was found
+        // there is freed a grace period later, with a reference or without.
+        Some(unsafe { ValidDst::from_raw(dst.as_ptr()) })
     }
 }
 
@@ -124,19 +159,24 @@ impl Namespace {
     /// A number that changes when an IPv6 route is added, changed or deleted, or rules are, in
     /// whatever table. It does so after the change.
     ///
+    /// Always zero where IPv6 is switched off as a whole (`ipv6.disable=1`): there are no routes.
+    ///
     /// `net->ipv6.fib6_sernum`, which deletions leave as it is, and the number of deletions: both
     /// only grow, and so does the sum. Of two deletions at the same moment, in two tables, one may
     /// not be counted: the number changes all the same, and routes are unlinked before it does.
     #[inline]
     pub fn fib6_generation(&self) -> u32 {
-        // SAFETY: By the type invariant the structure is valid, and so are its statistics, while it
-        // has devices that packets come in by; the words are read whole.
+        // SAFETY: By the type invariant the structure is valid, and so are its statistics, which are
+        // freed by an `exit` callback, if it has any; the words are read whole.
         unsafe {
             let ipv6 = &raw const (*self.as_raw()).ipv6;
             let sernum = (&raw const (*ipv6).fib6_sernum.counter).read_volatile() as u32;
             let stats = (&raw const (*ipv6).rt6_stats)
-                .read()
+                .read_volatile()
                 .cast::<bindings::rt6_statistics>();
+            if stats.is_null() {
+                return 0;
+            }
             let deleted = (&raw const (*stats).fib_discarded_routes).read_volatile();
             sernum.wrapping_add(deleted)
         }
@@ -171,7 +211,7 @@ impl Namespace {
     /// Whether IPv6 packets are forwarded at all.
     #[inline]
     pub fn forwards_ipv6(&self) -> bool {
-        // SAFETY: As above. The structure behind `devconf_all` lives as long as the namespace.
+        // SAFETY: As above. The structure behind `devconf_all` is freed by an `exit` callback.
         unsafe {
             let all = (&raw const (*self.as_raw()).ipv6.devconf_all).read_volatile();
             let all = all.cast::<bindings::ipv6_devconf>();

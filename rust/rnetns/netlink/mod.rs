@@ -239,7 +239,11 @@ fn put_entry(message: &mut Message<'_>, entry: &Entry<'_>, guard: &rcu::Guard) -
             message.put_u32(RNETNS_ENTRY_A_FLOWINFO, key.flowinfo)?;
         }
     }
-    message.put_u32(RNETNS_ENTRY_A_OIF, entry.dst.dev(guard).ifindex() as u32)?;
+    let oif = entry
+        .dst
+        .check_now(guard)
+        .map_or(0, |dst| dst.dev().ifindex());
+    message.put_u32(RNETNS_ENTRY_A_OIF, oif as u32)?;
     message.put_flag(RNETNS_ENTRY_A_LOCAL, entry.dst.is_local())?;
     message.put_flag(RNETNS_ENTRY_A_USED, entry.used)?;
     message.put_uint(RNETNS_ENTRY_A_AGE, jiffies_to_msecs(entry.age.into()))

@@ -36,7 +36,10 @@ use super::{
         Stat,
         STATS, //
     },
-    tables,
+    tables::{
+        self,
+        OwnedDst, //
+    },
     trace, //
 };
 use crate::{
@@ -47,7 +50,7 @@ use crate::{
         },
         dst::{
             Dst,
-            OwnedDst, //
+            ValidDst, //
         },
         pernet::{
             self,
@@ -104,7 +107,7 @@ const ASIDE_CHECK_MS: u32 = 500;
 /// What a look-up comes to.
 pub(crate) enum Lookup<'g> {
     /// The route, which was checked to be what it was.
-    Hit(&'g Dst),
+    Hit(&'g ValidDst),
     /// None that is valid; [`Cache::insert`] takes one with this ticket.
     Miss(Ticket),
 }
@@ -136,8 +139,13 @@ pub(crate) trait Family<const N: usize> {
     fn key(words: &[u32; N]) -> Key;
     /// A number that changes when routes of `net` do.
     fn generation(net: &Namespace) -> u32;
-    /// Whether a route is still what it was when it was put in with this note.
-    fn is_valid(net: &Namespace, dst: &Dst, note: u32, guard: &rcu::Guard) -> bool;
+    /// The route, if it is still what it was when it was put in with this note.
+    fn check<'g>(
+        net: &Namespace,
+        dst: &'g Dst,
+        note: u32,
+        guard: &'g rcu::Guard,
+    ) -> Option<&'g ValidDst>;
 }
 
 /// IPv4.
@@ -172,8 +180,14 @@ impl Family<WORDS4> for Inet4 {
     /// another is not told about exceptions any more; one that belongs to an exception which has
     /// ended may be redirected again.
     #[inline(always)]
-    fn is_valid(_net: &Namespace, dst: &Dst, _note: u32, guard: &rcu::Guard) -> bool {
-        dst.check(0, guard) && (dst.is_local() || (dst.is_kept_by_route() && !dst.is_redirected()))
+    fn check<'g>(
+        _net: &Namespace,
+        dst: &'g Dst,
+        _note: u32,
+        guard: &'g rcu::Guard,
+    ) -> Option<&'g ValidDst> {
+        dst.check(0, guard)
+            .filter(|dst| dst.is_local() || (dst.is_kept_by_route() && !dst.is_redirected()))
     }
 }
 
@@ -204,8 +218,16 @@ impl Family<WORDS6> for Inet6 {
     /// The destination knows about its own tree only: a route in a table that is asked before is
     /// noticed by the number that all tables of the namespace share. For the rest it is asked.
     #[inline(always)]
-    fn is_valid(net: &Namespace, dst: &Dst, note: u32, guard: &rcu::Guard) -> bool {
-        note == net.fib6_generation() && dst.check(dst.cookie(guard), guard)
+    fn check<'g>(
+        net: &Namespace,
+        dst: &'g Dst,
+        note: u32,
+        guard: &'g rcu::Guard,
+    ) -> Option<&'g ValidDst> {
+        if note != net.fib6_generation() {
+            return None;
+        }
+        dst.check_now(guard)
     }
 }
 
@@ -542,11 +564,11 @@ impl Cache {
     ) -> Lookup<'g> {
         let table = F::table(self);
         if let Some(found) = table.find(&table.query(ready.tag, key), guard) {
-            if F::is_valid(net, found.value, found.note, guard) {
+            if let Some(dst) = F::check(net, found.value, found.note, guard) {
                 if ready.sampled {
                     self.counters.count_sampled_hit();
                 }
-                return Lookup::Hit(found.value);
+                return Lookup::Hit(dst);
             }
             self.forget::<F, N>(key);
         }
@@ -606,7 +628,7 @@ impl Cache {
         let Ready { tag, sampled } = ready;
         // What the routes were looked up in is not younger than that.
         barrier::smp_mb(barrier::Read);
-        if F::generation(net) != generation || !F::is_valid(net, &dst, generation, guard) {
+        if F::generation(net) != generation || F::check(net, &dst, generation, guard).is_none() {
             counters.count(Stat::Refusals);
             return;
         }

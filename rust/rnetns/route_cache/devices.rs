@@ -11,6 +11,7 @@ use super::cache::{
     Place, //
 };
 use crate::net::{
+    dst::ValidDst,
     net_device::NetDevice,
     netdev_notifier::{
         Event,
@@ -57,11 +58,13 @@ fn forget(net: &Namespace, ifindex: u32) {
     }
 }
 
-/// Whether an entry is about packets that come in by the device with this index, or leave by it.
+/// Whether an entry is about packets that come in by the device with this index, or leave by it. Where
+/// those leave whose route is not valid any more, nobody knows: such an entry is of no use.
 pub(crate) fn concerns(entry: &Entry<'_>, ifindex: u32, guard: &rcu::Guard) -> bool {
     let iif = match &entry.key {
         Key::V4(key) => key.iif,
         Key::V6(key) => key.iif,
     };
-    iif == ifindex || entry.dst.dev(guard).ifindex() as u32 == ifindex
+    let leaves_by_it = |dst: &ValidDst| dst.dev().ifindex() as u32 == ifindex;
+    iif == ifindex || entry.dst.check_now(guard).is_none_or(leaves_by_it)
 }

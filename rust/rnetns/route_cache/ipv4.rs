@@ -2,8 +2,6 @@
 
 //! IPv4 packets that come in.
 
-use kernel::sync::rcu;
-
 use super::{
     cache::{
         Cache,
@@ -18,7 +16,10 @@ use super::{
 };
 use crate::net::{
     deferred::Deferred,
-    dst::Dst,
+    dst::{
+        Dst,
+        ValidDst, //
+    },
     in_device::{
         InDevice,
         Setting, //
@@ -79,7 +80,7 @@ fn route_cached(
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
-                trace::hit(net.inum(), || Inet4::key(&key), dst, guard);
+                trace::hit(net.inum(), || Inet4::key(&key), dst);
                 packet.set_dst_noref(dst);
             }
         }
@@ -95,14 +96,15 @@ fn route_cached(
                 Cache::decline(cache, ticket);
                 return None;
             };
-            let dst = packet.dst()?;
+            let dst = answer.dst();
             let is_left = is_left_to_sockets(net, packet, &header, dst);
             let is_plain = !answer.redirects() && !answer.is_multipath();
-            match dst.hold() {
-                Some(dst) if is_plain && is_cacheable(&dst, dev, guard) => {
-                    Cache::insert::<Inet4, _>(cache, net, ticket, &key, dst, guard);
+            let is_cacheable = is_plain && is_cacheable(dst, dev);
+            match is_cacheable.then(|| dst.hold(guard)).flatten() {
+                Some(held) => {
+                    Cache::insert::<Inet4, _>(cache, net, ticket, &key, held, guard);
                 }
-                _ => Cache::decline(cache, ticket),
+                None => Cache::decline(cache, ticket),
             }
             if is_left {
                 packet.forget_route(answer);
@@ -172,14 +174,14 @@ fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
 }
 
 /// Whether a route can be cached: `dst_check()` will tell when it is no longer right.
-fn is_cacheable(dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
+fn is_cacheable(dst: &ValidDst, in_dev: &NetDevice) -> bool {
     dst.error() == 0
         && dst.leads_somewhere()
         && !dst.is_exception()
         && !dst.has_lwtunnel()
         && ((dst.is_local() && !dst.has_realm())
             // A packet that leaves where it came in may call for a redirect.
-            || (dst.dev(guard).ifindex() != in_dev.ifindex()
+            || (dst.dev().ifindex() != in_dev.ifindex()
                 // When a path MTU or a redirect is learnt, the next hop marks the routes that it
                 // keeps itself. It does not know the others.
                 && dst.is_kept_by_route()))

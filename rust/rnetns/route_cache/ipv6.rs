@@ -18,7 +18,10 @@ use super::{
 };
 use crate::net::{
     deferred::Deferred,
-    dst::Dst,
+    dst::{
+        Dst,
+        ValidDst, //
+    },
     net_device::NetDevice,
     netfilter::{
         self,
@@ -75,7 +78,7 @@ fn route_cached(
                 cache.count(Stat::Left);
             } else {
                 cache.count(Stat::Hits);
-                trace::hit(net.inum(), || Inet6::key(&key), dst, guard);
+                trace::hit(net.inum(), || Inet6::key(&key), dst);
                 packet.set_dst_noref(dst);
             }
         }
@@ -87,14 +90,14 @@ fn route_cached(
                 Cache::decline(cache, ticket);
                 return None;
             }
-            packet.ip6_route_input();
-            let dst = packet.dst()?;
+            let dst = packet.ip6_route_input()?;
             let is_left = is_left_to_sockets(net, packet, &header, dst);
-            match dst.hold() {
-                Some(dst) if is_cacheable(net, &dst, dev, guard) => {
-                    Cache::insert::<Inet6, _>(cache, net, ticket, &key, dst, guard);
+            let is_cacheable = is_cacheable(net, dst, dev, guard);
+            match is_cacheable.then(|| dst.hold(guard)).flatten() {
+                Some(held) => {
+                    Cache::insert::<Inet6, _>(cache, net, ticket, &key, held, guard);
                 }
-                _ => Cache::decline(cache, ticket),
+                None => Cache::decline(cache, ticket),
             }
             if is_left {
                 packet.dst_drop();
@@ -149,12 +152,12 @@ fn is_left_to_sockets(
 }
 
 /// Whether a route can be cached: `dst_check()` will tell when it is no longer right.
-fn is_cacheable(net: &Namespace, dst: &Dst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
+fn is_cacheable(net: &Namespace, dst: &ValidDst, in_dev: &NetDevice, guard: &rcu::Guard) -> bool {
     dst.error() == 0
         && dst.leads_somewhere()
         && !dst.is_exception()
         && !dst.has_lwtunnel()
         && !dst.is_multipath(guard)
         && dst.is_kept_by_route()
-        && (dst.is_local() || (dst.dev(guard).ifindex() != in_dev.ifindex() && net.forwards_ipv6()))
+        && (dst.is_local() || (dst.dev().ifindex() != in_dev.ifindex() && net.forwards_ipv6()))
 }

@@ -58,7 +58,9 @@
 use kernel::prelude::*;
 
 use crate::net::{
+    dst,
     netdev_notifier,
+    netfilter,
     pernet, //
 };
 
@@ -76,31 +78,41 @@ mod trace;
 use self::{
     cache::PernetCache,
     devices::Devices,
-    tables::Sizes, //
+    hooks::Hooks,
+    tables::{
+        Holder,
+        Tables, //
+    }, //
 };
 
 /// The route cache while it exists.
 ///
-/// Fields are dropped from the first to the last: no packet sees a cache that is gone, and the
-/// tables go when no namespace uses them.
+/// Fields are dropped from the first to the last: no packet sees a cache that is gone, the destinations
+/// that the caches hold are given back with them, and the tables go when no namespace uses them. A
+/// namespace that ends does it in the same order.
 #[pin_data]
 pub(crate) struct RouteCache {
-    hooks: hooks::Registration,
+    #[pin]
+    hooks: netfilter::Registration<Hooks>,
     #[pin]
     devices: netdev_notifier::Registration<Devices>,
     #[pin]
     caches: pernet::Registration<PernetCache>,
-    tables: tables::Registration,
+    #[pin]
+    holder: dst::Registration<Holder>,
+    #[pin]
+    tables: pernet::Registration<Tables>,
 }
 
 impl RouteCache {
     /// Gives each namespace a cache, and puts it in the packets' way.
-    pub(crate) fn new(sizes: Sizes) -> impl PinInit<Self, Error> {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            tables: tables::Registration::new(sizes)?,
+            tables <- pernet::register_pernet_subsys(),
+            holder <- dst::register(),
             caches <- pernet::register_pernet_subsys(),
             devices <- netdev_notifier::register(),
-            hooks: hooks::Registration::new()?,
+            hooks <- netfilter::register(),
         })
     }
 }

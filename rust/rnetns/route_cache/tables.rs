@@ -4,17 +4,37 @@
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        rcu,
+        Arc, //
+    },
 };
 
 use super::key::{
     WORDS4,
     WORDS6, //
 };
-use crate::net::{
-    dst::OwnedDst,
-    tagged_table::Table, //
+use crate::{
+    net::{
+        dst,
+        pernet::{
+            self,
+            HasSlot, //
+        },
+        tagged_table::Table,
+        ActiveNamespace,
+        Namespace, //
+    },
+    pernet_slot,
 };
+
+/// Whom the destinations in the tables are held for.
+pub(crate) struct Holder;
+
+pernet_slot!(Holder: dst::Holds);
+
+/// A destination that is held.
+pub(crate) type OwnedDst = dst::OwnedDst<Holder>;
 
 /// The table of IPv4 routes.
 pub(crate) type Table4 = Table<OwnedDst, WORDS4>;
@@ -125,46 +145,36 @@ impl Tables {
     /// in the first line that is read: five for four lines of IPv4's two slots each, three for four
     /// of IPv6's one.
     fn new(sizes: Sizes) -> Result<Self> {
+        let lines = sizes.buckets;
+        let no_memory =
+            |_: &Error| pr_err!("no memory for tables of {lines} lines: buckets= asks for fewer\n");
         Ok(Self {
-            v4: Table::new(sizes.buckets, sizes.buckets / 4 * 5)?,
-            v6: Table::new(sizes.buckets, sizes.buckets / 4 * 3)?,
+            v4: Table::new(lines, lines / 4 * 5).inspect_err(no_memory)?,
+            v6: Table::new(lines, lines / 4 * 3).inspect_err(no_memory)?,
             sizes,
         })
     }
 }
 
-kernel::sync::global_lock! {
-    // SAFETY: `init` is called by `Registration::new`, before anything locks it.
-    unsafe(uninit) static TABLES: Mutex<Option<Tables>> = None;
-}
+pernet_slot!(Tables);
 
-/// The tables while this exists.
-pub(crate) struct Registration(());
+/// They are state of the initial namespace: there is one for all.
+#[vtable]
+impl pernet::Operations for Tables {
+    type Kind = pernet::Subsys;
 
-impl Registration {
-    /// Allocates the tables.
-    pub(crate) fn new(sizes: Sizes) -> Result<Self> {
-        // SAFETY: Called once, by the module's initialisation, before namespaces are given a cache.
-        unsafe { TABLES.init() };
-        let tables = Tables::new(sizes).inspect_err(|_| {
-            pr_err!(
-                "no memory for tables of {} lines: buckets= asks for fewer\n",
-                sizes.buckets
-            );
-        })?;
-        *TABLES.lock() = Some(tables);
-        Ok(Self(()))
+    fn applies_to(net: &Namespace) -> bool {
+        net.is_init_net()
     }
-}
 
-impl Drop for Registration {
-    fn drop(&mut self) {
-        // No namespace has a cache any more, so this drops the tables.
-        *TABLES.lock() = None;
+    fn init(_net: &Namespace) -> impl PinInit<Self, Error> {
+        crate::sizes().and_then(Tables::new)
     }
 }
 
 /// The tables, for a namespace that begins.
 pub(crate) fn get() -> Result<Tables> {
-    TABLES.lock().clone().ok_or(ENODEV)
+    let guard = rcu::read_lock();
+    let tables = Tables::slot().get(ActiveNamespace::init_net(), &guard);
+    tables.cloned().ok_or(ENODEV)
 }

@@ -2,13 +2,11 @@
 
 //! Tracepoints: what `rnetns:route_cache_*` shows of packets and entries.
 
-use kernel::sync::rcu;
-
 use super::cache::Key;
 use crate::{
     declare_safe_trace,
     net::{
-        dst::Dst,
+        dst::ValidDst,
         tracepoint::Address, //
     },
 };
@@ -69,8 +67,8 @@ fn arguments(netns: u32, key: &Key, oif: u32) -> Arguments {
 
 /// A packet was routed by an entry.
 #[inline(always)]
-pub(crate) fn hit(netns: u32, key: impl FnOnce() -> Key, dst: &Dst, guard: &rcu::Guard) {
-    route_cache_hit(|| arguments(netns, &key(), dst.dev(guard).ifindex() as u32));
+pub(crate) fn hit(netns: u32, key: impl FnOnce() -> Key, dst: &ValidDst) {
+    route_cache_hit(|| arguments(netns, &key(), dst.dev().ifindex() as u32));
 }
 
 /// There was no valid entry for a packet. Its route is not known yet.

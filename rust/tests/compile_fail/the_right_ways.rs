@@ -26,6 +26,33 @@ pub fn keep(net: &Namespace) -> Option<Keeper> {
     net.get().map(Keeper)
 }
 
+/// Whom destinations are held for.
+pub struct Holder;
+
+pernet_slot!(Holder: dst::Holds);
+
+/// A destination that is kept; its namespace waits for it.
+pub struct Way(OwnedDst<Holder>);
+
+impl Way {
+    /// Takes a reference, if that is possible.
+    pub fn new(dst: &Dst, guard: &rcu::Guard) -> Option<Self> {
+        dst.hold(guard).map(Self)
+    }
+
+    /// Where it leads, if it still does.
+    pub fn leaves_by(&self, guard: &rcu::Guard) -> Option<i32> {
+        Some(self.0.check_now(guard)?.dev().ifindex())
+    }
+}
+
+/// A packet that a device receives.
+pub fn receive(skb: SkBuff<'_>, dev: &OwnNetDevice) {
+    if let Ok(skb) = skb.eth_type_trans(dev) {
+        skb.netif_rx();
+    }
+}
+
 /// The right registration for the kind.
 pub fn register() -> impl PinInit<pernet::Registration<State>, Error> {
     pernet::register_pernet_subsys()
