@@ -24,11 +24,6 @@ __rust_helper void rust_helper_dev_lstats_add(struct net_device *dev,
 	dev_lstats_add(dev, len);
 }
 
-__rust_helper struct net *rust_helper_dev_net(const struct net_device *dev)
-{
-	return dev_net(dev);
-}
-
 __rust_helper void rust_helper_dev_net_set(struct net_device *dev,
 					   struct net *net)
 {
@@ -44,11 +39,6 @@ __rust_helper unsigned int
 rust_helper_LL_RESERVED_SPACE(const struct net_device *dev)
 {
 	return LL_RESERVED_SPACE(dev);
-}
-
-__rust_helper void *rust_helper_netdev_priv(const struct net_device *dev)
-{
-	return netdev_priv(dev);
 }
 
 __rust_helper unsigned long

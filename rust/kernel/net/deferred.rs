@@ -110,6 +110,7 @@ impl<T: Run> Deferred<T> {
     /// earlier or later. Says whether it was not scheduled.
     ///
     /// Any context. Wraps `schedule_delayed_work()`.
+    #[inline]
     pub fn schedule(&self, delay: Jiffies) -> bool {
         // SAFETY: By the type invariant the work is initialised; `drop` disables it.
         unsafe { bindings::schedule_delayed_work(self.work.get().cast(), delay) }
@@ -117,6 +118,7 @@ impl<T: Run> Deferred<T> {
 
     /// Lets the work be done now, whenever it was scheduled for. Any context. Wraps
     /// `mod_delayed_work()`.
+    #[inline]
     pub fn schedule_now(&self) {
         // SAFETY: As above.
         unsafe { bindings::mod_delayed_work_system(self.work.get().cast(), 0) };

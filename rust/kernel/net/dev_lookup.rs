@@ -49,6 +49,7 @@ impl ActiveNamespace {
     ///     net.dev_get_by_name(c"lo")
     /// }
     /// ```
+    #[inline]
     pub fn dev_get_by_name(&self, name: &CStr) -> Result<ARef<NetDevice>> {
         // SAFETY: The namespace is in use, so that its tables of devices are there.
         let dev = unsafe { bindings::dev_get_by_name(self.as_raw(), name.as_char_ptr()) };

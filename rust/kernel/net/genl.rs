@@ -35,8 +35,8 @@ const NLA_HDRLEN: usize = 4;
 /// # Invariants
 ///
 /// `info` is valid for `'a`, as generic netlink makes it for an operation of a family with split
-/// operations; so is the message that it points into. It was sent by a socket, which keeps its
-/// namespace for `'a`.
+/// operations; so is the message that it points into. A socket of user space sends it for `'a`, and
+/// generic netlink has handed it to its own socket in the same namespace.
 pub struct Request<'a> {
     info: NonNull<raw::genl_info>,
     _info: PhantomData<&'a raw::genl_info>,
@@ -49,9 +49,11 @@ impl<'a> Request<'a> {
     }
 
     /// The namespace of the socket that asks. Wraps `genl_info_net()`.
+    #[inline]
     pub fn net(&self) -> &'a ActiveNamespace {
-        // SAFETY: By the type invariant the socket keeps it: this is a socket of user space, and
-        // such sockets hold an active reference.
+        // SAFETY: The namespace is that of generic netlink's own socket, which does not keep it. By
+        // the type invariant, it is that of the sender's socket, too, which does: those of user space
+        // hold an active reference.
         unsafe { &*bindings::genl_info_net(self.info.as_ptr()).cast::<ActiveNamespace>() }
     }
 
@@ -62,6 +64,9 @@ impl<'a> Request<'a> {
         // has as many elements as the family says.
         let (ops, cmd) = unsafe {
             let family = &*info.family;
+            if family.split_ops.is_null() {
+                return 0;
+            }
             let n_ops = usize::from(family.n_split_ops);
             let ops = core::slice::from_raw_parts(family.split_ops, n_ops);
             (ops, (*info.genlhdr).cmd)
@@ -83,6 +88,7 @@ impl<'a> Request<'a> {
     }
 
     /// The bytes of an attribute, if the request has it.
+    #[inline]
     pub fn bytes(&self, attr: u32) -> Option<&'a [u8]> {
         let attr = self.attr(attr)?.as_ptr();
         // SAFETY: By the type invariant the message is valid; that the attribute, with as many
@@ -95,12 +101,14 @@ impl<'a> Request<'a> {
     }
 
     /// A number of 32 bits, if the request has it.
+    #[inline]
     pub fn u32(&self, attr: u32) -> Option<u32> {
         let bytes = self.bytes(attr)?.first_chunk()?;
         Some(u32::from_ne_bytes(*bytes))
     }
 
     /// A number of 8 bits, if the request has it.
+    #[inline]
     pub fn u8(&self, attr: u32) -> Option<u8> {
         self.bytes(attr)?.first().copied()
     }
@@ -195,6 +203,7 @@ impl Message<'_> {
     }
 
     /// Puts bytes. `EMSGSIZE` if they do not fit, as for all that is put.
+    #[inline]
     pub fn put_bytes(&mut self, attr: u32, value: &[u8]) -> Result {
         let len = u16::try_from(value.len() + NLA_HDRLEN).map_err(|_| EMSGSIZE)?;
         // SAFETY: By the type invariant the buffer is valid, and ours; the bytes are copied.
@@ -209,22 +218,26 @@ impl Message<'_> {
     }
 
     /// Puts a number of 8 bits.
+    #[inline]
     pub fn put_u8(&mut self, attr: u32, value: u8) -> Result {
         self.put_bytes(attr, &[value])
     }
 
     /// Puts a number of 16 bits.
+    #[inline]
     pub fn put_u16(&mut self, attr: u32, value: u16) -> Result {
         self.put_bytes(attr, &value.to_ne_bytes())
     }
 
     /// Puts a number of 32 bits.
+    #[inline]
     pub fn put_u32(&mut self, attr: u32, value: u32) -> Result {
         self.put_bytes(attr, &value.to_ne_bytes())
     }
 
     /// Puts a number of 64 bits, in 32 if it fits: what a specification calls `uint`. As
     /// `nla_put_uint()`.
+    #[inline]
     pub fn put_uint(&mut self, attr: u32, value: u64) -> Result {
         match u32::try_from(value) {
             Ok(value) => self.put_u32(attr, value),
@@ -233,6 +246,7 @@ impl Message<'_> {
     }
 
     /// Puts an attribute that says something by being there, if `value` is true.
+    #[inline]
     pub fn put_flag(&mut self, attr: u32, value: bool) -> Result {
         if value {
             self.put_bytes(attr, &[])
@@ -247,7 +261,7 @@ impl Message<'_> {
 /// # Invariants
 ///
 /// `skb` is the buffer of this part and nobody else's for `'a`, `cb` is that of a dump of generic
-/// netlink, and the socket that asks for it keeps its namespace.
+/// netlink, and the socket that asks for it, which is in the namespace of the request, lasts for `'a`.
 pub struct Dump<'a> {
     skb: NonNull<raw::sk_buff>,
     cb: NonNull<raw::netlink_callback>,
@@ -261,9 +275,10 @@ impl<'a> Dump<'a> {
     }
 
     /// The namespace of the socket that asks.
+    #[inline]
     pub fn net(&self) -> &'a ActiveNamespace {
         let info: *const raw::genl_info = self.info();
-        // SAFETY: As in `Request::net`.
+        // SAFETY: As in `Request::net`: the socket that asks is the one that reads this part.
         unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
     }
 

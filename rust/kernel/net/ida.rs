@@ -42,6 +42,7 @@ unsafe impl Sync for Ida {}
 
 impl Ida {
     /// Makes an allocator that has given out nothing. Wraps `ida_init()`.
+    #[inline]
     pub fn new() -> impl PinInit<Self> {
         // INVARIANT: `ida_init()` initialises it.
         pin_init!(Self {
@@ -53,11 +54,13 @@ impl Ida {
     /// Gives out the lowest free number from `min` to `max`.
     ///
     /// `ENOSPC` if there is none, `ENOMEM`. May sleep. Wraps `ida_alloc_range()`.
+    #[inline]
     pub fn alloc(&self, min: u32, max: u32) -> Result<u32> {
         self.alloc_with(min, max, bindings::GFP_KERNEL)
     }
 
     /// The same for any context, with memory that is there at once.
+    #[inline]
     pub fn alloc_atomic(&self, min: u32, max: u32) -> Result<u32> {
         self.alloc_with(min, max, bindings::GFP_ATOMIC)
     }
@@ -72,6 +75,7 @@ impl Ida {
     /// Takes a number back. One that was not given out is reported in the kernel log.
     ///
     /// Any context. Wraps `ida_free()`.
+    #[inline]
     pub fn free(&self, id: u32) {
         // SAFETY: By the type invariant the allocator is initialised; it checks the number.
         unsafe { bindings::ida_free(self.ida.get(), id) };

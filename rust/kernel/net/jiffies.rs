@@ -7,6 +7,7 @@
 use kernel::bindings;
 
 /// Milliseconds for a number of jiffies. Wraps `jiffies64_to_msecs()`.
+#[inline]
 pub fn jiffies_to_msecs(jiffies: u64) -> u64 {
     // SAFETY: The function has no requirement.
     unsafe { bindings::jiffies64_to_msecs(jiffies) }

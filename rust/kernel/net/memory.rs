@@ -7,6 +7,7 @@
 use crate::bindings;
 
 /// The machine's memory in bytes. Wraps `totalram_pages()`.
+#[inline]
 pub fn total_bytes() -> usize {
     // SAFETY: The function reads a counter.
     let pages = unsafe { bindings::totalram_pages() };

@@ -72,6 +72,7 @@ use crate::bindings;
 ///     pr_warn!("dropping a packet\n");
 /// }
 /// ```
+#[inline]
 pub fn ratelimit() -> bool {
     // SAFETY: `net_ratelimit()` has no requirements: its state is a static under its own lock.
     unsafe { bindings::net_ratelimit() != 0 }

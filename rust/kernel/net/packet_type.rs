@@ -179,11 +179,13 @@ pub fn register<H: Handler>(
 
 impl<H: Handler> Registration<H> {
     /// The handler.
+    #[inline]
     pub fn handler(&self) -> &H {
         &self.handler
     }
 
     /// The device.
+    #[inline]
     pub fn dev(&self) -> &NetDevice {
         &self.dev
     }

@@ -23,6 +23,7 @@ impl Held<'_> {
     /// # Safety
     ///
     /// The current thread must hold RTNL for as long as the value exists.
+    #[inline]
     pub(crate) unsafe fn assume() -> Self {
         // INVARIANT: The caller promises it.
         Self(PhantomData, NotThreadSafe)
@@ -38,6 +39,7 @@ pub struct Guard(NotThreadSafe);
 
 impl Guard {
     /// Lends the proof that RTNL is held.
+    #[inline]
     pub fn held(&self) -> Held<'_> {
         // SAFETY: By the type invariant RTNL is held while `self` is borrowed.
         unsafe { Held::assume() }
@@ -64,6 +66,7 @@ impl Drop for Guard {
 /// configure(rtnl.held());
 /// drop(rtnl);
 /// ```
+#[inline]
 pub fn lock() -> Guard {
     // SAFETY: Process context is what the documentation asks for; there is no other requirement.
     unsafe { bindings::rtnl_lock() };

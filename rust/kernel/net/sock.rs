@@ -34,6 +34,7 @@ impl Sock {
     /// # Safety
     ///
     /// `ptr` must point to a socket, of any size, that stays valid for `'a`.
+    #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
         // INVARIANT: The caller promises it for `'a`.
         // SAFETY: The type is transparent, and the caller promises validity.

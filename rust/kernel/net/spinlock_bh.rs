@@ -28,8 +28,8 @@ macro_rules! new_spinlock_bh {
     ($inner:expr) => {
         $crate::net::spinlock_bh::SpinLockBh::new(
             $inner,
-            kernel::optional_name!(),
-            kernel::static_lock_class!(),
+            ::kernel::optional_name!(),
+            ::kernel::static_lock_class!(),
         )
     };
 }

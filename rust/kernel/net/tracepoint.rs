@@ -19,6 +19,7 @@ pub struct Address {
 
 impl Address {
     /// An IPv4 address, in the order of this machine.
+    #[inline]
     pub fn v4(address: u32) -> Self {
         Self {
             family: bindings::AF_INET as u16,
@@ -27,6 +28,7 @@ impl Address {
     }
 
     /// An IPv6 address, as it is in packets.
+    #[inline]
     pub fn v6(words: [u32; 4]) -> Self {
         Self {
             family: bindings::AF_INET6 as u16,
@@ -37,6 +39,7 @@ impl Address {
     }
 
     /// Its family, which C does not see of it.
+    #[inline]
     pub fn family(&self) -> u16 {
         self.family
     }
@@ -60,6 +63,7 @@ pub unsafe trait Argument {
 unsafe impl Argument for u32 {
     type Raw = u32;
 
+    #[inline]
     fn as_raw(&self) -> u32 {
         *self
     }
@@ -69,6 +73,7 @@ unsafe impl Argument for u32 {
 unsafe impl Argument for u16 {
     type Raw = u16;
 
+    #[inline]
     fn as_raw(&self) -> u16 {
         *self
     }
@@ -78,6 +83,7 @@ unsafe impl Argument for u16 {
 unsafe impl Argument for Address {
     type Raw = *const bindings::in6_addr;
 
+    #[inline]
     fn as_raw(&self) -> *const bindings::in6_addr {
         &raw const self.address
     }
