@@ -64,6 +64,21 @@ a_namespace_does_not_end_before_its_destinations_are_given_back() {
 	misuse forget
 }
 
+# watched NAME: a number of what was seen of a device.
+watched() {
+	sed -n "s/^$1=//p" "$MISUSE/watched"
+}
+
+a_watcher_sees_devices_that_are_registered() {
+	misuse watch
+	ip link add name misuse index 4242 type dummy || fail "no dummy device"
+	ip link set dev misuse up
+	ip link del misuse
+	misuse "look away"
+	expect_at_least "events" "$(watched seen)" 3
+	expect_equal "events of a device that nobody finds" "$(watched hidden)" 0
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -75,4 +90,5 @@ trap cleanup_bench EXIT
 if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 load_bench || skip_all "rnetns_bench does not load"
 run_cases hooks_that_are_others_each_time_all_go \
-	a_namespace_does_not_end_before_its_destinations_are_given_back packets_are_as_large_as_asked_for_or_not_made
+	a_namespace_does_not_end_before_its_destinations_are_given_back \
+	a_watcher_sees_devices_that_are_registered packets_are_as_large_as_asked_for_or_not_made

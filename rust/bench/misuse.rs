@@ -10,6 +10,9 @@
 //! - `keep`: holds the destination of the next IPv6 packet of any other namespace, beyond that
 //!   namespace's end; `give back`; `forget`, which ends it. `kept` says how many are held, how many
 //!   namespaces have ended since, and how many of these while their destination was held.
+//! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial namespace;
+//!   `look away`. `watched` says how many there were, and how many of these when nobody else could
+//!   find the device, but for that it goes.
 
 use kernel::{
     debugfs::Scope,
@@ -32,6 +35,11 @@ use crate::{
         dst::{
             self,
             OwnedDst, //
+        },
+        net_device::NetDevice,
+        netdev_notifier::{
+            self,
+            Event, //
         },
         netfilter::{
             self,
@@ -64,12 +72,15 @@ pub(crate) type Misuse = Scope<Files>;
 pub(crate) struct Files {
     #[pin]
     keeping: Mutex<Option<Pin<KBox<Keeping>>>>,
+    #[pin]
+    watch: Mutex<Option<Pin<KBox<netdev_notifier::Registration<Watch>>>>>,
 }
 
 /// Makes the files.
 pub(crate) fn new() -> impl PinInit<Misuse> {
     let files = pin_init!(Files {
         keeping <- new_mutex!(None),
+        watch <- new_mutex!(None),
     });
     Scope::dir(files, c"rnetns_misuse", |files, dir| {
         dir.write_only_callback_file(
@@ -87,6 +98,15 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                     drop(Kept::take(ActiveNamespace::init_net()));
                     Ok(())
                 }
+                b"watch" => {
+                    let watch = KBox::pin_init(netdev_notifier::register(), GFP_KERNEL)?;
+                    *files.watch.lock() = Some(watch);
+                    Ok(())
+                }
+                b"look away" => {
+                    let watch = files.watch.lock().take();
+                    watch.map(drop).ok_or(ENOENT)
+                }
                 b"forget" => {
                     let keeping = files.keeping.lock().take();
                     keeping.map(drop).ok_or(ENOENT)
@@ -99,7 +119,34 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
             let held = u32::from(Kept::is_there());
             f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
         });
+        dir.read_callback_file(c"watched", files, &|_files: &Files, f| {
+            let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
+            f.write_fmt(fmt!("seen={seen}\nhidden={hidden}\n"))
+        });
     })
+}
+
+/// Watches one device.
+struct Watch;
+
+/// Its index.
+const WATCHED: i32 = 4242;
+
+/// Its events, and those when nobody else could find it.
+static SEEN: Atomic<u32> = Atomic::new(0);
+static HIDDEN: Atomic<u32> = Atomic::new(0);
+
+impl netdev_notifier::Watcher for Watch {
+    fn event(net: &Namespace, dev: &NetDevice, event: Event) {
+        if !net.is_init_net() || dev.ifindex() != WATCHED || event == Event::Unregister {
+            return;
+        }
+        SEEN.add(1, Relaxed);
+        let found = ActiveNamespace::init_net().dev_get_by_name(c"misuse");
+        if !found.is_ok_and(|found| found.ifindex() == WATCHED) {
+            HIDDEN.add(1, Relaxed);
+        }
+    }
 }
 
 /// Whom destinations are held for.
