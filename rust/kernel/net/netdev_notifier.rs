@@ -76,7 +76,7 @@ pub trait Watcher: 'static {
     fn event(net: &Namespace, dev: &NetDevice, event: Event);
 }
 
-/// A registered watcher: dropping it ends that.
+/// A registered watcher: dropping it ends that. Process context, sleeps, takes RTNL.
 ///
 /// # Invariants
 ///

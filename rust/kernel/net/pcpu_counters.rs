@@ -44,8 +44,10 @@ const _: () = assert!(usize::BITS == 64, "PcpuCounters is for 64-bit kernels");
 impl<const N: usize> PcpuCounters<N> {
     /// Allocates the counters, all zero.
     ///
-    /// Wraps `alloc_percpu()`. May sleep.
+    /// Wraps `alloc_percpu()`. May sleep. There can be from 1 to 4096.
     pub fn new() -> Result<Self, AllocError> {
+        // The allocator warns of other sizes: `PCPU_MIN_UNIT_SIZE`.
+        const { assert!(N > 0 && size_of::<[u64; N]>() <= 32 << 10) };
         // SAFETY: The size and the alignment are those of an array of `u64`; the function has no
         // other requirement.
         let counters = unsafe {
