@@ -27,6 +27,7 @@
 #include <net/inet_hashtables.h>
 #include <net/ip.h>
 #include <net/ip6_fib.h>
+#include <net/ip_fib.h>
 #include <net/route.h>
 #include <net/ip6_route.h>
 #include <net/udp.h>

@@ -4,7 +4,9 @@
 #include <net/dst.h>
 #include <net/inet_dscp.h>
 #include <net/ip6_fib.h>
+#include <net/ip_fib.h>
 #include <net/route.h>
+#include <net/sock.h>
 
 __rust_helper struct dst_entry *rust_helper_dst_check(struct dst_entry *dst,
 						      u32 cookie)
@@ -15,6 +17,18 @@ __rust_helper struct dst_entry *rust_helper_dst_check(struct dst_entry *dst,
 __rust_helper bool rust_helper_dst_hold_safe(struct dst_entry *dst)
 {
 	return dst_hold_safe(dst);
+}
+
+__rust_helper int rust_helper_fib_lookup(struct net *net, struct flowi4 *flp,
+					 struct fib_result *res, unsigned int flags)
+{
+	return fib_lookup(net, flp, res, flags);
+}
+
+__rust_helper kuid_t rust_helper_sock_net_uid(const struct net *net,
+					      const struct sock *sk)
+{
+	return sock_net_uid(net, sk);
 }
 
 __rust_helper u8 rust_helper_inet_dsfield_to_dscp(u8 dsfield)

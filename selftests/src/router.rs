@@ -28,7 +28,7 @@ const TOGETHER: usize = 64;
 /// The router, and the sender behind it.
 pub struct Router {
     net: Netns,
-    _sender: Netns,
+    sender: Netns,
     number: u8,
     v4: UdpSocket,
     v6: UdpSocket,
@@ -78,12 +78,17 @@ impl Router {
             ])?;
             Ok((UdpSocket::bind("0.0.0.0:0")?, UdpSocket::bind("[::]:0")?))
         })?;
-        Ok(Router { net, _sender: sender, number, v4, v6 })
+        Ok(Router { net, sender, number, v4, v6 })
     }
 
     /// The namespace with the cache.
     pub fn net(&self) -> &Netns {
         &self.net
+    }
+
+    /// The namespace of the sender.
+    pub fn sender(&self) -> &Netns {
+        &self.sender
     }
 
     /// Sends to an address. The router may see the packets later.

@@ -30,6 +30,18 @@ pub enum Setting {
     BcForwarding = bindings::IPV4_DEVCONF_BC_FORWARDING,
 }
 
+/// What `rp_filter` means: the stack takes any other value than 0 and 1 for 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SourceCheck {
+    /// Sources are not checked.
+    Off = 0,
+    /// A packet must come in by the device that one to its source would leave by.
+    Strict = 1,
+    /// There must be a way to its source.
+    Loose = 2,
+}
+
 /// A device's IPv4 side (`struct in_device`).
 ///
 /// # Invariants
@@ -61,19 +73,47 @@ impl<'g> InDevice<'g> {
         }
     }
 
-    /// The larger of the device's setting and that of all devices: for settings that are on or off,
-    /// whether either is on.
-    ///
-    /// As `IN_DEV_MAXCONF()` and `IN_DEV_ORCONF()`.
+    /// The device's setting, and that of all devices.
     #[inline]
-    pub fn max(&self, setting: Setting) -> i32 {
+    fn both(&self, setting: Setting) -> [i32; 2] {
         let index = setting as usize - 1;
         // SAFETY: By the type invariant both structures are valid; the index is one of the array's.
         unsafe {
             let own = (&raw const (*self.in_dev.as_ptr()).cnf.data).cast::<c_int>();
             let all = (&raw const (*self.all.as_ptr()).data).cast::<c_int>();
-            let (own, all) = (own.add(index), all.add(index));
-            own.read_volatile().max(all.read_volatile())
+            [own, all].map(|data| data.add(index).read_volatile())
         }
+    }
+
+    /// The larger of the device's setting and that of all devices. As `IN_DEV_MAXCONF()`.
+    #[inline]
+    pub fn max(&self, setting: Setting) -> i32 {
+        let [own, all] = self.both(setting);
+        own.max(all)
+    }
+
+    /// Whether the setting is on for the device or for all: anything but zero is. As
+    /// `IN_DEV_ORCONF()`.
+    #[inline]
+    pub fn is_on(&self, setting: Setting) -> bool {
+        self.both(setting) != [0, 0]
+    }
+
+    /// How strictly sources are checked. As `IN_DEV_RPFILTER()`.
+    #[inline]
+    pub fn source_check(&self) -> SourceCheck {
+        match self.max(Setting::RpFilter) {
+            0 => SourceCheck::Off,
+            1 => SourceCheck::Strict,
+            _ => SourceCheck::Loose,
+        }
+    }
+
+    /// Whether the device has an IPv4 address.
+    #[inline]
+    pub fn has_address(&self) -> bool {
+        // SAFETY: The structure is valid under the guard; the pointer is only compared.
+        let list = unsafe { (&raw const (*self.in_dev.as_ptr()).ifa_list).read_volatile() };
+        !list.is_null()
     }
 }

@@ -5,11 +5,18 @@
 //! C headers: [`include/net/route.h`](srctree/include/net/route.h),
 //! [`include/net/ip6_route.h`](srctree/include/net/ip6_route.h)
 
-use core::ptr::NonNull;
+use core::{
+    mem::MaybeUninit,
+    ptr::NonNull, //
+};
 use kernel::prelude::*;
 
 use super::{
     dst::ValidDst,
+    in_device::{
+        InDevice,
+        SourceCheck, //
+    },
     netfilter::{
         Packet,
         Protocol, //
@@ -81,6 +88,58 @@ impl<'a> Packet<'a> {
         // lasts for `'a`.
         let dst = unsafe { self.looked_up() }.ok_or(EHOSTUNREACH)?;
         Ok(Answer { dst, before, after })
+    }
+
+    /// Whether the source of this IPv4 packet, which has the destination `dst`, is valid where it is
+    /// checked as `check` says and the mark has no say in it.
+    ///
+    /// [`ip_route_input`](Self::ip_route_input) has asked that, too, but by settings as they were at
+    /// that moment. This may refuse a source that the stack accepts, and not the other way round. As
+    /// `__fib_validate_source()`.
+    pub fn has_valid_source(
+        &self,
+        net: &Namespace,
+        in_dev: &InDevice<'_>,
+        check: SourceCheck,
+        dst: &ValidDst,
+    ) -> bool {
+        let Some(header) = self.ipv4_header() else {
+            return false;
+        };
+        let mut flow: bindings::flowi4 = pin_init::zeroed();
+        flow.__fl_common.flowic_iif = if dst.is_local() {
+            bindings::LOOPBACK_IFINDEX as c_int
+        } else {
+            dst.dev().ifindex()
+        };
+        // The way back.
+        flow.daddr = header.saddr.to_be();
+        flow.saddr = header.daddr.to_be();
+        // SAFETY: The namespace is valid; without a socket, only its owner is asked.
+        unsafe {
+            flow.__fl_common.flowic_dscp = bindings::inet_dsfield_to_dscp(header.tos);
+            flow.__fl_common.flowic_uid = bindings::sock_net_uid(net.as_raw(), core::ptr::null());
+        }
+        let mut result = MaybeUninit::<bindings::fib_result>::uninit();
+        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which what is
+        // found stays valid.
+        let error =
+            unsafe { bindings::fib_lookup(net.as_raw(), &mut flow, result.as_mut_ptr(), 0) };
+        if error != 0 {
+            return check == SourceCheck::Off;
+        }
+        // SAFETY: Without an error the type and the route are there.
+        let (kind, info) = unsafe { ((*result.as_ptr()).type_, (*result.as_ptr()).fi) };
+        if u32::from(kind) != bindings::RTN_UNICAST {
+            return false;
+        }
+        match check {
+            SourceCheck::Off => true,
+            // SAFETY: A route to a host has next hops, and is valid under RCU, like the device.
+            _ if unsafe { bindings::fib_info_nh_uses_dev(info, self.dev().as_raw()) } => true,
+            SourceCheck::Strict => false,
+            SourceCheck::Loose => in_dev.has_address(),
+        }
     }
 
     /// Takes back what [`ip_route_input`](Self::ip_route_input) gave.
@@ -192,7 +251,14 @@ impl Namespace {
         }
     }
 
-    /// The same for IPv6.
+    /// Whether there are policy rules for IPv4 besides those that every namespace begins with.
+    #[inline]
+    pub fn has_rules(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { (&raw const (*self.as_raw()).ipv4.fib_has_custom_rules).read_volatile() }
+    }
+
+    /// The same as [`rules_look_into_packets`](Self::rules_look_into_packets) for IPv6.
     #[inline]
     pub fn rules6_look_into_packets(&self) -> bool {
         // SAFETY: As above.

@@ -22,7 +22,8 @@ use crate::net::{
     },
     in_device::{
         InDevice,
-        Setting, //
+        Setting,
+        SourceCheck, //
     },
     net_device::NetDevice,
     netfilter::{
@@ -73,7 +74,8 @@ fn route_cached(
         return None;
     }
     let in_dev = InDevice::of(net, dev, guard)?;
-    let key = key(packet, &header, dev, &in_dev)?;
+    let check = in_dev.source_check();
+    let key = key(packet, &header, dev, &in_dev, check)?;
     match cache.lookup::<Inet4, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, packet, &header, dst) {
@@ -98,8 +100,10 @@ fn route_cached(
             };
             let dst = answer.dst();
             let is_left = is_left_to_sockets(net, packet, &header, dst);
-            let is_plain = !answer.redirects() && !answer.is_multipath();
-            let is_cacheable = is_plain && is_cacheable(dst, dev);
+            let is_cacheable = !answer.redirects()
+                && !answer.is_multipath()
+                && is_cacheable(dst, dev)
+                && has_valid_source(net, packet, &in_dev, check, dst);
             match is_cacheable.then(|| dst.hold(guard)).flatten() {
                 Some(held) => {
                     Cache::insert::<Inet4, _>(cache, net, ticket, &key, held, guard);
@@ -131,10 +135,11 @@ fn key(
     header: &Ipv4Header,
     dev: &NetDevice,
     in_dev: &InDevice<'_>,
+    check: SourceCheck,
 ) -> Option<[u32; super::key::WORDS4]> {
     // With this setting the mark decides whether a source is valid, and no generation counts a
     // change of the setting.
-    if in_dev.max(Setting::SrcValidMark) != 0 {
+    if in_dev.is_on(Setting::SrcValidMark) {
         return None;
     }
     Key4 {
@@ -143,7 +148,7 @@ fn key(
         iif: dev.ifindex() as u32,
         mark: packet.mark(),
         dscp: header.tos,
-        rp_filter: in_dev.max(Setting::RpFilter).clamp(0, 3) as u8,
+        rp_filter: check as u8,
     }
     .words()
 }
@@ -165,12 +170,30 @@ fn is_left_to_sockets(
 
 /// Whether the route depends on the key alone, as far as that is known before it is looked up.
 fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
-    // It was off when the key was made, and may have been switched on since.
-    in_dev.max(Setting::SrcValidMark) == 0
-        // A refused packet is looked up a second time by the stack, and would be logged twice.
-        && in_dev.max(Setting::LogMartians) == 0
-        && in_dev.max(Setting::BcForwarding) == 0
+    // A refused packet is looked up a second time by the stack, and would be logged twice.
+    !in_dev.is_on(Setting::LogMartians)
+        // The stack counts up its generation after a change of these two.
+        && !in_dev.is_on(Setting::BcForwarding)
         && !net.rules_look_into_packets()
+}
+
+/// Whether the source of a packet that the stack has accepted is valid by the settings that the key
+/// stands for.
+///
+/// The stack has read the settings itself. Nothing counts how often they change: they may have been
+/// others at that moment, and be again now what they were before. So it does not help to compare
+/// them again.
+fn has_valid_source(
+    net: &Namespace,
+    packet: &Packet<'_>,
+    in_dev: &InDevice<'_>,
+    check: SourceCheck,
+    dst: &ValidDst,
+) -> bool {
+    // Where sources are not checked, nothing is accepted that another setting refuses, unless rules
+    // make the mark decide what a source is.
+    (check == SourceCheck::Off && (packet.mark() == 0 || !net.has_rules()))
+        || packet.has_valid_source(net, in_dev, check, dst)
 }
 
 /// Whether a route can be cached: `dst_check()` will tell when it is no longer right.

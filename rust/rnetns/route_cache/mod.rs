@@ -28,8 +28,9 @@
 //! | IPv4 routes, rules, addresses, next hops; `forwarding`, `accept_local`, `route_localnet` | the stack counts up `rt_genid`, which `dst_check()` compares |
 //! | IPv6 routes, rules, addresses | an entry has the sum of `fib6_sernum` and of the number of deletions; `dst_check()` knows of one table alone |
 //! | either of them while a route is looked up | an entry is refused if the number is not what it was before |
-//! | `rp_filter` | it is in the key: the stack counts nothing up |
-//! | `src_valid_mark`, `log_martians`, `bc_forwarding` | nothing is cached while they are on |
+//! | `rp_filter` | it is in the key: the stack counts nothing up. The stack may have read another value than the key: where sources are checked, the source is looked up once more before an entry goes in |
+//! | `src_valid_mark` | nothing is cached while it is on; where the mark has a say in routes, the source is looked up once more, without it |
+//! | `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
 //! | realms | local IPv4 routes that have one are not cached |
 //! | several next hops, IPv6 next hop objects | not cached: what else is in the packet may decide |
