@@ -178,6 +178,33 @@ a_source_that_the_mark_makes_valid() {
 	route flush table 66
 }
 
+# Any value but 0 is "on", and any value of rp_filter but 0 and 1 is "loose".
+settings_below_zero() {
+	rule add fwmark 1 lookup 66
+	route add 10.66.0.0/24 via $SRC table 66
+	route add $TARGET via $DST table 66
+	mark_from_now 1
+	rp_filter 1
+	set_in rt net.ipv4.conf.a.src_valid_mark=-1
+	now "src_valid_mark=-1"
+	one_way dst 3 -I $SPOOFED
+	set_in rt net.ipv4.conf.a.src_valid_mark=0
+	now "src_valid_mark=0"
+	refused_by_rp_filter 3
+	no_mark
+	rule del fwmark 1 lookup 66
+	route flush table 66
+	route del 10.66.0.0/24
+	rp_filter 0
+	warm_one_way dst -I $SPOOFED
+	set_in rt net.ipv4.conf.all.rp_filter=-1
+	rp_filter -1
+	refused_by_rp_filter 3
+	set_in rt net.ipv4.conf.all.rp_filter=0
+	rp_filter 0
+	route add 10.66.0.0/24 via $ALT
+}
+
 # The setting of one device, which the others do not share.
 forwarding_of_a_device() {
 	warm dst
@@ -198,6 +225,7 @@ for_family 4 \
 	a_martian_source \
 	a_martian_that_is_logged \
 	a_source_that_the_mark_makes_valid \
+	settings_below_zero \
 	forwarding_of_a_device
 
 begin_route_cache dmesg tc
