@@ -192,6 +192,54 @@ an_unprivileged_namespace_has_state_too() {
 	[[ $out == *"ermission denied"* ]] || fail "the files are open to everyone: $out"
 }
 
+# index_of NAME DEVICE
+index_of() {
+	ip_in "$1" -o link show dev "$2" | cut -d : -f 1
+}
+
+# Programs count on the index of the first device that is made in a namespace, or ask for one.
+the_first_device_has_the_index_that_it_has_without_the_module() {
+	add_netns first chosen
+	expect "first" ip_in first link add name d0 type dummy
+	expect_equal "index of the first device" "$(index_of first d0)" 2
+	expect "second" ip_in first link add name d1 type dummy
+	expect_equal "index of the second device" "$(index_of first d1)" 3
+	expect "an index of choice" ip_in chosen link add name d0 index 2 type dummy
+	expect_equal "index that was chosen" "$(index_of chosen d0)" 2
+	del_netns first chosen
+}
+
+# With its index taken, the device has another.
+the_device_comes_where_its_index_is_taken() {
+	local index
+	index=$(ip -o link show dev rlo | cut -d : -f 1)
+	unload
+	add_netns taken
+	expect "taken" ip_in taken link add name d0 index "$index" type dummy
+	expect "load" load
+	has_rlo taken || fail "no device"
+	del_netns taken
+}
+
+# rlo=N: the rest works without the device.
+without_the_device_there_is_the_rest() {
+	unload
+	add_netns older
+	expect "load" load rlo=N
+	add_netns younger
+	for name in older younger; do
+		has_rlo $name && fail "the $name namespace has a device"
+		has_state "$(inum $name)" || fail "the $name namespace has no state"
+		grep -q "^$(inum $name) .* enabled=1" $DEBUGFS/route_cache ||
+			fail "the $name namespace has no cache: $(<$DEBUGFS/route_cache)"
+	done
+	has_rlo && fail "the initial namespace has a device"
+	del_netns older younger
+	unload
+	expect "load" load
+	has_rlo || fail "no device by default"
+}
+
 begin ethtool ping setpriv unshare sysctl
 load || skip_all "the module does not load"
 run_cases \
@@ -203,4 +251,7 @@ run_cases \
 	next_generation_by_fd_means_the_open_namespace \
 	wrong_input_is_refused \
 	state_goes_with_its_namespace \
-	an_unprivileged_namespace_has_state_too
+	an_unprivileged_namespace_has_state_too \
+	the_first_device_has_the_index_that_it_has_without_the_module \
+	the_device_comes_where_its_index_is_taken \
+	without_the_device_there_is_the_rest

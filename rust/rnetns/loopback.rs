@@ -5,6 +5,7 @@
 //! It does what `drivers/net/loopback.c` does, and counts packets in the state of two namespaces:
 //! that of the device, and that of the socket which sent them.
 
+use core::num::NonZeroU32;
 use kernel::{
     prelude::*,
     sync::rcu, //
@@ -43,10 +44,13 @@ pernet_slot!(Rlo: net_device::Registered);
 #[vtable]
 impl net_device::Operations for Rlo {
     const NAME: &'static CStr = c"rlo";
+    /// The largest that the keys of the route cache have room for. Programs that count on the index
+    /// of the first device that they make in a namespace, or ask for one, ask for small ones.
+    const IFINDEX: Option<NonZeroU32> = NonZeroU32::new(0x00ff_ffff);
     const ETHTOOL_STATS: &'static [&'static CStr] = &State::FIGURES;
 
     fn applies_to(net: &Namespace) -> bool {
-        support::is_supported(net)
+        support::is_supported(net) && support::has_rlo()
     }
 
     fn setup(dev: &mut Setup<'_>) {

@@ -54,6 +54,10 @@ module! {
             default: false,
             description: "Refuse to work in any namespace but the initial one (default: N)",
         },
+        rlo: bool {
+            default: true,
+            description: "Give each namespace a loopback device, rlo (default: Y)",
+        },
         buckets: u32 {
             default: 0,
             description: "Lines of the route cache's tables, a power of two (default: by memory)",
@@ -108,6 +112,7 @@ fn sizes() -> Result<Sizes> {
 impl kernel::InPlaceModule for Rnetns {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         support::set_init_net_only(module_parameters::init_net_only.value());
+        support::set_has_rlo(module_parameters::rlo.value());
         try_pin_init!(Self {
             state <- pernet::register_pernet_subsys(),
             loopback <- net_device::register(),

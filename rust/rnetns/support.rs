@@ -19,10 +19,21 @@ use crate::net::{
 };
 
 static INIT_NET_ONLY: Atomic<bool> = Atomic::new(false);
+static HAS_RLO: Atomic<bool> = Atomic::new(true);
 
 /// Sets the rule, once, before anything is registered.
 pub(crate) fn set_init_net_only(only: bool) {
     INIT_NET_ONLY.store(only, Relaxed);
+}
+
+/// Says whether namespaces get a loopback device, once, before anything is registered.
+pub(crate) fn set_has_rlo(has: bool) {
+    HAS_RLO.store(has, Relaxed);
+}
+
+/// Whether namespaces get a loopback device. The same answer for as long as the module is loaded.
+pub(crate) fn has_rlo() -> bool {
+    HAS_RLO.load(Relaxed)
 }
 
 /// Whether the module works in `net`. The same answer for as long as it is loaded.

@@ -14,6 +14,7 @@
 
 use core::{
     marker::PhantomData,
+    num::NonZeroU32,
     ptr::{
         self,
         NonNull, //
@@ -381,6 +382,10 @@ pub trait Operations: pernet::HasSlot<Stored = Registered> {
     /// The name of the device in each namespace.
     const NAME: &'static CStr;
 
+    /// The index that the device has in each namespace where no other device has it. Without one, it
+    /// takes the next: the one that the first device would have that is made in the namespace.
+    const IFINDEX: Option<NonZeroU32> = None;
+
     /// The names of what [`ethtool_stats`](Self::ethtool_stats) gives, of at most 31 bytes each.
     const ETHTOOL_STATS: &'static [&'static CStr] = &[];
 
@@ -622,6 +627,11 @@ impl Registered {
         // SAFETY: The device is valid and not registered; RTNL is held.
         let registered = to_result(unsafe {
             bindings::dev_net_set(dev.as_ptr(), net.as_raw());
+            if let Some(index) = T::IFINDEX.and_then(|index| c_int::try_from(index.get()).ok()) {
+                if bindings::__dev_get_by_index(net.as_raw(), index).is_null() {
+                    (*dev.as_ptr()).ifindex = index;
+                }
+            }
             bindings::register_netdevice(dev.as_ptr())
         });
         drop(rtnl);

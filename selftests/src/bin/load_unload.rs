@@ -38,8 +38,8 @@ fn main() -> ExitCode {
 }
 
 /// The module's parameters.
-const PARAMETERS: [&str; 6] =
-    ["init_net_only", "buckets", "quota", "max_quota", "timeout", "enable"];
+const PARAMETERS: [&str; 7] =
+    ["init_net_only", "rlo", "buckets", "quota", "max_quota", "timeout", "enable"];
 
 /// Values that the module refuses, and the name that the kernel log must give.
 const REFUSED: [(&str, &str); 6] = [
