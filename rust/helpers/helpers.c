@@ -12,6 +12,7 @@
 #define __rust_helper
 
 #include "dst.c"
+#include "filter.c"
 #include "genetlink.c"
 #include "idr.c"
 #include "mm.c"

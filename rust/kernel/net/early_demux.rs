@@ -40,7 +40,9 @@ impl<A> Ends<A> {
 
 impl Packet<'_> {
     /// Whether a connected socket of `net` may take the packet, which carries `protocol` right behind
-    /// an IP header without options. Says so too if it cannot see the ports.
+    /// an IP header without options. Says so too if it cannot see the ports, and of UDP while there
+    /// are programs that choose sockets (`sk_lookup`): to ask for a socket would run them, for packets
+    /// that they are not meant to see.
     ///
     /// Any context in which packets are received. Wraps `__inet_lookup_established()` and
     /// `__udp4_lib_lookup()`, or what IPv6 has for them.
@@ -107,6 +109,9 @@ impl Packet<'_> {
     }
 
     fn has_udp_socket(&self, net: &Namespace, ends: &Ends<u32>) -> bool {
+        if has_lookup_programs() {
+            return true;
+        }
         // Without the packet: programs that choose one of several sockets are not asked. A connected
         // socket is chosen by none, and the packet may be for somebody else.
         // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which a socket
@@ -126,6 +131,9 @@ impl Packet<'_> {
     }
 
     fn has_udp6_socket(&self, net: &Namespace, ends: &Ends<bindings::in6_addr>) -> bool {
+        if has_lookup_programs() {
+            return true;
+        }
         // SAFETY: As for IPv4; the addresses are only read.
         unsafe {
             is_connected(bindings::__udp6_lib_lookup(
@@ -140,6 +148,12 @@ impl Packet<'_> {
             ))
         }
     }
+}
+
+/// Whether any namespace has a program that chooses sockets.
+fn has_lookup_programs() -> bool {
+    // SAFETY: The key is a static.
+    unsafe { bindings::bpf_sk_lookup_is_enabled() }
 }
 
 /// Gives back the reference to a socket that was looked up for. Says whether there is one.
