@@ -37,6 +37,7 @@
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
+//! | programs that choose sockets (`sk_lookup`) | while there are any, UDP packets are left to the stack: to ask whether there is a socket would run them |
 //! | a tunnel's metadata on the packet | it is not looked up |
 //! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |
@@ -50,11 +51,20 @@
 //!   of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in sysfs.
 //! - An IPv6 route that has expired and is renewed before it is collected: packets stay on the next
 //!   best one while they keep coming.
-//! - An IPv4 route that is deleted while the first packet ever is looking it up on another CPU, and
-//!   that shares its next hop with other routes: the stack may see no user of it, and count nothing.
-//! - Programs that choose sockets (`sk_lookup`) see UDP packets for other hosts, too: the stack is
-//!   asked for a connected socket, and asks them.
-//! - Hooks at the same, last, priority that are registered later come behind the cache's.
+//! - An IPv4 route that is deleted or replaced while the first packet ever is looking it up on
+//!   another CPU, and that shares its next hop with other routes: the stack may see no user of it,
+//!   and count nothing. The entry then stays for as long as packets come.
+//! - Hooks at the same, last, priority that were registered *earlier* come behind the cache's: among
+//!   equals, netfilter puts the new one in front. The cache's hook comes last of those that are
+//!   there when it is registered only if they have a lower priority; what is registered later with
+//!   the same one comes before it.
+//! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those that
+//!   hit are not there, and a packet that is refused, or left to a socket after a miss, is there
+//!   twice.
+//!
+//! Whoever unregisters a netfilter hook of a namespace drops the packets of it that wait for the
+//! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let packets
+//! pass. Unloading the module has to unregister them.
 
 use kernel::prelude::*;
 
