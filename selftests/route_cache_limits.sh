@@ -215,10 +215,16 @@ passes_by() {
 	[ "$value" -ge 1000 ] && [ "$value" -ge $((4 * looked_up)) ]
 }
 
+# has_listener: whether a socket in rt has joined a group of generic netlink (protocol 16).
+has_listener() {
+	awk '$2 == 16 && $4 ~ /[1-9a-f]/ { found = 1 } END { exit !found }' \
+		"/proc/${HOLDERS[rt]}/net/netlink"
+}
+
 # Each packet is from another source, so it is useless to cache their routes. The cache steps aside for
 # as long as that goes on.
 a_flood_of_spoofed_sources() {
-	local value slab sent=200000 allowed=$((16 << 10))
+	local value slab events sent=200000 allowed=$((16 << 10))
 	if [ -n "$KSFT_MACHINE_SLOW" ]; then
 		# What watches it takes a minute for this many, and keeps what was freed (KASAN's quarantine).
 		sent=40000
@@ -230,8 +236,17 @@ a_flood_of_spoofed_sources() {
 	now "in the flood"
 	mark rt
 	slab=$(memory Slab)
+	events=$(mktemp)
+	in_netns rt rnetnsctl monitor >"$events" 2>&1 &
+	HOLDERS[monitor]=$!
+	wait_until has_listener || fail "nobody listens"
 	flood || return
 	wait_until is_aside 1 || fail "the cache does not step aside"
+	wait_until grep -q "^on, stepping aside: " "$events" || fail "nobody is told of that: $(<"$events")"
+	kill "${HOLDERS[monitor]}"
+	wait "${HOLDERS[monitor]}" 2>/dev/null
+	unset "HOLDERS[monitor]"
+	rm "$events"
 	neighbour 20
 	mark rt
 	wait_until passes_by || fail "the cache steps aside, and packets do not pass by"

@@ -119,16 +119,58 @@ as_nobody() {
 		--inh-caps=-all --bounding-set=-all "$@" 2>&1)
 }
 
-who_has_no_right_may_read_alone() {
+who_has_no_right_may_read_figures_alone() {
 	warm_both
 	as_nobody rt rnetnsctl stats || fail "may not read: $said"
-	as_nobody rt rnetnsctl dump || fail "may not dump: $said"
-	for change in "flush" "set --quota 9" "set --enable off"; do
+	for change in "dump" "flush" "set --quota 9" "set --enable off"; do
 		as_nobody rt rnetnsctl $change && fail "$change is allowed"
 		[[ $said == *"not permitted"* ]] || fail "$change: $said"
 	done
 	now "refused"
 	expect_cached rt quota=65536 enabled=1 entries$family=2
+}
+
+# The dump has every part of the key: entries that differ in it do not look the same.
+entries_look_as_different_as_they_are() {
+	warm dst
+	set_in rt net.ipv4.conf.a.rp_filter=1
+	now "rp_filter=1"
+	exchange dst 2
+	mark_from_now 0x10
+	exchange dst 2
+	exchange dst 2 -Q 0x10
+	no_mark
+	ctl rt dump --dst $TARGET
+	for part in "iif a oif b rp_filter 1 " " mark 0x10 rp_filter 1 " " mark 0x10 tos 0x10 rp_filter 1 " \
+		"iif a oif b age "; do
+		expect_equal "entries with '$part'" "$(grep -c "$part" <<<"$said")" 1
+	done
+	set_in rt net.ipv4.conf.a.rp_filter=0
+	ctl rt flush
+}
+
+# What is not used any more says so.
+an_entry_whose_route_has_changed_is_stale() {
+	warm dst
+	ctl rt dump
+	[[ $said != *stale* ]] || fail "stale before anything has changed: $said"
+	route replace $NET via $ALT
+	ctl rt dump
+	expect_equal "stale entries" "$(grep -c " stale$" <<<"$said")" 2
+	route replace $NET via $DST
+	warm dst
+	ctl rt dump
+	[[ $said != *stale* ]] || fail "stale after a packet has asked for it: $said"
+}
+
+a_dump_shows_what_it_is_asked_for() {
+	warm_both
+	ctl rt dump --dst $NET
+	expect_equal "to the network" "$(grep -c "^$TARGET from" <<<"$said")/$(wc -l <<<"$said")" 1/1
+	ctl rt dump -$((10 - family))
+	expect_equal "of the other family" "$said" ""
+	ctl rt dump -$family
+	expect_equal "of the family" "$(wc -l <<<"$said")" 2
 }
 
 # Every user owns the network namespaces that were made in their own user namespace, and no others.
@@ -145,9 +187,9 @@ an_owner_manages_its_own_namespace() {
 }
 
 for_each_family what_is_read_is_that_of_the_namespace a_flush_takes_what_it_names \
-	switched_off_and_on
-for_family 4 settings_are_those_of_the_namespace wrong_networks_are_refused \
-	who_has_no_right_may_read_alone an_owner_manages_its_own_namespace
+	switched_off_and_on an_entry_whose_route_has_changed_is_stale a_dump_shows_what_it_is_asked_for
+for_family 4 entries_look_as_different_as_they_are settings_are_those_of_the_namespace wrong_networks_are_refused \
+	who_has_no_right_may_read_figures_alone an_owner_manages_its_own_namespace
 
-begin_route_cache bash rnetnsctl setpriv unshare
+begin_route_cache bash rnetnsctl setpriv tc unshare
 run_cases "${cases[@]}" no_entry_is_lost

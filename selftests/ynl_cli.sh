@@ -50,12 +50,14 @@ import json, socket, sys
 
 def translated(item):
     item = {name.replace("-", "_"): value for name, value in item.items()}
-    if "dst" not in item:
+    if "family" not in item:
         return item
-    assert item.pop("family") == (socket.AF_INET6 if ":" in item["dst"] else socket.AF_INET), item
+    number = {socket.AF_INET: "4", socket.AF_INET6: "6"}[item.pop("family")]
+    for end in "src", "dst":
+        item[end] = item.pop(end + number)
     for end in "iif", "oif":
         item[end] = socket.if_indextoname(item[end])
-    for flag in "local", "used":
+    for flag in "local", "used", "stale":
         item[flag] = bool(item.get(flag, False))
     item["age_ms"] = item.pop("age")
     return item
@@ -89,14 +91,17 @@ what_it_reads_is_what_rnetnsctl_reads() {
 	ctl=$said
 	ynl rt --dump entry-get
 	same "entries" "$said" "$ctl"
-	[[ $said == *"\"dst\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
+	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
+	ynl rt --dump entry-get --json "{\"dst$family\": \"$TARGET\"}"
+	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
+	[[ $said != *"\"dst$family\": \"$SRC\""* ]] || fail "not the entry for $TARGET alone: $said"
 }
 
 a_flush_takes_what_it_names() {
 	local index
 	warm dst
 	mark rt
-	ynl rt --do flush --json "{\"dst\": \"${NET%/*}\", \"dst-len\": ${NET#*/}}"
+	ynl rt --do flush --json "{\"dst4\": \"${NET%/*}\", \"dst-len\": ${NET#*/}}"
 	expect_equal "answer" "$said" '{"flushed": 1}'
 	now "to the network"
 	expect_since rt flushed=1
@@ -121,10 +126,51 @@ a_refusal_comes_with_the_kernels_words() {
 	[[ $said == *".quota"* ]] || fail "it does not say which attribute: $said"
 	denied "out of range" --do cache-set --json '{"quota": 5, "timeout": 0}'
 	[[ $said == *".timeout"* ]] || fail "it does not say which attribute: $said"
-	denied "longer than an address" --do flush --json '{"dst": "10.9.0.0", "dst-len": 33}'
+	denied "longer than an address" --do flush --json '{"dst4": "10.9.0.0", "dst-len": 33}'
 	[[ $said == *".dst-len"* ]] || fail "it does not say which attribute: $said"
 	now "refused"
 	expect_cached rt quota=65536 timeout=3600
+}
+
+# powerless ARGUMENT...: the tool without the right to manage networks.
+powerless() {
+	in_netns rt setpriv --inh-caps=-all --bounding-set=-net_admin python3 "$CLI" --no-schema --spec "$SPEC" "$@" 2>&1
+}
+
+# Who talks to whom is nothing for everybody.
+who_has_no_right_sees_no_entry() {
+	warm dst
+	said=$(powerless --do cache-get) || fail "may not read figures: $said"
+	[[ $said == *"'enabled': 1"* ]] || fail "no figures: $said"
+	said=$(powerless --dump entry-get) && fail "may see entries: $said"
+	[[ $said == *"not permitted"* ]] || fail "the refusal says: $said"
+	[[ $said != *"$TARGET"* ]] || fail "the refusal tells an entry: $said"
+}
+
+# An event is told to who has subscribed before.
+events_are_told() {
+	local events=$TMP/events
+	in_netns rt timeout $PATIENCE python3 -u "$CLI" --no-schema --spec "$SPEC" --output-json \
+		--subscribe events --duration $PATIENCE >"$events" 2>&1 &
+	HOLDERS[ynl]=$!
+	wait_until has_listener || fail "nobody listens"
+	warm dst
+	ctl flush
+	wait_until grep -q '"flush-ntf"' "$events" || fail "no event of a flush: $(<"$events")"
+	ctl set --quota 4711
+	wait_until grep -q '"cache-ntf"' "$events" || fail "no event of a change: $(<"$events")"
+	grep -q '"flushed": 2' "$events" || fail "the flush was of others: $(<"$events")"
+	grep -q '"quota": 4711' "$events" || fail "the change was another: $(<"$events")"
+	ctl set --quota 65536
+	kill "${HOLDERS[ynl]}"
+	wait "${HOLDERS[ynl]}" 2>/dev/null
+	unset "HOLDERS[ynl]"
+}
+
+# has_listener: whether a socket in rt has joined a group of generic netlink (protocol 16).
+has_listener() {
+	awk '$2 == 16 && $4 ~ /[1-9a-f]/ { found = 1 } END { exit !found }' \
+		"/proc/${HOLDERS[rt]}/net/netlink"
 }
 
 # The checks that the kernel reports are those of the specification.
@@ -135,16 +181,20 @@ the_kernel_tells_its_policy() {
 	[[ $said != *'"hits"'* ]] || fail "a counter can be set: $said"
 	ynl rt --policy --do flush
 	[[ $said == *'"dst-len": '*'"max-value": 128'* ]] || fail "no largest length: $said"
+	ynl rt --policy --dump entry-get
+	[[ $said == *'"dst6": '*'"max-length": 16'* ]] || fail "no length of an address: $said"
 }
 
 cases=(the_specification_is_what_its_schema_allows)
 for_family 6 what_it_reads_is_what_rnetnsctl_reads
 for_family 4 what_it_reads_is_what_rnetnsctl_reads a_flush_takes_what_it_names \
-	settings_are_made a_refusal_comes_with_the_kernels_words the_kernel_tells_its_policy
+	settings_are_made a_refusal_comes_with_the_kernels_words the_kernel_tells_its_policy \
+	who_has_no_right_sees_no_entry events_are_told
 
 require python3
 [ -f "$CLI" ] || skip_all "no tools/net/ynl in $TREE (KERNEL_SOURCE)"
 [ -f "$SPEC" ] || skip_all "no $SPEC (NETLINK_SPEC)"
 python3 -c 'import yaml' 2>/dev/null || skip_all "python3 has no yaml (PyYAML)"
-begin_route_cache bash rnetnsctl
+begin_route_cache bash rnetnsctl setpriv timeout
+TMP=$(mktemp -d) || skip_all "no room for files"
 run_cases "${cases[@]}"

@@ -43,6 +43,8 @@ mod ctrl {
     pub(super) const GET_FAMILY: u8 = libc::CTRL_CMD_GETFAMILY as u8;
     pub(super) const FAMILY_ID: u16 = libc::CTRL_ATTR_FAMILY_ID as u16;
     pub(super) const FAMILY_NAME: u16 = libc::CTRL_ATTR_FAMILY_NAME as u16;
+    pub(super) const GROUPS: u16 = libc::CTRL_ATTR_MCAST_GROUPS as u16;
+    pub(super) const GROUP_ID: u16 = libc::CTRL_ATTR_MCAST_GRP_ID as u16;
 }
 
 sockopt_impl!(
@@ -52,6 +54,14 @@ sockopt_impl!(
     libc::SOL_NETLINK,
     libc::NETLINK_EXT_ACK,
     bool
+);
+sockopt_impl!(
+    /// Joins a group.
+    Membership,
+    SetOnly,
+    libc::SOL_NETLINK,
+    libc::NETLINK_ADD_MEMBERSHIP,
+    libc::c_int
 );
 sockopt_impl!(
     /// Whether errors come without the request that they answer.
@@ -67,6 +77,7 @@ sockopt_impl!(
 pub struct Socket {
     fd: OwnedFd,
     family: u16,
+    events: Option<libc::c_int>,
     sequence: u32,
     named: bool,
 }
@@ -85,7 +96,8 @@ impl Socket {
 
     /// Takes a socket that somebody else has opened in this way.
     pub fn from_fd(fd: OwnedFd) -> Result<Socket> {
-        let mut socket = Socket { fd, family: ctrl::FAMILY, sequence: 0, named: true };
+        let mut socket =
+            Socket { fd, family: ctrl::FAMILY, events: None, sequence: 0, named: true };
         let name = format!("{}\0", uapi::FAMILY_NAME);
         let question = Message::new(ctrl::GET_FAMILY).attr(ctrl::FAMILY_NAME, name.as_bytes());
         let question = socket.bytes(&question);
@@ -94,7 +106,18 @@ impl Socket {
         let family =
             answer.messages.first().with_context(|| format!("no family {}", uapi::FAMILY_NAME))?;
         socket.family = family.number(ctrl::FAMILY_ID)?.try_into()?;
+        // The family has one group.
+        if let Some(groups) = family.nest(ctrl::GROUPS)? {
+            let group = groups.nest(1)?.context("no first group")?;
+            socket.events = Some(group.number(ctrl::GROUP_ID)?.try_into()?);
+        }
         Ok(socket)
+    }
+
+    /// From now on, the socket receives the family's events.
+    pub fn join(&self) -> Result<()> {
+        let group = self.events.context("the family has no group")?;
+        setsockopt(&self.fd, Membership, &group).context("join the group")
     }
 
     /// The number of the family.
@@ -254,6 +277,8 @@ pub struct Answer {
     pub verdicts: Vec<Verdict>,
     /// Everything else.
     pub messages: Vec<Attributes>,
+    /// The commands of these.
+    pub commands: Vec<u8>,
     /// Ends of dumps, each with its error.
     pub ends: Vec<Errno>,
     /// Entries have changed during a dump.
@@ -298,7 +323,10 @@ impl Answer {
             match kind {
                 ERROR => self.verdicts.push(verdict(message)?),
                 END => self.ends.push(errno(word(message, HEADER)?)),
-                _ => self.messages.push(Attributes::new(message, ATTRIBUTES)?),
+                _ => {
+                    self.messages.push(Attributes::new(message, ATTRIBUTES)?);
+                    self.commands.push(message[HEADER]);
+                }
             }
             rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
@@ -360,6 +388,13 @@ impl Attributes {
     /// The bytes of an attribute.
     pub fn bytes(&self, kind: u16) -> Option<&[u8]> {
         self.0.iter().find(|(have, _)| *have == kind).map(|(_, bytes)| &bytes[..])
+    }
+
+    /// The attributes within an attribute.
+    pub fn nest(&self, kind: u16) -> Result<Option<Attributes>> {
+        const NEST: u16 = libc::NLA_F_NESTED as u16;
+        let bytes = self.bytes(kind).or_else(|| self.bytes(kind | NEST));
+        bytes.map(|bytes| Attributes::new(bytes, 0)).transpose()
     }
 
     /// A number of any length.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -186,8 +186,7 @@ impl Router {
     pub fn shown(&self, answer: &Answer) -> Result<BTreeMap<IpAddr, usize>> {
         let mut shown = BTreeMap::new();
         for entry in &answer.messages {
-            let (from, to) =
-                (address(entry, uapi::ENTRY_A_SRC)?, address(entry, uapi::ENTRY_A_DST)?);
+            let (from, to) = (address(entry, SOURCE)?, address(entry, DESTINATION)?);
             ensure!(self.is_source(from), "an entry of {from} in the namespace of {}", self.number);
             *shown.entry(to).or_default() += 1;
         }
@@ -224,13 +223,17 @@ fn on_one_processor(what: impl FnOnce() -> Result<()>) -> Result<()> {
     result
 }
 
-fn address(entry: &Attributes, kind: u16) -> Result<IpAddr> {
-    let bytes = entry.bytes(kind).context("an entry without addresses")?;
-    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
-        return Ok(bytes.into());
+/// The attributes of an address, of IPv4 and of IPv6.
+const SOURCE: [u16; 2] = [uapi::ENTRY_A_SRC4, uapi::ENTRY_A_SRC6];
+const DESTINATION: [u16; 2] = [uapi::ENTRY_A_DST4, uapi::ENTRY_A_DST6];
+
+/// The address that an entry has in one of these.
+fn address(entry: &Attributes, kinds: [u16; 2]) -> Result<IpAddr> {
+    match kinds.map(|kind| entry.bytes(kind)) {
+        [Some(v4), None] => Ok(<[u8; 4]>::try_from(v4).context("an IPv4 address")?.into()),
+        [None, Some(v6)] => Ok(<[u8; 16]>::try_from(v6).context("an IPv6 address")?.into()),
+        other => bail!("an entry with the addresses {other:?}"),
     }
-    let bytes: [u8; 16] = bytes.try_into().context("an address")?;
-    Ok(bytes.into())
 }
 
 fn set(setting: &str, value: &str) -> Result<()> {

@@ -20,11 +20,15 @@ use core::{
 use kernel::{
     bindings as raw,
     error::to_result,
+    net::netlink::Family,
     prelude::*,
     types::ScopeGuard, //
 };
 
-use super::ActiveNamespace;
+use super::{
+    ActiveNamespace,
+    Namespace, //
+};
 use crate::bindings;
 
 /// How long the header of an attribute is.
@@ -57,60 +61,14 @@ impl<'a> Request<'a> {
         unsafe { &*bindings::genl_info_net(self.info.as_ptr()).cast::<ActiveNamespace>() }
     }
 
-    /// How many attributes the operation knows: the length of `attrs`, without the first.
-    fn max_attr(&self) -> usize {
-        let info = self.info();
-        // SAFETY: By the type invariant family and message are valid, and the table of operations
-        // has as many elements as the family says.
-        let (ops, cmd) = unsafe {
-            let family = &*info.family;
-            if family.split_ops.is_null() {
-                return 0;
-            }
-            let n_ops = usize::from(family.n_split_ops);
-            let ops = core::slice::from_raw_parts(family.split_ops, n_ops);
-            (ops, (*info.genlhdr).cmd)
-        };
-        let is_ours = |op: &&raw::genl_split_ops| {
-            op.cmd == cmd && u32::from(op.flags) & raw::GENL_CMD_CAP_DO != 0
-        };
-        ops.iter().find(is_ours).map_or(0, |op| op.maxattr as usize)
-    }
-
-    fn attr(&self, attr: u32) -> Option<NonNull<raw::nlattr>> {
-        let attrs = self.info().attrs;
-        if attrs.is_null() || attr as usize > self.max_attr() {
-            return None;
+    /// What it says.
+    #[inline]
+    pub fn attributes(&self) -> Attributes<'a> {
+        // INVARIANT: By the type invariant it is that of a `doit` operation.
+        Attributes {
+            info: self.info(),
+            kind: raw::GENL_CMD_CAP_DO,
         }
-        // SAFETY: The array, where there is one, has an element for each attribute that the
-        // operation knows. Those that the message has not got are null.
-        NonNull::new(unsafe { *attrs.add(attr as usize) })
-    }
-
-    /// The bytes of an attribute, if the request has it.
-    #[inline]
-    pub fn bytes(&self, attr: u32) -> Option<&'a [u8]> {
-        let attr = self.attr(attr)?.as_ptr();
-        // SAFETY: By the type invariant the message is valid; that the attribute, with as many
-        // bytes as its header says, is in it was checked before.
-        unsafe {
-            let len = usize::from((*attr).nla_len).saturating_sub(NLA_HDRLEN);
-            let data = attr.cast::<u8>().add(NLA_HDRLEN);
-            Some(core::slice::from_raw_parts(data, len))
-        }
-    }
-
-    /// A number of 32 bits, if the request has it.
-    #[inline]
-    pub fn u32(&self, attr: u32) -> Option<u32> {
-        let bytes = self.bytes(attr)?.first_chunk()?;
-        Some(u32::from_ne_bytes(*bytes))
-    }
-
-    /// A number of 8 bits, if the request has it.
-    #[inline]
-    pub fn u8(&self, attr: u32) -> Option<u8> {
-        self.bytes(attr)?.first().copied()
     }
 
     /// Refuses the request, and tells user space why and because of which attribute.
@@ -123,7 +81,7 @@ impl<'a> Request<'a> {
             // message is a static, the attribute part of the request.
             unsafe {
                 (*extack)._msg = why.as_char_ptr();
-                if let Some(attr) = attr.and_then(|attr| self.attr(attr)) {
+                if let Some(attr) = attr.and_then(|attr| self.attributes().find(attr)) {
                     (*extack).bad_attr = attr.as_ptr();
                 }
             }
@@ -151,6 +109,137 @@ impl<'a> Request<'a> {
             bindings::genlmsg_reply(skb.dismiss().as_ptr(), self.info.as_ptr().cast())
         })
     }
+}
+
+/// The attributes of a request, which were checked by the policy of its operation.
+///
+/// # Invariants
+///
+/// `info` is made by generic netlink for an operation of `kind` (`GENL_CMD_CAP_DO` or
+/// `GENL_CMD_CAP_DUMP`) of a family with split operations, and valid for `'a`, as is the message
+/// that it points into.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a> {
+    info: &'a raw::genl_info,
+    kind: u32,
+}
+
+impl<'a> Attributes<'a> {
+    /// How many attributes the operation knows: the length of `attrs`, without the first.
+    fn max(&self) -> usize {
+        // SAFETY: By the type invariant family and message are valid, and the table of operations
+        // has as many elements as the family says.
+        let (ops, cmd) = unsafe {
+            let family = &*self.info.family;
+            if family.split_ops.is_null() {
+                return 0;
+            }
+            let n_ops = usize::from(family.n_split_ops);
+            let ops = core::slice::from_raw_parts(family.split_ops, n_ops);
+            (ops, (*self.info.genlhdr).cmd)
+        };
+        let is_ours =
+            |op: &&raw::genl_split_ops| op.cmd == cmd && u32::from(op.flags) & self.kind != 0;
+        ops.iter().find(is_ours).map_or(0, |op| op.maxattr as usize)
+    }
+
+    fn find(&self, attr: u32) -> Option<NonNull<raw::nlattr>> {
+        let attrs = self.info.attrs;
+        if attrs.is_null() || attr as usize > self.max() {
+            return None;
+        }
+        // SAFETY: The array, where there is one, has an element for each attribute that the
+        // operation knows. Those that the message has not got are null.
+        NonNull::new(unsafe { *attrs.add(attr as usize) })
+    }
+
+    /// The bytes of an attribute, if it is there.
+    #[inline]
+    pub fn bytes(&self, attr: u32) -> Option<&'a [u8]> {
+        let attr = self.find(attr)?.as_ptr();
+        // SAFETY: By the type invariant the message is valid; that the attribute, with as many
+        // bytes as its header says, is in it was checked before.
+        unsafe {
+            let len = usize::from((*attr).nla_len).saturating_sub(NLA_HDRLEN);
+            let data = attr.cast::<u8>().add(NLA_HDRLEN);
+            Some(core::slice::from_raw_parts(data, len))
+        }
+    }
+
+    /// As many bytes as fit into `N`, if the attribute is there and has them.
+    #[inline]
+    pub fn chunk<const N: usize>(&self, attr: u32) -> Option<[u8; N]> {
+        self.bytes(attr)?.first_chunk().copied()
+    }
+
+    /// A number of 32 bits, if it is there.
+    #[inline]
+    pub fn u32(&self, attr: u32) -> Option<u32> {
+        self.chunk(attr).map(u32::from_ne_bytes)
+    }
+}
+
+/// Where a notification is sent from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Context {
+    /// Where it is allowed to sleep: `GFP_KERNEL`.
+    Process,
+    /// Anywhere but in hard interrupts: `GFP_ATOMIC`.
+    Atomic,
+}
+
+/// Sends a message to the sockets of `net` that have joined a group of the family, if there are any:
+/// a notification. `group` is its number within the family.
+///
+/// `ENOMEM`, `EMSGSIZE`, or the error of `fill`; none if nobody listens. Wraps `genlmsg_multicast_netns()`.
+pub fn multicast(
+    net: &Namespace,
+    family: &'static Family,
+    group: u32,
+    cmd: u8,
+    context: Context,
+    fill: impl FnOnce(&mut Message<'_>) -> Result,
+) -> Result {
+    // SAFETY: Both are valid.
+    if unsafe { raw::genl_has_listeners(family.as_raw(), net.as_raw().cast(), group) } == 0 {
+        return Ok(());
+    }
+    let flags = match context {
+        Context::Process => raw::GFP_KERNEL,
+        Context::Atomic => raw::GFP_ATOMIC,
+    };
+    // SAFETY: The function has no requirement.
+    let skb = unsafe { raw::genlmsg_new(raw::GENLMSG_DEFAULT_SIZE, flags) };
+    let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
+        // SAFETY: It was allocated above, and nobody else has it.
+        unsafe { raw::nlmsg_free(skb.as_ptr()) }
+    });
+    // SAFETY: The buffer is ours, and the family valid.
+    let hdr = unsafe { raw::genlmsg_put(skb.as_ptr(), 0, 0, family.as_raw(), 0, cmd) };
+    // INVARIANT: The buffer is ours, and the header was put there just now.
+    let mut message = Message {
+        skb: *skb,
+        hdr: NonNull::new(hdr).ok_or(EMSGSIZE)?,
+        _skb: PhantomData,
+    };
+    fill(&mut message)?;
+    message.end();
+    // SAFETY: The function takes the buffer over, whatever comes of it.
+    let sent = unsafe {
+        bindings::genlmsg_multicast_netns(
+            family.as_raw().cast(),
+            net.as_raw(),
+            skb.dismiss().as_ptr().cast(),
+            0,
+            group,
+            flags,
+        )
+    };
+    // The last of those who listened has left.
+    if sent == ESRCH.to_errno() {
+        return Ok(());
+    }
+    to_result(sent)
 }
 
 /// A message that is being written.
@@ -217,18 +306,6 @@ impl Message<'_> {
         })
     }
 
-    /// Puts a number of 8 bits.
-    #[inline]
-    pub fn put_u8(&mut self, attr: u32, value: u8) -> Result {
-        self.put_bytes(attr, &[value])
-    }
-
-    /// Puts a number of 16 bits.
-    #[inline]
-    pub fn put_u16(&mut self, attr: u32, value: u16) -> Result {
-        self.put_bytes(attr, &value.to_ne_bytes())
-    }
-
     /// Puts a number of 32 bits.
     #[inline]
     pub fn put_u32(&mut self, attr: u32, value: u32) -> Result {
@@ -280,6 +357,23 @@ impl<'a> Dump<'a> {
         let info: *const raw::genl_info = self.info();
         // SAFETY: As in `Request::net`: the socket that asks is the one that reads this part.
         unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
+    }
+
+    /// What the request says.
+    #[inline]
+    pub fn attributes(&self) -> Attributes<'a> {
+        // INVARIANT: By the type invariant it is that of a `dumpit` operation.
+        Attributes {
+            info: self.info(),
+            kind: raw::GENL_CMD_CAP_DUMP,
+        }
+    }
+
+    /// How many bytes of messages still fit into this part.
+    #[inline]
+    pub fn room(&self) -> usize {
+        // SAFETY: By the type invariant the buffer is valid.
+        unsafe { bindings::skb_tailroom(self.skb.as_ptr().cast()) as usize }
     }
 
     /// Refuses to go on: user space is told why with the end of the dump.
@@ -400,7 +494,7 @@ pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
 /// genl_doit!(rnetns_nl_flush_doit => flush);
 ///
 /// fn flush(request: &genl::Request<'_>) -> Result {
-///     let ifindex = request.u32(uapi::RNETNS_FLUSH_A_IFINDEX);
+///     let ifindex = request.attributes().u32(uapi::RNETNS_FLUSH_A_IFINDEX);
 ///     request.reply(|message| message.put_uint(uapi::RNETNS_FLUSH_A_FLUSHED, 0))
 /// }
 /// ```

@@ -8,6 +8,7 @@
 //! asks. Rights are checked before they are called: the specification says which operations need
 //! `CAP_NET_ADMIN` in the namespace's user namespace.
 
+pub(crate) mod announce;
 mod prefix;
 
 use kernel::{
@@ -23,13 +24,15 @@ use crate::{
     net::{
         deferred::Deferred,
         genl::{
+            Attributes,
             Dump,
             Message,
             Request, //
         },
         jiffies::jiffies_to_msecs,
         tagged_table::Action,
-        ActiveNamespace, //
+        ActiveNamespace,
+        Namespace, //
     },
     route_cache::{
         cache::{
@@ -37,7 +40,8 @@ use crate::{
             Change,
             Entry,
             Key,
-            Place, //
+            Place,
+            Report, //
         },
         devices,
         hooks,
@@ -54,11 +58,22 @@ pub(crate) struct Netlink {
 impl Netlink {
     /// Registers the family. Requests come from here on.
     pub(crate) fn new() -> Result<Self> {
-        let family: &'static netlink::Family = genl_family!(rnetns_nl_family);
+        let registration = family().register()?;
+        announce::begin();
         Ok(Self {
-            _family: family.register()?,
+            _family: registration,
         })
     }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        announce::end();
+    }
+}
+
+fn family() -> &'static netlink::Family {
+    genl_family!(rnetns_nl_family)
 }
 
 genl_doit!(rnetns_nl_cache_get_doit => cache_get);
@@ -90,54 +105,58 @@ fn cache_of<'g>(request: &Request<'_>, guard: &'g rcu::Guard) -> Result<&'g Defe
 }
 
 fn cache_get(request: &Request<'_>) -> Result {
-    let max_quota = tables::get()?.sizes.max_quota;
     let report = cache_of(request, &rcu::read_lock())?.report();
-    request.reply(|message| {
-        for (attr, value) in COUNTERS.iter().zip(report.stats) {
-            message.put_uint(*attr, value)?;
-        }
-        message.put_u32(RNETNS_A_ENTRIES4, report.entries4)?;
-        message.put_u32(RNETNS_A_ENTRIES6, report.entries6)?;
-        message.put_u8(RNETNS_A_ASIDE, report.aside.into())?;
-        message.put_u32(RNETNS_A_MAX_QUOTA, max_quota)?;
-        message.put_u32(RNETNS_A_QUOTA, report.quota)?;
-        message.put_u32(RNETNS_A_TIMEOUT, report.timeout)?;
-        message.put_u8(RNETNS_A_ENABLED, report.enabled.into())
-    })
+    request.reply(|message| put_report(message, &report))
+}
+
+fn put_report(message: &mut Message<'_>, report: &Report) -> Result {
+    for (attr, value) in COUNTERS.iter().zip(report.stats) {
+        message.put_uint(*attr, value)?;
+    }
+    message.put_u32(RNETNS_A_ENTRIES4, report.entries4)?;
+    message.put_u32(RNETNS_A_ENTRIES6, report.entries6)?;
+    message.put_u32(RNETNS_A_ASIDE, report.aside.into())?;
+    message.put_u32(RNETNS_A_MAX_QUOTA, report.max_quota)?;
+    message.put_u32(RNETNS_A_QUOTA, report.quota)?;
+    message.put_u32(RNETNS_A_TIMEOUT, report.timeout)?;
+    message.put_u32(RNETNS_A_ENABLED, report.enabled.into())
 }
 
 fn cache_set(request: &Request<'_>) -> Result {
+    let attributes = request.attributes();
     let change = Change {
-        quota: request.u32(RNETNS_A_QUOTA),
-        timeout: request.u32(RNETNS_A_TIMEOUT),
-        enabled: request.u8(RNETNS_A_ENABLED).map(|enabled| enabled != 0),
+        quota: attributes.u32(RNETNS_A_QUOTA),
+        timeout: attributes.u32(RNETNS_A_TIMEOUT),
+        enabled: attributes.u32(RNETNS_A_ENABLED).map(|enabled| enabled != 0),
     };
+    if change.is_empty() {
+        return Err(request.refuse(EINVAL, None, c"no setting to change"));
+    }
     let max_quota = tables::get()?.sizes.max_quota;
     if change.quota.is_some_and(|quota| quota > max_quota) {
         let why = c"more than max_quota, which is a parameter of the module";
         return Err(request.refuse(ERANGE, Some(RNETNS_A_QUOTA), why));
     }
-    Cache::set(cache_of(request, &rcu::read_lock())?, &change, max_quota)?;
-    if change.enabled.is_some() {
-        hooks::follow_cache(request.net()).inspect_err(|_| {
-            // Without hooks the cache is off, and the setting must say so.
-            let off = Change {
-                enabled: Some(false),
-                ..Change::default()
-            };
-            if let Ok(cache) = cache_of(request, &rcu::read_lock()) {
-                let _ = Cache::set(cache, &off, max_quota);
-            }
-            // Another request may have registered them meanwhile. Unregistering does not fail.
-            let _ = hooks::follow_cache(request.net());
-        })?;
+    cache_of(request, &rcu::read_lock())?;
+    // What can fail comes first.
+    if change.enabled == Some(true) {
+        hooks::put_in_the_way(request.net())?;
     }
+    let report = {
+        let guard = rcu::read_lock();
+        let cache = cache_of(request, &guard)?;
+        Cache::set(cache, &change)?;
+        cache.report()
+    };
+    announce::cache(request.net(), &report);
     Ok(())
 }
 
 fn flush(request: &Request<'_>) -> Result {
-    let ifindex = request.u32(RNETNS_FLUSH_A_IFINDEX);
-    let prefix = prefix(request)?;
+    let attributes = request.attributes();
+    let ifindex = attributes.u32(RNETNS_FLUSH_A_IFINDEX);
+    let prefix = prefix(&attributes, &FLUSH_PREFIX)
+        .map_err(|wrong| request.refuse(EINVAL, Some(wrong.attr), wrong.why))?;
     let flushed = if ifindex.is_none() && prefix.is_none() {
         Cache::flush_all(cache_of(request, &rcu::read_lock())?)
     } else {
@@ -146,6 +165,7 @@ fn flush(request: &Request<'_>) -> Result {
                 && prefix.is_none_or(|prefix| prefix.holds(&entry.key))
         })?
     };
+    announce::flush(request.net(), flushed);
     request.reply(|message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed))
 }
 
@@ -168,83 +188,170 @@ fn flush_chosen(
     }
 }
 
+/// The attributes that name a network: of IPv4, of IPv6, and the length.
+struct PrefixAttrs {
+    dst4: u32,
+    dst6: u32,
+    len: u32,
+}
+
+const FLUSH_PREFIX: PrefixAttrs = PrefixAttrs {
+    dst4: RNETNS_FLUSH_A_DST4,
+    dst6: RNETNS_FLUSH_A_DST6,
+    len: RNETNS_FLUSH_A_DST_LEN,
+};
+
+const ENTRY_PREFIX: PrefixAttrs = PrefixAttrs {
+    dst4: RNETNS_ENTRY_A_DST4,
+    dst6: RNETNS_ENTRY_A_DST6,
+    len: RNETNS_ENTRY_A_DST_LEN,
+};
+
+/// What is wrong with a network, and with which attribute.
+struct Wrong {
+    attr: u32,
+    why: &'static CStr,
+}
+
 /// The network that the request names, if it names one.
-fn prefix(request: &Request<'_>) -> Result<Option<Prefix>> {
-    let len = request.u32(RNETNS_FLUSH_A_DST_LEN);
-    let Some(address) = request.bytes(RNETNS_FLUSH_A_DST) else {
-        return match len {
-            None => Ok(None),
-            Some(_) => {
-                let why = c"a length of a network without its address";
-                Err(request.refuse(EINVAL, Some(RNETNS_FLUSH_A_DST_LEN), why))
-            }
-        };
+fn prefix(attributes: &Attributes<'_>, attrs: &PrefixAttrs) -> Result<Option<Prefix>, Wrong> {
+    let wrong = |attr, why| Err(Wrong { attr, why });
+    let len = attributes.u32(attrs.len);
+    let v4 = attributes.chunk(attrs.dst4).map(Prefix::v4);
+    let v6 = attributes.chunk(attrs.dst6).map(Prefix::v6);
+    let network = match (v4, v6) {
+        (Some(_), Some(_)) => return wrong(attrs.dst6, c"a network is of one family"),
+        (None, None) if len.is_some() => {
+            return wrong(attrs.len, c"a length of a network without its address");
+        }
+        (None, None) => return Ok(None),
+        (Some(network), None) | (None, Some(network)) => network,
     };
-    let network = Prefix::new(address).ok_or_else(|| {
-        let why = c"an address has 4 or 16 bytes";
-        request.refuse(EINVAL, Some(RNETNS_FLUSH_A_DST), why)
-    })?;
     let Some(len) = len else {
         return Ok(Some(network));
     };
-    let network = network.shortened(len).ok_or_else(|| {
-        let why = c"longer than an address of this family";
-        request.refuse(EINVAL, Some(RNETNS_FLUSH_A_DST_LEN), why)
-    })?;
-    Ok(Some(network))
+    match network.shortened(len) {
+        Some(network) => Ok(Some(network)),
+        None => wrong(attrs.len, c"longer than an address of this family"),
+    }
 }
+
+/// The entries that a dump shows.
+struct Filter {
+    family: Option<u32>,
+    prefix: Option<Prefix>,
+}
+
+impl Filter {
+    fn of(dump: &Dump<'_>) -> Result<Self> {
+        let attributes = dump.attributes();
+        let family = attributes.u32(RNETNS_ENTRY_A_FAMILY);
+        if family.is_some_and(|family| ![prefix::AF_INET, prefix::AF_INET6].contains(&family)) {
+            return Err(dump.refuse(EAFNOSUPPORT, c"entries are of AF_INET or AF_INET6"));
+        }
+        let prefix =
+            prefix(&attributes, &ENTRY_PREFIX).map_err(|wrong| dump.refuse(EINVAL, wrong.why))?;
+        Ok(Self { family, prefix })
+    }
+
+    fn shows(&self, key: &Key) -> bool {
+        self.family
+            .is_none_or(|family| family == prefix::family(key))
+            && self.prefix.is_none_or(|prefix| prefix.holds(key))
+    }
+}
+
+/// More than the message of an entry needs.
+const MESSAGE: usize = 192;
+
+/// So many entries are looked at, and copied, while nobody can put in another. Formatting them takes
+/// longer, and comes after that.
+const BATCH: usize = 32;
 
 fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
     let net: &ActiveNamespace = dump.net();
+    let filter = Filter::of(dump)?;
+    let mut rows = KVec::with_capacity(BATCH, GFP_KERNEL)?;
     loop {
-        let guard = rcu::read_lock();
-        let cache =
-            Cache::of(net, &guard).ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
-        dump.set_generation(cache.changes());
-        let mut result = Ok(());
-        let at_end = cache.walk(place, &mut |entry: &Entry<'_>| {
-            result = dump.message(|message| put_entry(message, entry, &guard));
-            if result.is_ok() {
+        let budget = BATCH.min(dump.room() / MESSAGE);
+        if budget == 0 {
+            return Err(EMSGSIZE);
+        }
+        let at_end = {
+            let guard = rcu::read_lock();
+            let cache =
+                Cache::of(net, &guard).ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
+            dump.set_generation(cache.changes());
+            cache.walk(place, budget, &mut |entry: &Entry<'_>| {
+                if filter.shows(&entry.key) {
+                    // There is room for all of them.
+                    let _ = rows.push_within_capacity(Row::of(net, entry, &guard));
+                }
                 Action::Keep
-            } else {
-                Action::Stop
-            }
-        });
-        result?;
+            })
+        };
+        for row in &rows {
+            dump.message(|message| row.put(message))?;
+        }
+        rows.clear();
         if at_end {
             // Entries may have gone between the first check and the walk. No message can say so any
             // more; the end of the dump does.
-            dump.set_generation(cache.changes());
+            if let Some(cache) = Cache::of(net, &rcu::read_lock()) {
+                dump.set_generation(cache.changes());
+            }
             return Ok(());
         }
     }
 }
 
-fn put_entry(message: &mut Message<'_>, entry: &Entry<'_>, guard: &rcu::Guard) -> Result {
-    match &entry.key {
-        Key::V4(key) => {
-            message.put_u16(RNETNS_ENTRY_A_FAMILY, prefix::AF_INET)?;
-            message.put_bytes(RNETNS_ENTRY_A_SRC, &key.saddr.to_be_bytes())?;
-            message.put_bytes(RNETNS_ENTRY_A_DST, &key.daddr.to_be_bytes())?;
-            message.put_u32(RNETNS_ENTRY_A_IIF, key.iif)?;
-            message.put_u32(RNETNS_ENTRY_A_MARK, key.mark)?;
-            message.put_u32(RNETNS_ENTRY_A_FLOWINFO, key.dscp.into())?;
-        }
-        Key::V6(key) => {
-            message.put_u16(RNETNS_ENTRY_A_FAMILY, prefix::AF_INET6)?;
-            message.put_bytes(RNETNS_ENTRY_A_SRC, &prefix::bytes(&key.saddr))?;
-            message.put_bytes(RNETNS_ENTRY_A_DST, &prefix::bytes(&key.daddr))?;
-            message.put_u32(RNETNS_ENTRY_A_IIF, key.iif)?;
-            message.put_u32(RNETNS_ENTRY_A_MARK, key.mark)?;
-            message.put_u32(RNETNS_ENTRY_A_FLOWINFO, key.flowinfo)?;
+/// What a dump shows of an entry.
+struct Row {
+    key: Key,
+    oif: u32,
+    is_local: bool,
+    is_used: bool,
+    is_stale: bool,
+    age: u32,
+}
+
+impl Row {
+    fn of(net: &Namespace, entry: &Entry<'_>, guard: &rcu::Guard) -> Self {
+        let dst = entry.check(net, guard);
+        Self {
+            key: entry.key,
+            oif: dst.map_or(0, |dst| dst.dev().ifindex() as u32),
+            is_local: entry.dst.is_local(),
+            is_used: entry.used,
+            is_stale: dst.is_none(),
+            age: entry.age,
         }
     }
-    let oif = entry
-        .dst
-        .check_now(guard)
-        .map_or(0, |dst| dst.dev().ifindex());
-    message.put_u32(RNETNS_ENTRY_A_OIF, oif as u32)?;
-    message.put_flag(RNETNS_ENTRY_A_LOCAL, entry.dst.is_local())?;
-    message.put_flag(RNETNS_ENTRY_A_USED, entry.used)?;
-    message.put_uint(RNETNS_ENTRY_A_AGE, jiffies_to_msecs(entry.age.into()))
+
+    fn put(&self, message: &mut Message<'_>) -> Result {
+        message.put_u32(RNETNS_ENTRY_A_FAMILY, prefix::family(&self.key))?;
+        match &self.key {
+            Key::V4(key) => {
+                message.put_bytes(RNETNS_ENTRY_A_SRC4, &key.saddr.to_be_bytes())?;
+                message.put_bytes(RNETNS_ENTRY_A_DST4, &key.daddr.to_be_bytes())?;
+                message.put_u32(RNETNS_ENTRY_A_IIF, key.iif)?;
+                message.put_u32(RNETNS_ENTRY_A_MARK, key.mark)?;
+                message.put_u32(RNETNS_ENTRY_A_TOS, key.dscp.into())?;
+                message.put_u32(RNETNS_ENTRY_A_RP_FILTER, key.rp_filter.into())?;
+            }
+            Key::V6(key) => {
+                message.put_bytes(RNETNS_ENTRY_A_SRC6, &prefix::bytes(&key.saddr))?;
+                message.put_bytes(RNETNS_ENTRY_A_DST6, &prefix::bytes(&key.daddr))?;
+                message.put_u32(RNETNS_ENTRY_A_IIF, key.iif)?;
+                message.put_u32(RNETNS_ENTRY_A_MARK, key.mark)?;
+                message.put_u32(RNETNS_ENTRY_A_TOS, key.flowinfo >> 20)?;
+                message.put_u32(RNETNS_ENTRY_A_FLOWLABEL, key.flowinfo & 0x000f_ffff)?;
+            }
+        }
+        message.put_u32(RNETNS_ENTRY_A_OIF, self.oif)?;
+        message.put_flag(RNETNS_ENTRY_A_LOCAL, self.is_local)?;
+        message.put_flag(RNETNS_ENTRY_A_USED, self.is_used)?;
+        message.put_flag(RNETNS_ENTRY_A_STALE, self.is_stale)?;
+        message.put_uint(RNETNS_ENTRY_A_AGE, jiffies_to_msecs(self.age.into()))
+    }
 }

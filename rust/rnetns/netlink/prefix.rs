@@ -5,8 +5,8 @@
 use crate::route_cache::cache::Key;
 
 /// As user space numbers address families.
-pub(super) const AF_INET: u16 = 2;
-pub(super) const AF_INET6: u16 = 10;
+pub(super) const AF_INET: u32 = 2;
+pub(super) const AF_INET6: u32 = 10;
 
 /// An address and the number of its leading bits that count.
 #[derive(Clone, Copy)]
@@ -22,6 +22,14 @@ enum Address {
     V6(u128),
 }
 
+/// The family of an entry.
+pub(super) fn family(key: &Key) -> u32 {
+    match key {
+        Key::V4(_) => AF_INET,
+        Key::V6(_) => AF_INET6,
+    }
+}
+
 /// The bytes of an IPv6 address, whose words are as in packets.
 pub(super) fn bytes(words: &[u32; 4]) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -32,19 +40,20 @@ pub(super) fn bytes(words: &[u32; 4]) -> [u8; 16] {
 }
 
 impl Prefix {
-    /// All bits of an address of 4 or 16 bytes count.
-    pub(super) fn new(address: &[u8]) -> Option<Self> {
-        let v4 = |bytes: [u8; 4]| Address::V4(u32::from_be_bytes(bytes).into());
-        let v6 = |bytes: [u8; 16]| Address::V6(u128::from_be_bytes(bytes));
-        let address = match address.len() {
-            4 => v4(address.try_into().ok()?),
-            16 => v6(address.try_into().ok()?),
-            _ => return None,
-        };
-        Some(Self {
-            address,
+    /// All bits of this address of IPv4 count.
+    pub(super) fn v4(address: [u8; 4]) -> Self {
+        Self {
+            address: Address::V4(u32::from_be_bytes(address).into()),
             mask: u128::MAX,
-        })
+        }
+    }
+
+    /// All bits of this address of IPv6 count.
+    pub(super) fn v6(address: [u8; 16]) -> Self {
+        Self {
+            address: Address::V6(u128::from_be_bytes(address)),
+            mask: u128::MAX,
+        }
     }
 
     /// Only the first `len` bits count. `None` if the address is shorter.

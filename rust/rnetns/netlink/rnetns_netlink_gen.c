@@ -26,13 +26,22 @@ static const struct netlink_range_validation rnetns_flush_a_ifindex_range = {
 static const struct nla_policy rnetns_cache_set_nl_policy[RNETNS_A_ENABLED + 1] = {
 	[RNETNS_A_QUOTA] = NLA_POLICY_MIN(NLA_U32, 1),
 	[RNETNS_A_TIMEOUT] = NLA_POLICY_FULL_RANGE(NLA_U32, &rnetns_a_timeout_range),
-	[RNETNS_A_ENABLED] = NLA_POLICY_MAX(NLA_U8, 1),
+	[RNETNS_A_ENABLED] = NLA_POLICY_MAX(NLA_U32, 1),
+};
+
+/* RNETNS_CMD_ENTRY_GET - dump */
+static const struct nla_policy rnetns_entry_get_nl_policy[RNETNS_ENTRY_A_DST_LEN + 1] = {
+	[RNETNS_ENTRY_A_FAMILY] = NLA_POLICY_MAX(NLA_U32, 10),
+	[RNETNS_ENTRY_A_DST4] = { .type = NLA_BE32, },
+	[RNETNS_ENTRY_A_DST6] = NLA_POLICY_EXACT_LEN(16),
+	[RNETNS_ENTRY_A_DST_LEN] = NLA_POLICY_MAX(NLA_U32, 128),
 };
 
 /* RNETNS_CMD_FLUSH - do */
 static const struct nla_policy rnetns_flush_nl_policy[RNETNS_FLUSH_A_DST_LEN + 1] = {
 	[RNETNS_FLUSH_A_IFINDEX] = NLA_POLICY_FULL_RANGE(NLA_U32, &rnetns_flush_a_ifindex_range),
-	[RNETNS_FLUSH_A_DST] = NLA_POLICY_MAX_LEN(16),
+	[RNETNS_FLUSH_A_DST4] = { .type = NLA_BE32, },
+	[RNETNS_FLUSH_A_DST6] = NLA_POLICY_EXACT_LEN(16),
 	[RNETNS_FLUSH_A_DST_LEN] = NLA_POLICY_MAX(NLA_U32, 128),
 };
 
@@ -51,9 +60,11 @@ static const struct genl_split_ops rnetns_nl_ops[] = {
 		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DO,
 	},
 	{
-		.cmd	= RNETNS_CMD_ENTRY_GET,
-		.dumpit	= rnetns_nl_entry_get_dumpit,
-		.flags	= GENL_CMD_CAP_DUMP,
+		.cmd		= RNETNS_CMD_ENTRY_GET,
+		.dumpit		= rnetns_nl_entry_get_dumpit,
+		.policy		= rnetns_entry_get_nl_policy,
+		.maxattr	= RNETNS_ENTRY_A_DST_LEN,
+		.flags		= GENL_UNS_ADMIN_PERM | GENL_CMD_CAP_DUMP,
 	},
 	{
 		.cmd		= RNETNS_CMD_FLUSH,
@@ -64,6 +75,10 @@ static const struct genl_split_ops rnetns_nl_ops[] = {
 	},
 };
 
+static const struct genl_multicast_group rnetns_nl_mcgrps[] = {
+	[RNETNS_NLGRP_EVENTS] = { "events", },
+};
+
 struct genl_family rnetns_nl_family __ro_after_init = {
 	.name		= RNETNS_FAMILY_NAME,
 	.version	= RNETNS_FAMILY_VERSION,
@@ -72,4 +87,6 @@ struct genl_family rnetns_nl_family __ro_after_init = {
 	.module		= THIS_MODULE,
 	.split_ops	= rnetns_nl_ops,
 	.n_split_ops	= ARRAY_SIZE(rnetns_nl_ops),
+	.mcgrps		= rnetns_nl_mcgrps,
+	.n_mcgrps	= ARRAY_SIZE(rnetns_nl_mcgrps),
 };

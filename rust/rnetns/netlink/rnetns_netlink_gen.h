@@ -18,6 +18,10 @@ int rnetns_nl_entry_get_dumpit(struct sk_buff *skb,
 			       struct netlink_callback *cb);
 int rnetns_nl_flush_doit(struct sk_buff *skb, struct genl_info *info);
 
+enum {
+	RNETNS_NLGRP_EVENTS,
+};
+
 extern struct genl_family rnetns_nl_family;
 
 #endif /* _LINUX_RNETNS_GEN_H */

@@ -68,11 +68,15 @@ use crate::{
         },
         Namespace, //
     },
+    netlink::announce,
     new_spinlock_bh, pernet_slot, support,
 };
 
-/// How many entries a run of the deferred work looks at, and a walk while it holds the lock.
+/// How many entries a run of the deferred work looks at.
 const BUDGET: usize = 256;
+
+/// How many entries are looked at for a flush while the lock is held.
+const FLUSH_BUDGET: usize = 64;
 
 /// How many entries of its own a namespace gives for one that it puts in. Two, so that one whose
 /// quota was lowered comes down to it.
@@ -332,6 +336,7 @@ pub(crate) struct Owned {
     owners: KBox<Owners>,
     enabled: bool,
     quota: u32,
+    max_quota: u32,
     timeout_secs: u32,
     aside: Aside,
     /// The inode number of the namespace, to name it.
@@ -447,6 +452,8 @@ pub(crate) struct Report {
     pub(crate) entries6: u32,
     /// How many of both there may be.
     pub(crate) quota: u32,
+    /// The largest quota that can be set.
+    pub(crate) max_quota: u32,
     /// After how many seconds without use an entry goes.
     pub(crate) timeout: u32,
     /// Whether it is on.
@@ -466,7 +473,15 @@ pub(crate) struct Change {
     pub(crate) enabled: Option<bool>,
 }
 
+impl Change {
+    /// Whether nothing is to change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.quota.is_none() && self.timeout.is_none() && self.enabled.is_none()
+    }
+}
+
 /// The key of an entry.
+#[derive(Clone, Copy)]
 pub(crate) enum Key {
     /// Of an IPv4 route.
     V4(Key4),
@@ -484,6 +499,22 @@ pub(crate) struct Entry<'a> {
     pub(crate) used: bool,
     /// For how many jiffies it has been there since then.
     pub(crate) age: u32,
+    /// What was noted with it.
+    note: u32,
+}
+
+impl Entry<'_> {
+    /// Its route, if that is still what it was.
+    pub(crate) fn check<'g>(
+        &'g self,
+        net: &Namespace,
+        guard: &'g rcu::Guard,
+    ) -> Option<&'g ValidDst> {
+        match self.key {
+            Key::V4(_) => Inet4::check(net, self.dst, self.note, guard),
+            Key::V6(_) => Inet6::check(net, self.dst, self.note, guard),
+        }
+    }
 }
 
 /// A place among the entries of a namespace.
@@ -507,6 +538,7 @@ impl Cache {
                 owners: KBox::new(owners, GFP_KERNEL)?,
                 enabled: sizes.enable,
                 quota: sizes.quota,
+                max_quota: sizes.max_quota,
                 timeout_secs: sizes.timeout,
                 aside: Aside::new(&counters),
                 netns,
@@ -541,7 +573,9 @@ impl Cache {
         ends: &[u32; M],
     ) -> Option<Ready> {
         let Some((tag, aside)) = F::published(self).get() else {
-            self.counters.count(Stat::Bypassed);
+            if !F::published(self).is_off() {
+                self.counters.count(Stat::Bypassed);
+            }
             return None;
         };
         let sampled = F::table(self).in_sample(SAMPLE, ends);
@@ -597,7 +631,12 @@ impl Cache {
 
     /// The route of a packet that a look-up has missed cannot be kept: that counts, too, when it is
     /// judged whether the cache is worth its cost. Any context but hard interrupts.
-    pub(crate) fn decline(this: &Deferred<Self>, ticket: Ticket) {
+    pub(crate) fn decline(
+        this: &Deferred<Self>,
+        net: &Namespace,
+        ticket: Ticket,
+        guard: &rcu::Guard,
+    ) {
         this.count(Stat::Uncacheable);
         if ticket.ready.sampled {
             let mut owned = this.owned.lock();
@@ -605,9 +644,17 @@ impl Cache {
             this.publish(&mut owned);
             drop(owned);
             if steps_aside {
-                this.schedule_now();
+                Self::stepped_aside(this, net, guard);
             }
         }
+    }
+
+    /// The cache has stepped aside just now.
+    #[cold]
+    fn stepped_aside(this: &Deferred<Self>, net: &Namespace, guard: &rcu::Guard) {
+        // The work that is waiting may do so for long.
+        this.schedule_now();
+        announce::aside(net, || this.report(), guard);
     }
 
     /// Puts in the route of a packet that a look-up has missed. Any context but hard interrupts.
@@ -632,8 +679,8 @@ impl Cache {
             counters.count(Stat::Refusals);
             return;
         }
-        let mut guard = this.owned.lock();
-        let owned = &mut *guard;
+        let mut lock = this.owned.lock();
+        let owned = &mut *lock;
         if !owned.enabled {
             return;
         }
@@ -650,10 +697,9 @@ impl Cache {
             this.publish(owned);
         }
         let timeout = owned.timeout();
-        drop(guard);
+        drop(lock);
         if steps_aside {
-            // The work that is waiting may do so for long.
-            this.schedule_now();
+            Self::stepped_aside(this, net, guard);
         } else if is_first {
             this.schedule(timeout as Jiffies);
         }
@@ -707,7 +753,7 @@ impl Cache {
         which: &mut impl FnMut(&Entry<'_>) -> bool,
     ) -> (u64, bool) {
         let mut gone = 0;
-        let at_end = this.walk(place, &mut |entry: &Entry<'_>| {
+        let at_end = this.walk(place, FLUSH_BUDGET, &mut |entry: &Entry<'_>| {
             if which(entry) {
                 gone += 1;
                 Action::Remove
@@ -722,20 +768,23 @@ impl Cache {
         (gone, at_end)
     }
 
-    /// Shows some entries, from `place` on, which is moved on. Says whether that were all.
+    /// Shows some entries, `budget` at most, from `place` on, which is moved on. Says whether that
+    /// were all. Nobody puts in another meanwhile.
     pub(crate) fn walk(
         &self,
         place: &mut Place,
+        budget: usize,
         look: &mut impl FnMut(&Entry<'_>) -> Action,
     ) -> bool {
         let mut owned = self.owned.lock();
         if !place.v6 {
-            let at_end = owned.owners.v4.walk(&mut place.cursor, BUDGET, |entry| {
+            let at_end = owned.owners.v4.walk(&mut place.cursor, budget, |entry| {
                 look(&Entry {
                     key: Key::V4(Key4::from_words(&entry.key)),
                     dst: entry.value,
                     used: entry.used,
                     age: entry.age,
+                    note: entry.note,
                 })
             });
             if at_end {
@@ -746,12 +795,13 @@ impl Cache {
             }
             return false;
         }
-        owned.owners.v6.walk(&mut place.cursor, BUDGET, |entry| {
+        owned.owners.v6.walk(&mut place.cursor, budget, |entry| {
             look(&Entry {
                 key: Key::V6(Key6::from_words(&entry.key)),
                 dst: entry.value,
                 used: entry.used,
                 age: entry.age,
+                note: entry.note,
             })
         })
     }
@@ -765,17 +815,18 @@ impl Cache {
 
     /// Changes settings. `ERANGE` for a quota or a timeout that cannot be had: nothing is changed.
     /// Process context.
-    pub(crate) fn set(this: &Deferred<Self>, change: &Change, max_quota: u32) -> Result {
+    pub(crate) fn set(this: &Deferred<Self>, change: &Change) -> Result {
+        if let Some(timeout) = change.timeout {
+            tables::check_timeout(timeout)?;
+        }
+        let mut owned = this.owned.lock();
+        let max_quota = owned.max_quota;
         if change
             .quota
             .is_some_and(|quota| !(1..=max_quota).contains(&quota))
         {
             return Err(ERANGE);
         }
-        if let Some(timeout) = change.timeout {
-            tables::check_timeout(timeout)?;
-        }
-        let mut owned = this.owned.lock();
         owned.timeout_secs = change.timeout.unwrap_or(owned.timeout_secs);
         owned.quota = change.quota.unwrap_or(owned.quota);
         let was = owned.enabled;
@@ -821,6 +872,7 @@ impl Cache {
             entries4: owned.owners.v4.len(),
             entries6: owned.owners.v6.len(),
             quota: owned.quota,
+            max_quota: owned.max_quota,
             timeout: owned.timeout_secs,
             enabled: owned.enabled,
             aside: owned.aside.is_aside(),
@@ -830,10 +882,14 @@ impl Cache {
 
 /// Shows look-ups what they may use.
 fn publish(published4: &Published, published6: &Published, owned: &mut Owned) {
+    if !owned.enabled {
+        published4.set_off();
+        published6.set_off();
+        return;
+    }
     let aside = owned.aside.is_aside();
-    let on = |tag: Option<Tag>| tag.filter(|_| owned.enabled);
-    published4.set(on(owned.owners.v4.tag()), aside);
-    published6.set(on(owned.owners.v6.tag()), aside);
+    published4.set(owned.owners.v4.tag(), aside);
+    published6.set(owned.owners.v6.tag(), aside);
 }
 
 impl deferred::Run for Cache {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The cache's hooks on packets. A namespace whose cache is off has no hook.
+//! The cache's hooks on packets. A namespace whose cache was never on has no hook.
 
 use kernel::{
     prelude::*,
@@ -44,16 +44,10 @@ impl netfilter::Hooks for Hooks {
     }
 }
 
-/// Registers the hooks of a namespace if its cache is on, and unregisters them if it is off.
-/// Process context, sleeps. `ENOMEM`.
-pub(crate) fn follow_cache(net: &ActiveNamespace) -> Result {
-    let is_on = || Cache::of(net, &rcu::read_lock()).is_some_and(|cache| cache.is_enabled());
-    loop {
-        let on = is_on();
-        netfilter::set::<Hooks>(net, on)?;
-        // Another CPU may have changed the setting meanwhile, and its hooks before ours.
-        if is_on() == on {
-            return Ok(());
-        }
-    }
+/// Puts the cache in the packets' way, for as long as the namespace or the module lasts. Where it is
+/// off again, the hooks let packets pass: to unregister a hook drops all packets of the namespace
+/// that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process context, sleeps.
+/// `ENOMEM`.
+pub(crate) fn put_in_the_way(net: &ActiveNamespace) -> Result {
+    netfilter::set::<Hooks>(net, true)
 }

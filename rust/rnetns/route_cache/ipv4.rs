@@ -89,13 +89,13 @@ fn route_cached(
         Lookup::Miss(ticket) => {
             trace::miss(net.inum(), || Inet4::key(&key));
             if !may_ask(net, &in_dev) {
-                Cache::decline(cache, ticket);
+                Cache::decline(cache, net, ticket, guard);
                 return None;
             }
             // The stack refuses such packets itself: it first looks for a socket that accepts them,
             // and counts what it drops.
             let Ok(answer) = packet.ip_route_input() else {
-                Cache::decline(cache, ticket);
+                Cache::decline(cache, net, ticket, guard);
                 return None;
             };
             let dst = answer.dst();
@@ -108,7 +108,7 @@ fn route_cached(
                 Some(held) => {
                     Cache::insert::<Inet4, _>(cache, net, ticket, &key, held, guard);
                 }
-                None => Cache::decline(cache, ticket),
+                None => Cache::decline(cache, net, ticket, guard),
             }
             if is_left {
                 packet.forget_route(answer);

@@ -87,7 +87,7 @@ fn route_cached(
             // Rules may ask for more than the key holds. Even the flow label is not in the key if
             // the first rules came after the key was made.
             if net.rules6_look_into_packets() || net.has_rules6() != has_rules {
-                Cache::decline(cache, ticket);
+                Cache::decline(cache, net, ticket, guard);
                 return None;
             }
             let dst = packet.ip6_route_input()?;
@@ -97,7 +97,7 @@ fn route_cached(
                 Some(held) => {
                     Cache::insert::<Inet6, _>(cache, net, ticket, &key, held, guard);
                 }
-                None => Cache::decline(cache, ticket),
+                None => Cache::decline(cache, net, ticket, guard),
             }
             if is_left {
                 packet.dst_drop();

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
+use rnetns_selftests::genl::{Message, Socket, uapi};
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::memory::{self, Usage, settled_namespaces, wait_for_namespaces};
 use rnetns_selftests::module::{self, Figures, Module};
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     ktap::run(&[
         ("a_namespace_whose_creation_fails_leaves_nothing", creation),
         ("a_load_that_fails_leaves_nothing", load),
+        ("a_change_that_fails_changes_nothing", change),
     ])
 }
 
@@ -221,6 +223,40 @@ fn load_all(module: &Module, other: &Netns, first: u32) -> Result<Tally> {
                 loaded.unload()?;
                 return Ok(tally);
             }
+        }
+    }
+    bail!("{MOST} allocations, and no end")
+}
+
+/// A change of three settings of a cache that is off, in a namespace of its own each time: where the
+/// cache is on for the first time, its hooks are registered.
+fn change() -> Result<Outcome> {
+    const OLD: [u64; 3] = [9000, 90, 0];
+    const NEW: [u64; 3] = [777, 7, 1];
+    let _loaded = Module::open()?.load_with(c"buckets=1024 quota=9000 timeout=90 enable=N")?;
+    let _settings = Settings::new()?;
+    let message = Message::new(uapi::CMD_CACHE_SET)
+        .u32(uapi::A_QUOTA, NEW[0] as u32)
+        .u32(uapi::A_TIMEOUT, NEW[1] as u32)
+        .u32(uapi::A_ENABLED, NEW[2] as u32);
+    let (mut refused, mut made) = (0, 0);
+    // What fails in this order: sending, the change, the answer.
+    for nth in 1..MOST {
+        let net = Netns::new()?;
+        let mut socket = net.run(Socket::open)?;
+        let (injected, _) = with_failure(nth, || socket.ask(&message))?;
+        let figures = Figures::of_route_cache(net.inum())?;
+        let have = ["quota", "timeout", "enabled"].map(|name| figures.get(name).ok());
+        match (injected, have) {
+            (true, have) if have == OLD.map(Some) => refused += 1,
+            (true, have) if have == NEW.map(Some) => made += 1,
+            (false, have) if have == NEW.map(Some) => {
+                comment(&format!("{refused} times nothing has changed, {made} times all has"));
+                // A hook for each family, and what its list is made of.
+                ensure!(refused >= 3, "only {refused} failures kept it from being changed");
+                return Ok(Outcome::Pass);
+            }
+            (_, have) => bail!("failure {nth} leaves {have:?}, want {OLD:?} or {NEW:?}"),
         }
     }
     bail!("{MOST} allocations, and no end")

@@ -119,8 +119,8 @@ fn flush(router: &Router, address: Option<IpAddr>) -> Result<u64> {
     let message = Message::new(uapi::CMD_FLUSH);
     let message = match address {
         None => message,
-        Some(IpAddr::V4(address)) => message.attr(uapi::FLUSH_A_DST, &address.octets()),
-        Some(IpAddr::V6(address)) => message.attr(uapi::FLUSH_A_DST, &address.octets()),
+        Some(IpAddr::V4(address)) => message.attr(uapi::FLUSH_A_DST4, &address.octets()),
+        Some(IpAddr::V6(address)) => message.attr(uapi::FLUSH_A_DST6, &address.octets()),
     };
     let answer = router.net().run(Socket::open)?.ask(&message)?;
     answer.messages.first().context("no answer to a flush")?.number(uapi::FLUSH_A_FLUSHED)
@@ -216,7 +216,7 @@ fn flush_of_all() -> Result<Outcome> {
 fn switching_off() -> Result<Outcome> {
     disturbed(|scene| {
         let mut socket = scene.router.net().run(Socket::open)?;
-        let answer = socket.ask(&Message::new(uapi::CMD_CACHE_SET).attr(uapi::A_ENABLED, &[0]))?;
+        let answer = socket.ask(&Message::new(uapi::CMD_CACHE_SET).u32(uapi::A_ENABLED, 0))?;
         ensure!(answer.verdict()?.error == DONE, "{answer:?}");
         Ok(())
     })

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 
-use rnetns_selftests::genl::{ATTRIBUTES, Answer, DONE, HEADER, Message, Socket, Verdict};
+use rnetns_selftests::genl::{ATTRIBUTES, Answer, DONE, HEADER, Message, ROOM, Socket, Verdict};
 use rnetns_selftests::genl::{flag, uapi};
 use rnetns_selftests::ktap::{self, Outcome, comment};
 use rnetns_selftests::memory::{self, Usage};
@@ -33,7 +33,8 @@ const LEFTOVER: &str = "bytes leftover after parsing attributes";
 const NESTED: &str = "NLA_F_NESTED not expected";
 const SIZE: &str = "binary attribute size out of range";
 const MAX_QUOTA: &str = "more than max_quota, which is a parameter of the module";
-const ADDRESS: &str = "an address has 4 or 16 bytes";
+const NO_SETTING: &str = "no setting to change";
+const ONE_FAMILY: &str = "a network is of one family";
 const TOO_LONG: &str = "longer than an address of this family";
 const NO_ADDRESS: &str = "a length of a network without its address";
 const FLAGS: &str = "ambiguous or reserved bits set in nlmsg_flags";
@@ -61,6 +62,8 @@ fn main() -> ExitCode {
         ("settings_out_of_range_are_refused", settings),
         ("a_request_of_which_a_part_is_refused_is_refused_whole", parts),
         ("networks_that_are_none_are_refused", networks),
+        ("a_dump_shows_the_entries_that_it_is_asked_for", filters),
+        ("changes_and_flushes_are_told_to_who_listens", events),
         ("devices_that_cannot_be_are_refused_and_those_that_are_not_here_have_no_entry", devices),
         ("limits_are_within_the_range", limits),
         ("a_cache_without_entries_is_in_use_however_often_it_is_flushed", flushes_of_nothing),
@@ -246,7 +249,14 @@ fn unknown_attributes() -> Result<Outcome> {
         ("get", get().u32(1, 0), Errno::EINVAL, UNKNOWN, FIRST),
         ("get, of set", get().u32(uapi::A_QUOTA, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("dump", dump().u32(uapi::ENTRY_A_IIF, 5), Errno::EINVAL, UNKNOWN, FIRST),
-        ("dump, empty", dump().attr(1, &[]), Errno::EINVAL, UNKNOWN, FIRST),
+        ("dump, empty", dump().attr(99, &[]), Errno::EINVAL, UNKNOWN, FIRST),
+        (
+            "dump, of its answer",
+            dump().u32(uapi::ENTRY_A_SRC4, 5),
+            Errno::EINVAL,
+            UNSUPPORTED,
+            FIRST,
+        ),
         ("set, 0", set().u32(0, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("set, one more", set().u32(uapi::A_MAX + 1, 5), Errno::EINVAL, UNKNOWN, FIRST),
         ("set, behind another", quota().u32(99, 5), Errno::EINVAL, UNKNOWN, SECOND),
@@ -282,9 +292,11 @@ fn sizes() -> Result<Outcome> {
             ));
         }
     }
-    for size in [0, 2, 4, 8] {
+    for size in [0, 1, 2, 8] {
         let message = set().attr(uapi::A_ENABLED, &vec![0; size]);
         refusals.push(("enabled", message, Errno::EINVAL, LENGTH, FIRST));
+        let message = dump().attr(uapi::ENTRY_A_FAMILY, &vec![0; size]);
+        refusals.push(("family", message, Errno::EINVAL, LENGTH, FIRST));
     }
     scene.refuse(&refusals)
 }
@@ -295,7 +307,7 @@ fn beyond_the_message() -> Result<Outcome> {
     for length in [9, 12, 0x100, 0xffff, 0, 1, 3] {
         let quota = set().attr_of_length(length, uapi::A_QUOTA, &5u32.to_ne_bytes());
         refusals.push(("set", quota, Errno::EINVAL, LEFTOVER, None));
-        let dst = flush().attr_of_length(length, uapi::FLUSH_A_DST, &[10, 9, 0, 0]);
+        let dst = flush().attr_of_length(length, uapi::FLUSH_A_DST4, &[10, 9, 0, 0]);
         refusals.push(("flush", dst, Errno::EINVAL, LEFTOVER, None));
         let dump = dump().attr_of_length(length, 1, &[0; 4]);
         refusals.push(("dump", dump, Errno::EINVAL, LEFTOVER, None));
@@ -322,10 +334,10 @@ fn nests() -> Result<Outcome> {
     let inner = [8, 0, 1, 0, 5, 0, 0, 0];
     scene.refuse(&[
         ("quota", set().u32(uapi::A_QUOTA | NEST, 5), Errno::EINVAL, NESTED, FIRST),
-        ("enabled", set().attr(uapi::A_ENABLED | NEST, &[0]), Errno::EINVAL, NESTED, FIRST),
+        ("enabled", set().u32(uapi::A_ENABLED | NEST, 0), Errno::EINVAL, NESTED, FIRST),
         ("nest in quota", set().attr(uapi::A_QUOTA | NEST, &inner), Errno::EINVAL, LENGTH, FIRST),
         ("ifindex", flush().u32(uapi::FLUSH_A_IFINDEX | NEST, 1), Errno::EINVAL, NESTED, FIRST),
-        ("dst", flush().attr(uapi::FLUSH_A_DST | NEST, &inner[..4]), Errno::EINVAL, NESTED, FIRST),
+        ("dst", flush().attr(uapi::FLUSH_A_DST4 | NEST, &inner[..4]), Errno::EINVAL, NESTED, FIRST),
         ("unknown", flush().attr(77 | NEST, &inner), Errno::EINVAL, UNKNOWN, FIRST),
         ("get", get().attr(1 | NEST, &inner), Errno::EINVAL, UNKNOWN, FIRST),
     ])
@@ -366,8 +378,8 @@ fn settings() -> Result<Outcome> {
         let message = set().u32(uapi::A_TIMEOUT, timeout);
         refusals.push(("timeout", message, Errno::ERANGE, NUMBER, FIRST));
     }
-    for enabled in [2, 0x80, 0xff] {
-        let message = set().attr(uapi::A_ENABLED, &[enabled]);
+    for enabled in [2, 0x80, u32::MAX] {
+        let message = set().u32(uapi::A_ENABLED, enabled);
         refusals.push(("enabled", message, Errno::ERANGE, NUMBER, FIRST));
     }
     scene.refuse(&refusals)
@@ -376,47 +388,128 @@ fn settings() -> Result<Outcome> {
 /// Nothing is set, nothing is flushed.
 fn parts() -> Result<Outcome> {
     let mut scene = Scene::new()?;
-    let off = || set().attr(uapi::A_ENABLED, &[0]);
+    let off = || set().u32(uapi::A_ENABLED, 0);
     let quota = || set().u32(uapi::A_QUOTA, 5);
-    let here = || flush().attr(uapi::FLUSH_A_DST, &[10, 9, 0, 0]);
+    let here = || flush().attr(uapi::FLUSH_A_DST4, &[10, 9, 0, 0]);
     scene.refuse(&[
         ("a bad timeout", quota().u32(uapi::A_TIMEOUT, 0), Errno::ERANGE, NUMBER, SECOND),
         ("a bad quota", off().u32(uapi::A_QUOTA, u32::MAX), Errno::ERANGE, MAX_QUOTA, SECOND),
-        ("a bad switch", quota().attr(uapi::A_ENABLED, &[9]), Errno::ERANGE, NUMBER, SECOND),
+        ("a bad switch", quota().u32(uapi::A_ENABLED, 9), Errno::ERANGE, NUMBER, SECOND),
         ("a bad length", here().u32(uapi::FLUSH_A_DST_LEN, 33), Errno::EINVAL, TOO_LONG, SECOND),
         ("a bad device", here().u32(uapi::FLUSH_A_IFINDEX, 0), Errno::ERANGE, NUMBER, SECOND),
         ("an unknown one", flush().raw(&[8, 0, 9, 0, 0, 0, 0, 0]), Errno::EINVAL, UNKNOWN, FIRST),
     ])?;
-    // A request without settings does nothing.
-    let answer = scene.in_vain(&set())?;
-    ensure!(answer.verdict()?.error == DONE, "{answer:?}");
-    Ok(Outcome::Pass)
+    scene.refuse(&[("no setting", set(), Errno::EINVAL, NO_SETTING, None)])
 }
 
 fn networks() -> Result<Outcome> {
     let mut scene = Scene::new()?;
-    let dst = |address: &[u8]| flush().attr(uapi::FLUSH_A_DST, address);
-    let net = |address: &[u8], length| dst(address).u32(uapi::FLUSH_A_DST_LEN, length);
+    let dst4 = |address: &[u8]| flush().attr(uapi::FLUSH_A_DST4, address);
+    let dst6 = |address: &[u8]| flush().attr(uapi::FLUSH_A_DST6, address);
     let length = |length| flush().u32(uapi::FLUSH_A_DST_LEN, length);
     let mut refusals: Vec<Refusal> = Vec::new();
-    for size in (0..=15).filter(|size| *size != 4) {
-        refusals.push(("no address", dst(&vec![0; size]), Errno::EINVAL, ADDRESS, FIRST));
-        refusals.push(("network", net(&vec![0; size], 0), Errno::EINVAL, ADDRESS, FIRST));
+    for size in (0..=17).filter(|size| *size != 4) {
+        refusals.push(("no address", dst4(&vec![0; size]), Errno::EINVAL, LENGTH, FIRST));
     }
-    for size in [17, 20, 32, 4096] {
-        refusals.push(("large", dst(&vec![0; size]), Errno::ERANGE, SIZE, FIRST));
+    for size in [0, 4, 15, 17, 20, 32, 4096] {
+        refusals.push(("no address", dst6(&vec![0; size]), Errno::ERANGE, SIZE, FIRST));
+        let dump = dump().attr(uapi::ENTRY_A_DST6, &vec![0; size]);
+        refusals.push(("no address", dump, Errno::ERANGE, SIZE, FIRST));
     }
+    let both = dst4(&[10, 9, 0, 0]).attr(uapi::FLUSH_A_DST6, &[0; 16]);
+    refusals.push(("both families", both, Errno::EINVAL, ONE_FAMILY, SECOND));
     refusals.push(("length alone", length(0), Errno::EINVAL, NO_ADDRESS, FIRST));
     refusals.push(("length alone", length(128), Errno::EINVAL, NO_ADDRESS, FIRST));
     for length in [33, 64, 128] {
-        refusals.push(("IPv4", net(&[0; 4], length), Errno::EINVAL, TOO_LONG, SECOND));
+        let message = dst4(&[0; 4]).u32(uapi::FLUSH_A_DST_LEN, length);
+        refusals.push(("IPv4", message, Errno::EINVAL, TOO_LONG, SECOND));
     }
     for length in [129, 1 << 31, u32::MAX] {
-        refusals.push(("IPv4", net(&[0; 4], length), Errno::ERANGE, NUMBER, SECOND));
-        let at = Some(ATTRIBUTES + 20);
-        refusals.push(("IPv6", net(&[0; 16], length), Errno::ERANGE, NUMBER, at));
+        let message = dst4(&[0; 4]).u32(uapi::FLUSH_A_DST_LEN, length);
+        refusals.push(("IPv4", message, Errno::ERANGE, NUMBER, SECOND));
+        let message = dst6(&[0; 16]).u32(uapi::FLUSH_A_DST_LEN, length);
+        refusals.push(("IPv6", message, Errno::ERANGE, NUMBER, Some(ATTRIBUTES + 20)));
     }
     scene.refuse(&refusals)
+}
+
+/// A dump that is about no entries that there can be says so at its end.
+fn filters() -> Result<Outcome> {
+    let mut scene = Scene::new()?;
+    let family = |family| dump().u32(uapi::ENTRY_A_FAMILY, family);
+    let dst4 = || dump().attr(uapi::ENTRY_A_DST4, &[10, 9, 0, 0]);
+    let length = |length| dst4().u32(uapi::ENTRY_A_DST_LEN, length);
+    scene.refuse(&[
+        ("no family", family(11), Errno::ERANGE, NUMBER, FIRST),
+        ("no length", length(129), Errno::ERANGE, NUMBER, SECOND),
+    ])?;
+    let alone = dump().u32(uapi::ENTRY_A_DST_LEN, 8);
+    let both = dst4().attr(uapi::ENTRY_A_DST6, &[0; 16]);
+    for (what, message, error) in [
+        ("unspecified", family(0), Errno::EAFNOSUPPORT),
+        ("of files", family(1), Errno::EAFNOSUPPORT),
+        ("too long", length(33), Errno::EINVAL),
+        ("length alone", alone, Errno::EINVAL),
+        ("both families", both, Errno::EINVAL),
+    ] {
+        let answer = scene.in_vain(&message).context(what)?;
+        ensure!(answer.ends == [error] && answer.messages.is_empty(), "{what}: {answer:?}");
+    }
+    // Others show what they are about: of 6 and 4 entries.
+    for (what, message, want) in [
+        ("IPv4", family(2), 6),
+        ("IPv6", family(10), 4),
+        ("a network", length(16), 6),
+        ("a half of it", length(30), 4),
+        ("an address", dst4(), 1),
+        ("another", dump().attr(uapi::ENTRY_A_DST4, &[10, 8, 0, 0]), 0),
+        ("a family without it", dst4().u32(uapi::ENTRY_A_FAMILY, 10), 0),
+        ("all of IPv6", dump().attr(uapi::ENTRY_A_DST6, &[0; 16]).u32(uapi::ENTRY_A_DST_LEN, 0), 4),
+    ] {
+        let answer = scene.in_vain(&message).context(what)?;
+        let have = scene.router.shown(&answer).context(what)?.len();
+        ensure!(answer.ends == [DONE] && have == want, "{what}: {have} entries, want {want}");
+    }
+    scene.still_works()
+}
+
+/// Who listens is told what others do, in this namespace alone.
+fn events() -> Result<Outcome> {
+    let mut scene = Scene::new()?;
+    let listener = |router: &Router| {
+        router.net().run(|| {
+            let socket = Socket::open()?;
+            socket.join()?;
+            Ok(socket)
+        })
+    };
+    let (mine, others) = (listener(&scene.router)?, listener(&scene.other)?);
+    let heard = |socket: &Socket| -> Result<Answer> {
+        let mut answer = Answer::default();
+        while let Some(bytes) = socket.receive(ROOM)? {
+            answer.add(&bytes)?;
+        }
+        Ok(answer)
+    };
+    scene.socket.ask(&set().u32(uapi::A_QUOTA, 777))?;
+    let answer = heard(&mine)?;
+    let [event] = &answer.messages[..] else { bail!("after a change: {answer:?}") };
+    ensure!(answer.commands == [uapi::CMD_CACHE_NTF], "{answer:?}");
+    ensure!(event.number(uapi::A_QUOTA)? == 777, "{answer:?}");
+    ensure!(event.number(uapi::A_ENTRIES4)? == 6, "{answer:?}");
+    scene.socket.ask(&flush())?;
+    let answer = heard(&mine)?;
+    let [event] = &answer.messages[..] else { bail!("after a flush: {answer:?}") };
+    ensure!(answer.commands == [uapi::CMD_FLUSH_NTF], "{answer:?}");
+    ensure!(event.number(uapi::FLUSH_A_FLUSHED)? == 10, "{answer:?}");
+    // What is refused is no event, nor is what is read.
+    scene.socket.ask(&set().u32(uapi::A_QUOTA, u32::MAX))?;
+    scene.socket.ask(&get())?;
+    scene.socket.ask(&dump())?;
+    ensure!(heard(&mine)?.messages.is_empty(), "there is more");
+    ensure!(heard(&others)?.messages.is_empty(), "events of another namespace");
+    scene.router.fill(6, 4)?;
+    scene.still_works()
 }
 
 fn devices() -> Result<Outcome> {
@@ -454,7 +547,8 @@ fn limits() -> Result<Outcome> {
     for (address, length, want) in
         [(&[0; 16][..], 0, 4), (&[10, 9, 0, 3][..], 32, 1), (&[99, 0, 0, 0][..], 0, 5)]
     {
-        let message = flush().attr(uapi::FLUSH_A_DST, address).u32(uapi::FLUSH_A_DST_LEN, length);
+        let kind = if address.len() == 4 { uapi::FLUSH_A_DST4 } else { uapi::FLUSH_A_DST6 };
+        let message = flush().attr(kind, address).u32(uapi::FLUSH_A_DST_LEN, length);
         let answer = scene.socket.ask(&message)?;
         let flushed = answer.messages.first().context("no answer")?;
         let flushed = flushed.number(uapi::FLUSH_A_FLUSHED)?;
@@ -471,7 +565,7 @@ const IN_A_ROW: usize = 100;
 /// however often that happens.
 fn flushes_of_nothing() -> Result<Outcome> {
     let mut scene = Scene::new()?;
-    let off_and_on = [0, 1].map(|on| set().attr(uapi::A_ENABLED, &[on]));
+    let off_and_on = [0, 1].map(|on| set().u32(uapi::A_ENABLED, on));
     for messages in [vec![flush()], off_and_on.into()] {
         for message in messages.iter().cycle().take(IN_A_ROW) {
             let answer = scene.socket.ask(message)?;
@@ -565,6 +659,7 @@ impl Random {
             (1.., uapi::CMD_CACHE_SET) => {
                 self.choose(&[uapi::A_QUOTA, uapi::A_TIMEOUT, uapi::A_ENABLED])
             }
+            (1.., uapi::CMD_ENTRY_GET) => 1 + self.below(u32::from(uapi::ENTRY_A_DST_LEN)) as u16,
             (1.., uapi::CMD_FLUSH) => 1 + self.below(u32::from(uapi::FLUSH_A_DST_LEN)) as u16,
             _ => self.below(u32::from(uapi::A_MAX) + 2) as u16,
         };
@@ -620,7 +715,9 @@ impl Tally {
     }
 
     fn look(&mut self, answer: &Answer) -> Result<()> {
-        ensure!(answer.ends.iter().all(|end| *end == DONE), "dumps ended with {:?}", answer.ends);
+        let expected = [DONE, Errno::EINVAL, Errno::EAFNOSUPPORT];
+        let all = answer.ends.iter().all(|end| expected.contains(end));
+        ensure!(all, "dumps ended with {:?}", answer.ends);
         self.dumps += answer.ends.len() as u32;
         for verdict in &answer.verdicts {
             *self.errors.entry(verdict.error as i32).or_default() += 1;
@@ -680,8 +777,7 @@ fn random() -> Result<Outcome> {
     });
     ensure!(settled, "{RANDOM} messages have left objects: {grown:?}");
     ensure!(scene.other.figures()? == other, "the other namespace has changed");
-    let reset =
-        set().u32(uapi::A_QUOTA, 1000).u32(uapi::A_TIMEOUT, 3600).attr(uapi::A_ENABLED, &[1]);
+    let reset = set().u32(uapi::A_QUOTA, 1000).u32(uapi::A_TIMEOUT, 3600).u32(uapi::A_ENABLED, 1);
     let answer = scene.socket.ask(&reset)?;
     ensure!(answer.verdict()?.error == DONE, "{answer:?}");
     scene.socket.ask(&flush())?;

@@ -395,18 +395,18 @@ impl Control<'_> {
         let (count, message) = match number % 10 {
             // Lets entries gather now and then.
             0 if number.is_multiple_of(40) => (Count::FlushesOfAll, flush()),
-            0 => (Count::FlushesByNetwork, flush().attr(uapi::FLUSH_A_DST, &[10, 9, 0, 7])),
+            0 => (Count::FlushesByNetwork, flush().attr(uapi::FLUSH_A_DST4, &[10, 9, 0, 7])),
             1 | 6 => {
                 let name = if number % 40 == 6 { "v" } else { "c" };
                 let index = if_nametoindex(name).context("find a device")?;
                 (Count::FlushesByDevice, flush().u32(uapi::FLUSH_A_IFINDEX, index))
             }
             2 => {
-                let network = flush().attr(uapi::FLUSH_A_DST, &[10, 9, 1, 0]);
+                let network = flush().attr(uapi::FLUSH_A_DST4, &[10, 9, 1, 0]);
                 (Count::FlushesByNetwork, network.u32(uapi::FLUSH_A_DST_LEN, 24))
             }
             7 => {
-                let network = flush().attr(uapi::FLUSH_A_DST, &NETWORK6.octets());
+                let network = flush().attr(uapi::FLUSH_A_DST6, &NETWORK6.octets());
                 (Count::FlushesByNetwork, network.u32(uapi::FLUSH_A_DST_LEN, 120))
             }
             3 | 8 => {
@@ -414,8 +414,8 @@ impl Control<'_> {
                 (Count::Quotas, set().u32(uapi::A_QUOTA, quota))
             }
             4 => (Count::Timeouts, set().u32(uapi::A_TIMEOUT, 1 + (number / 10 % 4) as u32)),
-            5 => (Count::SwitchesOff, set().attr(uapi::A_ENABLED, &[0])),
-            _ => (Count::SwitchesOn, set().attr(uapi::A_ENABLED, &[1])),
+            5 => (Count::SwitchesOff, set().u32(uapi::A_ENABLED, 0)),
+            _ => (Count::SwitchesOn, set().u32(uapi::A_ENABLED, 1)),
         };
         let answer = socket.ask(&message)?;
         match answer.verdict()?.error {
@@ -667,11 +667,11 @@ const CHECKED: u16 = 25;
 fn afterwards(chain: &Chain, module: &Module) -> Result<()> {
     arrive(chain).context("without the module")?;
     let loaded = module.load()?;
-    let enable = |on: u8| {
+    let enable = |on: u32| {
         let answer = chain
             .router
             .run(Socket::open)?
-            .ask(&Message::new(uapi::CMD_CACHE_SET).attr(uapi::A_ENABLED, &[on]))?;
+            .ask(&Message::new(uapi::CMD_CACHE_SET).u32(uapi::A_ENABLED, on))?;
         ensure!(answer.verdict()?.error == DONE, "{answer:?}");
         Ok(())
     };

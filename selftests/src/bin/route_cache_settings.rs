@@ -158,7 +158,7 @@ impl Scene {
             ensure!(self.router.figures()?.get("misses")? > 0, "the cache is not asked");
             // It forgets how many packets have missed.
             for value in [0, 1] {
-                let switch = Message::new(uapi::CMD_CACHE_SET).attr(uapi::A_ENABLED, &[value]);
+                let switch = Message::new(uapi::CMD_CACHE_SET).u32(uapi::A_ENABLED, value);
                 let answer = self.router.net().run(|| Socket::open()?.ask(&switch))?;
                 ensure!(answer.verdict()?.error == DONE, "{answer:?}");
             }

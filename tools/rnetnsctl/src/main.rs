@@ -38,12 +38,27 @@ struct Cli {
 enum Action {
     /// Counters and settings.
     Stats,
-    /// The entries, oldest first.
-    Dump,
+    /// The entries, oldest first: all, those of a family, or those to a network.
+    Dump(Dump),
+    /// What happens to the cache, as it happens: changed settings, flushes, stepping aside.
+    Monitor,
     /// Remove entries: all, those of a device, or those to a network.
     Flush(Flush),
     /// Change settings.
     Set(Set),
+}
+
+#[derive(Debug, Args)]
+struct Dump {
+    /// Entries of IPv4 alone.
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Entries of IPv6 alone.
+    #[arg(short = '6')]
+    ipv6: bool,
+    /// Entries of packets to this network (ADDRESS or ADDRESS/LENGTH).
+    #[arg(long)]
+    dst: Option<Network>,
 }
 
 #[derive(Debug, Args)]
@@ -85,6 +100,20 @@ struct Network {
     len: Option<u32>,
 }
 
+impl Network {
+    /// Names the network in a request, by these attributes for IPv4, IPv6 and the length.
+    fn put(&self, request: Rnetns, [dst4, dst6, len]: [u16; 3]) -> Rnetns {
+        let request = match self.address {
+            IpAddr::V4(address) => request.with(dst4, &address.octets()),
+            IpAddr::V6(address) => request.with(dst6, &address.octets()),
+        };
+        match self.len {
+            Some(bits) => request.with(len, &bits.to_ne_bytes()),
+            None => request,
+        }
+    }
+}
+
 impl FromStr for Network {
     type Err = anyhow::Error;
 
@@ -119,8 +148,8 @@ fn run(cli: &Cli) -> Result<()> {
             let cache = Cache::new(&answer.context("the kernel did not answer")?)?;
             if cli.json { json(&mut out, &cache)? } else { write!(out, "{cache}")? }
         }
-        Action::Dump => {
-            let dump = connection.dump(Rnetns::new(uapi::CMD_ENTRY_GET))?;
+        Action::Dump(which) => {
+            let dump = connection.dump(dump_request(which))?;
             let entries: Result<Vec<Entry>> =
                 dump.messages.iter().map(|message| Entry::new(&message.values())).collect();
             let entries = entries?;
@@ -145,6 +174,14 @@ fn run(cli: &Cli) -> Result<()> {
                 writeln!(out, "flushed {flushed}")?;
             }
         }
+        Action::Monitor => connection.monitor(|event| {
+            if cli.json {
+                json(&mut out, event)?
+            } else {
+                writeln!(out, "{event}")?
+            }
+            out.flush().context("write")
+        })?,
         Action::Set(settings) => {
             connection.request(set_request(settings))?;
         }
@@ -157,19 +194,30 @@ fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
     writeln!(out).context("write")
 }
 
+/// As in `linux/socket.h`.
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+fn dump_request(which: &Dump) -> Rnetns {
+    let mut request = Rnetns::new(uapi::CMD_ENTRY_GET);
+    if which.ipv4 {
+        request = request.with(uapi::ENTRY_A_FAMILY, &AF_INET.to_ne_bytes());
+    }
+    if which.ipv6 {
+        request = request.with(uapi::ENTRY_A_FAMILY, &AF_INET6.to_ne_bytes());
+    }
+    let attributes = [uapi::ENTRY_A_DST4, uapi::ENTRY_A_DST6, uapi::ENTRY_A_DST_LEN];
+    which.dst.iter().fold(request, |request, network| network.put(request, attributes))
+}
+
 fn flush_request(which: &Flush) -> Result<Rnetns> {
     let mut request = Rnetns::new(uapi::CMD_FLUSH);
     if let Some(dev) = &which.dev {
         request = request.with(uapi::FLUSH_A_IFINDEX, &index(dev)?.to_ne_bytes());
     }
     if let Some(network) = &which.dst {
-        request = match network.address {
-            IpAddr::V4(address) => request.with(uapi::FLUSH_A_DST, &address.octets()),
-            IpAddr::V6(address) => request.with(uapi::FLUSH_A_DST, &address.octets()),
-        };
-        if let Some(len) = network.len {
-            request = request.with(uapi::FLUSH_A_DST_LEN, &len.to_ne_bytes());
-        }
+        let attributes = [uapi::FLUSH_A_DST4, uapi::FLUSH_A_DST6, uapi::FLUSH_A_DST_LEN];
+        request = network.put(request, attributes);
     }
     Ok(request)
 }
@@ -191,7 +239,7 @@ fn set_request(settings: &Set) -> Rnetns {
         request = request.with(uapi::A_TIMEOUT, &timeout.to_ne_bytes());
     }
     if let Some(enable) = settings.enable {
-        request = request.with(uapi::A_ENABLED, &[enable.into()]);
+        request = request.with(uapi::A_ENABLED, &u32::from(enable).to_ne_bytes());
     }
     request
 }
@@ -234,6 +282,22 @@ mod tests {
     }
 
     #[test]
+    fn a_dump_says_which_entries_it_is_about() {
+        let Action::Dump(which) = parse("rnetnsctl dump -6 --dst fd01::/16").unwrap().action else {
+            panic!("not a dump");
+        };
+        let values = dump_request(&which).values();
+        assert_eq!(values.number(uapi::ENTRY_A_FAMILY).unwrap(), u64::from(AF_INET6));
+        assert_eq!(values.bytes(uapi::ENTRY_A_DST6).map(<[u8]>::len), Some(16));
+        assert_eq!(values.number(uapi::ENTRY_A_DST_LEN).unwrap(), 16);
+        assert!(parse("rnetnsctl dump -4 -6").is_err());
+        let Action::Dump(all) = parse("rnetnsctl dump").unwrap().action else {
+            panic!("not a dump");
+        };
+        assert!(dump_request(&all).attributes.is_empty());
+    }
+
+    #[test]
     fn a_flush_says_what_it_is_about() {
         let Action::Flush(which) =
             parse("rnetnsctl flush --dev 3 --dst 10.1.0.0/16").unwrap().action
@@ -242,7 +306,7 @@ mod tests {
         };
         let values = flush_request(&which).unwrap().values();
         assert_eq!(values.number(uapi::FLUSH_A_IFINDEX).unwrap(), 3);
-        assert_eq!(values.bytes(uapi::FLUSH_A_DST), Some(&[10, 1, 0, 0][..]));
+        assert_eq!(values.bytes(uapi::FLUSH_A_DST4), Some(&[10, 1, 0, 0][..]));
         assert_eq!(values.number(uapi::FLUSH_A_DST_LEN).unwrap(), 16);
     }
 }

@@ -115,14 +115,14 @@ mod tests {
     fn what_is_written_can_be_read_again() {
         let message = Rnetns::new(uapi::CMD_FLUSH)
             .with(uapi::FLUSH_A_IFINDEX, &7u32.to_ne_bytes())
-            .with(uapi::FLUSH_A_DST, &[10, 0, 0, 1]);
+            .with(uapi::FLUSH_A_DST4, &[10, 0, 0, 1]);
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
         let header = GenlHeader { cmd: uapi::CMD_FLUSH, version: 1 };
         let read = Rnetns::parse_with_param(&bytes, header).unwrap();
         assert_eq!(read, message);
         assert_eq!(read.values().number(uapi::FLUSH_A_IFINDEX).unwrap(), 7);
-        assert_eq!(read.values().bytes(uapi::FLUSH_A_DST), Some(&[10, 0, 0, 1][..]));
+        assert_eq!(read.values().bytes(uapi::FLUSH_A_DST4), Some(&[10, 0, 0, 1][..]));
         assert!(!read.values().has(uapi::FLUSH_A_DST_LEN));
     }
 

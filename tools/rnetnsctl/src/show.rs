@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::net::if_::{Interfaces, if_nameindex};
 use rnetns_uapi as uapi;
 use serde::Serialize;
@@ -83,23 +83,31 @@ pub struct Entry {
     iif: String,
     oif: String,
     mark: u64,
-    flowinfo: u64,
+    tos: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flowlabel: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rp_filter: Option<u64>,
     local: bool,
     used: bool,
+    stale: bool,
     age_ms: u64,
 }
 
 impl Entry {
     pub fn new(values: &Values) -> Result<Entry> {
         Ok(Entry {
-            src: address(values, uapi::ENTRY_A_SRC)?,
-            dst: address(values, uapi::ENTRY_A_DST)?,
+            src: address(values, uapi::ENTRY_A_SRC4, uapi::ENTRY_A_SRC6)?,
+            dst: address(values, uapi::ENTRY_A_DST4, uapi::ENTRY_A_DST6)?,
             iif: device(values.number(uapi::ENTRY_A_IIF)?),
             oif: device(values.number(uapi::ENTRY_A_OIF)?),
             mark: values.number(uapi::ENTRY_A_MARK)?,
-            flowinfo: values.number(uapi::ENTRY_A_FLOWINFO)?,
+            tos: values.number(uapi::ENTRY_A_TOS)?,
+            flowlabel: values.number(uapi::ENTRY_A_FLOWLABEL).ok(),
+            rp_filter: values.number(uapi::ENTRY_A_RP_FILTER).ok(),
             local: values.has(uapi::ENTRY_A_LOCAL),
             used: values.has(uapi::ENTRY_A_USED),
+            stale: values.has(uapi::ENTRY_A_STALE),
             age_ms: values.number(uapi::ENTRY_A_AGE)?,
         })
     }
@@ -111,9 +119,14 @@ impl fmt::Display for Entry {
         if self.mark != 0 {
             write!(f, " mark {:#x}", self.mark)?;
         }
-        if self.flowinfo != 0 {
-            let name = if self.dst.is_ipv4() { "tos" } else { "flowinfo" };
-            write!(f, " {name} {:#x}", self.flowinfo)?;
+        let hex = [("tos", Some(self.tos)), ("flowlabel", self.flowlabel)];
+        for (name, value) in hex.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            if value != 0 {
+                write!(f, " {name} {value:#x}")?;
+            }
+        }
+        if let Some(value @ 1..) = self.rp_filter {
+            write!(f, " rp_filter {value}")?;
         }
         if self.local {
             f.write_str(" local")?;
@@ -122,19 +135,53 @@ impl fmt::Display for Entry {
         if self.used {
             f.write_str(" used")?;
         }
+        if self.stale {
+            f.write_str(" stale")?;
+        }
         Ok(())
     }
 }
 
-fn address(values: &Values, attribute: u16) -> Result<IpAddr> {
-    let bytes = values.bytes(attribute).context("the kernel sent an entry without addresses")?;
-    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
-        return Ok(Ipv4Addr::from(bytes).into());
+/// The address that one of these attributes holds, of IPv4 or of IPv6.
+fn address(values: &Values, v4: u16, v6: u16) -> Result<IpAddr> {
+    let length = "the kernel sent an address of another length";
+    if let Some(bytes) = values.bytes(v4) {
+        return Ok(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).context(length)?).into());
     }
-    if let Ok(bytes) = <[u8; 16]>::try_from(bytes) {
-        return Ok(Ipv6Addr::from(bytes).into());
+    let bytes = values.bytes(v6).context("the kernel sent an entry without addresses")?;
+    Ok(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).context(length)?).into())
+}
+
+/// Something that has happened to the cache.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Settings were changed, or it has stepped aside.
+    Cache(Cache),
+    /// So many entries were flushed.
+    Flushed(u64),
+}
+
+impl Event {
+    /// None for a message of another kind.
+    pub fn new(command: u8, values: &Values) -> Result<Option<Event>> {
+        Ok(match command {
+            uapi::CMD_CACHE_NTF => Some(Event::Cache(Cache::new(values)?)),
+            uapi::CMD_FLUSH_NTF => Some(Event::Flushed(values.number(uapi::FLUSH_A_FLUSHED)?)),
+            _ => None,
+        })
     }
-    bail!("the kernel sent an address of {} bytes", bytes.len())
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Cache(cache) => {
+                f.write_str(cache.to_string().lines().next().unwrap_or_default())
+            }
+            Event::Flushed(flushed) => write!(f, "flushed {flushed}"),
+        }
+    }
 }
 
 /// The name of a device of this namespace, or its index if the device is gone.
@@ -153,7 +200,7 @@ mod tests {
     fn answer() -> Rnetns {
         (1..=uapi::A_MAX).fold(Rnetns::new(uapi::CMD_CACHE_GET), |message, attribute| {
             match attribute {
-                uapi::A_ASIDE | uapi::A_ENABLED => message.with(attribute, &[1]),
+                uapi::A_ASIDE | uapi::A_ENABLED => message.with(attribute, &1u32.to_ne_bytes()),
                 _ => message.with(attribute, &u32::from(attribute).to_ne_bytes()),
             }
         })
@@ -173,19 +220,21 @@ mod tests {
     #[test]
     fn an_entry_is_shown_like_a_route() {
         let values = Rnetns::new(uapi::CMD_ENTRY_GET)
-            .with(uapi::ENTRY_A_SRC, &[10, 0, 1, 2])
-            .with(uapi::ENTRY_A_DST, &[10, 0, 2, 2])
+            .with(uapi::ENTRY_A_SRC4, &[10, 0, 1, 2])
+            .with(uapi::ENTRY_A_DST4, &[10, 0, 2, 2])
             .with(uapi::ENTRY_A_IIF, &4_000_000u32.to_ne_bytes())
             .with(uapi::ENTRY_A_OIF, &4_000_001u32.to_ne_bytes())
             .with(uapi::ENTRY_A_MARK, &16u32.to_ne_bytes())
-            .with(uapi::ENTRY_A_FLOWINFO, &0u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_TOS, &0u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_RP_FILTER, &1u32.to_ne_bytes())
+            .with(uapi::ENTRY_A_STALE, &[])
             .with(uapi::ENTRY_A_USED, &[])
             .with(uapi::ENTRY_A_AGE, &1234u32.to_ne_bytes())
             .values();
         let text = Entry::new(&values).unwrap().to_string();
         assert_eq!(
             text,
-            "10.0.2.2 from 10.0.1.2 iif 4000000 oif 4000001 mark 0x10 age 1.234s used"
+            "10.0.2.2 from 10.0.1.2 iif 4000000 oif 4000001 mark 0x10 rp_filter 1 age 1.234s used stale"
         );
     }
 }

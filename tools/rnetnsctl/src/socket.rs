@@ -11,13 +11,14 @@ use netlink_packet_core::{
     NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_generic::GenlMessage;
-use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
+use netlink_packet_generic::ctrl::nlas::{GenlCtrlAttrs, McastGrpAttrs};
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
 use rnetns_uapi as uapi;
 
 use crate::message::{Rnetns, Values};
+use crate::show::Event;
 
 /// An error message has the header of the request behind the code.
 const HEADER_LEN: usize = 16;
@@ -28,6 +29,8 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 pub struct Connection {
     socket: Socket,
     family: u16,
+    /// The number of the group for events.
+    events: Option<u32>,
     sequence: u32,
 }
 
@@ -46,12 +49,12 @@ impl Connection {
         // Errors with words; without the request in them.
         socket.set_ext_ack(true).context("ask for messages with errors")?;
         socket.set_cap_ack(true).context("ask for short acknowledgements")?;
-        let mut connection = Connection { socket, family: 0, sequence: 0 };
-        connection.family = connection.resolve()?;
+        let mut connection = Connection { socket, family: 0, events: None, sequence: 0 };
+        connection.resolve()?;
         Ok(connection)
     }
 
-    fn resolve(&mut self) -> Result<u16> {
+    fn resolve(&mut self) -> Result<()> {
         let question = GenlCtrl {
             cmd: GenlCtrlCmd::GetFamily,
             nlas: vec![GenlCtrlAttrs::FamilyName(uapi::FAMILY_NAME.to_owned())],
@@ -65,12 +68,34 @@ impl Connection {
                 _ => error,
             },
         )?;
-        let id =
-            answers.0.iter().flat_map(|message| &message.payload.nlas).find_map(|nla| match nla {
-                GenlCtrlAttrs::FamilyId(id) => Some(*id),
-                _ => None,
-            });
-        id.context("the kernel did not say the number of the family")
+        let attributes = || answers.0.iter().flat_map(|message| &message.payload.nlas);
+        let id = attributes().find_map(|nla| match nla {
+            GenlCtrlAttrs::FamilyId(id) => Some(*id),
+            _ => None,
+        });
+        self.family = id.context("the kernel did not say the number of the family")?;
+        self.events = attributes().find_map(|nla| match nla {
+            GenlCtrlAttrs::McastGroups(groups) => groups.iter().find_map(|group| events(group)),
+            _ => None,
+        });
+        Ok(())
+    }
+
+    /// Shows each event, without end.
+    pub fn monitor(&mut self, mut show: impl FnMut(&Event) -> Result<()>) -> Result<()> {
+        let group = self.events.context("the kernel has no group for events")?;
+        self.socket.add_membership(group).context("join the group for events")?;
+        loop {
+            let (received, _) = self.socket.recv_from_full().context("receive from the kernel")?;
+            let packet = NetlinkMessage::<GenlMessage<Rnetns>>::deserialize(&received)
+                .context("read what the kernel sent")?;
+            if let NetlinkPayload::InnerMessage(message) = packet.payload {
+                let message = message.payload;
+                if let Some(event) = Event::new(message.command, &message.values())? {
+                    show(&event)?;
+                }
+            }
+        }
     }
 
     pub fn request(&mut self, request: Rnetns) -> Result<Option<Values>> {
@@ -142,6 +167,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// The number of the group, if it is that for events.
+fn events(group: &[McastGrpAttrs]) -> Option<u32> {
+    let is_ours = |attr: &McastGrpAttrs| matches!(attr, McastGrpAttrs::Name(name) if name == uapi::MCGRP_EVENTS);
+    let id = |attr: &McastGrpAttrs| match attr {
+        McastGrpAttrs::Id(id) => Some(*id),
+        McastGrpAttrs::Name(_) => None,
+    };
+    group.iter().any(is_ours).then(|| group.iter().find_map(id)).flatten()
 }
 
 /// The kernel's error, with its words for it where it has some.

@@ -9,6 +9,9 @@ use super::Tag;
 /// How many bits the tag has of the word.
 const TAG_BITS: u32 = 24;
 
+/// No tag, because it is off: a sample of nothing.
+const OFF: u32 = 1 << TAG_BITS;
+
 /// The tag to look up with, and whether only a sample is looked up: one word, so that a look-up
 /// reads both at once.
 pub struct Published(UnsafeCell<u32>);
@@ -29,6 +32,19 @@ impl Published {
         let word = unsafe { self.0.get().read_volatile() };
         let tag = Tag::from_number(word & ((1 << TAG_BITS) - 1))?;
         Some((tag, word >> TAG_BITS != 0))
+    }
+
+    /// Whether there is no tag because [`set_off`](Self::set_off) said so.
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { self.0.get().read_volatile() == OFF }
+    }
+
+    /// Nothing is looked up, and that is meant.
+    pub fn set_off(&self) {
+        // SAFETY: As below.
+        unsafe { self.0.get().write_volatile(OFF) };
     }
 
     /// Changes both. Look-ups that have begun may still use what was before.

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Notifications: what those who have joined the group `events` are told.
+
+use kernel::sync::{
+    atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    rcu, //
+};
+
+use super::{
+    family,
+    put_report, //
+};
+use crate::{
+    bindings::{
+        uapi::*,
+        RNETNS_NLGRP_EVENTS, //
+    },
+    net::{
+        genl::{
+            self,
+            Context, //
+        },
+        ActiveNamespace,
+        Namespace, //
+    },
+    route_cache::cache::Report,
+};
+
+/// Whether the family is registered. Packets may come before and after.
+static IS_ON: Atomic<bool> = Atomic::new(false);
+
+/// The family is registered.
+pub(super) fn begin() {
+    IS_ON.store(true, Relaxed);
+}
+
+/// The family is going to be unregistered. Waits for announcements that are made now.
+pub(super) fn end() {
+    IS_ON.store(false, Relaxed);
+    rcu::synchronize_rcu();
+}
+
+/// Settings of the cache have changed. Whoever is not told because there is no memory sees it when
+/// they ask the next time.
+pub(super) fn cache(net: &ActiveNamespace, report: &Report) {
+    send_report(net, report, Context::Process);
+}
+
+/// The cache has stepped aside. In a packet's path.
+pub(crate) fn aside(net: &Namespace, report: impl FnOnce() -> Report, _guard: &rcu::Guard) {
+    if IS_ON.load(Relaxed) {
+        send_report(net, &report(), Context::Atomic);
+    }
+}
+
+/// Entries were flushed by a request.
+pub(super) fn flush(net: &ActiveNamespace, flushed: u64) {
+    let _ = genl::multicast(
+        net,
+        family(),
+        RNETNS_NLGRP_EVENTS,
+        RNETNS_CMD_FLUSH_NTF as u8,
+        Context::Process,
+        |message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed),
+    );
+}
+
+fn send_report(net: &Namespace, report: &Report, context: Context) {
+    let _ = genl::multicast(
+        net,
+        family(),
+        RNETNS_NLGRP_EVENTS,
+        RNETNS_CMD_CACHE_NTF as u8,
+        context,
+        |message| put_report(message, report),
+    );
+}
