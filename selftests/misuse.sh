@@ -64,6 +64,10 @@ a_namespace_does_not_end_before_its_destinations_are_given_back() {
 	misuse forget
 }
 
+a_namespace_can_be_asked_about_ipv6() {
+	misuse settings
+}
+
 # watched NAME: a number of what was seen of a device.
 watched() {
 	sed -n "s/^$1=//p" "$MISUSE/watched"
@@ -91,4 +95,4 @@ if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
 load_bench || skip_all "rnetns_bench does not load"
 run_cases hooks_that_are_others_each_time_all_go \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
-	a_watcher_sees_devices_that_are_registered packets_are_as_large_as_asked_for_or_not_made
+	a_watcher_sees_devices_that_are_registered a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

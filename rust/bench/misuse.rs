@@ -7,6 +7,7 @@
 //!
 //! - `hooks`: hooks that are others each time they are asked for.
 //! - `packets`: packets of any size, through `lo` of the initial namespace.
+//! - `settings`: reads what a namespace says about IPv6, which may be switched off at boot.
 //! - `keep`: holds the destination of the next IPv6 packet of any other namespace, beyond that
 //!   namespace's end; `give back`; `forget`, which ends it. `kept` says how many are held, how many
 //!   namespaces have ended since, and how many of these while their destination was held.
@@ -89,6 +90,10 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
             &|files: &Files, reader: &mut UserSliceReader| match command(reader)?.to_bytes() {
                 b"hooks" => hooks(),
                 b"packets" => packets(),
+                b"settings" => {
+                    settings();
+                    Ok(())
+                }
                 b"keep" => {
                     let keeping = KBox::pin_init(Keeping::new(), GFP_KERNEL)?;
                     *files.keeping.lock() = Some(keeping);
@@ -316,6 +321,13 @@ fn hooks() -> Result {
     }
     drop(hooks);
     Ok(())
+}
+
+/// Where IPv6 is switched off (`ipv6.disable=1`), there is little behind these.
+fn settings() {
+    let net = ActiveNamespace::init_net();
+    let _ = (net.fib6_generation(), net.forwards_ipv6(), net.has_rules6());
+    let _ = (net.rules6_look_into_packets(), net.rt_genid_ipv4());
 }
 
 /// A packet is made with the size that was asked for, or not at all.
