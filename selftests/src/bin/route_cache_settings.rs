@@ -34,6 +34,8 @@ const SOURCES: u16 = 1000;
 const ROUNDS: usize = 6;
 /// How often all of that is done.
 const CYCLES: usize = 5;
+/// Rules that concern none of them.
+const RULES: u32 = 100;
 /// So many packets are sent before the router must have seen all of them.
 const TOGETHER: usize = 100;
 /// Where they go.
@@ -67,8 +69,13 @@ impl Scene {
     fn new() -> Result<Scene> {
         let module = Module::open()?.load_with(c"timeout=3600").context("load rnetns")?;
         let router = Router::new(1)?;
-        // The router expects them behind another device.
-        router.net().run(|| ip(&["route add 10.66.0.0/16 dev sink"]))?;
+        // The router expects them behind another device. The stack asks all rules for the way, and
+        // then reads the setting: the more there are, the likelier it has changed meanwhile.
+        let rules =
+            (0..RULES).map(|number| format!("rule add pref {number} to 192.0.2.1 lookup 77"));
+        let mut lines = vec!["route add 10.66.0.0/16 dev sink".to_owned()];
+        lines.extend(rules);
+        router.net().run(|| ip(&lines.iter().map(String::as_str).collect::<Vec<_>>()))?;
         let from = router.sender().run(|| {
             ip(&["link set dev lo up", "route add local 10.66.0.0/16 dev lo"])?;
             UdpSocket::bind("0.0.0.0:0").context("bind the sender")
