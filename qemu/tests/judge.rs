@@ -113,6 +113,22 @@ fn a_healthy_guest_passes() {
     assert_eq!(names, want);
 }
 
+/// QEMU ends with its guest, and what it has not passed on by then is lost.
+#[test]
+fn a_guest_may_end_when_its_last_word_is_heard() {
+    let releases = |heard: &[Heard]| {
+        let orders = judge(heard, clean()).1;
+        orders.iter().filter(|order| **order == Order::Release).count()
+    };
+    let heard = healthy();
+    let done = heard.iter().position(|it| *it == event(Event::Done)).unwrap();
+    assert_eq!(releases(&heard[..done]), 0);
+    assert_eq!(releases(&heard[..=done]), 1);
+    let mut given_up = heard[..done].to_vec();
+    given_up.push(event(Event::GaveUp("no memory".into())));
+    assert_eq!(releases(&given_up), 1);
+}
+
 /// Nothing of what a healthy guest says can be missing, and no word of PID 1 can come twice.
 #[test]
 fn every_word_counts_and_only_once() {

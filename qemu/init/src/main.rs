@@ -19,6 +19,8 @@ mod requests;
 mod shell;
 mod tests;
 
+use std::sync::mpsc::Receiver;
+
 use anyhow::{Context, Result};
 use vmlab_init::protocol::{Event, LOG_DONE, LOG_PANIC, START_FILE, Start, Work};
 
@@ -30,8 +32,13 @@ fn main() {
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
     let (start, mut port) = start();
-    if let Err(error) = work(start, &mut port) {
+    let mut heard = None;
+    if let Err(error) = work(start, &mut port, &mut heard) {
         port.event(&Event::GaveUp(format!("{error:#}")));
+    }
+    // QEMU ends with the machine. What it could not pass on to a busy lab by then would be lost.
+    if let Some(heard) = heard {
+        let _ = heard.recv();
     }
     boot::power_off();
 }
@@ -53,7 +60,8 @@ fn start() -> (Start, Port) {
     }
 }
 
-fn work(start: Start, port: &mut Port) -> Result<()> {
+/// `heard` becomes what tells that the lab has heard the last word.
+fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Result<()> {
     let processors = processors::start().context("start the other processors")?;
     let host = mounts::host_root(port)?;
     processors.wait().context("start the other processors")?;
@@ -71,7 +79,8 @@ fn work(start: Start, port: &mut Port) -> Result<()> {
     boot::environment(&job);
     let console = printk::Settings::look();
     let log = kmsg::Stream::start(port.clone())?;
-    let terminal = requests::listen(requests, port);
+    let (terminal, last_word) = requests::listen(requests, port);
+    *heard = Some(last_word);
     let input = match job.work {
         Work::Command(_) => port::input().context("find the port with standard input")?,
         Work::Tests(_) | Work::Shell(_) => None,

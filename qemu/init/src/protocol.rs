@@ -224,6 +224,8 @@ pub enum Request {
     Resize(Size),
     /// It takes too long: where does it hang?
     Whereabouts,
+    /// The lab has read everything up to the last word: the machine may be switched off.
+    Heard,
 }
 
 /// What comes over the port.

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -29,10 +30,12 @@ pub fn job(requests: &mut Requests) -> Result<Job> {
     serde_json::from_str(&line).context("understand the job")
 }
 
-/// Answers requests until the machine ends.
-pub fn listen(requests: Requests, port: &Port) -> Terminal {
+/// Answers requests until the machine ends. What is received says that the lab has heard the last
+/// word; it ends without one if the lab is gone.
+pub fn listen(requests: Requests, port: &Port) -> (Terminal, Receiver<()>) {
     let (port, terminal) = (port.clone(), Terminal::default());
     let shared = terminal.clone();
+    let (heard, last_word) = mpsc::channel();
     std::thread::spawn(move || {
         for line in requests.lines().map_while(Result::ok) {
             match serde_json::from_str(&line) {
@@ -43,11 +46,13 @@ pub fn listen(requests: Requests, port: &Port) -> Terminal {
                 Ok(Request::Whereabouts) => {
                     port.event(&Event::Whereabouts(leftovers::everywhere()));
                 }
+                // PID 1 waits for it, or has no reason to.
+                Ok(Request::Heard) => drop(heard.send(())),
                 Err(error) => port.note(format!("a request that nobody understands: {error}")),
             }
         }
     });
-    terminal
+    (terminal, last_word)
 }
 
 /// Sets the terminal's size. A wrong size is only ugly.

@@ -264,22 +264,27 @@ impl GuestLog {
     /// that is there twice does no harm, and one that is lost does.
     fn after(&self, time: u64, text: &str) -> usize {
         let same = |message: &str| message.trim_end() == text.trim_end();
+        let stamped = |line: &String| printk::stamped(line).time;
         let last = |is: &dyn Fn(&String) -> bool| {
             self.tail.iter().rposition(is).map_or(0, |place| place + 1)
         };
-        let stamped = |line: &String| printk::stamped(line).time;
-        let found = last(&|line| stamped(line) == Some(time) && same(printk::message(line)));
-        if found > 0 {
-            return found;
-        }
-        // A test turned the console down, or took the stamps away. What has an earlier stamp is
-        // known, and so is what was before a mark that PID 1 has sent.
-        let earlier = last(&|line| stamped(line).is_some_and(|at| at <= time));
-        let marked = last(&|line| {
-            self.place(printk::message(line)).is_some_and(|place| self.seen.contains(&place))
-        });
-        let without = last(&|line| stamped(line).is_none() && same(line));
-        earlier.max(marked).max(without)
+        let known = match last(&|line| stamped(line) == Some(time) && same(printk::message(line))) {
+            // A test turned the console down, or took the stamps away. What has an earlier stamp is
+            // known, and so is what was before a mark that PID 1 has sent.
+            0 => {
+                let earlier = last(&|line| stamped(line).is_some_and(|at| at <= time));
+                let marked = last(&|line| {
+                    self.place(printk::message(line))
+                        .is_some_and(|place| self.seen.contains(&place))
+                });
+                let without = last(&|line| stamped(line).is_none() && same(line));
+                earlier.max(marked).max(without)
+            }
+            found => found,
+        };
+        // What has a later stamp is not known, wherever it is.
+        let later = self.tail.iter().position(|line| stamped(line).is_some_and(|at| at > time));
+        later.map_or(known, |later| known.min(later))
     }
 }
 

@@ -111,6 +111,8 @@ pub enum Order {
     Show(Vec<u8>, bool),
     /// Ask the guest where it hangs.
     Ask,
+    /// Tell the guest that its last word has been heard.
+    Release,
     /// End the guest.
     Kill,
 }
@@ -291,12 +293,14 @@ impl Judge {
             }
             Event::GaveUp(why) => {
                 self.gave_up.get_or_insert(why);
+                orders.push(Order::Release);
             }
             Event::Done => {
                 self.expect(&[At::Between], "that it is done");
                 self.done = true;
                 self.step(if self.is_for_tests() { "tests" } else { "work" });
                 self.go(At::Ending, self.plan.grace);
+                orders.push(Order::Release);
             }
         }
     }

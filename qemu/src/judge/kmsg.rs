@@ -65,9 +65,9 @@ impl Records {
 fn parse(line: &str) -> Option<KernelRecord> {
     let (prefix, text) = line.split_once(';')?;
     let mut fields = prefix.split(',');
-    let priority: u32 = fields.next()?.parse().ok()?;
-    let sequence = fields.next()?.parse().ok()?;
-    let time = fields.next()?.parse().ok()?;
+    let priority = number(fields.next()?)?;
+    let sequence = number(fields.next()?)?;
+    let time = number(fields.next()?)?;
     let caller = fields.find_map(|field| field.strip_prefix("caller=")).map(str::to_owned);
     // The lower three bits are the level, the others the facility: the kernel is 0.
     Some(KernelRecord {
@@ -79,6 +79,11 @@ fn parse(line: &str) -> Option<KernelRecord> {
     })
 }
 
+/// A number, without the sign that `parse` would take.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Decodes escapes: the kernel writes the backslash and all bytes except printable ASCII as `\x0a`.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -86,6 +91,7 @@ fn unescape(text: &str) -> String {
     while let Some((&first, after)) = rest.split_first() {
         let digits = rest.get(2..4).filter(|_| rest.starts_with(b"\\x"));
         let byte = digits
+            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match byte {
@@ -99,6 +105,16 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_the_kernel_writes_is_a_record() {
+        for line in ["+6,0,0,-;text\n", "6,0, 0,-;text\n", "6,0,0,-\n"] {
+            let read = Records::default().feed(line.as_bytes());
+            assert_eq!(read, [Err(line.trim_end().to_owned())]);
+        }
+        let read = Records::default().feed(b"6,0,0,-;\\x+f \\x41\n");
+        assert_eq!(read[0].as_ref().unwrap().text, r"\x+f A");
+    }
 
     #[test]
     fn records_are_read_in_pieces_of_any_size() {

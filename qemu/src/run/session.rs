@@ -410,6 +410,11 @@ impl<'a> Session<'a> {
                 let _ = self.vm.request(Request::Whereabouts);
                 Ok(())
             }
+            Order::Release => {
+                // One that has ended without waiting for this has ended.
+                let _ = self.vm.request(Request::Heard);
+                Ok(())
+            }
             Order::Kill => {
                 self.vm.kill();
                 Ok(())
