@@ -150,7 +150,8 @@ who_has_no_right_sees_no_entry() {
 # An event is told to who has subscribed before.
 events_are_told() {
 	local events=$TMP/events
-	in_netns rt timeout $PATIENCE python3 -u "$CLI" --no-schema --spec "$SPEC" --output-json \
+	nsenter --net="/run/netns/${PREFIX}rt" timeout $PATIENCE \
+		python3 -u "$CLI" --no-schema --spec "$SPEC" --output-json \
 		--subscribe events --duration $PATIENCE >"$events" 2>&1 &
 	HOLDERS[ynl]=$!
 	wait_until has_listener || fail "nobody listens"
