@@ -237,16 +237,13 @@ a_flood_of_spoofed_sources() {
 	mark rt
 	slab=$(memory Slab)
 	events=$(mktemp)
-	in_netns rt rnetnsctl monitor >"$events" 2>&1 &
+	# Not by a function: that would be another process, which is not the one to end.
+	nsenter --net="/run/netns/${PREFIX}rt" rnetnsctl monitor >"$events" 2>&1 &
 	HOLDERS[monitor]=$!
 	wait_until has_listener || fail "nobody listens"
 	flood || return
 	wait_until is_aside 1 || fail "the cache does not step aside"
 	wait_until grep -q "^on, stepping aside: " "$events" || fail "nobody is told of that: $(<"$events")"
-	kill "${HOLDERS[monitor]}"
-	wait "${HOLDERS[monitor]}" 2>/dev/null
-	unset "HOLDERS[monitor]"
-	rm "$events"
 	neighbour 20
 	mark rt
 	wait_until passes_by || fail "the cache steps aside, and packets do not pass by"
@@ -266,7 +263,20 @@ a_flood_of_spoofed_sources() {
 	exchange dst 3
 	exchange dst 3
 	expect_since rt hits=6 misses=0
+	wait_until is_told_that_it_is_back "$events" || fail "nobody is told of that: $(<"$events")"
+	kill "${HOLDERS[monitor]}"
+	wait "${HOLDERS[monitor]}" 2>/dev/null
+	unset "HOLDERS[monitor]"
+	rm "$events"
 	remove_topology
+}
+
+# is_told_that_it_is_back FILE: the last event about that. A packet whose route is not in the cache
+# brings it about.
+is_told_that_it_is_back() {
+	in_netns rt rnetnsctl flush >/dev/null
+	send 1
+	[[ $(grep "^on" "$1" | tail -n 1) == "on: "* ]]
 }
 
 # A route that is looked up and then refused costs more than one that is cached.

@@ -50,7 +50,7 @@ pub(super) fn cache(net: &ActiveNamespace, report: &Report) {
     send_report(net, report, Context::Process);
 }
 
-/// The cache has stepped aside. In a packet's path.
+/// The cache has stepped aside, or come back. In a packet's path.
 pub(crate) fn aside(net: &Namespace, report: impl FnOnce() -> Report, _guard: &rcu::Guard) {
     if IS_ON.load(Relaxed) {
         send_report(net, &report(), Context::Atomic);

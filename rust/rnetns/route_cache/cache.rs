@@ -339,6 +339,8 @@ pub(crate) struct Owned {
     max_quota: u32,
     timeout_secs: u32,
     aside: Aside,
+    /// Whether it stepped aside when that was announced last.
+    announced_aside: bool,
     /// The inode number of the namespace, to name it.
     netns: u32,
 }
@@ -351,6 +353,12 @@ impl Owned {
     /// How many entries there may be now.
     fn limit(&self) -> u32 {
         self.aside.limit(self.quota)
+    }
+
+    /// Whether it has stepped aside, or come back, since this was asked.
+    fn is_news(&mut self) -> bool {
+        let aside = self.aside.is_aside();
+        core::mem::replace(&mut self.announced_aside, aside) != aside
     }
 
     /// Puts in a route, if there is a place for it or can be made one.
@@ -541,6 +549,7 @@ impl Cache {
                 max_quota: sizes.max_quota,
                 timeout_secs: sizes.timeout,
                 aside: Aside::new(&counters),
+                announced_aside: false,
                 netns,
             };
             let (published4, published6) = (Published::new(), Published::new());
@@ -642,19 +651,15 @@ impl Cache {
             let mut owned = this.owned.lock();
             let steps_aside = owned.enabled && owned.aside.missed(&this.counters);
             this.publish(&mut owned);
+            let is_news = owned.is_news();
             drop(owned);
             if steps_aside {
-                Self::stepped_aside(this, net, guard);
+                this.schedule_now();
+            }
+            if is_news {
+                announce::aside(net, || this.report(), guard);
             }
         }
-    }
-
-    /// The cache has stepped aside just now.
-    #[cold]
-    fn stepped_aside(this: &Deferred<Self>, net: &Namespace, guard: &rcu::Guard) {
-        // The work that is waiting may do so for long.
-        this.schedule_now();
-        announce::aside(net, || this.report(), guard);
     }
 
     /// Puts in the route of a packet that a look-up has missed. Any context but hard interrupts.
@@ -697,11 +702,16 @@ impl Cache {
             this.publish(owned);
         }
         let timeout = owned.timeout();
+        let is_news = owned.is_news();
         drop(lock);
         if steps_aside {
-            Self::stepped_aside(this, net, guard);
+            // The work that is waiting may do so for long.
+            this.schedule_now();
         } else if is_first {
             this.schedule(timeout as Jiffies);
+        }
+        if is_news {
+            announce::aside(net, || this.report(), guard);
         }
     }
 
@@ -834,6 +844,7 @@ impl Cache {
         let mut flushed = 0;
         if was != owned.enabled {
             owned.aside = Aside::new(&this.counters);
+            owned.announced_aside = false;
             flushed = this.flush(&mut owned).into();
         }
         this.publish(&mut owned);
