@@ -10,7 +10,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -220,6 +220,26 @@ fn copy(seed: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Where the program is made that every object of the kernel depends on.
+const OBJTOOL: &str = "tools/objtool";
+
+/// Sets the time of all files below a folder.
+fn set_times(folder: &Path, time: SystemTime) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            set_times(&path, time)?;
+        } else if kind.is_file() {
+            let file = File::options().append(true).open(&path);
+            file.and_then(|file| file.set_modified(time))
+                .with_context(|| format!("set the time of {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// One build in one directory.
 struct Build<'a> {
     lab: &'a Lab,
@@ -275,6 +295,23 @@ impl Build<'_> {
             .context("configure the kernel")
     }
 
+    /// Lets make take the objects of the seed. Each depends on objtool, which is made anew in every
+    /// folder, since its commands name the folder. It is the seed's all the same: source and compiler
+    /// are the same.
+    fn keep_objects(&self, step: &mut Step) -> Result<()> {
+        let Some(seed) = &self.seed else { return Ok(()) };
+        let made = seed.join(OBJTOOL).join("objtool").metadata().and_then(|it| it.modified());
+        // There are architectures without it.
+        let Ok(made) = made else { return Ok(()) };
+        let mut make = self.make();
+        make.arg("prepare");
+        process::logged(make, &self.lab.log("kernel-prepare"), |line| count(step, line))
+            .map_err(|error| disk::explain(error, self.lab.cache.dir()))
+            .context("prepare the kernel's build")?;
+        // The objects that it is made of, too: otherwise it would be linked again.
+        set_times(&self.dir.join(OBJTOOL), made)
+    }
+
     fn compile(&self, fragment: &str) -> Result<()> {
         let (from, expected) = match &self.seed {
             Some(seed) => {
@@ -285,18 +322,15 @@ impl Build<'_> {
         };
         let what = format!("building Linux {}{from}", self.source.version);
         let mut step = Step::start(&what, Unit::Objects, expected);
+        self.keep_objects(&mut step)?;
         let mut make = self.make();
         make.arg(kcflags(self.source, fragment)).args(["vmlinux", "modules"]);
         if wants_gdb_scripts(fragment) {
             make.arg("scripts_gdb");
         }
-        process::logged(make, &self.lab.log("kernel"), |line| {
-            if is_object(line) {
-                step.tick();
-            }
-        })
-        .map_err(|error| disk::explain(error, self.lab.cache.dir()))
-        .with_context(|| format!("build Linux {}", self.source.version))?;
+        process::logged(make, &self.lab.log("kernel"), |line| count(&mut step, line))
+            .map_err(|error| disk::explain(error, self.lab.cache.dir()))
+            .with_context(|| format!("build Linux {}", self.source.version))?;
         let objects = step.done();
         step.finish();
         // Neither an incremental build of a user's tree nor one that started from another says
@@ -321,6 +355,13 @@ impl Build<'_> {
             })
             .max();
         last.map_or(self.lab.base.kernel.objects, |(_, objects)| objects)
+    }
+}
+
+/// Counts what a line of kbuild's tells.
+fn count(step: &mut Step, line: &str) {
+    if is_object(line) {
+        step.tick();
     }
 }
 
@@ -652,7 +693,7 @@ mod tests {
 
         let equal = cached(&cache, "CONFIG_A=y\nCONFIG_C=y\n", true);
         let time = |dir: &Path, time| {
-            let file = fs::File::options().write(true).open(dir.join(FRAGMENT)).unwrap();
+            let file = File::options().write(true).open(dir.join(FRAGMENT)).unwrap();
             file.set_modified(time).unwrap();
         };
         time(&equal, SystemTime::UNIX_EPOCH);
@@ -671,6 +712,20 @@ mod tests {
     }
 
     #[test]
+    fn all_files_of_a_folder_get_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("inner")).unwrap();
+        for name in ["objtool", "inner/check.o"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        set_times(dir.path(), SystemTime::UNIX_EPOCH).unwrap();
+        for name in ["objtool", "inner/check.o"] {
+            let time = dir.path().join(name).metadata().unwrap().modified().unwrap();
+            assert_eq!(time, SystemTime::UNIX_EPOCH, "{name}");
+        }
+    }
+
+    #[test]
     fn a_copy_is_not_finished_and_keeps_times() {
         let dir = tempfile::tempdir().unwrap();
         let (seed, new) = (dir.path().join("seed"), dir.path().join("new"));
@@ -680,7 +735,7 @@ mod tests {
         for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", ".config", "net/a.o"] {
             fs::write(seed.join(name), name).unwrap();
         }
-        let object = fs::File::options().write(true).open(seed.join("net/a.o")).unwrap();
+        let object = File::options().write(true).open(seed.join("net/a.o")).unwrap();
         object.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         copy(&seed, &new).unwrap();
         for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image"] {
