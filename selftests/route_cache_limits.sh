@@ -292,6 +292,56 @@ a_flood_that_is_refused() {
 	remove_topology
 }
 
+# Packets for the machine itself gain nothing by the cache: it steps aside where there are no others, be
+# they of many flows or of a single one.
+a_host_that_gains_nothing() {
+	with quota=4096
+	warm_neighbour
+	mark rt
+	now "UDP for the router itself"
+	in_netns src python3 -c '
+import socket, sys
+udp = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(5000):
+    try: udp.sendto(b"", (sys.argv[1], 9))
+    except ConnectionRefusedError: pass
+' $RT
+	wait_until has_seen rt 5000 || fail "packets are missing at rt"
+	is_aside 1 || fail "the cache does not step aside"
+	expect_since rt hits=0
+	expect_since_at_least rt left=1000 bypassed=900
+	neighbour 5
+	with quota=4096
+	mark rt
+	now "TCP for the router itself"
+	nsenter --net="/run/netns/${PREFIX}rt" python3 -c '
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+connection, _ = socket.create_server((sys.argv[1], 5000), family=family).accept()
+while word := connection.recv(1): connection.send(word)
+' $RT &
+	HOLDERS[server]=$!
+	wait_until serves || fail "nobody listens"
+	expect "talk" in_netns src python3 -c '
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 5000))
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for _ in range(4200):
+    connection.send(b"x")
+    connection.recv(1)
+' $RT
+	wait "${HOLDERS[server]}"
+	unset "HOLDERS[server]"
+	is_aside 1 || fail "the cache does not step aside"
+	expect_since rt hits=0
+	remove_topology
+}
+
+# serves: whether a TCP socket of rt listens (state 0A).
+serves() {
+	grep -q ':1388 [0:]* 0A ' "/proc/${HOLDERS[rt]}/net/tcp" "/proc/${HOLDERS[rt]}/net/tcp6"
+}
+
 # has_grown NAME FIGURE COUNT
 has_grown() {
 	local value
@@ -356,7 +406,7 @@ exchange_beside() {
 	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
 }
 
-for_each_family a_quota_of_eight idle_entries_expire
+for_each_family a_quota_of_eight idle_entries_expire a_host_that_gains_nothing
 for_family 4 a_namespace_that_would_take_all a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
 
 begin_route_cache bash cat grep mktemp python3 rnetnsctl sed

@@ -19,6 +19,11 @@ __rust_helper void rust_helper_this_cpu_add_u64(u64 __percpu *ptr, u64 val)
 	this_cpu_add(*ptr, val);
 }
 
+__rust_helper u64 rust_helper_this_cpu_add_return_u64(u64 __percpu *ptr, u64 val)
+{
+	return this_cpu_add_return(*ptr, val);
+}
+
 __rust_helper void rust_helper_this_cpu_add_u64_pair(u64 __percpu *ptr,
 						     u64 first, u64 second)
 {

@@ -77,6 +77,20 @@ impl<const N: usize> PcpuCounters<N> {
         unsafe { bindings::this_cpu_add_u64(self.counters.as_ptr().wrapping_add(index), value) };
     }
 
+    /// Adds `value` to counter `index`, on this CPU, and says what that is then: who counts can so do
+    /// something each hundredth time, say. May be called from any context.
+    ///
+    /// Nothing is counted if `index` is out of range; it says zero.
+    #[inline]
+    pub fn add_return(&self, index: usize, value: u64) -> u64 {
+        if index >= N {
+            return 0;
+        }
+        let counter = self.counters.as_ptr().wrapping_add(index);
+        // SAFETY: As in `add`; the operation is one that interrupts and migration cannot split.
+        unsafe { bindings::this_cpu_add_return_u64(counter, value) }
+    }
+
     /// Adds to counter `index` and to the next one, on this CPU: packets and their bytes, say.
     ///
     /// As two [`add`](Self::add), by one call. Nothing is counted if either is out of range.

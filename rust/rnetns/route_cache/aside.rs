@@ -8,6 +8,10 @@
 //! addresses. The sample has the same share of the quota, so it shows on a small scale what would
 //! happen to all packets, and tells when the cache is worth its cost again.
 //!
+//! A packet for this machine gains nothing by its entry: it is left to the sockets. Where nearly all
+//! looks are *in vain*, because there is no entry or it is of no use, the cache steps aside at once: a
+//! machine that only talks for itself has no use for it.
+//!
 //! While the cache is in use, it is judged by all packets. The sample only says when: if it has few
 //! misses, the cache may still be filling. After its sample has called it back, a cache misses many
 //! routes at first, because only those of the sample are in it.
@@ -22,7 +26,10 @@ use kernel::time::{
     Monotonic, //
 };
 
-use super::stats::Counters;
+use super::stats::{
+    Counters,
+    PART, //
+};
 
 /// The sample: 1 in 2^10 pairs of addresses. A miss in it costs as much as thirty packets that are
 /// let pass.
@@ -45,6 +52,14 @@ const TRIAL_MS: i64 = 30_000;
 /// The cache costs more than it saves below this share of hits, in percent: an insertion costs
 /// about three times what a hit saves.
 const LEAVE_BELOW: u64 = 70;
+
+/// After this many looks in vain, it is judged whether most are. Twice that, and what no CPU has told
+/// yet, are at most 4,096 packets without a hit on up to eight CPUs.
+const IN_VAIN: u32 = 1536;
+
+/// Most looks are in vain if there are this many times as many as hits, at least. Flows that have only
+/// begun have more hits than that, unless each sends one packet in turn.
+const VAIN_PER_HIT: u32 = 15;
 
 /// From this share on it is worth its cost again.
 const RETURN_FROM: u64 = 80;
@@ -86,6 +101,12 @@ pub(super) struct Aside {
     /// The figures of all packets and of the sample at the last judgement, and its time.
     all: Seen,
     sampled: Seen,
+    /// Looks in vain since it was judged whether most are, the hits at that time, and the sample's.
+    vain: u32,
+    hits: u32,
+    sampled_then: Seen,
+    /// Whether the sample has called back the cache, which is still filling then.
+    is_called_back: bool,
     judged: Instant<Monotonic>,
     /// Since when the cache steps aside.
     since: Instant<Monotonic>,
@@ -95,12 +116,17 @@ impl Aside {
     /// The cache is in use, and will be judged by the packets from now on.
     pub(super) fn new(counters: &Counters) -> Self {
         let now = Instant::now();
+        let (all, sampled) = (counters.seen(), counters.sampled());
         Self {
             aside: false,
             is_sample_trusted: true,
             misses: 0,
-            all: counters.seen(),
-            sampled: counters.sampled(),
+            all,
+            sampled,
+            vain: 0,
+            hits: all.hits,
+            sampled_then: sampled,
+            is_called_back: false,
             judged: now,
             since: now,
         }
@@ -141,6 +167,31 @@ impl Aside {
         self.aside
     }
 
+    /// A CPU has looked in vain [`PART`] times more. Says whether the cache steps aside because of that.
+    pub(super) fn in_vain(&mut self, counters: &Counters) -> bool {
+        if self.aside {
+            return false;
+        }
+        self.vain += PART;
+        if self.vain < IN_VAIN {
+            return false;
+        }
+        let (hits, sampled) = (counters.hits(), counters.sampled());
+        let most = hits.wrapping_sub(self.hits) < self.vain / VAIN_PER_HIT;
+        let seen = sampled.since(self.sampled_then);
+        (self.vain, self.hits, self.sampled_then) = (0, hits, sampled);
+        if !most {
+            self.is_called_back = false;
+        } else if !self.is_called_back {
+            *self = Self {
+                aside: true,
+                is_sample_trusted: seen.packets() == 0 || !seen.has_hits(RETURN_FROM),
+                ..Self::new(counters)
+            };
+        }
+        self.aside
+    }
+
     /// Lets the cache come back when it is time. Called now and then.
     pub(super) fn check(&mut self, counters: &Counters) {
         if !self.aside {
@@ -149,11 +200,15 @@ impl Aside {
         let now = Self::new(counters);
         let sampled = now.sampled.since(self.sampled);
         let is_judged = sampled.packets() >= PACKETS.into();
-        if (is_judged && self.is_sample_trusted && sampled.has_hits(RETURN_FROM))
+        let is_called_back = is_judged && self.is_sample_trusted && sampled.has_hits(RETURN_FROM);
+        if is_called_back
             || (!is_judged && self.judged.elapsed().as_millis() >= QUIET_MS)
             || self.since.elapsed().as_millis() >= TRIAL_MS
         {
-            *self = now;
+            *self = Self {
+                is_called_back,
+                ..now
+            };
         } else if is_judged {
             self.sampled = now.sampled;
             self.judged = now.judged;

@@ -129,6 +129,8 @@ pub(crate) struct Ticket {
     ready: Ready,
     generation: u32,
     flushes: u32,
+    /// Whether this is one of many misses after which the cache is judged.
+    is_counted: bool,
 }
 
 /// IPv4 or IPv6.
@@ -596,7 +598,7 @@ impl Cache {
     }
 
     /// Looks for the route of a packet. Counts what it comes to, but for a hit: whether that is
-    /// used, the caller knows.
+    /// [used](Self::used) or [left](Self::left), the caller knows.
     #[inline(always)]
     pub(crate) fn lookup<'g, F: Family<N>, const N: usize>(
         &self,
@@ -608,14 +610,11 @@ impl Cache {
         let table = F::table(self);
         if let Some(found) = table.find(&table.query(ready.tag, key), guard) {
             if let Some(dst) = F::check(net, found.value, found.note, guard) {
-                if ready.sampled {
-                    self.counters.count_sampled_hit();
-                }
                 return Lookup::Hit(dst);
             }
             self.forget::<F, N>(key);
         }
-        self.counters.count(Stat::Misses);
+        let is_counted = self.counters.count_parts(Stat::Misses);
         if ready.sampled {
             self.counters.count_sampled_miss();
         }
@@ -627,7 +626,51 @@ impl Cache {
             ready,
             generation,
             flushes,
+            is_counted,
         })
+    }
+
+    /// A packet goes the way that was found.
+    #[inline(always)]
+    pub(crate) fn used(&self, ready: Ready) {
+        self.counters.count(Stat::Hits);
+        if ready.sampled {
+            self.counters.count_sampled_hit();
+        }
+    }
+
+    /// A packet's route was found, and is of no use: it is left to the sockets.
+    pub(crate) fn left(this: &Deferred<Self>, net: &Namespace, ready: Ready, guard: &rcu::Guard) {
+        if ready.sampled {
+            this.counters.count_sampled_miss();
+        }
+        if this.counters.count_parts(Stat::Left) {
+            Self::judge(this, net, guard, |aside| aside.in_vain(&this.counters));
+        }
+    }
+
+    /// Lets the cache step aside, if `judge` says so. Tells whoever listens what has changed.
+    #[cold]
+    fn judge(
+        this: &Deferred<Self>,
+        net: &Namespace,
+        guard: &rcu::Guard,
+        judge: impl FnOnce(&mut Aside) -> bool,
+    ) {
+        let mut owned = this.owned.lock();
+        let steps_aside = owned.enabled && judge(&mut owned.aside);
+        if steps_aside {
+            this.publish(&mut owned);
+        }
+        let is_news = owned.is_news();
+        drop(owned);
+        if steps_aside {
+            // The work that is waiting may do so for long.
+            this.schedule_now();
+        }
+        if is_news {
+            announce::aside(net, || this.report(), guard);
+        }
     }
 
     /// Takes out an entry whose route has changed.
@@ -647,18 +690,12 @@ impl Cache {
         guard: &rcu::Guard,
     ) {
         this.count(Stat::Uncacheable);
-        if ticket.ready.sampled {
-            let mut owned = this.owned.lock();
-            let steps_aside = owned.enabled && owned.aside.missed(&this.counters);
-            this.publish(&mut owned);
-            let is_news = owned.is_news();
-            drop(owned);
-            if steps_aside {
-                this.schedule_now();
-            }
-            if is_news {
-                announce::aside(net, || this.report(), guard);
-            }
+        let sampled = ticket.ready.sampled;
+        if sampled || ticket.is_counted {
+            Self::judge(this, net, guard, |aside| {
+                (ticket.is_counted && aside.in_vain(&this.counters))
+                    || (sampled && aside.missed(&this.counters))
+            });
         }
     }
 
@@ -676,6 +713,7 @@ impl Cache {
             ready,
             generation,
             flushes,
+            is_counted,
         } = ticket;
         let Ready { tag, sampled } = ready;
         // What the routes were looked up in is not younger than that.
@@ -697,7 +735,8 @@ impl Cache {
         owned.insert::<F, N>(counters, tag, key, dst, generation);
         let is_first = was_empty && owned.owners.entries() != 0;
         // Whether it was taken or not: where there is no place, most look-ups miss.
-        let steps_aside = sampled && owned.aside.missed(counters);
+        let steps_aside = (is_counted && owned.aside.in_vain(counters))
+            || (sampled && owned.aside.missed(counters));
         if steps_aside {
             this.publish(owned);
         }

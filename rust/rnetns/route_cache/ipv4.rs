@@ -11,7 +11,6 @@ use super::{
         Ready, //
     },
     key::Key4,
-    stats::Stat,
     trace, //
 };
 use crate::net::{
@@ -79,9 +78,9 @@ fn route_cached(
     match cache.lookup::<Inet4, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, packet, &header, dst) {
-                cache.count(Stat::Left);
+                Cache::left(cache, net, ready, guard);
             } else {
-                cache.count(Stat::Hits);
+                cache.used(ready);
                 trace::hit(net.inum(), || Inet4::key(&key), dst);
                 packet.set_dst_noref(dst);
             }
@@ -99,7 +98,7 @@ fn route_cached(
                 return None;
             };
             let dst = answer.dst();
-            let is_left = is_left_to_sockets(net, packet, &header, dst);
+            let is_left = has_socket(net, packet, &header);
             let is_cacheable = !answer.redirects()
                 && !answer.is_multipath()
                 && is_cacheable(dst, dev)
@@ -153,9 +152,9 @@ fn key(
     .words()
 }
 
-/// Whether the stack would look for a socket that knows the route, and may find one. It does so
-/// only for packets without a socket. A packet for this machine is left to the stack at once; a
-/// packet for another host only if there is such a socket.
+/// Whether a packet whose route is `dst` is left to the sockets: if the stack would look for one that
+/// knows the route, and may find one. A packet for this machine is left at once: two look-ups for a
+/// socket cost more than one for a route.
 #[inline(always)]
 fn is_left_to_sockets(
     net: &Namespace,
@@ -163,9 +162,21 @@ fn is_left_to_sockets(
     header: &Ipv4Header,
     dst: &Dst,
 ) -> bool {
-    !header.is_fragment
-        && net.early_demux(header.protocol)
+    seeks_socket(net, header)
         && (dst.is_local() || packet.has_connected_socket(net, header.protocol))
+}
+
+/// Whether there may be a socket that knows the route, which the stack would look for. If there is none,
+/// the stack would only ask for the route.
+fn has_socket(net: &Namespace, packet: &Packet<'_>, header: &Ipv4Header) -> bool {
+    seeks_socket(net, header) && packet.has_connected_socket(net, header.protocol)
+}
+
+/// Whether the stack looks for a socket that knows the route. It does so only for packets without
+/// a socket.
+#[inline(always)]
+fn seeks_socket(net: &Namespace, header: &Ipv4Header) -> bool {
+    !header.is_fragment && net.early_demux(header.protocol)
 }
 
 /// Whether the route depends on the key alone, as far as that is known before it is looked up.

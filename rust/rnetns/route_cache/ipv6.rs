@@ -13,7 +13,6 @@ use super::{
         Ready, //
     },
     key::Key6,
-    stats::Stat,
     trace, //
 };
 use crate::net::{
@@ -75,9 +74,9 @@ fn route_cached(
     match cache.lookup::<Inet6, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
             if is_left_to_sockets(net, packet, &header, dst) {
-                cache.count(Stat::Left);
+                Cache::left(cache, net, ready, guard);
             } else {
-                cache.count(Stat::Hits);
+                cache.used(ready);
                 trace::hit(net.inum(), || Inet6::key(&key), dst);
                 packet.set_dst_noref(dst);
             }
@@ -91,7 +90,7 @@ fn route_cached(
                 return None;
             }
             let dst = packet.ip6_route_input()?;
-            let is_left = is_left_to_sockets(net, packet, &header, dst);
+            let is_left = has_socket(net, packet, &header);
             let is_cacheable = is_cacheable(net, dst, dev, guard);
             match is_cacheable.then(|| dst.hold(guard)).flatten() {
                 Some(held) => {
@@ -139,7 +138,9 @@ fn key(
     .words()
 }
 
-/// Whether the stack would look for a socket that knows the route, and may find one.
+/// Whether a packet whose route is `dst` is left to the sockets: if the stack would look for one that
+/// knows the route, and may find one. A packet for this machine is left at once: two look-ups for a
+/// socket cost more than one for a route.
 #[inline(always)]
 fn is_left_to_sockets(
     net: &Namespace,
@@ -147,8 +148,21 @@ fn is_left_to_sockets(
     header: &Ipv6Header,
     dst: &Dst,
 ) -> bool {
-    net.early_demux(header.nexthdr)
+    seeks_socket(net, header)
         && (dst.is_local() || packet.has_connected_socket(net, header.nexthdr))
+}
+
+/// Whether there may be a socket that knows the route, which the stack would look for. If there is none,
+/// the stack would only ask for the route.
+fn has_socket(net: &Namespace, packet: &Packet<'_>, header: &Ipv6Header) -> bool {
+    seeks_socket(net, header) && packet.has_connected_socket(net, header.nexthdr)
+}
+
+/// Whether the stack looks for a socket that knows the route. It does so only for packets without
+/// a socket.
+#[inline(always)]
+fn seeks_socket(net: &Namespace, header: &Ipv6Header) -> bool {
+    net.early_demux(header.nexthdr)
 }
 
 /// Whether a route can be cached: `dst_check()` will tell when it is no longer right.

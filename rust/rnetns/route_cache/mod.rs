@@ -59,8 +59,8 @@
 //!   there when it is registered only if they have a lower priority; what is registered later with
 //!   the same one comes before it.
 //! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those that
-//!   hit are not there, and a packet that is refused, or left to a socket after a miss, is there
-//!   twice.
+//!   hit are not there, and a packet that is refused, or left to a connected socket after a
+//!   miss, is there twice.
 //!
 //! Whoever unregisters a netfilter hook of a namespace drops the packets of it that wait for the
 //! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let packets

@@ -54,6 +54,10 @@ pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
     c"left",
 ];
 
+/// So many packets of one kind, on one CPU, are counted at once for the judgement whether most looks
+/// are in vain.
+pub(super) const PART: u32 = 64;
+
 /// Behind them, what nobody is shown: hits of the sample in the lower half of the word, and misses
 /// in the upper one.
 const SAMPLED: usize = STATS;
@@ -72,6 +76,12 @@ impl Counters {
         self.add(stat, 1);
     }
 
+    /// Counts one more. Says whether there are [`PART`] more on this CPU since it last said so.
+    #[inline(always)]
+    pub(super) fn count_parts(&self, stat: Stat) -> bool {
+        self.0.add_return(stat as usize, 1) % u64::from(PART) == 0
+    }
+
     /// Counts several more.
     #[inline(always)]
     pub(crate) fn add(&self, stat: Stat, value: u64) {
@@ -84,7 +94,7 @@ impl Counters {
         self.0.add(SAMPLED, 1);
     }
 
-    /// Counts one that did not.
+    /// Counts one that did not, or gained nothing by that.
     pub(super) fn count_sampled_miss(&self) {
         self.0.add(SAMPLED, 1 << 32);
     }
@@ -98,13 +108,18 @@ impl Counters {
         }
     }
 
-    /// What happened to all packets that were looked up.
+    /// What happened to all packets that were looked up. Those that were left to sockets are neither:
+    /// they gain nothing, and cost much less than a miss.
     pub(super) fn seen(&self) -> Seen {
-        let sum = |stat: Stat| self.0.sum(stat as usize) as u32;
         Seen {
-            hits: sum(Stat::Hits).wrapping_add(sum(Stat::Left)),
-            misses: sum(Stat::Misses),
+            hits: self.hits(),
+            misses: self.0.sum(Stat::Misses as usize) as u32,
         }
+    }
+
+    /// How many packets found their route.
+    pub(super) fn hits(&self) -> u32 {
+        self.0.sum(Stat::Hits as usize) as u32
     }
 
     /// All of them.
