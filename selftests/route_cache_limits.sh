@@ -310,6 +310,10 @@ for _ in range(5000):
 	is_aside 1 || fail "the cache does not step aside"
 	expect_since rt hits=0
 	expect_since_at_least rt left=1000 bypassed=900
+	mark rt
+	now "to itself, while aside"
+	expect "ping" in_netns rt ping "-$family" -q -n -c 10 -i 0.01 -W $PATIENCE $RT
+	expect_since rt bypassed=0 misses=0 hits=0
 	neighbour 5
 	with quota=4096
 	mark rt

@@ -197,16 +197,10 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Whether the packet is more than one that came from a wire for this machine to route: it is
-    /// [decided](Self::is_decided), was protected by IPsec (`secpath_exists()`), or was shown to
-    /// netfilter by a bridge (`nf_bridge_in_prerouting()`).
-    #[inline]
-    pub fn is_special(&self) -> bool {
-        self.is_decided() || self.has_special_extensions()
-    }
-
+    /// Whether the packet was protected by IPsec (`secpath_exists()`), or was shown to netfilter by
+    /// a bridge (`nf_bridge_in_prerouting()`).
     #[inline(always)]
-    fn has_special_extensions(&self) -> bool {
+    pub fn has_special_extensions(&self) -> bool {
         // SAFETY: By the type invariant the packet is valid.
         cfg!(CONFIG_SKB_EXTENSIONS)
             && unsafe {

@@ -54,6 +54,10 @@ impl netfilter::PreRouting for Hook4 {
 /// aside.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    // As all that this machine sends to itself.
+    if packet.is_decided() {
+        return None;
+    }
     let cache = Cache::of(net, packet.rcu())?;
     let ready = cache.ready::<Inet4, _, _>(&packet.ipv4_addresses()?)?;
     route_cached(net, packet, cache, ready)
@@ -69,7 +73,11 @@ fn route_cached(
     let guard = packet.rcu();
     let header = packet.ipv4_header()?;
     let dev = packet.dev();
-    if packet.is_special() || !has_plain_addresses(&header) || header.ihl != 5 || dev.is_l3mdev() {
+    if packet.has_special_extensions()
+        || !has_plain_addresses(&header)
+        || header.ihl != 5
+        || dev.is_l3mdev()
+    {
         return None;
     }
     let in_dev = InDevice::of(net, dev, guard)?;

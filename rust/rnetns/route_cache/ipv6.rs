@@ -51,6 +51,10 @@ impl netfilter::PreRouting for Hook6 {
 /// Gives the packet its route, if it is one for the cache.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
+    // As all that this machine sends to itself.
+    if packet.is_decided() {
+        return None;
+    }
     let cache = Cache::of(net, packet.rcu())?;
     let ready = cache.ready::<Inet6, _, _>(&packet.ipv6_addresses()?)?;
     route_cached(net, packet, cache, ready)
@@ -66,7 +70,7 @@ fn route_cached(
     let guard = packet.rcu();
     let header = packet.ipv6_header()?;
     let dev = packet.dev();
-    if packet.is_special() || !has_plain_addresses(&header) || dev.is_l3mdev() {
+    if packet.has_special_extensions() || !has_plain_addresses(&header) || dev.is_l3mdev() {
         return None;
     }
     let has_rules = net.has_rules6();
