@@ -164,7 +164,7 @@ udp.connect(sender)
 note("udp " + message.decode())
 connection, _ = tcp.accept()
 note("tcp " + connection.recv(100).decode())
-for word in range(2):
+for word in range(3):
     note("udp " + udp.recv(100).decode())
 note("tcp " + connection.recv(100).decode())
 ' "$TARGET" "$@" &
@@ -185,6 +185,8 @@ for s in udp, tcp:
     s.send(b"first")
 udp.send(b"second")
 while "go" not in open(file).read(): time.sleep(0.05)
+# The first of them may be a miss.
+udp.send(b"third")
 udp.send(b"last")
 tcp.send(b"last")
 signal.pause()
