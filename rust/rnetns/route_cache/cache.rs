@@ -408,7 +408,8 @@ impl Owned {
 
 /// A namespace's cache.
 ///
-/// Look-ups read the fields in front; changes write to the fields behind them.
+/// Look-ups read all of these. What is written with each entry is in memory of its own: no look-up
+/// waits for a cache line that another CPU writes to.
 #[pin_data]
 #[repr(C)]
 pub(crate) struct Cache {
@@ -419,8 +420,7 @@ pub(crate) struct Cache {
     counters: Counters,
     /// How often all entries were flushed: what was looked up before a flush is not put in after it.
     flushes: Atomic<u32>,
-    #[pin]
-    owned: SpinLockBh<Owned>,
+    owned: Pin<KBox<SpinLockBh<Owned>>>,
 }
 
 /// What a namespace's pernet storage holds: the cache, and the work that is done for it.
@@ -556,6 +556,7 @@ impl Cache {
             };
             let (published4, published6) = (Published::new(), Published::new());
             publish(&published4, &published6, &mut owned);
+            let owned = KBox::pin_init(new_spinlock_bh!(owned), GFP_KERNEL)?;
             Ok::<_, Error>(try_pin_init!(Self {
                 published4,
                 published6,
@@ -563,7 +564,7 @@ impl Cache {
                 table6: tables.v6,
                 counters,
                 flushes: Atomic::new(0),
-                owned <- new_spinlock_bh!(owned),
+                owned,
             }? Error))
         })
     }

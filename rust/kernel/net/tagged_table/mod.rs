@@ -27,6 +27,7 @@ mod owner;
 mod published;
 
 use core::{
+    mem::offset_of,
     num::NonZeroU32,
     ptr::NonNull, //
 };
@@ -159,7 +160,13 @@ pub struct Found<'g, T> {
     pub note: u32,
 }
 
+/// A cache line of its own, for what is written often beside what is read often.
+#[repr(C, align(64))]
+struct OwnLine<T>(T);
+
 /// The table, for keys of `N` words and values `V`.
+///
+/// Look-ups read the fields in front; changes write to those behind them, in other cache lines.
 ///
 /// # Invariants
 ///
@@ -168,14 +175,15 @@ pub struct Found<'g, T> {
 /// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
 ///   [`Owner`]; only that owner uses the slot's link and changes the slot.
 #[pin_data(PinnedDrop)]
+#[repr(C)]
 pub struct Table<V: RcuValue, const N: usize> {
     lines: NonNull<Line<N>>,
     links: NonNull<Link>,
     mask: u32,
     shift: u32,
-    limit: i64,
-    entries: Atomic<i64>,
     secrets: Secrets,
+    limit: i64,
+    entries: OwnLine<Atomic<i64>>,
     #[pin]
     tags: Ida,
     _values: core::marker::PhantomData<V>,
@@ -211,6 +219,13 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     pub const BYTES_PER_LINE: usize =
         size_of::<Line<N>>() + Self::WAYS as usize * size_of::<Link>();
 
+    /// What look-ups read, and what changes write, are in different cache lines.
+    const SEPARATE: () = {
+        let (read, count) = (offset_of!(Self, limit), offset_of!(Self, entries));
+        assert!(offset_of!(Self, secrets) < read && read < count);
+        assert!(count % 64 == 0 && offset_of!(Self, tags) >= count + 64);
+    };
+
     /// Makes an empty table of `lines` cache lines, for at most `limit` entries.
     ///
     /// `EINVAL` if `lines` is not a power of two, `ENOMEM`. May sleep.
@@ -230,6 +245,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn new(lines: u32, limit: u32) -> Result<Arc<Self>> {
+        let () = Self::SEPARATE;
         if !lines.is_power_of_two() || u64::from(lines) * u64::from(Self::WAYS) > MAX_SLOTS {
             return Err(EINVAL);
         }
@@ -246,9 +262,9 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                 links,
                 mask,
                 shift,
-                limit: limit.into(),
-                entries: Atomic::new(0),
                 secrets: Secrets::new(),
+                limit: limit.into(),
+                entries: OwnLine(Atomic::new(0)),
                 tags <- Ida::new(),
                 _values: core::marker::PhantomData,
             }),
@@ -271,7 +287,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// How many entries are in the table, of all owners.
     pub fn entries(&self) -> u64 {
         // SAFETY: The word is valid, and written whole. A helper's call would cost more than to read it.
-        let entries = unsafe { self.entries.as_ptr().read_volatile() };
+        let entries = unsafe { self.entries.0.as_ptr().read_volatile() };
         entries.max(0) as u64
     }
 

@@ -227,7 +227,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             return Err(Refused::Limit);
         }
         let slot = self.fill(tag, key, home, value, note)?;
-        self.table.entries.add(1, Relaxed);
+        self.table.entries.0.add(1, Relaxed);
         // INVARIANT: The slot has the tag now, and was on no list: it was free.
         self.append(slot);
         Ok(old.is_none())
@@ -584,7 +584,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         for passed in 0..table.distance(home, index) {
             table.line(home.wrapping_add(passed)).one_less_passed();
         }
-        table.entries.add(-1, Relaxed);
+        table.entries.0.add(-1, Relaxed);
         // INVARIANT: Nobody finds it any more, and it is on no other list.
         let next = self.doomed;
         self.link_mut(slot).next = next;
