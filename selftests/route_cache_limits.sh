@@ -170,14 +170,14 @@ comes_back() {
 	is_aside 0
 }
 
-# flood: packets from spoofed sources, as fast as they can be made, until `stem`.
+# flood [COUNT]: packets from spoofed sources, as fast as they can be made, until `stem`.
 flood() {
 	if [ ! -e "/proc/${HOLDERS[src]}/net/pktgen/pgctrl" ]; then
 		skip "no generator of packets (CONFIG_NET_PKTGEN)"
 		return 1
 	fi
 	generate kpktgend_0 "add_device e"
-	generate e "count 0" "delay 0" "pkt_size 60" "dst 10.9.0.9" "dst_mac 02:00:00:00:01:01" \
+	generate e "count ${1:-0}" "delay 0" "pkt_size 60" "dst 10.9.0.9" "dst_mac 02:00:00:00:01:01" \
 		"src_min 10.128.0.1" "src_max 10.255.255.254" "flag IPSRC_RND"
 	generate pgctrl start &
 	flooding=$!
@@ -279,6 +279,24 @@ is_told_that_it_is_back() {
 	[[ $(grep "^on" "$1" | tail -n 1) == "on: "* ]]
 }
 
+# However well the cache did before, it looks up at most 4,096 packets of a flood before it steps aside.
+a_flood_that_begins() {
+	local value
+	with quota=4096
+	warm_neighbour
+	warm dst
+	exchange dst 100
+	now "the first 5000 packets"
+	seen rt
+	mark rt
+	flood 5000 || return
+	wait_until has_seen rt $((value + 5000)) || fail "packets are missing at rt"
+	stem
+	expect_since_at_least rt bypassed=$((5000 - 4096))
+	neighbour 5
+	remove_topology
+}
+
 # A route that is looked up and then refused costs more than one that is cached.
 a_flood_that_is_refused() {
 	with quota=4096
@@ -307,7 +325,6 @@ for _ in range(5000):
     except ConnectionRefusedError: pass
 ' $RT
 	wait_until has_seen rt 5000 || fail "packets are missing at rt"
-	is_aside 1 || fail "the cache does not step aside"
 	expect_since rt hits=0
 	expect_since_at_least rt left=1000 bypassed=900
 	mark rt
@@ -336,8 +353,9 @@ for _ in range(4200):
 ' $RT
 	wait "${HOLDERS[server]}"
 	unset "HOLDERS[server]"
-	is_aside 1 || fail "the cache does not step aside"
 	expect_since rt hits=0
+	# It tries again now and then, sooner if there are few packets.
+	expect_since_at_least rt bypassed=100
 	remove_topology
 }
 
@@ -411,7 +429,7 @@ exchange_beside() {
 }
 
 for_each_family a_quota_of_eight idle_entries_expire a_host_that_gains_nothing
-for_family 4 a_namespace_that_would_take_all a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_is_refused
+for_family 4 a_namespace_that_would_take_all a_quota_for_both_families a_flood_of_spoofed_sources a_flood_that_begins a_flood_that_is_refused
 
 begin_route_cache bash cat grep mktemp python3 rnetnsctl sed
 run_cases "${cases[@]}" no_entry_is_lost
