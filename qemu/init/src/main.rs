@@ -32,12 +32,13 @@ fn main() {
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
     let (start, mut port) = start();
+    let answers = start.answers;
     let mut heard = None;
     if let Err(error) = work(start, &mut port, &mut heard) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
     // QEMU ends with the machine. What it could not pass on to a busy lab by then would be lost.
-    if let Some(heard) = heard {
+    if let Some(heard) = heard.filter(|_| answers) {
         let _ = heard.recv();
     }
     boot::power_off();

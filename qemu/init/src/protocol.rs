@@ -61,6 +61,9 @@ pub struct Start {
     /// What it is to do, if the lab knew that before it started the guest. Otherwise this is the
     /// first line that the lab sends.
     pub job: Option<Job>,
+    /// Whether a lab listens, and answers the last word. For a command line that a person pastes,
+    /// nobody does.
+    pub answers: bool,
 }
 
 /// What the guest is to do.
@@ -370,7 +373,7 @@ mod tests {
             key: u64::MAX,
         };
         for job in [Some(job), None] {
-            let start = Start { key: 7, job };
+            let start = Start { key: 7, job, answers: true };
             let text = serde_json::to_string(&start).unwrap();
             assert_eq!(serde_json::from_str::<Start>(&text).unwrap(), start);
         }

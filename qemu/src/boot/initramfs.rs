@@ -35,7 +35,7 @@ mod tests {
     fn pid_1_finds_what_it_must_know() {
         let dir = tempfile::tempdir().unwrap();
         let (init, path) = (make(dir.path(), "vmlab-init", 0o755), dir.path().join("initrd"));
-        let start = Start { key: 7, job: None };
+        let start = Start { key: 7, job: None, answers: true };
         write(&path, &init, &start).unwrap();
         let found = entries(&path);
         let names: Vec<&str> = found.keys().map(String::as_str).collect();

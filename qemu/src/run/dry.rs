@@ -23,7 +23,8 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
     let (initrd, archive) = (folder.join("initrd"), folder.join("files"));
     files::write(&archive, job)?;
     let budget = Budget::of(accel.used, kernel);
-    let start = Start { key: 0, job: Some(job.for_guest(&budget, None, 0, &archive)) };
+    let told = job.for_guest(&budget, None, 0, &archive);
+    let start = Start { key: 0, job: Some(told), answers: false };
     initramfs::write(&initrd, &job.init, &start)?;
     let spec = VmSpec::new(job, kernel, accel.used, initrd, 0);
     Ok(vm::pasteable(&spec, folder))

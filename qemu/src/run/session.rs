@@ -125,7 +125,7 @@ impl Started {
     ) -> Result<Started> {
         fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
         let initrd = scratch.path().join("initrd");
-        initramfs::write(&initrd, &job.init, &Start { key, job: told })?;
+        initramfs::write(&initrd, &job.init, &Start { key, job: told, answers: true })?;
         let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
         let vm = vm::start(&spec, &log(job), &scratch.path().join("stderr"))?;
         Ok(Started { key, vm, scratch })
