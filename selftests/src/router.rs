@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::command::ip;
+use crate::command::{ip, run};
 use crate::genl::{Answer, Attributes, uapi};
 use crate::module::Figures;
 use crate::netns::Netns;
@@ -78,6 +78,12 @@ impl Router {
             ])?;
             Ok((UdpSocket::bind("0.0.0.0:0")?, UdpSocket::bind("[::]:0")?))
         })?;
+        // The kernel tells that a cable has two ends a little later, and then the cache is flushed.
+        let is_up = || {
+            let shown = net.run(|| run("ip -o link show dev v"));
+            shown.is_ok_and(|shown| shown.contains("state UP"))
+        };
+        ensure!(wait_until(is_up), "the link of the router does not come up");
         Ok(Router { net, sender, number, v4, v6 })
     }
 
