@@ -281,6 +281,13 @@ impl Build<'_> {
         make
     }
 
+    /// make, with the flags of every compilation: with others, it would compile again.
+    fn compiler(&self, fragment: &str) -> Command {
+        let mut make = self.make();
+        make.arg(kcflags(self.source, fragment));
+        make
+    }
+
     fn configure(&self, wanted: &Wanted) -> Result<()> {
         let path = self.dir.join(FRAGMENT);
         let text = wanted.fragment();
@@ -298,12 +305,12 @@ impl Build<'_> {
     /// Lets make take the objects of the seed. Each depends on objtool, which is made anew in every
     /// folder, since its commands name the folder. It is the seed's all the same: source and compiler
     /// are the same.
-    fn keep_objects(&self, step: &mut Step) -> Result<()> {
+    fn keep_objects(&self, fragment: &str, step: &mut Step) -> Result<()> {
         let Some(seed) = &self.seed else { return Ok(()) };
         let made = seed.join(OBJTOOL).join("objtool").metadata().and_then(|it| it.modified());
         // There are architectures without it.
         let Ok(made) = made else { return Ok(()) };
-        let mut make = self.make();
+        let mut make = self.compiler(fragment);
         make.arg("prepare");
         process::logged(make, &self.lab.log("kernel-prepare"), |line| count(step, line))
             .map_err(|error| disk::explain(error, self.lab.cache.dir()))
@@ -322,9 +329,9 @@ impl Build<'_> {
         };
         let what = format!("building Linux {}{from}", self.source.version);
         let mut step = Step::start(&what, Unit::Objects, expected);
-        self.keep_objects(&mut step)?;
-        let mut make = self.make();
-        make.arg(kcflags(self.source, fragment)).args(["vmlinux", "modules"]);
+        self.keep_objects(fragment, &mut step)?;
+        let mut make = self.compiler(fragment);
+        make.args(["vmlinux", "modules"]);
         if wants_gdb_scripts(fragment) {
             make.arg("scripts_gdb");
         }
