@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
+use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::Phases;
@@ -45,7 +46,8 @@ impl Runner<'_> {
             bail!("{} names no module to load, so there is nothing to compare", project::FILE);
         }
         let _lock = checkout_lock::take(&self.lab.target)?;
-        compare::forget(&self.lab.target.join(RESULTS))?;
+        // From here on the results of an earlier run would be lies.
+        files::remove_file(&self.lab.target.join(RESULTS))?;
         let mut checked = Checked::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;

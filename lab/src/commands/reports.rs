@@ -2,12 +2,12 @@
 
 //! The files that say how a run ended: gone when it begins, written whole when it ends.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use vmlab::judge::junit;
 use vmlab::judge::report::Report;
+use vmlab::run::files;
 
 const JSON: &str = "results.json";
 const JUNIT: &str = "results.xml";
@@ -15,12 +15,7 @@ const JUNIT: &str = "results.xml";
 /// Removes the last run's reports: from here on they would be lies.
 pub(super) fn forget(target: &Path) -> Result<()> {
     for path in [JSON, JUNIT].map(|name| target.join(name)) {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove {}", path.display()));
-            }
-            _ => {}
-        }
+        files::remove_file(&path)?;
     }
     Ok(())
 }
@@ -33,6 +28,8 @@ pub(super) fn write(report: &Report, target: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use vmlab::run::phases::Phases;
 

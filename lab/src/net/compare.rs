@@ -409,16 +409,6 @@ impl Compared {
     }
 }
 
-/// Removes the results of an earlier run: from here on they would be lies.
-pub fn forget(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Writes all results so far.
 pub fn write(path: &Path, all: &[Compared]) -> Result<()> {
     let text = serde_json::to_string_pretty(all).context("encode the comparison")? + "\n";
@@ -434,14 +424,14 @@ mod tests {
     fn results_are_written_whole_or_not_at_all_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/results.json");
-        forget(&path).unwrap();
+        files::remove_file(&path).unwrap();
         write(&path, &[]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]\n");
         // Whoever has the old file open reads the old one to its end.
         let old = fs::File::open(&path).unwrap();
         write(&path, &[]).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::nlink(&old.metadata().unwrap()), 0);
-        forget(&path).unwrap();
+        files::remove_file(&path).unwrap();
         assert!(!path.exists());
     }
 

@@ -37,9 +37,18 @@ pub fn keep_others_from_writing() {
 
 /// Removes `dir` with everything in it, if it exists.
 pub fn remove_dir(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
+    removed(fs::remove_dir_all(dir), dir)
+}
+
+/// Removes a file, if it exists.
+pub fn remove_file(path: &Path) -> Result<()> {
+    removed(fs::remove_file(path), path)
+}
+
+fn removed(result: std::io::Result<()>, path: &Path) -> Result<()> {
+    match result {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.with_context(|| format!("remove {}", dir.display())),
+        other => other.with_context(|| format!("remove {}", path.display())),
     }
 }
 
