@@ -32,13 +32,12 @@ fn main() {
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
     let (start, mut port) = start();
-    let answers = start.answers;
     let mut heard = None;
     if let Err(error) = work(start, &mut port, &mut heard) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
     // QEMU ends with the machine. What it could not pass on to a busy lab by then would be lost.
-    if let Some(heard) = heard.filter(|_| answers) {
+    if let Some(heard) = heard {
         let _ = heard.recv();
     }
     boot::power_off();
@@ -61,7 +60,7 @@ fn start() -> (Start, Port) {
     }
 }
 
-/// `heard` becomes what tells that the lab has heard the last word.
+/// `heard` becomes what tells that the lab has heard the last word, if there is one that answers.
 fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Result<()> {
     let processors = processors::start().context("start the other processors")?;
     let host = mounts::host_root(port)?;
@@ -81,7 +80,7 @@ fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Resu
     let console = printk::Settings::look();
     let log = kmsg::Stream::start(port.clone())?;
     let (terminal, last_word) = requests::listen(requests, port);
-    *heard = Some(last_word);
+    *heard = start.answers.then_some(last_word);
     let input = match job.work {
         Work::Command(_) => port::input().context("find the port with standard input")?,
         Work::Tests(_) | Work::Shell(_) => None,
