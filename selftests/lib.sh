@@ -165,21 +165,29 @@ expect_netns_gone() {
 
 # --- The module -------------------------------------------------------------------------------
 
+# load_module MODULE [PARAMETER...]
+load_module() {
+	local module=$1
+	shift
+	if [ -f "$MODULES_DIR/$module.ko" ]; then
+		insmod "$MODULES_DIR/$module.ko" "$@"
+	else
+		modprobe "$module" "$@"
+	fi
+}
+
 # load [PARAMETER...]
 load() {
-	if [ -f "$MODULES_DIR/rnetns.ko" ]; then
-		insmod "$MODULES_DIR/rnetns.ko" "$@"
-	else
-		modprobe rnetns "$@"
-	fi
+	load_module rnetns "$@"
 }
 
 unload() {
 	rmmod rnetns
 }
 
+# loaded [MODULE]
 loaded() {
-	[ -d /sys/module/rnetns ]
+	[ -d "/sys/module/${1:-rnetns}" ]
 }
 
 # figure NAME INUM: a figure of a namespace's state; nothing if the namespace has no state.
@@ -236,11 +244,16 @@ require() {
 	done
 }
 
+# require_module MODULE
+require_module() {
+	[ -f "$MODULES_DIR/$1.ko" ] || modinfo "$1" >/dev/null 2>&1 ||
+		skip_all "no $1.ko in $MODULES_DIR, and none installed"
+}
+
 begin() {
 	[ "$(id -u)" = 0 ] || skip_all "needs root"
 	require awk insmod ip nsenter rmmod stat "$@"
-	[ -f "$MODULES_DIR/rnetns.ko" ] || modinfo rnetns >/dev/null 2>&1 ||
-		skip_all "no rnetns.ko in $MODULES_DIR, and none installed"
+	require_module rnetns
 	[ -n "$(ls -A /sys/kernel/debug 2>/dev/null)" ] || skip_all "debugfs is not mounted"
 	if loaded; then unload || skip_all "rnetns is loaded and in use"; fi
 	[ -w /sys/kernel/slab/net_namespace/shrink ] || skip_all "no slab figures (CONFIG_SLUB_DEBUG)"
@@ -255,4 +268,18 @@ netns_are_settled() {
 	netns_are_gone
 	NETNS_AT_START=$(live_netns)
 	[ "$NETNS_AT_START" = "$before" ]
+}
+
+cleanup_bench() {
+	if loaded rnetns_bench; then rmmod rnetns_bench; fi
+	cleanup
+}
+
+# begin_bench [PROGRAM...]: with rnetns_bench, which has experiments.
+begin_bench() {
+	begin "$@"
+	require_module rnetns_bench
+	trap cleanup_bench EXIT
+	if loaded rnetns_bench; then rmmod rnetns_bench; fi
+	load_module rnetns_bench || skip_all "rnetns_bench does not load"
 }

@@ -14,19 +14,10 @@ PINGS=5
 # Requests one way, answers the other, each way seen at both devices.
 LEAST=$((2 * 2 * PINGS))
 
-load_bench() {
-	if [ -f "$MODULES_DIR/rnetns_bench.ko" ]; then
-		insmod "$MODULES_DIR/rnetns_bench.ko"
-	else
-		modprobe rnetns_bench
-	fi
-}
-
 # The experiment holds devices in the namespaces, so it must end before they do.
-cleanup_bench() {
+cleanup_watch() {
 	if [ -n "$holders" ]; then kill $holders 2>/dev/null; fi
-	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
-	cleanup
+	cleanup_bench
 }
 
 # holder NAME: starts a process in the namespace, so that its pid can name the namespace.
@@ -154,11 +145,8 @@ both_ways_judge_the_same_packets() {
 	done
 }
 
-begin ping sleep
-[ -f "$MODULES_DIR/rnetns_bench.ko" ] || modinfo rnetns_bench >/dev/null 2>&1 ||
-	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
-trap cleanup_bench EXIT
-load_bench || skip_all "rnetns_bench does not load"
+begin_bench ping sleep
+trap cleanup_watch EXIT
 run_cases the_global_is_right_where_both_devices_are_in_one_namespace \
 	explicitly_every_packet_is_attributed_rightly \
 	the_global_is_wrong_on_receive \

@@ -8,19 +8,6 @@
 
 MISUSE=/sys/kernel/debug/rnetns_misuse
 
-load_bench() {
-	if [ -f "$MODULES_DIR/rnetns_bench.ko" ]; then
-		insmod "$MODULES_DIR/rnetns_bench.ko"
-	else
-		modprobe rnetns_bench
-	fi
-}
-
-cleanup_bench() {
-	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
-	cleanup
-}
-
 # misuse NAME
 misuse() {
 	echo "$1" >"$MISUSE/run" || fail "'$1' was not refused"
@@ -87,12 +74,8 @@ packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
 
-begin
-trap cleanup_bench EXIT
-[ -f "$MODULES_DIR/rnetns_bench.ko" ] || modinfo rnetns_bench >/dev/null 2>&1 ||
-	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
-if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
-load_bench || skip_all "rnetns_bench does not load"
+begin_bench
 run_cases hooks_that_are_others_each_time_all_go \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
-	a_watcher_sees_devices_that_are_registered a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made
+	a_watcher_sees_devices_that_are_registered a_namespace_can_be_asked_about_ipv6 \
+	packets_are_as_large_as_asked_for_or_not_made

@@ -177,14 +177,20 @@ hold() {
 	done
 }
 
+# end_holder NAME: ends a process of HOLDERS. The shell would tell that it was killed.
+end_holder() {
+	kill "${HOLDERS[$1]}"
+	wait "${HOLDERS[$1]}"
+	unset "HOLDERS[$1]"
+} 2>/dev/null
+
 # end_netns NAME...: ends the processes of `hold` and the namespaces.
 end_netns() {
 	local name
 	for name in "$@"; do
-		kill "${HOLDERS[$name]}"
-		wait "${HOLDERS[$name]}"
-		unset "HOLDERS[$name]" "INUMS[$name]"
-	done 2>/dev/null
+		end_holder "$name"
+		unset "INUMS[$name]"
+	done
 	del_netns "$@"
 }
 
@@ -440,6 +446,12 @@ warm() {
 cleanup_route_cache() {
 	kill "${HOLDERS[@]}" 2>/dev/null
 	cleanup
+}
+
+# has_listener: whether a socket in rt has joined a group of generic netlink (protocol 16).
+has_listener() {
+	awk '$2 == 16 && $4 ~ /[1-9a-f]/ { found = 1 } END { exit !found }' \
+		"/proc/${HOLDERS[rt]}/net/netlink"
 }
 
 # --- All of them --------------------------------------------------------------------------------

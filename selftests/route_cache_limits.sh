@@ -215,12 +215,6 @@ passes_by() {
 	[ "$value" -ge 1000 ] && [ "$value" -ge $((4 * looked_up)) ]
 }
 
-# has_listener: whether a socket in rt has joined a group of generic netlink (protocol 16).
-has_listener() {
-	awk '$2 == 16 && $4 ~ /[1-9a-f]/ { found = 1 } END { exit !found }' \
-		"/proc/${HOLDERS[rt]}/net/netlink"
-}
-
 # Each packet is from another source, so it is useless to cache their routes. The cache steps aside for
 # as long as that goes on.
 a_flood_of_spoofed_sources() {
@@ -264,9 +258,7 @@ a_flood_of_spoofed_sources() {
 	exchange dst 3
 	expect_since rt hits=6 misses=0
 	wait_until is_told_that_it_is_back "$events" || fail "nobody is told of that: $(<"$events")"
-	kill "${HOLDERS[monitor]}"
-	wait "${HOLDERS[monitor]}" 2>/dev/null
-	unset "HOLDERS[monitor]"
+	end_holder monitor
 	rm "$events"
 	remove_topology
 }

@@ -156,13 +156,24 @@ a_martian_that_is_logged() {
 	set_in rt net.ipv4.conf.a.log_martians=0
 }
 
-# With this setting, the route back is looked up with the mark of the packet.
-a_source_that_the_mark_makes_valid() {
+# The way back to the source is in a table for marked packets alone, and packets are marked.
+mark_decides() {
 	rule add fwmark 1 lookup 66
 	route add 10.66.0.0/24 via $SRC table 66
 	route add $TARGET via $DST table 66
 	mark_from_now 1
 	rp_filter 1
+}
+
+mark_decides_no_more() {
+	no_mark
+	rule del fwmark 1 lookup 66
+	route flush table 66
+}
+
+# With this setting, the route back is looked up with the mark of the packet.
+a_source_that_the_mark_makes_valid() {
+	mark_decides
 	now "src_valid_mark=0"
 	refused_by_rp_filter 3
 	set_in rt net.ipv4.conf.a.src_valid_mark=1
@@ -173,27 +184,19 @@ a_source_that_the_mark_makes_valid() {
 	now "src_valid_mark=0 again"
 	refused_by_rp_filter 3
 	rp_filter 0
-	no_mark
-	rule del fwmark 1 lookup 66
-	route flush table 66
+	mark_decides_no_more
 }
 
 # Any value but 0 is "on", and any value of rp_filter but 0 and 1 is "loose".
 settings_below_zero() {
-	rule add fwmark 1 lookup 66
-	route add 10.66.0.0/24 via $SRC table 66
-	route add $TARGET via $DST table 66
-	mark_from_now 1
-	rp_filter 1
+	mark_decides
 	set_in rt net.ipv4.conf.a.src_valid_mark=-1
 	now "src_valid_mark=-1"
 	one_way dst 3 -I $SPOOFED
 	set_in rt net.ipv4.conf.a.src_valid_mark=0
 	now "src_valid_mark=0"
 	refused_by_rp_filter 3
-	no_mark
-	rule del fwmark 1 lookup 66
-	route flush table 66
+	mark_decides_no_more
 	route del 10.66.0.0/24
 	rp_filter 0
 	warm_one_way dst -I $SPOOFED

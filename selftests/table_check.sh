@@ -10,19 +10,6 @@ CHECK=/sys/kernel/debug/rnetns_table_check
 STEPS=4000
 CHURN_MS=5000
 
-load_bench() {
-	if [ -f "$MODULES_DIR/rnetns_bench.ko" ]; then
-		insmod "$MODULES_DIR/rnetns_bench.ko"
-	else
-		modprobe rnetns_bench
-	fi
-}
-
-cleanup_bench() {
-	if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
-	cleanup
-}
-
 # check COMMAND: runs it, and expects no difference.
 check() {
 	echo "$1" 2>/dev/null >"$CHECK/run" || fail "'$1' failed: $(tail -n 1 "$CHECK/report")"
@@ -145,12 +132,7 @@ churned_enough() {
 	) >/dev/null
 }
 
-begin
-trap cleanup_bench EXIT
-[ -f "$MODULES_DIR/rnetns_bench.ko" ] || modinfo rnetns_bench >/dev/null 2>&1 ||
-	skip_all "no rnetns_bench.ko in $MODULES_DIR, and none installed"
-if [ -d /sys/module/rnetns_bench ]; then rmmod rnetns_bench; fi
-load_bench || skip_all "rnetns_bench does not load"
+begin_bench
 run_cases a_wrong_model_is_noticed small_tables_do_what_a_list_does larger_tables_do_what_a_list_does \
 	chosen_keys_do_not_lengthen_chains flushed_tags_come_back_after_a_grace_period \
 	all_tags_come_back made_up_tags_find_nothing walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \

@@ -163,15 +163,7 @@ events_are_told() {
 	grep -q '"flushed": 2' "$events" || fail "the flush was of others: $(<"$events")"
 	grep -q '"quota": 4711' "$events" || fail "the change was another: $(<"$events")"
 	ctl set --quota 65536
-	kill "${HOLDERS[ynl]}"
-	wait "${HOLDERS[ynl]}" 2>/dev/null
-	unset "HOLDERS[ynl]"
-}
-
-# has_listener: whether a socket in rt has joined a group of generic netlink (protocol 16).
-has_listener() {
-	awk '$2 == 16 && $4 ~ /[1-9a-f]/ { found = 1 } END { exit !found }' \
-		"/proc/${HOLDERS[rt]}/net/netlink"
+	end_holder ynl
 }
 
 # The checks that the kernel reports are those of the specification.
