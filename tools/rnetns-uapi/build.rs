@@ -91,13 +91,25 @@ impl Names {
             let (short, kind) = (short(name), kind(name));
             source += &format!("pub const {short}: {kind} = to_{kind}(header::{name});\n");
         }
-        source += "/// Every number of the header, by its name there.\n";
-        source += &format!("pub const NUMBERS: [(&str, u32); {}] = [\n", numbers.len());
-        for name in numbers.iter() {
-            source += &format!("    (\"{name}\", {} as u32),\n", short(name));
-        }
-        source + "];\n"
+        source += &list("TEXTS", "&str", "text", &texts, |short| short.to_owned());
+        source + &list("NUMBERS", "u32", "number", &numbers, |short| format!("{short} as u32"))
     }
+}
+
+/// A constant with all constants of a kind, by their names in the header.
+fn list(
+    list: &str,
+    kind: &str,
+    what: &str,
+    names: &[String],
+    value: impl Fn(&str) -> String,
+) -> String {
+    let mut source = format!("/// Every {what} of the header, by its name there.\n");
+    source += &format!("pub const {list}: [(&str, {kind}); {}] = [\n", names.len());
+    for name in names {
+        source += &format!("    (\"{name}\", {}),\n", value(short(name)));
+    }
+    source + "];\n"
 }
 
 fn short(name: &str) -> &str {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rnetns_uapi::{FAMILY_NAME, NUMBERS};
+use rnetns_uapi::{FAMILY_NAME, NUMBERS, TEXTS};
 
 /// The folder with `linux/rnetns.h`.
 const INCLUDE: &str =
@@ -95,10 +95,13 @@ fn each_wrong_number_is_noticed() {
 }
 
 #[test]
-fn compilers_see_the_name_of_the_family() {
-    let output = compile(C11, "-E", "the family is RNETNS_FAMILY_NAME\n");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains(&format!("the family is \"{FAMILY_NAME}\"")), "{text}");
+fn compilers_see_the_texts_that_bindgen_has_read() {
+    assert!(TEXTS.contains(&("RNETNS_FAMILY_NAME", FAMILY_NAME)));
+    for (name, text) in TEXTS {
+        let output = compile(C11, "-E", &format!("the text is {name}\n"));
+        let seen = String::from_utf8_lossy(&output.stdout);
+        assert!(seen.contains(&format!("the text is \"{text}\"")), "{name} in {seen}");
+    }
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn no_name_of_the_header_is_missing() {
     let header = fs::read_to_string(path).unwrap();
     let words = header.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let words: BTreeSet<&str> = words.filter(|word| word.starts_with("RNETNS_")).collect();
-    let have: BTreeSet<&str> =
-        NUMBERS.iter().map(|(name, _)| *name).chain(["RNETNS_FAMILY_NAME"]).collect();
+    let numbers = NUMBERS.iter().map(|(name, _)| *name);
+    let have: BTreeSet<&str> = numbers.chain(TEXTS.iter().map(|(name, _)| *name)).collect();
     assert_eq!(words, have);
 }
