@@ -15,6 +15,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, wait};
 use vmlab_init::protocol::{Frame, Status};
 
+use crate::memory::Asker;
 use crate::port::Port;
 
 /// How long a program may take.
@@ -25,6 +26,9 @@ pub struct Limit {
     /// To die then. A program that does not is stuck in the kernel.
     pub dying: Duration,
 }
+
+/// How long a program may say nothing until we look after it.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What is read from a pipe before others are looked at. A program that never stops to write must
 /// not keep us from looking at the clock.
@@ -85,12 +89,16 @@ impl Program {
 
     /// Whether the program ended before the deadline.
     fn follow(&mut self, deadline: Option<Instant>, port: &mut Port) -> Result<bool> {
+        let mut asker = Asker::default();
         loop {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
-            let ended = self.poll(left)?;
+            let (ended, silent) = self.poll(left.map_or(SILENCE, |left| left.min(SILENCE)))?;
+            if silent {
+                asker.ask();
+            }
             for pipe in &mut self.pipes {
                 pipe.drain(AT_ONCE, port);
             }
@@ -100,17 +108,20 @@ impl Program {
         }
     }
 
-    fn poll(&self, left: Option<Duration>) -> Result<bool> {
+    /// Waits for the program to say something or to end. Whether it ended, and whether nothing
+    /// happened.
+    fn poll(&self, most: Duration) -> Result<(bool, bool)> {
         let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
         for pipe in self.pipes.iter().filter(|pipe| pipe.open) {
             fds.push(PollFd::from_borrowed_fd(pipe.file.as_fd(), PollFlags::IN));
         }
-        let left = left.map(Timespec::try_from).transpose().context("convert a timeout")?;
-        match poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let most = Timespec::try_from(most).context("convert a timeout")?;
+        let ready = match poll(&mut fds, Some(&most)) {
+            Ok(ready) => ready,
+            Err(rustix::io::Errno::INTR) => return Ok((false, false)),
             Err(error) => return Err(error).context("wait for a program"),
-        }
-        Ok(!fds[0].revents().is_empty())
+        };
+        Ok((!fds[0].revents().is_empty(), ready == 0))
     }
 
     /// Takes the status and the last words. What remains of the group may hold

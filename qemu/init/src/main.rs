@@ -10,6 +10,7 @@ mod files;
 mod kmsg;
 mod leaks;
 mod leftovers;
+mod memory;
 mod modules;
 mod mounts;
 mod port;
