@@ -21,6 +21,11 @@
 
 use kernel::{
     debugfs::Scope,
+    net::{
+        net_device::NetDevice,
+        ActiveNamespace,
+        Tag, //
+    },
     new_mutex,
     prelude::*,
     str::CString,
@@ -38,11 +43,6 @@ use crate::{
     idle_hooks::{
         self,
         IdleHooks, //
-    },
-    net::{
-        net_device::NetDevice,
-        ActiveNamespace,
-        Tag, //
     },
     state,
     table::{

@@ -13,23 +13,22 @@
 
 use kernel::{
     fmt,
+    net::{
+        net_device::NetDevice,
+        packet_type::{
+            self,
+            Direction,
+            Packet,
+            Protocol, //
+        },
+        pcpu_counters::PcpuCounters,
+        Tag, //
+    },
     prelude::*,
     sync::{
         aref::ARef,
         Arc, //
     },
-};
-
-use crate::net::{
-    net_device::NetDevice,
-    packet_type::{
-        self,
-        Direction,
-        Packet,
-        Protocol, //
-    },
-    pcpu_counters::PcpuCounters,
-    Tag, //
 };
 
 /// The global, in `current_namespace.c`. Nothing is 0: no cookie is.

@@ -9,7 +9,7 @@ use kernel::{
     time::{
         Instant,
         Monotonic, //
-    }, //
+    },
 };
 
 /// How often each thing is measured, at most. Odd: the median is one of them.

@@ -7,6 +7,7 @@
 //! whatever else the machine does hits each alike.
 
 use kernel::{
+    net::net_device::NetDevice,
     prelude::*,
     str::CString,
     sync::aref::ARef,
@@ -18,7 +19,6 @@ use kernel::{
 
 use crate::{
     figures::Figure,
-    net::net_device::NetDevice,
     table::yield_now, //
 };
 

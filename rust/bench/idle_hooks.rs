@@ -6,9 +6,7 @@
 //! While these hooks are there, others can come and go without a patch. Emulators of several
 //! processors apply such patches wrongly now and then.
 
-use kernel::prelude::*;
-
-use crate::{
+use kernel::{
     net::{
         netfilter::{
             self,
@@ -19,6 +17,7 @@ use crate::{
         Namespace, //
     },
     pernet_slot,
+    prelude::*, //
 };
 
 struct Idle4;

@@ -17,21 +17,6 @@
 
 use kernel::{
     debugfs::Scope,
-    new_mutex,
-    prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        rcu,
-        Mutex, //
-    },
-    uaccess::UserSliceReader, //
-};
-
-use crate::{
-    control::command,
     net::{
         dst::{
             self,
@@ -62,8 +47,22 @@ use crate::{
         ActiveNamespace,
         Namespace, //
     },
-    new_spinlock_bh, pernet_slot,
+    new_mutex,
+    new_spinlock_bh,
+    pernet_slot,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+        Mutex, //
+    },
+    uaccess::UserSliceReader, //
 };
+
+use crate::control::command;
 
 /// The files, for as long as this exists.
 pub(crate) type Misuse = Scope<Files>;

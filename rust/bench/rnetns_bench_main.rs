@@ -16,16 +16,10 @@
 //! | [`misuse`] | what safe code may do though it should not |
 //! | [`control`] | the files in debugfs by which all of it is started and read |
 
-use kernel::prelude::*;
-
-use crate::net::pernet;
-
-#[allow(unreachable_pub)]
-#[path = "../bindings/mod.rs"]
-mod bindings;
-#[allow(dead_code, unreachable_pub, unused_imports)]
-#[path = "../kernel/net/mod.rs"]
-mod net;
+use kernel::{
+    net::pernet,
+    prelude::*, //
+};
 
 mod control;
 mod current_namespace;

@@ -4,23 +4,23 @@
 
 use kernel::{
     error::to_result,
-    prelude::*,
-    sync::rcu, //
-};
-
-use crate::{
-    figures::{
-        rounds,
-        time,
-        Figure, //
-    },
     net::{
-        pernet,
-        pernet::HasSlot,
+        pernet::{
+            self,
+            HasSlot, //
+        },
         ActiveNamespace,
         Namespace, //
     },
     pernet_slot,
+    prelude::*,
+    sync::rcu, //
+};
+
+use crate::figures::{
+    rounds,
+    time,
+    Figure, //
 };
 
 /// Accesses in one repeat: some milliseconds, many times what the clock can tell apart.

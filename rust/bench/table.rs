@@ -6,13 +6,21 @@
 //! in one RCU critical section. A *dependent* look-up waits for the one before: the index of its
 //! key is computed from the value that was found. If nothing was found, a barrier takes its place.
 
-use core::{
-    ptr,
-    ptr::NonNull, //
+use core::ptr::{
+    self,
+    NonNull, //
 };
 use kernel::{
     ffi::c_int,
     fmt::Arguments,
+    net::{
+        net_device::NetDevice,
+        tagged_table::{
+            Owner,
+            Table,
+            Tag, //
+        },
+    },
     new_spinlock,
     prelude::*,
     str::CString,
@@ -29,14 +37,6 @@ use crate::{
         rounds,
         time,
         Figure, //
-    },
-    net::{
-        net_device::NetDevice,
-        tagged_table::{
-            Owner,
-            Table,
-            Tag, //
-        },
     },
     plan::{
         Plan,

@@ -3,6 +3,16 @@
 //! Packets through `lo` and `rlo`, by one generator.
 
 use kernel::{
+    net::{
+        net_device::NetDevice,
+        packet_type::{
+            self,
+            Packet,
+            Protocol, //
+        },
+        xmit::Outgoing,
+        ActiveNamespace, //
+    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -17,22 +27,10 @@ use kernel::{
     },
 };
 
-use crate::{
-    figures::{
-        rounds,
-        time,
-        Figure, //
-    },
-    net::{
-        net_device::NetDevice,
-        packet_type::{
-            self,
-            Packet,
-            Protocol, //
-        },
-        xmit::Outgoing,
-        ActiveNamespace, //
-    },
+use crate::figures::{
+    rounds,
+    time,
+    Figure, //
 };
 
 /// Packets in one repeat.

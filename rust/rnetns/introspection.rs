@@ -18,6 +18,10 @@
 use kernel::{
     debugfs::Scope,
     fmt,
+    net::{
+        namespace::namespaces,
+        ActiveNamespace, //
+    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -27,20 +31,16 @@ use kernel::{
 };
 
 use crate::{
-    net::{
-        namespace::namespaces,
-        ActiveNamespace, //
-    },
     route_cache::{
         cache::Cache,
         stats,
         tables::{
             self,
             Tables, //
-        }, //
+        },
     },
     state::State,
-    support,
+    support, //
 };
 
 /// The files, for as long as this exists.

@@ -7,11 +7,6 @@
 
 use core::num::NonZeroU32;
 use kernel::{
-    prelude::*,
-    sync::rcu, //
-};
-
-use crate::{
     net::{
         net_device::{
             self,
@@ -28,11 +23,16 @@ use crate::{
         Namespace, //
     },
     pernet_slot,
+    prelude::*,
+    sync::rcu, //
+};
+
+use crate::{
     state::{
         Counter,
         State, //
     },
-    support,
+    support, //
 };
 
 /// The loopback device. It has no data of its own: its counters are in the [`State`] of its

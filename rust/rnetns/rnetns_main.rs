@@ -11,19 +11,13 @@
 //! | [`support`] | which namespaces the module works in (`init_net_only`) |
 //! | [`introspection`] | the state as user space sees it, in debugfs |
 
-use kernel::prelude::*;
-
-use crate::net::{
-    net_device,
-    pernet, //
+use kernel::{
+    net::{
+        net_device,
+        pernet, //
+    },
+    prelude::*, //
 };
-
-#[allow(unreachable_pub)]
-#[path = "../bindings/mod.rs"]
-mod bindings;
-#[allow(dead_code, unreachable_pub, unused_imports)]
-#[path = "../kernel/net/mod.rs"]
-mod net;
 
 mod introspection;
 mod loopback;

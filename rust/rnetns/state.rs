@@ -3,13 +3,22 @@
 //! The state of each namespace: its age, its generation, its counters.
 
 use kernel::{
+    net::{
+        pcpu_counters::PcpuCounters,
+        pernet::{
+            self,
+            HasSlot, //
+        },
+        Namespace, //
+    },
+    pernet_slot,
     prelude::*,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        rcu,
+        rcu, //
     },
     time::{
         BootTime,
@@ -17,15 +26,7 @@ use kernel::{
     },
 };
 
-use crate::{
-    net::{
-        pcpu_counters::PcpuCounters,
-        pernet,
-        pernet::HasSlot,
-        Namespace, //
-    },
-    pernet_slot, support,
-};
+use crate::support;
 
 /// The counters of a namespace.
 #[derive(Clone, Copy)]

@@ -6,16 +6,15 @@
 //! The module is ready for them; `init_net_only=1` makes it behave as if it were not.
 
 use kernel::{
+    net::{
+        self,
+        Namespace, //
+    },
     prelude::*,
     sync::atomic::{
         Atomic,
         Relaxed, //
     },
-};
-
-use crate::net::{
-    self,
-    Namespace, //
 };
 
 static INIT_NET_ONLY: Atomic<bool> = Atomic::new(false);

@@ -3,64 +3,57 @@
 // What every compile test begins with: a module, the abstractions, and a state that each namespace
 // has one of. Included by the tests, which are crates of their own and never run.
 
-#[allow(dead_code, unreachable_pub, unused_imports)]
-#[path = "../bindings/mod.rs"]
-mod bindings;
-#[allow(dead_code, unreachable_pub, unused_imports)]
-#[path = "../kernel/net/mod.rs"]
-mod net;
-
-#[allow(unused_imports)]
-use crate::net::{
-    deferred::{
-        self,
-        Deferred, //
-    },
-    dst::{
-        self,
-        Dst,
-        OwnedDst,
-        ValidDst, //
-    },
-    ida::Ida,
-    in_device,
-    namespace::namespaces,
-    net_device::{
-        self,
-        LinkStats,
-        NetDevice,
-        OwnNetDevice,
-        Setup,
-        XmitResult, //
-    },
-    netdev_notifier,
-    netfilter,
-    packet_type,
-    pcpu_counters::PcpuCounters,
-    pernet::{
-        self,
-        register_pernet_device,
-        register_pernet_subsys,
-        HasSlot,
-        Subsys, //
-    },
-    rtnl,
-    sk_buff::{
-        ReceivedSkBuff,
-        SkBuff, //
-    },
-    sock::Sock,
-    tagged_table::{
-        Owner,
-        Table, //
-    },
-    xmit,
-    ActiveNamespace,
-    Namespace,
-    Tag, //
-};
 #[allow(unused_imports)]
 use kernel::{
+    net::{
+        deferred::{
+            self,
+            Deferred, //
+        },
+        dst::{
+            self,
+            Dst,
+            OwnedDst,
+            ValidDst, //
+        },
+        ida::Ida,
+        in_device,
+        namespace::namespaces,
+        net_device::{
+            self,
+            LinkStats,
+            NetDevice,
+            OwnNetDevice,
+            Setup,
+            XmitResult, //
+        },
+        netdev_notifier,
+        netfilter,
+        packet_type,
+        pcpu_counters::PcpuCounters,
+        pernet::{
+            self,
+            register_pernet_device,
+            register_pernet_subsys,
+            HasSlot,
+            Subsys, //
+        },
+        rtnl,
+        sk_buff::{
+            ReceivedSkBuff,
+            SkBuff, //
+        },
+        sock::Sock,
+        tagged_table::{
+            Owner,
+            Table, //
+        },
+        xmit,
+        ActiveNamespace,
+        Namespace,
+        Tag, //
+    },
+    pernet_slot,
     prelude::*,
     sync::{
         aref::ARef,
@@ -75,7 +68,7 @@ use kernel::{
         BootTime,
         Instant,
         Jiffies, //
-    }, //
+    },
 };
 
 module! {

@@ -94,10 +94,16 @@ fn is_source(word: &str) -> bool {
 }
 
 impl Flags {
-    /// The crates that the source may use.
-    pub fn externs(&self) -> Vec<String> {
+    /// The crates that the source may use: the names that it has for them, and the files, where
+    /// the command says which.
+    pub fn externs(&self) -> Vec<(String, Option<PathBuf>)> {
         let named = self.args.windows(2).filter(|pair| pair[0] == "--extern");
-        named.map(|pair| pair[1].split('=').next().unwrap_or_default().to_owned()).collect()
+        named
+            .map(|pair| match pair[1].split_once('=') {
+                Some((name, path)) => (name.to_owned(), Some(self.dir.join(path))),
+                None => (pair[1].clone(), None),
+            })
+            .collect()
     }
 
     /// Variables of `--env-set`, which the source reads at compile time.

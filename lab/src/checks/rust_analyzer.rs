@@ -53,7 +53,8 @@ fn sources(lab: &Lab) -> Vec<PathBuf> {
 struct Ours {
     name: String,
     root: PathBuf,
-    externs: Vec<String>,
+    /// What its sources call other crates, and the files of these, where they are known.
+    externs: Vec<(String, Option<PathBuf>)>,
     /// Variables that its sources read at compile time.
     env: Vec<(String, String)>,
 }
@@ -87,12 +88,28 @@ fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) 
     crates.retain(|krate| !ours.iter().any(|o| krate["root_module"] == json!(o.root)));
     let index = |name: &str| crates.iter().position(|krate| krate["display_name"] == name);
     let cfg = index("kernel").map_or(json!([]), |kernel| crates[kernel]["cfg"].clone());
+    // One of ours may have the name of one of the kernel's: what was built here is ours.
+    let find = |name: &str, path: Option<&Path>| {
+        let Some(path) = path else { return index(name) };
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = stem.strip_prefix("lib").unwrap_or(&stem);
+        match ours.iter().position(|krate| krate.name == name) {
+            Some(place) if path.starts_with(out) => Some(crates.len() + place),
+            _ => index(name),
+        }
+    };
     let added: Vec<Value> = ours
         .iter()
         .map(|krate| {
-            let names = ["core"].into_iter().chain(krate.externs.iter().map(String::as_str));
-            let deps: Vec<Value> = names
-                .filter_map(|name| Some(json!({"crate": index(name)?, "name": name})))
+            let mut deps: BTreeMap<&str, Option<&Path>> = BTreeMap::from([("core", None)]);
+            for (name, path) in &krate.externs {
+                // A name with a file counts more than one without, as for the compiler.
+                let known = deps.entry(name).or_default();
+                *known = path.as_deref().or(*known);
+            }
+            let deps: Vec<Value> = deps
+                .into_iter()
+                .filter_map(|(name, path)| Some(json!({"crate": find(name, path)?, "name": name})))
                 .collect();
             let mut env: BTreeMap<&str, &str> =
                 krate.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -157,7 +174,7 @@ mod tests {
         let ours = [Ours {
             name: "sample_main".into(),
             root: "/p/rust/sample_main.rs".into(),
-            externs: vec!["kernel".into(), "unknown".into()],
+            externs: vec![("kernel".into(), None), ("unknown".into(), None)],
             env: vec![("BINDINGS".into(), "/p/out/bindings".into())],
         }];
         let done = complete(project.clone(), &ours, &["/p/rust".into()], Path::new("/p/out"));
@@ -172,6 +189,31 @@ mod tests {
         );
         assert_eq!(krate["env"]["BINDINGS"], "/p/out/bindings");
         assert_eq!(krate["source"]["include_dirs"], json!(["/p/rust", "/p/out"]));
+    }
+
+    #[test]
+    fn a_crate_of_ours_can_have_the_name_of_one_of_the_kernel() {
+        let project =
+            json!({"crates": [{"display_name": "kernel", "root_module": "/k/rust/kernel/lib.rs"}]});
+        let krate = |name: &str, externs: &[(&str, Option<&str>)]| Ours {
+            name: name.into(),
+            root: format!("/p/{name}.rs").into(),
+            externs: externs
+                .iter()
+                .map(|(name, path)| ((*name).into(), path.map(Into::into)))
+                .collect(),
+            env: Vec::new(),
+        };
+        let ours = [
+            krate("main", &[("kernel", Some("/p/out/facade/libkernel.rmeta")), ("kernel", None)]),
+            krate("kernel", &[("kernel", None), ("theirs", Some("/k/rust/libkernel.rmeta"))]),
+        ];
+        let done = complete(project, &ours, &[], Path::new("/p/out"));
+        assert_eq!(done["crates"][1]["deps"], json!([{"crate": 2, "name": "kernel"}]));
+        assert_eq!(
+            done["crates"][2]["deps"],
+            json!([{"crate": 0, "name": "kernel"}, {"crate": 0, "name": "theirs"}])
+        );
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! They must spread as keys do that nobody has chosen.
 
 use kernel::{
+    net::tagged_table::{
+        Owner,
+        Table, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -14,10 +18,6 @@ use super::{
     Stopped,
     Tally,
     Wrong, //
-};
-use crate::net::tagged_table::{
-    Owner,
-    Table, //
 };
 
 /// Lines of a table, and how many keys come into it.

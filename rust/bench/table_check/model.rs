@@ -3,6 +3,12 @@
 //! Random operations, each compared with what a plain list says.
 
 use kernel::{
+    net::tagged_table::{
+        Audit,
+        Owner,
+        Table,
+        Tag, //
+    },
     prelude::*,
     sync::{
         rcu,
@@ -28,12 +34,6 @@ use super::{
     Stopped,
     Tally,
     Wrong, //
-};
-use crate::net::tagged_table::{
-    Audit,
-    Owner,
-    Table,
-    Tag, //
 };
 
 /// Owners that share the table.

@@ -4,6 +4,14 @@
 
 use core::ops::ControlFlow;
 use kernel::{
+    net::tagged_table::{
+        Action,
+        Cursor,
+        Owner,
+        Refused,
+        Table,
+        Tag, //
+    },
     prelude::*,
     sync::{
         rcu,
@@ -19,14 +27,6 @@ use super::{
     value::Loan,
     Tally,
     Wrong, //
-};
-use crate::net::tagged_table::{
-    Action,
-    Cursor,
-    Owner,
-    Refused,
-    Table,
-    Tag, //
 };
 
 /// Lines where an entry may be, as in the table.

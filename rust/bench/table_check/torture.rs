@@ -4,7 +4,14 @@
 //! while others look up.
 
 use kernel::{
-    new_mutex,
+    net::{
+        spinlock_bh::SpinLockBh,
+        tagged_table::{
+            Published,
+            Table, //
+        },
+    },
+    new_mutex, new_spinlock_bh,
     prelude::*,
     sync::{
         rcu,
@@ -31,16 +38,6 @@ use super::{
     Stopped,
     Tally,
     Wrong, //
-};
-use crate::{
-    net::{
-        spinlock_bh::SpinLockBh,
-        tagged_table::{
-            Published,
-            Table, //
-        },
-    },
-    new_spinlock_bh,
 };
 
 type Words = [u32; 4];

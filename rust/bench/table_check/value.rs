@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 use kernel::{
     alloc::KVVec,
+    net::tagged_table::RcuValue,
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -16,7 +17,6 @@ use kernel::{
 };
 
 use super::Wrong;
-use crate::net::tagged_table::RcuValue;
 
 /// How many values are looked at for one that can be lent.
 const TRIES: usize = 64;

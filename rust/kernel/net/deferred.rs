@@ -5,15 +5,14 @@
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
 use core::ops::Deref;
-use kernel::{
-    bindings as raw,
+
+use crate::{
+    bindings,
     prelude::*,
     sync::LockClassKey,
     time::Jiffies,
     types::Opaque, //
 };
-
-use crate::bindings;
 
 /// What is done later, and with what.
 pub trait Run: Send + Sync + 'static {
@@ -62,7 +61,7 @@ pub struct Deferred<T: Run> {
     #[pin]
     value: T,
     #[pin]
-    work: Opaque<raw::delayed_work>,
+    work: Opaque<bindings::delayed_work>,
 }
 
 // SAFETY: The work may be scheduled from any thread, and `T` is `Send`.
@@ -83,21 +82,21 @@ impl<T: Run> Deferred<T> {
     {
         try_pin_init!(Self {
             value <- value,
-            work <- Opaque::ffi_init(move |work: *mut raw::delayed_work| {
+            work <- Opaque::ffi_init(move |work: *mut bindings::delayed_work| {
                 // SAFETY: The structure is ours to write, and pinned until `drop` has waited for
                 // the work. The names are static.
                 unsafe {
-                    raw::init_work_with_key(
+                    bindings::init_work_with_key(
                         &raw mut (*work).work,
                         Some(run::<T>),
                         false,
                         c"rnetns_deferred".as_char_ptr(),
                         work_key.as_ptr(),
                     );
-                    raw::timer_init_key(
+                    bindings::timer_init_key(
                         &raw mut (*work).timer,
-                        Some(raw::delayed_work_timer_fn),
-                        raw::TIMER_IRQSAFE,
+                        Some(bindings::delayed_work_timer_fn),
+                        bindings::TIMER_IRQSAFE,
                         c"rnetns_deferred_timer".as_char_ptr(),
                         timer_key.as_ptr(),
                     );
@@ -137,13 +136,13 @@ impl<T: Run> Deref for Deferred<T> {
 /// # Safety
 ///
 /// Called by the workqueue only, for the work of a [`Deferred<T>`].
-unsafe extern "C" fn run<T: Run>(work: *mut raw::work_struct) {
+unsafe extern "C" fn run<T: Run>(work: *mut bindings::work_struct) {
     // SAFETY: The caller promises what the work is part of; `drop` waits for running work before
     // anything of it goes.
     let deferred = unsafe {
-        let work = kernel::container_of!(work, raw::delayed_work, work);
+        let work = crate::container_of!(work, bindings::delayed_work, work);
         let work = Opaque::cast_from(work.cast_const());
-        &*kernel::container_of!(work, Deferred<T>, work)
+        &*crate::container_of!(work, Deferred<T>, work)
     };
     if let Some(delay) = deferred.value.run() {
         if !deferred.schedule(delay) {

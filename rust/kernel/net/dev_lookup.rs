@@ -5,19 +5,20 @@
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::ptr::NonNull;
-use kernel::{
+
+use crate::{
+    bindings,
     prelude::*,
     sync::aref::{
         ARef,
         AlwaysRefCounted, //
-    }, //
+    },
 };
 
 use super::{
     net_device::NetDevice,
     ActiveNamespace, //
 };
-use crate::bindings;
 
 // SAFETY: `dev_hold()` keeps the structure until as many `dev_put()` have followed: unregistering
 // waits for the count (`netdev_run_todo()`), and the end of the device's namespace for that. By the

@@ -15,8 +15,9 @@ use core::{
         NonNull, //
     },
 };
-use kernel::{
-    bindings as raw,
+
+use crate::{
+    bindings,
     error::to_result,
     prelude::*,
     sync::rcu,
@@ -31,7 +32,6 @@ use super::{
     tagged_table::RcuValue,
     Namespace, //
 };
-use crate::bindings;
 
 /// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in. Meanwhile,
 /// it may be about to go.
@@ -389,9 +389,9 @@ impl<T: pernet::HasSlot<Stored = Holds>> Holder for T {}
 #[pin_data(PinnedDrop)]
 pub struct Holds {
     #[pin]
-    users: Opaque<raw::percpu_ref>,
+    users: Opaque<bindings::percpu_ref>,
     #[pin]
-    gone: Opaque<raw::completion>,
+    gone: Opaque<bindings::completion>,
 }
 
 // SAFETY: A count belongs to no thread.
@@ -406,47 +406,50 @@ const PATIENCE_MS: u32 = 10_000;
 impl Holds {
     fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            gone <- Opaque::ffi_init(|gone: *mut raw::completion| {
+            gone <- Opaque::ffi_init(|gone: *mut bindings::completion| {
                 // SAFETY: The structure is ours to write, and pinned.
-                unsafe { raw::init_completion(gone) }
+                unsafe { bindings::init_completion(gone) }
             }),
             // The last, so that the callback finds the rest.
-            users <- Opaque::try_ffi_init(|users: *mut raw::percpu_ref| {
+            users <- Opaque::try_ffi_init(|users: *mut bindings::percpu_ref| {
                 // SAFETY: The structure is ours to write, and pinned until `drop` has waited for
                 // the callback.
                 to_result(unsafe {
-                    raw::percpu_ref_init(users, Some(Self::release), 0, raw::GFP_KERNEL)
+                    bindings::percpu_ref_init(users, Some(Self::release), 0, bindings::GFP_KERNEL)
                 })
             }),
         }? Error)
     }
 
     /// Counts one more, unless the namespace is ending.
+    #[inline]
     fn get(&self) -> bool {
         // SAFETY: By the type invariant it is initialised.
         unsafe { bindings::percpu_ref_tryget_live(self.users.get()) }
     }
 
     /// Counts one less of those that [`get`](Self::get) has counted.
+    #[inline]
     fn put(&self) {
         // SAFETY: By the type invariant it is initialised.
         unsafe { bindings::percpu_ref_put(self.users.get()) }
     }
 
     /// From here on, nobody is counted any more. To be called once.
+    #[inline]
     fn close(&self) {
         // SAFETY: By the type invariant it is initialised; it is killed once.
-        unsafe { raw::percpu_ref_kill_and_confirm(self.users.get(), None) }
+        unsafe { bindings::percpu_ref_kill_and_confirm(self.users.get(), None) }
     }
 
     /// # Safety
     ///
     /// Called by the count of a `Holds` only, when it has come to zero.
-    unsafe extern "C" fn release(users: *mut raw::percpu_ref) {
+    unsafe extern "C" fn release(users: *mut bindings::percpu_ref) {
         let users = Opaque::cast_from(users.cast_const());
         // SAFETY: The caller promises what the count is part of. `drop` waits for this, under the
         // completion's own lock.
-        unsafe { raw::complete_all((*kernel::container_of!(users, Self, users)).gone.get()) }
+        unsafe { bindings::complete_all((*crate::container_of!(users, Self, users)).gone.get()) }
     }
 }
 
@@ -456,11 +459,11 @@ impl PinnedDrop for Holds {
         let patience = msecs_to_jiffies(PATIENCE_MS);
         // SAFETY: By the type invariant the completion is initialised. Process context: an `exit`
         // callback.
-        while unsafe { raw::wait_for_completion_timeout(self.gone.get(), patience) } == 0 {
+        while unsafe { bindings::wait_for_completion_timeout(self.gone.get(), patience) } == 0 {
             pr_emerg!("the end of a namespace waits for IPv6 destinations that are held\n");
         }
         // SAFETY: By the type invariant it is initialised; the count is zero for good.
-        unsafe { raw::percpu_ref_exit(self.users.get()) };
+        unsafe { bindings::percpu_ref_exit(self.users.get()) };
     }
 }
 

@@ -6,7 +6,11 @@
 //! must leave it those.
 
 use core::ptr;
-use kernel::ffi::c_int;
+
+use crate::{
+    bindings,
+    prelude::*, //
+};
 
 use super::{
     netfilter::{
@@ -15,7 +19,6 @@ use super::{
     },
     Namespace, //
 };
-use crate::bindings;
 
 /// Both ends of a packet: addresses and ports in network order, and the device that it came in by.
 struct Ends<A> {

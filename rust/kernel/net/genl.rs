@@ -17,8 +17,9 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::{
-    bindings as raw,
+
+use crate::{
+    bindings,
     error::to_result,
     net::netlink::Family,
     prelude::*,
@@ -29,7 +30,6 @@ use super::{
     ActiveNamespace,
     Namespace, //
 };
-use crate::bindings;
 
 /// How long the header of an attribute is.
 const NLA_HDRLEN: usize = 4;
@@ -42,12 +42,13 @@ const NLA_HDRLEN: usize = 4;
 /// operations; so is the message that it points into. A socket of user space sends it for `'a`, and
 /// generic netlink has handed it to its own socket in the same namespace.
 pub struct Request<'a> {
-    info: NonNull<raw::genl_info>,
-    _info: PhantomData<&'a raw::genl_info>,
+    info: NonNull<bindings::genl_info>,
+    _info: PhantomData<&'a bindings::genl_info>,
 }
 
 impl<'a> Request<'a> {
-    fn info(&self) -> &'a raw::genl_info {
+    #[inline]
+    fn info(&self) -> &'a bindings::genl_info {
         // SAFETY: By the type invariant.
         unsafe { self.info.as_ref() }
     }
@@ -67,7 +68,7 @@ impl<'a> Request<'a> {
         // INVARIANT: By the type invariant it is that of a `doit` operation.
         Attributes {
             info: self.info(),
-            kind: raw::GENL_CMD_CAP_DO,
+            kind: bindings::GENL_CMD_CAP_DO,
         }
     }
 
@@ -94,10 +95,11 @@ impl<'a> Request<'a> {
     /// `ENOMEM`, `EMSGSIZE` if they do not fit, or the error of `fill`. Process context.
     pub fn reply(&self, fill: impl FnOnce(&mut Message<'_>) -> Result) -> Result {
         // SAFETY: The function has no requirement.
-        let skb = unsafe { raw::genlmsg_new(raw::GENLMSG_DEFAULT_SIZE, raw::GFP_KERNEL) };
+        let skb =
+            unsafe { bindings::genlmsg_new(bindings::GENLMSG_DEFAULT_SIZE, bindings::GFP_KERNEL) };
         let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
             // SAFETY: It was allocated above, and nobody else has it.
-            unsafe { raw::nlmsg_free(skb.as_ptr()) }
+            unsafe { bindings::nlmsg_free(skb.as_ptr()) }
         });
         let info = self.info();
         // SAFETY: The buffer is ours, and the header that we answer to is valid.
@@ -120,7 +122,7 @@ impl<'a> Request<'a> {
 /// that it points into.
 #[derive(Clone, Copy)]
 pub struct Attributes<'a> {
-    info: &'a raw::genl_info,
+    info: &'a bindings::genl_info,
     kind: u32,
 }
 
@@ -139,11 +141,11 @@ impl<'a> Attributes<'a> {
             (ops, (*self.info.genlhdr).cmd)
         };
         let is_ours =
-            |op: &&raw::genl_split_ops| op.cmd == cmd && u32::from(op.flags) & self.kind != 0;
+            |op: &&bindings::genl_split_ops| op.cmd == cmd && u32::from(op.flags) & self.kind != 0;
         ops.iter().find(is_ours).map_or(0, |op| op.maxattr as usize)
     }
 
-    fn find(&self, attr: u32) -> Option<NonNull<raw::nlattr>> {
+    fn find(&self, attr: u32) -> Option<NonNull<bindings::nlattr>> {
         let attrs = self.info.attrs;
         if attrs.is_null() || attr as usize > self.max() {
             return None;
@@ -201,21 +203,21 @@ pub fn multicast(
     fill: impl FnOnce(&mut Message<'_>) -> Result,
 ) -> Result {
     // SAFETY: Both are valid.
-    if unsafe { raw::genl_has_listeners(family.as_raw(), net.as_raw().cast(), group) } == 0 {
+    if unsafe { bindings::genl_has_listeners(family.as_raw(), net.as_raw().cast(), group) } == 0 {
         return Ok(());
     }
     let flags = match context {
-        Context::Process => raw::GFP_KERNEL,
-        Context::Atomic => raw::GFP_ATOMIC,
+        Context::Process => bindings::GFP_KERNEL,
+        Context::Atomic => bindings::GFP_ATOMIC,
     };
     // SAFETY: The function has no requirement.
-    let skb = unsafe { raw::genlmsg_new(raw::GENLMSG_DEFAULT_SIZE, flags) };
+    let skb = unsafe { bindings::genlmsg_new(bindings::GENLMSG_DEFAULT_SIZE, flags) };
     let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
         // SAFETY: It was allocated above, and nobody else has it.
-        unsafe { raw::nlmsg_free(skb.as_ptr()) }
+        unsafe { bindings::nlmsg_free(skb.as_ptr()) }
     });
     // SAFETY: The buffer is ours, and the family valid.
-    let hdr = unsafe { raw::genlmsg_put(skb.as_ptr(), 0, 0, family.as_raw(), 0, cmd) };
+    let hdr = unsafe { bindings::genlmsg_put(skb.as_ptr(), 0, 0, family.as_raw(), 0, cmd) };
     // INVARIANT: The buffer is ours, and the header was put there just now.
     let mut message = Message {
         skb: *skb,
@@ -248,9 +250,9 @@ pub fn multicast(
 ///
 /// `skb` is valid for `'a` and nobody else's; `hdr` is in it, from `genlmsg_put()`.
 pub struct Message<'a> {
-    skb: NonNull<raw::sk_buff>,
+    skb: NonNull<bindings::sk_buff>,
     hdr: NonNull<c_void>,
-    _skb: PhantomData<&'a mut raw::sk_buff>,
+    _skb: PhantomData<&'a mut bindings::sk_buff>,
 }
 
 impl Message<'_> {
@@ -259,10 +261,11 @@ impl Message<'_> {
     /// # Safety
     ///
     /// `skb` must be valid and the caller's as long as the message; `info` be that of a request.
-    unsafe fn begin(skb: NonNull<raw::sk_buff>, info: &raw::genl_info) -> Option<Self> {
+    #[inline]
+    unsafe fn begin(skb: NonNull<bindings::sk_buff>, info: &bindings::genl_info) -> Option<Self> {
         // SAFETY: By the caller's promise.
         let hdr = unsafe {
-            raw::genlmsg_put(
+            bindings::genlmsg_put(
                 skb.as_ptr(),
                 info.snd_portid,
                 info.snd_seq,
@@ -280,15 +283,17 @@ impl Message<'_> {
     }
 
     /// The message is complete.
+    #[inline]
     fn end(self) {
         // SAFETY: By the type invariant.
-        unsafe { raw::genlmsg_end(self.skb.as_ptr(), self.hdr.as_ptr()) };
+        unsafe { bindings::genlmsg_end(self.skb.as_ptr(), self.hdr.as_ptr()) };
     }
 
     /// The message is taken back.
+    #[inline]
     fn cancel(self) {
         // SAFETY: By the type invariant.
-        unsafe { raw::genlmsg_cancel(self.skb.as_ptr(), self.hdr.as_ptr()) };
+        unsafe { bindings::genlmsg_cancel(self.skb.as_ptr(), self.hdr.as_ptr()) };
     }
 
     /// Puts bytes. `EMSGSIZE` if they do not fit, as for all that is put.
@@ -297,7 +302,7 @@ impl Message<'_> {
         let len = u16::try_from(value.len() + NLA_HDRLEN).map_err(|_| EMSGSIZE)?;
         // SAFETY: By the type invariant the buffer is valid, and ours; the bytes are copied.
         to_result(unsafe {
-            raw::nla_put(
+            bindings::nla_put(
                 self.skb.as_ptr(),
                 attr as c_int,
                 c_int::from(len) - NLA_HDRLEN as c_int,
@@ -340,21 +345,22 @@ impl Message<'_> {
 /// `skb` is the buffer of this part and nobody else's for `'a`, `cb` is that of a dump of generic
 /// netlink, and the socket that asks for it, which is in the namespace of the request, lasts for `'a`.
 pub struct Dump<'a> {
-    skb: NonNull<raw::sk_buff>,
-    cb: NonNull<raw::netlink_callback>,
-    _skb: PhantomData<&'a mut raw::sk_buff>,
+    skb: NonNull<bindings::sk_buff>,
+    cb: NonNull<bindings::netlink_callback>,
+    _skb: PhantomData<&'a mut bindings::sk_buff>,
 }
 
 impl<'a> Dump<'a> {
-    fn info(&self) -> &'a raw::genl_info {
+    #[inline]
+    fn info(&self) -> &'a bindings::genl_info {
         // SAFETY: By the type invariant it is such a dump, whose request is kept until its end.
-        unsafe { &*bindings::genl_info_dump(self.cb.as_ptr().cast()).cast::<raw::genl_info>() }
+        unsafe { &*bindings::genl_info_dump(self.cb.as_ptr().cast()).cast::<bindings::genl_info>() }
     }
 
     /// The namespace of the socket that asks.
     #[inline]
     pub fn net(&self) -> &'a ActiveNamespace {
-        let info: *const raw::genl_info = self.info();
+        let info: *const bindings::genl_info = self.info();
         // SAFETY: As in `Request::net`: the socket that asks is the one that reads this part.
         unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
     }
@@ -365,7 +371,7 @@ impl<'a> Dump<'a> {
         // INVARIANT: By the type invariant it is that of a `dumpit` operation.
         Attributes {
             info: self.info(),
-            kind: raw::GENL_CMD_CAP_DUMP,
+            kind: bindings::GENL_CMD_CAP_DUMP,
         }
     }
 
@@ -429,6 +435,7 @@ impl<'a> Dump<'a> {
 ///
 /// To be called by generic netlink, as an operation of a family with split operations.
 #[doc(hidden)]
+#[inline]
 pub unsafe fn doit(info: *mut bindings::genl_info, operation: fn(&Request<'_>) -> Result) -> c_int {
     let Some(info) = NonNull::new(info.cast()) else {
         return EINVAL.to_errno();
@@ -455,13 +462,13 @@ pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
     operation: fn(&mut Dump<'_>, &mut C) -> Result,
 ) -> c_int {
     const {
-        assert!(size_of::<C>() <= size_of::<raw::netlink_callback__bindgen_ty_1>());
-        assert!(align_of::<C>() <= align_of::<raw::netlink_callback__bindgen_ty_1>());
+        assert!(size_of::<C>() <= size_of::<bindings::netlink_callback__bindgen_ty_1>());
+        assert!(align_of::<C>() <= align_of::<bindings::netlink_callback__bindgen_ty_1>());
     }
     let (Some(skb), Some(cb)) = (NonNull::new(skb.cast()), NonNull::new(cb.cast())) else {
         return EINVAL.to_errno();
     };
-    let cb: NonNull<raw::netlink_callback> = cb;
+    let cb: NonNull<bindings::netlink_callback> = cb;
     // SAFETY: The callback has this room for the operation's own use, zeroed at first, then as it
     // was left, by us. It is large enough, and nobody else looks at it meanwhile.
     let mut cursor = unsafe {
@@ -506,7 +513,7 @@ macro_rules! genl_doit {
             const _: unsafe extern "C" fn(
                 *mut $crate::bindings::sk_buff,
                 *mut $crate::bindings::genl_info,
-            ) -> ::kernel::ffi::c_int = $crate::bindings::$symbol;
+            ) -> $crate::ffi::c_int = $crate::bindings::$symbol;
 
             /// # Safety
             ///
@@ -515,7 +522,7 @@ macro_rules! genl_doit {
             unsafe extern "C" fn $symbol(
                 _skb: *mut $crate::bindings::sk_buff,
                 info: *mut $crate::bindings::genl_info,
-            ) -> ::kernel::ffi::c_int {
+            ) -> $crate::ffi::c_int {
                 // SAFETY: Only the generated table, which is one of split operations, has it.
                 unsafe { $crate::net::genl::doit(info, $operation) }
             }
@@ -536,7 +543,7 @@ macro_rules! genl_dumpit {
             const _: unsafe extern "C" fn(
                 *mut $crate::bindings::sk_buff,
                 *mut $crate::bindings::netlink_callback,
-            ) -> ::kernel::ffi::c_int = $crate::bindings::$symbol;
+            ) -> $crate::ffi::c_int = $crate::bindings::$symbol;
 
             /// # Safety
             ///
@@ -545,7 +552,7 @@ macro_rules! genl_dumpit {
             unsafe extern "C" fn $symbol(
                 skb: *mut $crate::bindings::sk_buff,
                 cb: *mut $crate::bindings::netlink_callback,
-            ) -> ::kernel::ffi::c_int {
+            ) -> $crate::ffi::c_int {
                 // SAFETY: Only the generated table has it; this is the only operation of its dumps.
                 unsafe { $crate::net::genl::dumpit(skb, cb, $operation) }
             }
@@ -561,6 +568,14 @@ macro_rules! genl_family {
         let family: *mut $crate::bindings::genl_family = &raw mut $crate::bindings::$symbol;
         // SAFETY: The static is generated with its operations, and is for generic netlink to use
         // from here on; a `Family` is transparent over it, and may be written through.
-        unsafe { &*family.cast::<::kernel::net::netlink::Family>() }
+        unsafe { &*family.cast::<$crate::net::netlink::Family>() }
     }};
+}
+
+/// The number of a multicast group within its family, as the generated header declares it.
+#[macro_export]
+macro_rules! genl_group {
+    ($group:ident) => {
+        $crate::bindings::$group
+    };
 }

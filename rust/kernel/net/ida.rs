@@ -4,13 +4,12 @@
 //!
 //! C header: [`include/linux/idr.h`](srctree/include/linux/idr.h)
 
-use kernel::{
+use crate::{
+    bindings,
     error::to_result,
     prelude::*,
     types::Opaque, //
 };
-
-use crate::bindings;
 
 /// An allocator of small numbers: the lowest that is free is given out next.
 ///
@@ -65,6 +64,7 @@ impl Ida {
         self.alloc_with(min, max, bindings::GFP_ATOMIC)
     }
 
+    #[inline]
     fn alloc_with(&self, min: u32, max: u32, flags: bindings::gfp_t) -> Result<u32> {
         // SAFETY: By the type invariant the allocator is initialised.
         let id = unsafe { bindings::ida_alloc_range(self.ida.get(), min, max, flags) };
@@ -84,6 +84,7 @@ impl Ida {
 
 #[pinned_drop]
 impl PinnedDrop for Ida {
+    #[inline]
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant the allocator is initialised, and nobody uses it any more.
         unsafe { bindings::ida_destroy(self.ida.get()) };

@@ -5,7 +5,9 @@
 //! C header: [`include/linux/inetdevice.h`](srctree/include/linux/inetdevice.h)
 
 use core::ptr::NonNull;
-use kernel::{
+
+use crate::{
+    bindings,
     prelude::*,
     sync::rcu, //
 };
@@ -14,7 +16,6 @@ use super::{
     net_device::NetDevice,
     Namespace, //
 };
-use crate::bindings;
 
 /// A setting of `conf/`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/jiffies.h`](srctree/include/linux/jiffies.h)
 
-use kernel::bindings;
+use crate::bindings;
 
 /// Milliseconds for a number of jiffies. Wraps `jiffies64_to_msecs()`.
 #[inline]

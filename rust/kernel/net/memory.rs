@@ -11,5 +11,5 @@ use crate::bindings;
 pub fn total_bytes() -> usize {
     // SAFETY: The function reads a counter.
     let pages = unsafe { bindings::totalram_pages() };
-    pages.saturating_mul(kernel::page::PAGE_SIZE)
+    pages.saturating_mul(crate::page::PAGE_SIZE)
 }

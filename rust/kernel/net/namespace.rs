@@ -21,7 +21,9 @@ use core::{
         NonNull, //
     },
 };
-use kernel::{
+
+use crate::{
+    bindings,
     error::from_err_ptr,
     prelude::*,
     sync::{
@@ -29,13 +31,11 @@ use kernel::{
             ARef,
             AlwaysRefCounted, //
         },
-        rcu,
+        rcu, //
     },
     task::might_sleep,
     types::Opaque, //
 };
-
-use crate::bindings;
 
 /// A network namespace: a `struct net` with its per-namespace data.
 ///
@@ -336,7 +336,7 @@ impl<'a> Iterator for Namespaces<'a> {
             return None;
         }
         // SAFETY: By the type invariant this is an element, and thus the `list` of a `struct net`.
-        let net = unsafe { kernel::container_of!(self.next, bindings::net, list) };
+        let net = unsafe { crate::container_of!(self.next, bindings::net, list) };
         // INVARIANT: Read under the same critical section.
         // SAFETY: `cleanup_net()` waits for a grace period between taking a namespace off the list
         // and freeing it, so that the element is valid; `READ_ONCE()` as above.

@@ -20,7 +20,9 @@ use core::{
         NonNull, //
     },
 };
-use kernel::{
+
+use crate::{
+    bindings,
     error::{
         to_result,
         VTABLE_DEFAULT_ERROR, //
@@ -36,7 +38,6 @@ use super::{
     sk_buff::SkBuff,
     Namespace, //
 };
-use crate::bindings;
 
 /// A network device that was registered.
 ///
@@ -598,8 +599,8 @@ impl Registered {
     /// # Examples
     ///
     /// ```
-    /// fn ifindex(net: &Namespace, guard: &rcu::Guard) -> Option<i32> {
-    ///     Some(Null::slot().get(net, guard)?.dev().ifindex())
+    /// fn ifindex<T: net_device::Operations>(net: &Namespace, guard: &rcu::Guard) -> Option<i32> {
+    ///     Some(T::slot().get(net, guard)?.dev().ifindex())
     /// }
     /// ```
     #[inline]

@@ -5,7 +5,9 @@
 //! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::marker::PhantomData;
-use kernel::{
+
+use crate::{
+    bindings,
     error::to_result,
     prelude::*,
     types::Opaque, //
@@ -15,7 +17,6 @@ use super::{
     net_device::NetDevice,
     Namespace, //
 };
-use crate::bindings;
 
 /// What happened to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +148,6 @@ impl<T: Watcher> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant it is registered. This waits until no call is running.
         let result = unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
-        kernel::warn_on!(result != 0);
+        crate::warn_on!(result != 0);
     }
 }

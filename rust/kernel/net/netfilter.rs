@@ -12,7 +12,9 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::{
+
+use crate::{
+    bindings,
     error::to_result,
     new_mutex,
     prelude::*,
@@ -20,7 +22,7 @@ use kernel::{
         rcu,
         Arc,
         Mutex, //
-    }, //
+    },
 };
 
 use super::{
@@ -30,7 +32,6 @@ use super::{
     ActiveNamespace,
     Namespace, //
 };
-use crate::bindings;
 
 /// Which packets a hook sees.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

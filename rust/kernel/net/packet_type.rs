@@ -8,7 +8,9 @@ use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::{
+
+use crate::{
+    bindings,
     prelude::*,
     sync::aref::ARef,
     types::Opaque, //
@@ -18,7 +20,6 @@ use super::{
     net_device::NetDevice,
     Namespace, //
 };
-use crate::bindings;
 
 /// Which packets a handler gets: an Ethernet type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -205,7 +206,7 @@ unsafe extern "C" fn receive<H: Handler>(
     // SAFETY: The caller promises what it is part of. `drop` waits for running calls, and the
     // handler was there before the `packet_type` was on a list.
     let handler =
-        unsafe { &(*kernel::container_of!(packet_type, Registration<H>, packet_type)).handler };
+        unsafe { &(*crate::container_of!(packet_type, Registration<H>, packet_type)).handler };
     if let Some(skb) = NonNull::new(skb) {
         // INVARIANT: The reference that was given up lasts until it is dropped below; the stack
         // keeps the device, and that its namespace, while it handles the packet.

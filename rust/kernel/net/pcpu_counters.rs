@@ -5,12 +5,12 @@
 //! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
 
 use core::ptr::NonNull;
-use kernel::{
+
+use crate::{
     alloc::AllocError,
+    bindings,
     prelude::*, //
 };
-
-use crate::bindings;
 
 /// `N` counters of 64 bits on every CPU.
 ///
@@ -126,6 +126,7 @@ impl<const N: usize> Drop for PcpuCounters<N> {
 }
 
 /// The CPUs for which per-CPU memory exists: `for_each_possible_cpu()`.
+#[inline]
 fn possible_cpus() -> impl Iterator<Item = i32> {
     let next = |cpu: i32| {
         // SAFETY: The mask is a static of the kernel that does not change after boot.

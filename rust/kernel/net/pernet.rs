@@ -30,7 +30,9 @@ use core::{
     mem::MaybeUninit,
     ptr, //
 };
-use kernel::{
+
+use crate::{
+    bindings,
     error::{
         from_result,
         to_result,
@@ -43,7 +45,8 @@ use kernel::{
             Full,
             Release, //
         },
-        barrier, rcu,
+        barrier,
+        rcu, //
     },
     types::Opaque, //
 };
@@ -54,7 +57,6 @@ use super::{
     ActiveNamespace,
     Namespace, //
 };
-use crate::bindings;
 
 /// Whether the namespaces' devices leave before the state does, or with it.
 ///
@@ -172,10 +174,16 @@ impl<S: Sync + 'static> Slot<S> {
     /// # Examples
     ///
     /// ```
+    /// struct State {
+    ///     generation: u32,
+    /// }
+    ///
+    /// pernet_slot!(State);
+    ///
     /// fn generation(net: &Namespace) -> Result<u32> {
     ///     let guard = rcu::read_lock();
     ///     let state = State::slot().get(net, &guard).ok_or(ENODEV)?;
-    ///     Ok(state.generation())
+    ///     Ok(state.generation)
     /// }
     /// ```
     #[inline]
@@ -365,7 +373,7 @@ unsafe fn destroy<S>(storage: *mut Storage<S>) {
     // SAFETY: The caller promises a value that nobody refers to any more. It is not moved.
     unsafe {
         let seen = bindings::poll_state_synchronize_rcu_full(&raw mut (*storage).withdrawn);
-        kernel::warn_on!(!seen);
+        crate::warn_on!(!seen);
         (*storage).constructed = false;
         (*storage).value.assume_init_drop();
     }
@@ -533,12 +541,12 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 ///
 /// ```
 /// #[pin_data]
-/// struct Module {
+/// struct Module<T: pernet::Operations> {
 ///     #[pin]
-///     state: pernet::Registration<State>,
+///     state: pernet::Registration<T>,
 /// }
 ///
-/// fn init() -> impl PinInit<Module, Error> {
+/// fn init<T: pernet::Operations<Kind = Subsys>>() -> impl PinInit<Module<T>, Error> {
 ///     try_pin_init!(Module { state <- register_pernet_subsys() })
 /// }
 /// ```
@@ -619,9 +627,12 @@ impl<T: Operations> Registration<T> {
     /// # Examples
     ///
     /// ```
-    /// fn show(registration: &pernet::Registration<State>, net: &ActiveNamespace) -> Result {
-    ///     let state = registration.get(net).ok_or(EAFNOSUPPORT)?;
-    ///     pr_info!("{}\n", state.generation());
+    /// fn show<T: pernet::Operations<Stored = u32>>(
+    ///     registration: &pernet::Registration<T>,
+    ///     net: &ActiveNamespace,
+    /// ) -> Result {
+    ///     let generation = registration.get(net).ok_or(EAFNOSUPPORT)?;
+    ///     pr_info!("{generation}\n");
     ///     Ok(())
     /// }
     /// ```

@@ -9,7 +9,11 @@ use core::{
     mem::MaybeUninit,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+
+use crate::{
+    bindings,
+    prelude::*, //
+};
 
 use super::{
     dst::ValidDst,
@@ -23,7 +27,6 @@ use super::{
     },
     Namespace, //
 };
-use crate::bindings;
 
 /// What the look-up says about an IPv4 packet: the destination, and `IPCB(skb)->flags`.
 #[derive(Clone, Copy)]
@@ -58,6 +61,7 @@ impl<'a> Packet<'a> {
     ///
     /// An error leaves it without one, and asking again gives the same error. Wraps
     /// `ip_route_input_noref()`.
+    #[inline]
     pub fn ip_route_input(&mut self) -> Result<Answer<'a>> {
         if self.protocol() != Protocol::Ipv4 {
             return Err(EINVAL);
@@ -155,6 +159,7 @@ impl<'a> Packet<'a> {
     /// refuses it. `None` for a packet of another protocol.
     ///
     /// Wraps `ip6_route_input()`.
+    #[inline]
     pub fn ip6_route_input(&mut self) -> Option<&'a ValidDst> {
         if self.protocol() != Protocol::Ipv6 {
             return None;
@@ -173,6 +178,7 @@ impl<'a> Packet<'a> {
     ///
     /// `ip_route_input_noref()` or `ip6_route_input()` must have given it, for `'a`'s RCU section,
     /// and nobody another since.
+    #[inline]
     unsafe fn looked_up(&self) -> Option<&'a ValidDst> {
         // SAFETY: By the type invariant the packet is valid.
         let dst = NonNull::new(unsafe { bindings::skb_dst(self.as_raw()) })?;

@@ -5,9 +5,11 @@
 //! C header: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
 use core::marker::PhantomData;
-use kernel::types::NotThreadSafe;
 
-use crate::bindings;
+use crate::{
+    bindings,
+    types::NotThreadSafe, //
+};
 
 /// Proof that the current thread holds RTNL, borrowed from the code that took it.
 ///
@@ -47,6 +49,7 @@ impl Guard {
 }
 
 impl Drop for Guard {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariant this thread holds RTNL and is to release it.
         unsafe { bindings::rtnl_unlock() };

@@ -12,14 +12,17 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
-use kernel::prelude::*;
+
+use crate::{
+    bindings,
+    prelude::*, //
+};
 
 use super::{
     net_device::NetDevice,
     sock::Sock,
     Namespace, //
 };
-use crate::bindings;
 
 /// What became of a packet given to the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -262,6 +265,7 @@ impl<'a> SkBuff<'a> {
 }
 
 impl Drop for SkBuff<'_> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariant the packet is ours.
         unsafe { bindings::kfree_skb(self.as_raw()) };

@@ -4,7 +4,8 @@
 //!
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
-use kernel::{
+use crate::{
+    bindings,
     sync::rcu,
     types::Opaque, //
 };
@@ -13,7 +14,6 @@ use super::{
     Namespace,
     Tag, //
 };
-use crate::bindings;
 
 /// A socket that a packet belongs to.
 ///

@@ -4,16 +4,14 @@
 //!
 //! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
 
-use kernel::{
-    bindings as raw,
+use crate::{
+    bindings,
     prelude::*,
     sync::lock::{
         Backend,
         Lock, //
     },
 };
-
-use crate::bindings;
 
 /// A spinlock whose owner runs with bottom halves off, so that no packet that this CPU receives
 /// meanwhile waits for it. Wraps `spin_lock_bh()`.
@@ -28,22 +26,22 @@ macro_rules! new_spinlock_bh {
     ($inner:expr) => {
         $crate::net::spinlock_bh::SpinLockBh::new(
             $inner,
-            ::kernel::optional_name!(),
-            ::kernel::static_lock_class!(),
+            $crate::optional_name!(),
+            $crate::static_lock_class!(),
         )
     };
 }
 
 // SAFETY: `spin_lock_bh()` gives mutual exclusion; `relock` locks in the same way.
 unsafe impl Backend for SpinLockBhBackend {
-    type State = raw::spinlock_t;
+    type State = bindings::spinlock_t;
     type GuardState = ();
 
     #[inline]
-    unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut raw::lock_class_key) {
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut bindings::lock_class_key) {
         // SAFETY: The caller promises a pointer that is valid for writes, and a name and a key
         // that stay.
-        unsafe { raw::__spin_lock_init(ptr, name, key) }
+        unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     #[inline]
@@ -67,6 +65,6 @@ unsafe impl Backend for SpinLockBhBackend {
     #[inline]
     unsafe fn assert_is_held(ptr: *mut Self::State) {
         // SAFETY: The caller promises that the lock was initialised.
-        unsafe { raw::spin_assert_is_held(ptr) }
+        unsafe { bindings::spin_assert_is_held(ptr) }
     }
 }

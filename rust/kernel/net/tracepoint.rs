@@ -116,8 +116,8 @@ macro_rules! declare_safe_trace {
             {
                 // SAFETY: The key is that of a tracepoint that C defines.
                 let traced = unsafe {
-                    ::kernel::macros::paste! {
-                        ::kernel::jump_label::static_branch_unlikely!(
+                    $crate::macros::paste! {
+                        $crate::jump_label::static_branch_unlikely!(
                             $crate::bindings::[< __tracepoint_ $name >],
                             $crate::bindings::tracepoint,
                             key
@@ -128,7 +128,7 @@ macro_rules! declare_safe_trace {
                     #[cold]
                     fn call($($arg: $type),*) {
                         $(let $arg = $crate::net::tracepoint::Argument::as_raw(&$arg);)*
-                        let trace = ::kernel::macros::paste! {
+                        let trace = $crate::macros::paste! {
                             $crate::bindings::[< rust_do_trace_ $name >]
                         };
                         // SAFETY: C may use the arguments as their types allow until the call

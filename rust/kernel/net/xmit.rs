@@ -8,7 +8,9 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
-use kernel::{
+
+use crate::{
+    bindings,
     error::to_result,
     prelude::*, //
 };
@@ -17,7 +19,6 @@ use super::{
     net_device::NetDevice,
     packet_type::Protocol, //
 };
-use crate::bindings;
 
 /// The most bytes of a packet behind the link-layer header: what an IP packet has at most.
 pub const MAX_LEN: u32 = 0xffff;
@@ -97,6 +98,7 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Drop for Outgoing<'_> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariant the packet is ours.
         unsafe { bindings::kfree_skb(self.skb.as_ptr()) };

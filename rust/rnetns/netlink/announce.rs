@@ -2,23 +2,8 @@
 
 //! Notifications: what those who have joined the group `events` are told.
 
-use kernel::sync::{
-    atomic::{
-        Atomic,
-        Relaxed, //
-    },
-    rcu, //
-};
-
-use super::{
-    family,
-    put_report, //
-};
-use crate::{
-    bindings::{
-        uapi::*,
-        RNETNS_NLGRP_EVENTS, //
-    },
+use kernel::{
+    genl_group,
     net::{
         genl::{
             self,
@@ -27,8 +12,25 @@ use crate::{
         ActiveNamespace,
         Namespace, //
     },
-    route_cache::cache::Report,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
+    },
+    uapi::{
+        RNETNS_CMD_CACHE_NTF,
+        RNETNS_CMD_FLUSH_NTF,
+        RNETNS_FLUSH_A_FLUSHED, //
+    },
 };
+
+use super::{
+    family,
+    put_report, //
+};
+use crate::route_cache::cache::Report;
 
 /// Whether the family is registered. Packets may come before and after.
 static IS_ON: Atomic<bool> = Atomic::new(false);
@@ -62,7 +64,7 @@ pub(super) fn flush(net: &ActiveNamespace, flushed: u64) {
     let _ = genl::multicast(
         net,
         family(),
-        RNETNS_NLGRP_EVENTS,
+        genl_group!(RNETNS_NLGRP_EVENTS),
         RNETNS_CMD_FLUSH_NTF as u8,
         Context::Process,
         |message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed),
@@ -73,7 +75,7 @@ fn send_report(net: &Namespace, report: &Report, context: Context) {
     let _ = genl::multicast(
         net,
         family(),
-        RNETNS_NLGRP_EVENTS,
+        genl_group!(RNETNS_NLGRP_EVENTS),
         RNETNS_CMD_CACHE_NTF as u8,
         context,
         |message| put_report(message, report),

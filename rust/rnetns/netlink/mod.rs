@@ -12,14 +12,6 @@ pub(crate) mod announce;
 mod prefix;
 
 use kernel::{
-    net::netlink,
-    prelude::*,
-    sync::rcu, //
-};
-
-use self::prefix::Prefix;
-use crate::{
-    bindings::uapi::*,
     genl_doit, genl_dumpit, genl_family,
     net::{
         deferred::Deferred,
@@ -30,24 +22,70 @@ use crate::{
             Request, //
         },
         jiffies::jiffies_to_msecs,
+        netlink,
         tagged_table::Action,
         ActiveNamespace,
         Namespace, //
     },
-    route_cache::{
-        cache::{
-            Cache,
-            Change,
-            Entry,
-            Key,
-            Place,
-            Report, //
-        },
-        devices,
-        hooks,
-        stats,
-        tables, //
+    prelude::*,
+    sync::rcu,
+    uapi::{
+        RNETNS_A_ASIDE,
+        RNETNS_A_BYPASSED,
+        RNETNS_A_ENABLED,
+        RNETNS_A_ENTRIES4,
+        RNETNS_A_ENTRIES6,
+        RNETNS_A_EVICTIONS,
+        RNETNS_A_EXPIRIES,
+        RNETNS_A_FLUSHED,
+        RNETNS_A_HITS,
+        RNETNS_A_INSERTS,
+        RNETNS_A_INVALIDATIONS,
+        RNETNS_A_LEFT,
+        RNETNS_A_MAX_QUOTA,
+        RNETNS_A_MISSES,
+        RNETNS_A_QUOTA,
+        RNETNS_A_REFUSALS,
+        RNETNS_A_TIMEOUT,
+        RNETNS_A_UNCACHEABLE,
+        RNETNS_ENTRY_A_AGE,
+        RNETNS_ENTRY_A_DST4,
+        RNETNS_ENTRY_A_DST6,
+        RNETNS_ENTRY_A_DST_LEN,
+        RNETNS_ENTRY_A_FAMILY,
+        RNETNS_ENTRY_A_FLOWLABEL,
+        RNETNS_ENTRY_A_IIF,
+        RNETNS_ENTRY_A_LOCAL,
+        RNETNS_ENTRY_A_MARK,
+        RNETNS_ENTRY_A_OIF,
+        RNETNS_ENTRY_A_RP_FILTER,
+        RNETNS_ENTRY_A_SRC4,
+        RNETNS_ENTRY_A_SRC6,
+        RNETNS_ENTRY_A_STALE,
+        RNETNS_ENTRY_A_TOS,
+        RNETNS_ENTRY_A_USED,
+        RNETNS_FLUSH_A_DST4,
+        RNETNS_FLUSH_A_DST6,
+        RNETNS_FLUSH_A_DST_LEN,
+        RNETNS_FLUSH_A_FLUSHED,
+        RNETNS_FLUSH_A_IFINDEX, //
     },
+};
+
+use self::prefix::Prefix;
+use crate::route_cache::{
+    cache::{
+        Cache,
+        Change,
+        Entry,
+        Key,
+        Place,
+        Report, //
+    },
+    devices,
+    hooks,
+    stats,
+    tables, //
 };
 
 /// The family while it is registered.

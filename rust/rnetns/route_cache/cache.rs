@@ -3,6 +3,32 @@
 //! A namespace's part of the route cache.
 
 use kernel::{
+    net::{
+        deferred::{
+            self,
+            Deferred, //
+        },
+        dst::{
+            Dst,
+            ValidDst, //
+        },
+        pernet::{
+            self,
+            HasSlot, //
+        },
+        spinlock_bh::SpinLockBh,
+        tagged_table::{
+            Action,
+            Cursor,
+            Owner,
+            Published,
+            Refused,
+            Table,
+            Tag, //
+        },
+        Namespace, //
+    },
+    new_spinlock_bh, pernet_slot,
     prelude::*,
     sync::{
         atomic::{
@@ -43,33 +69,8 @@ use super::{
     trace, //
 };
 use crate::{
-    net::{
-        deferred::{
-            self,
-            Deferred, //
-        },
-        dst::{
-            Dst,
-            ValidDst, //
-        },
-        pernet::{
-            self,
-            HasSlot, //
-        },
-        spinlock_bh::SpinLockBh,
-        tagged_table::{
-            Action,
-            Cursor,
-            Owner,
-            Published,
-            Refused,
-            Table,
-            Tag, //
-        },
-        Namespace, //
-    },
     netlink::announce,
-    new_spinlock_bh, pernet_slot, support,
+    support, //
 };
 
 /// How many entries a run of the deferred work looks at.

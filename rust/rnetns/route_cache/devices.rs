@@ -2,22 +2,24 @@
 
 //! When a device changes or goes, the cached routes that concern it go, too.
 
-use kernel::sync::rcu;
+use kernel::{
+    net::{
+        dst::ValidDst,
+        net_device::NetDevice,
+        netdev_notifier::{
+            Event,
+            Watcher, //
+        },
+        Namespace, //
+    },
+    sync::rcu, //
+};
 
 use super::cache::{
     Cache,
     Entry,
     Key,
     Place, //
-};
-use crate::net::{
-    dst::ValidDst,
-    net_device::NetDevice,
-    netdev_notifier::{
-        Event,
-        Watcher, //
-    },
-    Namespace, //
 };
 
 /// The receiver of events about devices. The stack has already changed its own routes by then.

@@ -3,6 +3,12 @@
 //! The cache's hooks on packets. A namespace whose cache was never on has no hook.
 
 use kernel::{
+    net::{
+        netfilter,
+        ActiveNamespace,
+        Namespace, //
+    },
+    pernet_slot,
     prelude::*,
     sync::rcu, //
 };
@@ -12,14 +18,7 @@ use super::{
     ipv4::Hook4,
     ipv6::Hook6, //
 };
-use crate::{
-    net::{
-        netfilter,
-        ActiveNamespace,
-        Namespace, //
-    },
-    pernet_slot, support,
-};
+use crate::support;
 
 /// Both hooks of a namespace.
 pub(super) struct Hooks;

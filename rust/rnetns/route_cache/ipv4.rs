@@ -2,18 +2,7 @@
 
 //! IPv4 packets that come in.
 
-use super::{
-    cache::{
-        Cache,
-        Family,
-        Inet4,
-        Lookup,
-        Ready, //
-    },
-    key::Key4,
-    trace, //
-};
-use crate::net::{
+use kernel::net::{
     deferred::Deferred,
     dst::{
         Dst,
@@ -32,6 +21,18 @@ use crate::net::{
         Verdict, //
     },
     Namespace, //
+};
+
+use super::{
+    cache::{
+        Cache,
+        Family,
+        Inet4,
+        Lookup,
+        Ready, //
+    },
+    key::Key4,
+    trace, //
 };
 
 /// The hook on IPv4 packets. It comes last: other hooks have already changed the packet.

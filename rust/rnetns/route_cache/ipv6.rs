@@ -2,7 +2,24 @@
 
 //! IPv6 packets that come in.
 
-use kernel::sync::rcu;
+use kernel::{
+    net::{
+        deferred::Deferred,
+        dst::{
+            Dst,
+            ValidDst, //
+        },
+        net_device::NetDevice,
+        netfilter::{
+            self,
+            Ipv6Header,
+            Packet,
+            Verdict, //
+        },
+        Namespace, //
+    },
+    sync::rcu, //
+};
 
 use super::{
     cache::{
@@ -14,21 +31,6 @@ use super::{
     },
     key::Key6,
     trace, //
-};
-use crate::net::{
-    deferred::Deferred,
-    dst::{
-        Dst,
-        ValidDst, //
-    },
-    net_device::NetDevice,
-    netfilter::{
-        self,
-        Ipv6Header,
-        Packet,
-        Verdict, //
-    },
-    Namespace, //
 };
 
 /// The traffic class without the bits of congestion control.

@@ -66,13 +66,14 @@
 //! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let packets
 //! pass. Unloading the module has to unregister them.
 
-use kernel::prelude::*;
-
-use crate::net::{
-    dst,
-    netdev_notifier,
-    netfilter,
-    pernet, //
+use kernel::{
+    net::{
+        dst,
+        netdev_notifier,
+        netfilter,
+        pernet, //
+    },
+    prelude::*, //
 };
 
 mod aside;

@@ -2,10 +2,12 @@
 
 //! What a namespace's cache counts.
 
-use kernel::alloc::AllocError;
+use kernel::{
+    alloc::AllocError,
+    net::pcpu_counters::PcpuCounters, //
+};
 
 use super::aside::Seen;
-use crate::net::pcpu_counters::PcpuCounters;
 
 /// Something that is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,6 +3,18 @@
 //! The tables that all namespaces share, and how large they are.
 
 use kernel::{
+    net::{
+        dst,
+        memory,
+        pernet::{
+            self,
+            HasSlot, //
+        },
+        tagged_table::Table,
+        ActiveNamespace,
+        Namespace, //
+    },
+    pernet_slot,
     prelude::*,
     sync::{
         rcu,
@@ -13,19 +25,6 @@ use kernel::{
 use super::key::{
     WORDS4,
     WORDS6, //
-};
-use crate::{
-    net::{
-        dst,
-        pernet::{
-            self,
-            HasSlot, //
-        },
-        tagged_table::Table,
-        ActiveNamespace,
-        Namespace, //
-    },
-    pernet_slot,
 };
 
 /// Whom the destinations in the tables are held for.
@@ -122,7 +121,7 @@ pub(crate) fn check_timeout(seconds: u32) -> Result {
 
 /// A number of lines that fits the memory of the machine.
 fn default_buckets() -> u32 {
-    let wanted = crate::net::memory::total_bytes() / MEMORY_PER_BUCKET;
+    let wanted = memory::total_bytes() / MEMORY_PER_BUCKET;
     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     let wanted = wanted.clamp(*BUCKETS.start(), MAX_DEFAULT_BUCKETS);
     // The largest power of two that is not above it.

@@ -2,14 +2,15 @@
 
 //! Tracepoints: what `rnetns:route_cache_*` shows of packets and entries.
 
-use super::cache::Key;
-use crate::{
+use kernel::{
     declare_safe_trace,
     net::{
         dst::ValidDst,
         tracepoint::Address, //
     },
 };
+
+use super::cache::Key;
 
 /// The arguments of each: inode number of the namespace, family, source, destination, index of the
 /// device that packets come in by, mark, and index of the device that they leave by.

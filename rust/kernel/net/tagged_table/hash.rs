@@ -2,13 +2,12 @@
 
 //! The hash of keys: seeded at random, so that nobody can choose keys that collide.
 
-use kernel::{
-    ffi::c_void,
+use crate::{
+    bindings,
     prelude::*, //
 };
 
 use super::Tag;
-use crate::bindings;
 
 /// The longest key in words, with the tag, rounded up to pairs.
 const MAX_WORDS: usize = 12;

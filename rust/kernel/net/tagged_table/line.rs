@@ -14,7 +14,9 @@ use core::{
     hint,
     ptr, //
 };
-use kernel::{
+
+use crate::{
+    bindings,
     prelude::*,
     sync::{
         atomic::{
@@ -31,7 +33,6 @@ use super::{
     Tag,
     MAX_TAG, //
 };
-use crate::bindings;
 
 /// Words of 32 bits in a line.
 const WORDS: usize = 16;

@@ -31,15 +31,13 @@ use core::{
     num::NonZeroU32,
     ptr::NonNull, //
 };
-use kernel::{
+
+use crate::{
     alloc::AllocError,
-    ffi::c_void,
+    bindings,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Atomic,
         rcu,
         Arc, //
     },
@@ -57,7 +55,6 @@ use self::{
     owner::Link, //
 };
 use super::ida::Ida;
-use crate::bindings;
 
 pub use self::audit::Audit;
 pub use self::owner::{

@@ -3,8 +3,9 @@
 //! Owners of entries, and the list that each has of its own.
 
 use core::ptr::NonNull;
-use kernel::{
-    ffi::c_void,
+
+use crate::{
+    bindings,
     prelude::*,
     sync::{
         atomic::Relaxed,
@@ -21,7 +22,6 @@ use super::{
     MAX_PROBE,
     MAX_TAG, //
 };
-use crate::bindings;
 
 /// No slot.
 const NONE: u32 = u32::MAX;

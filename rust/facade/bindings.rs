@@ -23,11 +23,11 @@
     unsafe_op_in_unsafe_fn
 )]
 mod generated {
-    use kernel::ffi;
     use pin_init::{
         MaybeZeroable,
         Zeroable, //
     };
+    use theirs::ffi;
 
     // What the kernel defines by hand, because its `bindgen` parameters block it.
     type __kernel_size_t = usize;
@@ -41,7 +41,7 @@ mod generated {
     pub use super::helpers::*;
     // With trace events it is no inline function, so that the kernel's own bindings have it too.
     pub use super::helpers::consume_skb;
-    pub use kernel::bindings::*;
+    pub use theirs::bindings::*;
 
     include!(concat!(env!("RNETNS_BINDINGS"), "/bindings_generated.rs"));
 }
@@ -49,7 +49,7 @@ mod generated {
 #[allow(clippy::all, dead_code, improper_ctypes, missing_docs, unreachable_pub)]
 mod helpers {
     use super::generated::*;
-    use kernel::ffi;
+    use theirs::ffi;
 
     include!(concat!(
         env!("RNETNS_BINDINGS"),
@@ -58,51 +58,3 @@ mod helpers {
 }
 
 pub use generated::*;
-
-/// What user space knows, of `include/uapi/linux/rnetns.h`. Upstream, the `uapi` crate has it.
-#[allow(unused_imports)]
-pub mod uapi {
-    pub use super::generated::{
-        RNETNS_A_ASIDE,
-        RNETNS_A_BYPASSED,
-        RNETNS_A_ENABLED,
-        RNETNS_A_ENTRIES4,
-        RNETNS_A_ENTRIES6,
-        RNETNS_A_EVICTIONS,
-        RNETNS_A_EXPIRIES,
-        RNETNS_A_FLUSHED,
-        RNETNS_A_HITS,
-        RNETNS_A_INSERTS,
-        RNETNS_A_INVALIDATIONS,
-        RNETNS_A_LEFT,
-        RNETNS_A_MAX_QUOTA,
-        RNETNS_A_MISSES,
-        RNETNS_A_QUOTA,
-        RNETNS_A_REFUSALS,
-        RNETNS_A_TIMEOUT,
-        RNETNS_A_UNCACHEABLE,
-        RNETNS_CMD_CACHE_NTF,
-        RNETNS_CMD_FLUSH_NTF,
-        RNETNS_ENTRY_A_AGE,
-        RNETNS_ENTRY_A_DST4,
-        RNETNS_ENTRY_A_DST6,
-        RNETNS_ENTRY_A_DST_LEN,
-        RNETNS_ENTRY_A_FAMILY,
-        RNETNS_ENTRY_A_FLOWLABEL,
-        RNETNS_ENTRY_A_IIF,
-        RNETNS_ENTRY_A_LOCAL,
-        RNETNS_ENTRY_A_MARK,
-        RNETNS_ENTRY_A_OIF,
-        RNETNS_ENTRY_A_RP_FILTER,
-        RNETNS_ENTRY_A_SRC4,
-        RNETNS_ENTRY_A_SRC6,
-        RNETNS_ENTRY_A_STALE,
-        RNETNS_ENTRY_A_TOS,
-        RNETNS_ENTRY_A_USED,
-        RNETNS_FLUSH_A_DST4,
-        RNETNS_FLUSH_A_DST6,
-        RNETNS_FLUSH_A_DST_LEN,
-        RNETNS_FLUSH_A_FLUSHED, //
-        RNETNS_FLUSH_A_IFINDEX,
-    };
-}

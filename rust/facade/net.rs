@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Networking: what the base kernel's crate has, and the abstractions of this project.
+//!
+//! Upstream, the lines without `#[path]` are those of `rust/kernel/net/mod.rs`.
+
+pub use theirs::net::*;
+
+#[path = "../kernel/net/deferred.rs"]
+pub mod deferred;
+#[path = "../kernel/net/dev_lookup.rs"]
+pub mod dev_lookup;
+#[path = "../kernel/net/dst.rs"]
+pub mod dst;
+#[path = "../kernel/net/early_demux.rs"]
+pub mod early_demux;
+#[path = "../kernel/net/genl.rs"]
+pub mod genl;
+#[path = "../kernel/net/ida.rs"]
+pub mod ida;
+#[path = "../kernel/net/in_device.rs"]
+pub mod in_device;
+#[path = "../kernel/net/jiffies.rs"]
+pub mod jiffies;
+#[path = "../kernel/net/memory.rs"]
+pub mod memory;
+#[path = "../kernel/net/namespace.rs"]
+pub mod namespace;
+#[path = "../kernel/net/net_device.rs"]
+pub mod net_device;
+#[path = "../kernel/net/netdev_notifier.rs"]
+pub mod netdev_notifier;
+#[path = "../kernel/net/netfilter.rs"]
+pub mod netfilter;
+#[path = "../kernel/net/packet_type.rs"]
+pub mod packet_type;
+#[path = "../kernel/net/pcpu_counters.rs"]
+pub mod pcpu_counters;
+#[path = "../kernel/net/pernet.rs"]
+pub mod pernet;
+#[path = "../kernel/net/ratelimit.rs"]
+mod ratelimit;
+#[path = "../kernel/net/route.rs"]
+pub mod route;
+#[path = "../kernel/net/rtnl.rs"]
+pub mod rtnl;
+#[path = "../kernel/net/sk_buff.rs"]
+pub mod sk_buff;
+#[path = "../kernel/net/sock.rs"]
+pub mod sock;
+#[path = "../kernel/net/spinlock_bh.rs"]
+pub mod spinlock_bh;
+#[path = "../kernel/net/tagged_table/mod.rs"]
+pub mod tagged_table;
+#[path = "../kernel/net/tracepoint.rs"]
+pub mod tracepoint;
+#[path = "../kernel/net/xmit.rs"]
+pub mod xmit;
+
+pub use self::{
+    namespace::{
+        ActiveNamespace,
+        Namespace,
+        Tag, //
+    },
+    ratelimit::ratelimit, //
+};
