@@ -101,8 +101,6 @@ pub struct CompileFail {
 #[serde(deny_unknown_fields)]
 pub struct Examples {
     pub folder: PathBuf,
-    /// Rust code that every example can use.
-    pub preamble: PathBuf,
     /// The object whose flags they get.
     pub like: PathBuf,
 }
@@ -191,9 +189,7 @@ impl Project {
         paths.extend(self.selftests.folders.iter().map(PathBuf::as_path));
         paths.extend(self.lint.rust.iter().map(PathBuf::as_path));
         paths.extend(self.compile_fail.iter().map(|it| it.folder.as_path()));
-        if let Some(examples) = &self.examples {
-            paths.extend([examples.folder.as_path(), &examples.preamble]);
-        }
+        paths.extend(self.examples.iter().map(|it| it.folder.as_path()));
         if let Some(mutants) = &self.mutants {
             paths.push(&mutants.folder);
             paths.extend(mutants.sources.iter().map(PathBuf::as_path));

@@ -3,9 +3,10 @@
 //! The examples in the documentation of the abstractions. Each is compiled with the flags of the
 //! module, so that no example shows code that does not work.
 //!
-//! An example is a code block of a doc comment. It can use the project's preamble, and is the body
-//! of a function that returns a `Result`. As in rustdoc, a line that starts with `# ` is compiled
-//! and not shown.
+//! An example is a code block of a doc comment. It is compiled as the kernel tree compiles it for
+//! KUnit (`scripts/rustdoc_test_gen.rs`): alone in a function, with the prelude and nothing else. As in
+//! rustdoc, a line that starts with `# ` is compiled and not shown, and code that ends in a result
+//! is the body of a function that returns it.
 //!
 //! All examples are one crate, which takes little longer than a single one. If it does not compile,
 //! each gets its own crate, to tell which one is wrong.
@@ -32,10 +33,8 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
     };
     let step = Step::start("compiling the examples", Unit::None, 0);
     let flags = kbuild_flags::read(&lab.target.join("modules"), &project.like)?;
-    let preamble = lab.root.join(&project.preamble);
-    let verdicts = judge(&examples, lab.settings.jobs, |some: &[Example]| {
-        compile(some, &preamble, &flags, tools)
-    });
+    let compile = |some: &[Example]| compile(some, &flags, tools);
+    let verdicts = judge(&examples, lab.settings.jobs, compile);
     step.finish();
     Ok(verdicts)
 }
@@ -101,7 +100,7 @@ fn examples(file: &str, text: &str) -> Vec<Example> {
             }
             (Some(_), Some(_)) => found.extend(open.take().flatten()),
             (Some(Some(example)), None) => {
-                let code = doc.strip_prefix("# ").unwrap_or(doc);
+                let code = if doc == "#" { "" } else { doc.strip_prefix("# ").unwrap_or(doc) };
                 example.code.push_str(code);
                 example.code.push('\n');
             }
@@ -111,24 +110,47 @@ fn examples(file: &str, text: &str) -> Vec<Example> {
     found
 }
 
+/// What every crate has beside its examples: macros of the `kernel` crate refer to it.
+const CRATE: &str = r#"//! Examples.
+
+use kernel::{ModuleMetadata, ThisModule};
+
+#[allow(dead_code)]
+const __LOG_PREFIX: &[u8] = b"examples\0";
+
+#[allow(dead_code)]
+struct LocalModule;
+
+impl ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"examples";
+    // SAFETY: Nothing of this ever runs.
+    const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+}
+"#;
+
 /// A crate with these examples.
-fn source(examples: &[Example], preamble: &Path) -> String {
+fn source(examples: &[Example]) -> String {
     let functions = examples.iter().enumerate().map(|(number, example)| function(number, example));
-    format!("//! Examples.\ninclude!({preamble:?});\n{}", functions.collect::<String>())
+    format!("{CRATE}{}", functions.collect::<String>())
 }
 
 fn function(number: usize, example: &Example) -> String {
-    let ends = example.code.contains("Ok::<(), Error>(())");
-    let end = if ends { "" } else { "Ok(())" };
     let code = &example.code;
-    format!("#[allow(unreachable_code)]\nfn example_{number}() -> Result {{\n{code}{end}\n}}\n")
+    // As rustdoc decides.
+    let result = match code.trim_end().ends_with("(())") {
+        true => " -> core::result::Result<(), impl core::fmt::Debug>",
+        false => "",
+    };
+    format!(
+        "\npub fn example_{number}() {{\n#[allow(unused)]\nuse ::kernel::prelude::*;\n{{\n\
+         fn main() {{\nfn example(){result} {{\n{code}}}\nlet _ = example();\n}}\nmain();\n}}\n}}\n"
+    )
 }
 
-fn compile(examples: &[Example], preamble: &Path, flags: &Flags, tools: &Toolchain) -> Result<()> {
+fn compile(examples: &[Example], flags: &Flags, tools: &Toolchain) -> Result<()> {
     let scratch = tempfile::tempdir().context("create a directory")?;
     let path = scratch.path().join("examples.rs");
-    fs::write(&path, source(examples, preamble))
-        .with_context(|| format!("write {}", path.display()))?;
+    fs::write(&path, source(examples)).with_context(|| format!("write {}", path.display()))?;
     let errors = compile_fail::compile(&path, flags, tools)?;
     compile_fail::judge(&["compiles".to_owned()], &errors)
 }
@@ -165,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn an_example_ends_with_a_result() {
-        assert!(function(0, &example(1, "f();\n")).contains("f();\nOk(())\n}"));
+    fn an_example_that_ends_in_a_result_is_in_a_function_that_returns_it() {
+        assert!(function(0, &example(1, "f();\n")).contains("fn example() {\nf();\n}"));
         let ends = function(0, &example(1, "f()?;\nOk::<(), Error>(())\n"));
-        assert!(ends.contains("Ok::<(), Error>(())\n\n}"));
+        assert!(ends.contains("impl core::fmt::Debug> {\nf()?;\nOk::<(), Error>(())\n}"), "{ends}");
     }
 
     /// What happens when those with `wrong` in them do not compile.
@@ -196,9 +218,12 @@ mod tests {
     }
 
     #[test]
-    fn all_examples_compile_at_once() {
-        let both = source(&[example(1, "a();\n"), example(2, "b();\n")], Path::new("/x"));
-        assert!(both.contains("fn example_0() -> Result {\na();\nOk(())"), "{both}");
-        assert!(both.contains("fn example_1() -> Result {\nb();\nOk(())"), "{both}");
+    fn all_examples_are_in_one_crate() {
+        let both = source(&[example(1, "a();\n"), example(2, "b();\n")]);
+        let place = |text: &str| both.find(text).unwrap_or_else(|| panic!("{text} in {both}"));
+        assert!(place("fn example_0") < place("\na();\n"));
+        assert!(
+            place("\na();\n") < place("fn example_1") && place("fn example_1") < place("\nb();\n")
+        );
     }
 }

@@ -33,6 +33,9 @@ pub trait Run: Send + Sync + 'static {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::deferred;
+/// # use kernel::net::deferred::Deferred;
+/// # use kernel::time::Jiffies;
 /// struct Clean;
 ///
 /// impl deferred::Run for Clean {

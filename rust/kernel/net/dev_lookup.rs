@@ -46,6 +46,9 @@ impl ActiveNamespace {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::ActiveNamespace;
+    /// # use kernel::net::net_device::NetDevice;
+    /// # use kernel::sync::aref::ARef;
     /// fn loopback(net: &ActiveNamespace) -> Result<ARef<NetDevice>> {
     ///     net.dev_get_by_name(c"lo")
     /// }

@@ -362,6 +362,11 @@ impl ValidDst {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::dst;
+/// # use kernel::net::dst::Dst;
+/// # use kernel::net::dst::OwnedDst;
+/// # use kernel::pernet_slot;
+/// # use kernel::sync::rcu;
 /// struct Routes;
 ///
 /// pernet_slot!(Routes: dst::Holds);

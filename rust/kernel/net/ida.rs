@@ -20,6 +20,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::ida::Ida;
 /// fn numbers() -> Result {
 ///     let ida = KBox::pin_init(Ida::new(), GFP_KERNEL)?;
 ///     let id = ida.alloc(1, 99)?;

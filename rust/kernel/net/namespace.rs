@@ -54,6 +54,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::Namespace;
 /// fn same(a: &Namespace, b: &Namespace) -> bool {
 ///     a.tag() == b.tag()
 /// }
@@ -121,6 +122,9 @@ impl Namespace {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::ActiveNamespace;
+    /// # use kernel::net::Namespace;
+    /// # use kernel::sync::aref::ARef;
     /// fn keep(net: &Namespace) -> Result<ARef<ActiveNamespace>> {
     ///     net.get().ok_or(ENODEV)
     /// }
@@ -148,6 +152,8 @@ impl Namespace {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::ActiveNamespace;
+/// # use kernel::sync::aref::ARef;
 /// // What `ip link set dev DEV netns PID` does to find its target.
 /// fn target(pid: i32) -> Result<ARef<ActiveNamespace>> {
 ///     ActiveNamespace::get_by_pid(pid)
@@ -260,6 +266,8 @@ impl ActiveNamespace {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::Namespace;
+/// # use kernel::net::Tag;
 /// struct Entry {
 ///     owner: Tag,
 /// }
@@ -301,6 +309,8 @@ impl PartialEq<Namespace> for Tag {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::namespace::namespaces;
+/// # use kernel::sync::rcu;
 /// fn count(guard: &rcu::Guard) -> usize {
 ///     namespaces(guard).count()
 /// }

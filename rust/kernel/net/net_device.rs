@@ -85,6 +85,9 @@ impl NetDevice {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::Namespace;
+    /// # use kernel::net::net_device::NetDevice;
+    /// # use kernel::sync::rcu;
     /// fn is_in(dev: &NetDevice, net: &Namespace) -> bool {
     ///     let guard = rcu::read_lock();
     ///     dev.net(&guard).tag() == net.tag()
@@ -361,6 +364,13 @@ impl LinkStats<'_> {
 /// A device that drops what it is given:
 ///
 /// ```
+/// # use kernel::net::Namespace;
+/// # use kernel::net::net_device;
+/// # use kernel::net::net_device::OwnNetDevice;
+/// # use kernel::net::net_device::Setup;
+/// # use kernel::net::net_device::XmitResult;
+/// # use kernel::net::sk_buff::SkBuff;
+/// # use kernel::pernet_slot;
 /// struct Null;
 ///
 /// pernet_slot!(Null: net_device::Registered);
@@ -599,6 +609,10 @@ impl Registered {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::net_device;
+    /// # use kernel::net::Namespace;
+    /// # use kernel::net::pernet::HasSlot;
+    /// # use kernel::sync::rcu;
     /// fn ifindex<T: net_device::Operations>(net: &Namespace, guard: &rcu::Guard) -> Option<i32> {
     ///     Some(T::slot().get(net, guard)?.dev().ifindex())
     /// }

@@ -51,6 +51,9 @@ impl Event {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::Namespace;
+/// # use kernel::net::net_device::NetDevice;
+/// # use kernel::net::netdev_notifier;
 /// struct Watch;
 ///
 /// impl netdev_notifier::Watcher for Watch {

@@ -55,6 +55,9 @@ pub enum Verdict {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::Namespace;
+/// # use kernel::net::netfilter;
+/// # use kernel::pernet_slot;
 /// struct Look;
 ///
 /// impl netfilter::PreRouting for Look {

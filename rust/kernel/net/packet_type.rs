@@ -99,6 +99,9 @@ impl Packet<'_> {
 /// Counting them:
 ///
 /// ```
+/// # use kernel::net::packet_type;
+/// # use kernel::sync::atomic::Atomic;
+/// # use kernel::sync::atomic::Relaxed;
 /// struct Count(Atomic<u64>);
 ///
 /// impl packet_type::Handler for Count {
@@ -142,6 +145,8 @@ unsafe impl<H: Handler> Sync for Registration<H> {}
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::ActiveNamespace;
+/// # use kernel::net::packet_type;
 /// fn watch<H: packet_type::Handler>(
 ///     net: &ActiveNamespace,
 ///     handler: H,

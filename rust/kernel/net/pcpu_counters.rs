@@ -21,6 +21,7 @@ use crate::{
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::pcpu_counters::PcpuCounters;
 /// let counters = PcpuCounters::<2>::new()?;
 /// counters.add(1, 60);
 /// counters.add_pair(0, 1, 40);

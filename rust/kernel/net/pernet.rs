@@ -174,6 +174,10 @@ impl<S: Sync + 'static> Slot<S> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::Namespace;
+    /// # use kernel::net::pernet::HasSlot;
+    /// # use kernel::sync::rcu;
+    /// # use kernel::pernet_slot;
     /// struct State {
     ///     generation: u32,
     /// }
@@ -290,6 +294,12 @@ macro_rules! pernet_slot {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::Namespace;
+/// # use kernel::net::pernet;
+/// # use kernel::net::pernet::Subsys;
+/// # use kernel::pernet_slot;
+/// # use kernel::time::BootTime;
+/// # use kernel::time::Instant;
 /// struct State {
 ///     born: Instant<BootTime>,
 /// }
@@ -540,6 +550,9 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::pernet;
+/// # use kernel::net::pernet::register_pernet_subsys;
+/// # use kernel::net::pernet::Subsys;
 /// #[pin_data]
 /// struct Module<T: pernet::Operations> {
 ///     #[pin]
@@ -627,6 +640,8 @@ impl<T: Operations> Registration<T> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::ActiveNamespace;
+    /// # use kernel::net::pernet;
     /// fn show<T: pernet::Operations<Stored = u32>>(
     ///     registration: &pernet::Registration<T>,
     ///     net: &ActiveNamespace,

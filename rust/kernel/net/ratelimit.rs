@@ -13,6 +13,7 @@ use crate::bindings;
 /// # Examples
 ///
 /// ```
+/// # use kernel::net;
 /// if net::ratelimit() {
 ///     pr_warn!("dropping a packet\n");
 /// }

@@ -64,6 +64,7 @@ impl Drop for Guard {
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::rtnl;
 /// # fn configure(_rtnl: rtnl::Held<'_>) {}
 /// let rtnl = rtnl::lock();
 /// configure(rtnl.held());

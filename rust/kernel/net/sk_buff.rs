@@ -108,6 +108,10 @@ impl<'a> SkBuff<'a> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::Namespace;
+    /// # use kernel::net::net_device::NetDevice;
+    /// # use kernel::net::net_device::XmitResult;
+    /// # use kernel::net::sk_buff::SkBuff;
     /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff<'_>) -> XmitResult {
     ///     assert!(skb.net().tag() == net.tag());
     ///     XmitResult::Ok

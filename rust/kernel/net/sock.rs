@@ -56,6 +56,8 @@ impl Sock {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::sock::Sock;
+    /// # use kernel::sync::rcu;
     /// fn is_live(sk: &Sock) -> bool {
     ///     sk.net(&rcu::read_lock()).is_some()
     /// }
@@ -80,6 +82,8 @@ impl Sock {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::Namespace;
+    /// # use kernel::net::sk_buff::SkBuff;
     /// fn sent_from(skb: &SkBuff<'_>, net: &Namespace) -> bool {
     ///     skb.sock().is_some_and(|sk| sk.tag() == net.tag())
     /// }

@@ -80,6 +80,9 @@ impl<'a> Outgoing<'a> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::net_device::NetDevice;
+    /// # use kernel::net::packet_type;
+    /// # use kernel::net::xmit;
     /// fn send(dev: &NetDevice) -> Result {
     ///     xmit::Outgoing::new(dev, packet_type::Protocol::EXPERIMENTAL, 50)?.dev_queue_xmit()
     /// }

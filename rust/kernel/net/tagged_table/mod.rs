@@ -230,6 +230,10 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// # Examples
     ///
     /// ```
+    /// # use kernel::net::tagged_table::Owner;
+    /// # use kernel::net::tagged_table::Table;
+    /// # use kernel::sync::Arc;
+    /// # use kernel::sync::rcu;
     /// // A thousand lines of two slots each: keys of four words.
     /// static VALUE: u32 = 7;
     /// let table: Arc<Table<&'static u32, 4>> = Table::new(1024, 1024)?;
