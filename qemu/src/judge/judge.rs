@@ -12,6 +12,7 @@ use std::time::Duration;
 use vmlab_init::protocol::{Counters, Event, Frame, Status};
 
 use crate::judge::guest_log::GuestLog;
+use crate::judge::kernel_log::Finding;
 use crate::judge::ktap;
 use crate::judge::live::Live;
 use crate::run::job::NO_LIMIT;
@@ -107,6 +108,8 @@ pub enum Order {
     Keep(usize, Vec<u8>),
     /// Tell what went wrong just now: in this test, if one runs.
     Tell(Option<usize>, String),
+    /// Tell what the kernel has just reported, its stack decoded.
+    TellFinding(Option<usize>, Finding),
     /// Show the command's output: standard output, or standard error.
     Show(Vec<u8>, bool),
     /// Ask the guest where it hangs.
@@ -233,9 +236,8 @@ impl Judge {
             }
             Heard::Silence => {}
         }
-        for finding in self.log.news() {
-            orders.push(Order::Tell(self.running(), finding.quote_shortly()));
-        }
+        let news = self.log.news();
+        orders.extend(news.into_iter().map(|finding| Order::TellFinding(self.running(), finding)));
         self.look_at_the_clock(&mut orders);
         orders
     }

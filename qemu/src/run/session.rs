@@ -166,8 +166,11 @@ impl Started {
         phases: &mut Phases,
     ) -> Result<Ended> {
         let plan = Plan { told, ..plan(job, budget, accel.used, self.key, &log(job)) };
-        let verdict = Session::new(job, self.vm, Judge::new(plan), Logs::create(job)?).follow()?;
-        report(verdict, job, kernel, accel, std::mem::take(phases))
+        let roots: [&Path; 3] = [&job.root, &kernel.source, &kernel.build];
+        let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
+        let logs = Logs::create(job)?;
+        let verdict = Session::new(job, self.vm, Judge::new(plan), logs, &mut decoder).follow()?;
+        report(verdict, decoder, kernel, accel, std::mem::take(phases))
     }
 }
 
@@ -309,6 +312,7 @@ struct Session<'a> {
     vm: Vm,
     judge: Judge,
     logs: Logs,
+    decoder: &'a mut Decoder,
     series: Series,
     began: Instant,
     raw: Option<Raw>,
@@ -316,9 +320,16 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(job: &'a Job, vm: Vm, judge: Judge, logs: Logs) -> Session<'a> {
+    fn new(
+        job: &'a Job,
+        vm: Vm,
+        judge: Judge,
+        logs: Logs,
+        decoder: &'a mut Decoder,
+    ) -> Session<'a> {
         let series = Series::new(logs.tests.len());
-        Session { job, vm, judge, logs, series, began: Instant::now(), raw: None, size: None }
+        let began = Instant::now();
+        Session { job, vm, judge, logs, decoder, series, began, raw: None, size: None }
     }
 
     /// Listens until QEMU has ended and all its output is read.
@@ -398,9 +409,13 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Order::Tell(index, text) => {
+                self.tell(index, &text);
+                Ok(())
+            }
+            Order::TellFinding(index, mut finding) => {
                 if self.job.tells {
-                    let test = index.and_then(|index| self.judge.test(index));
-                    say(&told(test.map(|test| test.name.as_str()), &text));
+                    self.decoder.decode(&mut finding);
+                    self.tell(index, &finding.quote_shortly());
                 }
                 Ok(())
             }
@@ -419,6 +434,14 @@ impl<'a> Session<'a> {
                 self.vm.kill();
                 Ok(())
             }
+        }
+    }
+
+    /// Tells a person who waits what went wrong, in this test if there is one.
+    fn tell(&self, index: Option<usize>, text: &str) {
+        if self.job.tells {
+            let test = index.and_then(|index| self.judge.test(index));
+            say(&told(test.map(|test| test.name.as_str()), text));
         }
     }
 
@@ -466,7 +489,7 @@ fn show(bytes: &[u8], out: bool) -> Result<()> {
 /// Makes a report of the verdict.
 fn report(
     verdict: Verdict,
-    job: &Job,
+    mut decoder: Decoder,
     kernel: &Kernel,
     accel: &Choice,
     mut phases: Phases,
@@ -474,13 +497,11 @@ fn report(
     let Verdict { mut findings, mut notes, .. } = verdict;
     phases.0.extend(verdict.phases.0);
     if !findings.is_empty() {
-        let roots: [&Path; 3] = [&job.root, &kernel.source, &kernel.build];
-        let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
         phases.time("decode stacks", || {
             findings.iter_mut().for_each(|finding| decoder.decode(finding));
         });
-        notes.append(&mut decoder.errors);
     }
+    notes.append(&mut decoder.errors);
     let release = verdict.release.unwrap_or_else(|| kernel.release.clone());
     let versions: BTreeMap<String, String> =
         [("linux".to_owned(), release), ("qemu".to_owned(), accel::qemu_version()?)].into();

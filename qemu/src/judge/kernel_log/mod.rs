@@ -41,7 +41,7 @@ impl Finding {
         self.quoted(24)
     }
 
-    /// The same with the first frames, as a stack is that nobody has decoded yet.
+    /// The same with the first frames alone, between other lines of a run.
     pub(crate) fn quote_shortly(&self) -> String {
         self.quoted(6)
     }
