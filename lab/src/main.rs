@@ -6,11 +6,13 @@
 //! [`net`] runs the kernel's own tests, [`bench`] measures, and [`commands`] has the commands. The
 //! crate `vmlab` boots and judges guests.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::progress::say;
-use vmlab::run::{files, interrupt, process};
+use vmlab::run::{files, interrupt, print, process};
 
 use crate::cli::{Action, Cli};
 use crate::context::Lab;
@@ -39,11 +41,11 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(code) if !interrupt::requested() => ExitCode::from(code),
         Err(error) if !interrupt::requested() => {
-            eprintln!("error: {error:#}");
+            print::err(&format!("error: {error:#}\n"));
             ExitCode::from(Outcome::Build.exit_code())
         }
         _ => {
-            eprintln!("interrupted");
+            print::err("interrupted\n");
             ExitCode::from(interrupt::EXIT_CODE)
         }
     }

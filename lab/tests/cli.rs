@@ -230,6 +230,30 @@ fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     }
 }
 
+/// A pipe that nobody reads any more.
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    Stdio::from(writer)
+}
+
+/// `make doctor 2>&1 | head -1`
+#[test]
+fn a_reader_that_goes_away_changes_no_verdict() {
+    let user = User::new();
+    let status = user.lab().arg("doctor").stdout(unread()).stderr(unread()).status().unwrap();
+    assert_eq!(status.code(), Some(3));
+
+    user.tools();
+    let tarball = endless_build(&user);
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", &tarball);
+    let mut running = lab.stdout(unread()).stderr(unread()).spawn().unwrap();
+    wait_for_line(&user.dir.path().join("started"));
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+}
+
 /// What one builds, the other would load half of.
 #[test]
 fn a_command_waits_while_another_builds_in_the_same_checkout() {

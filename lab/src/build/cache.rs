@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use vmlab::run::files::{make_dir, remove_dir};
 use vmlab::run::interrupt;
+use vmlab::run::progress::say;
 
 /// Says that an entry that was made in place is complete.
 pub const STAMP: &str = ".complete";
@@ -153,7 +154,7 @@ impl Cache {
                 return Ok(None);
             }
             if !said {
-                eprintln!("waiting: another run has {name} of the cache");
+                say(&format!("waiting: another run has {name} of the cache"));
                 said = true;
             }
             interrupt::check()?;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use vmlab::judge::report::TestReport;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 
@@ -20,20 +21,19 @@ use crate::checks::house_rules;
 use crate::checks::threads;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
-use crate::ui::tally::Check;
 
 /// Compiles each file with the flags of the module.
-pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
+pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<TestReport>> {
     let Some(project) = &lab.project.compile_fail else { return Ok(Vec::new()) };
     let cases = match sources(&lab.root.join(&project.folder)) {
         Ok(cases) => cases,
-        Err(error) => return Ok(vec![Check::of::<()>("compile-fail", Err(error))]),
+        Err(error) => return Ok(vec![TestReport::of::<()>("compile-fail", Err(error))]),
     };
     let step = Step::start("compiling what must not compile", Unit::None, 0);
     let flags = kbuild_flags::read(&lab.target.join("modules"), &project.like)?;
     let verdicts = threads::each(&cases, lab.settings.jobs, |path| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Check::of(format!("compile-fail: {name}"), case(path, &flags, tools))
+        TestReport::of(name, case(path, &flags, tools))
     });
     step.finish();
     Ok(verdicts)

@@ -15,6 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use vmlab::judge::report::TestReport;
 use vmlab::run::progress::{Step, Unit};
 
 use crate::build::kbuild_flags::{self, Flags};
@@ -22,14 +23,13 @@ use crate::checks::compile_fail;
 use crate::checks::threads;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
-use crate::ui::tally::{Check, CheckStatus};
 
 /// Compiles each example.
-pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<Check>> {
+pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<TestReport>> {
     let Some(project) = &lab.project.examples else { return Ok(Vec::new()) };
     let examples = match find(&lab.root.join(&project.folder)) {
         Ok(examples) => examples,
-        Err(error) => return Ok(vec![Check::of::<()>("examples", Err(error))]),
+        Err(error) => return Ok(vec![TestReport::of::<()>("examples", Err(error))]),
     };
     let step = Step::start("compiling the examples", Unit::None, 0);
     let flags = kbuild_flags::read(&lab.target.join("modules"), &project.like)?;
@@ -67,17 +67,17 @@ fn judge(
     examples: &[Example],
     jobs: usize,
     compile: impl Fn(&[Example]) -> Result<()> + Sync,
-) -> Vec<Check> {
-    let name = |example: &Example| format!("example: {}:{}", example.file, example.line);
+) -> Vec<TestReport> {
+    let name = |example: &Example| format!("{}:{}", example.file, example.line);
     let Err(error) = compile(examples) else {
-        return examples.iter().map(|example| Check::of(name(example), Ok(()))).collect();
+        return examples.iter().map(|example| TestReport::of(name(example), Ok(()))).collect();
     };
     let mut verdicts = threads::each(examples, jobs, |example| {
-        Check::of(name(example), compile(std::slice::from_ref(example)))
+        TestReport::of(name(example), compile(std::slice::from_ref(example)))
     });
-    if verdicts.iter().all(|verdict| verdict.status == CheckStatus::Passed) {
+    if !verdicts.iter().any(TestReport::failed) {
         let error = error.context("each compiles alone, but not all in one crate");
-        verdicts.push(Check::of::<()>("examples", Err(error)));
+        verdicts.push(TestReport::of::<()>("examples", Err(error)));
     }
     verdicts
 }
@@ -198,17 +198,16 @@ mod tests {
         let examples: Vec<Example> =
             codes.iter().enumerate().map(|(number, code)| example(number, code)).collect();
         let compile = |some: &[Example]| if compile(some) { Ok(()) } else { bail!("E0308") };
-        let passed = |verdict: &Check| verdict.status == CheckStatus::Passed;
-        let line = |verdict: Check| format!("{} {}", passed(&verdict), verdict.name);
+        let line = |verdict: TestReport| format!("{} {}", !verdict.failed(), verdict.name);
         judge(&examples, 2, compile).into_iter().map(line).collect()
     }
 
     #[test]
     fn the_example_that_fails_is_named() {
         let right = |some: &[Example]| some.iter().all(|example| example.code != "wrong");
-        assert_eq!(judged(&["a", "b"], right), ["true example: a.rs:0", "true example: a.rs:1"]);
+        assert_eq!(judged(&["a", "b"], right), ["true a.rs:0", "true a.rs:1"]);
         let one_wrong = judged(&["a", "wrong"], right);
-        assert_eq!(one_wrong, ["true example: a.rs:0", "false example: a.rs:1"]);
+        assert_eq!(one_wrong, ["true a.rs:0", "false a.rs:1"]);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 
 use std::path::Path;
 
-use crate::ui::tally::{Check, CheckStatus};
+use anyhow::anyhow;
+use vmlab::judge::ktap::TestResult;
+use vmlab::judge::report::TestReport;
 
 /// A test program's output so far.
 #[derive(Default)]
@@ -38,7 +40,7 @@ struct Summary {
 }
 
 /// A check for each test. `log` has the whole output.
-pub fn checks(lines: &[String], log: &Path) -> Vec<Check> {
+pub fn checks(lines: &[String], log: &Path) -> Vec<TestReport> {
     let mut checks = Vec::new();
     let mut program: Option<Program> = None;
     for line in lines {
@@ -70,7 +72,7 @@ impl Program {
         }
     }
 
-    fn judge(mut self, summary: Option<Summary>, log: &Path) -> Vec<Check> {
+    fn judge(mut self, summary: Option<Summary>, log: &Path) -> Vec<TestReport> {
         let failures = std::mem::take(&mut self.failures);
         if let Some(summary) = summary {
             self.fill(summary, &failures);
@@ -82,26 +84,26 @@ impl Program {
         };
         let complete = summary == Some(counted) && self.found.len() == self.announced;
         let log = log.display();
-        let mut checks: Vec<Check> = self
+        let mut checks: Vec<TestReport> = self
             .found
             .into_iter()
             .map(|(name, outcome)| {
-                let status = match outcome {
-                    Some(Outcome::Ok) => CheckStatus::Passed,
-                    Some(Outcome::Failed) => CheckStatus::Failed(format!("log in {log}")),
-                    Some(Outcome::Ignored(why)) => CheckStatus::Skipped(why),
-                    None => CheckStatus::Failed(format!("it has no result; log in {log}")),
+                let (result, reason) = match outcome {
+                    Some(Outcome::Ok) => (TestResult::Pass, String::new()),
+                    Some(Outcome::Failed) => (TestResult::Fail, format!("log in {log}")),
+                    Some(Outcome::Ignored(why)) => (TestResult::Skip, why),
+                    None => (TestResult::Fail, format!("it has no result; log in {log}")),
                 };
-                Check { name, status }
+                TestReport { name, result, reason, ..TestReport::default() }
             })
             .collect();
-        let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));
+        let failed = checks.iter().any(TestReport::failed);
         if !complete && !failed {
-            let why = format!(
+            let why = anyhow!(
                 "of {} tests in a program, not all have one result; log in {log}",
                 self.announced
             );
-            checks.push(Check { name: "all".to_owned(), status: CheckStatus::Failed(why) });
+            checks.push(TestReport::of::<()>("all", Err(why)));
         }
         checks
     }
@@ -163,10 +165,10 @@ mod tests {
     /// The first letter of each result, by name.
     fn told(text: &str) -> Vec<String> {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let word = |check: Check| match check.status {
-            CheckStatus::Passed => format!("ok {}", check.name),
-            CheckStatus::Failed(_) => format!("FAILED {}", check.name),
-            CheckStatus::Skipped(why) => format!("skip {} {why}", check.name),
+        let word = |check: TestReport| match check.result {
+            TestResult::Pass => format!("ok {}", check.name),
+            TestResult::Fail => format!("FAILED {}", check.name),
+            TestResult::Skip => format!("skip {} {}", check.name, check.reason),
         };
         checks(&lines, Path::new("/l")).into_iter().map(word).collect()
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use vmlab::boot::kernel::Kernel;
+use vmlab::judge::report::TestReport;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 use xshell::{Cmd, cmd};
@@ -22,22 +23,24 @@ use crate::host::disk;
 use crate::host::machine::Host;
 use crate::host::toolchain::Toolchain;
 use crate::project::Project;
-use crate::ui::tally::{Check, CheckStatus};
 
 /// Checks that need no kernel.
-pub fn host(lab: &Lab) -> Vec<Check> {
+pub fn host(lab: &Lab) -> Vec<TestReport> {
     let step = Step::start("checking the host's code", Unit::None, 0);
     let mut verdicts = Vec::new();
     if has_workspace(lab) {
         verdicts.extend([
-            Check::of("rustfmt (host)", rustfmt_host(lab)),
-            Check::of("clippy (host)", clippy_host(lab)),
+            TestReport::of("rustfmt (host)", rustfmt_host(lab)),
+            TestReport::of("clippy (host)", clippy_host(lab)),
         ]);
     }
     if lab.project.lint.house_rules {
         verdicts.extend([
-            Check::of("licence headers", house_rules::licences(&lab.root)),
-            Check::of("nothing of one machine", house_rules::nothing_of_one_machine(&lab.root)),
+            TestReport::of("licence headers", house_rules::licences(&lab.root)),
+            TestReport::of(
+                "nothing of one machine",
+                house_rules::nothing_of_one_machine(&lab.root),
+            ),
         ]);
     }
     step.finish();
@@ -76,23 +79,23 @@ fn as_user(cargo: Cmd<'_>) -> Command {
 }
 
 /// Checks that need a finished kernel.
-pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<Check> {
+pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<TestReport> {
     let step = Step::start("checking the kernel's code", Unit::None, 0);
     let project = &lab.project;
     let mut verdicts = Vec::new();
     if !project.lint.rust.is_empty() {
         let formatted = rustfmt(lab, &base.kernel, &base.tools);
-        verdicts.push(Check::of("rustfmt (kernel)", formatted));
+        verdicts.push(TestReport::of("rustfmt (kernel)", formatted));
     }
     if project.modules.kbuild.is_some() {
-        verdicts.push(Check::of("clippy (kernel)", clippy(lab, base)));
+        verdicts.push(TestReport::of("clippy (kernel)", clippy(lab, base)));
     }
     if let Some(netlink) = &project.netlink {
         let same = ynl::check(lab, netlink, &base.kernel);
-        verdicts.push(Check::of("netlink code is generated", same));
+        verdicts.push(TestReport::of("netlink code is generated", same));
     }
     if project.mutants.is_some() {
-        verdicts.push(Check::of("mutants fit the code", mutants::check(lab)));
+        verdicts.push(TestReport::of("mutants fit the code", mutants::check(lab)));
     }
     step.finish();
     verdicts
@@ -125,14 +128,14 @@ fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
 
 /// The host's tests, with a check for each. They run one at a time, since some boot guests while
 /// other guests run.
-pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
+pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<TestReport> {
     let log = lab.log("host-tests");
     let mut lines = Vec::new();
     let mut command = match Host::this().shell(&lab.root) {
         Ok(shell) => {
             as_user(cmd!(shell, "cargo test --workspace --no-fail-fast -- --include-ignored"))
         }
-        Err(error) => return vec![Check::of::<()>("all", Err(error))],
+        Err(error) => return vec![TestReport::of::<()>("all", Err(error))],
     };
     command.env("RUST_TEST_THREADS", "1");
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
@@ -142,16 +145,16 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<Check> {
     command.envs(first.map(|module| ("LAB_TEST_MODULE", module)));
     let done = process::logged(command, &log, |line| lines.push(line.to_owned()));
     let mut checks = libtest::checks(&lines, &log);
-    let failed = checks.iter().any(|check| matches!(check.status, CheckStatus::Failed(_)));
+    let failed = checks.iter().any(TestReport::failed);
     match done {
         // The build failed, or a program died before it named a test.
         Err(error) if !failed => {
             let error = disk::explain(error, &lab.target).context("run the host's tests");
-            checks.push(Check::of::<()>("all", Err(error)));
+            checks.push(TestReport::of::<()>("all", Err(error)));
         }
         Ok(()) if checks.is_empty() => {
             let error = anyhow::anyhow!("cargo ran no test, see {}", log.display());
-            checks.push(Check::of::<()>("all", Err(error)));
+            checks.push(TestReport::of::<()>("all", Err(error)));
         }
         _ => {}
     }

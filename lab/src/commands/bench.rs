@@ -11,6 +11,7 @@ use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::Phases;
+use vmlab::run::print;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
@@ -52,7 +53,7 @@ impl Runner<'_> {
             let (text, report) = self.measure(bench, &base, &built, accel)?;
             outcome = report.outcome;
             if outcome != Outcome::Pass {
-                eprint!("{}", report.table());
+                print::err(&report.table());
             }
             texts.push((unit, text));
         }
@@ -60,7 +61,7 @@ impl Runner<'_> {
             texts.iter().map(|(unit, text)| figures::Output { unit: *unit, text }).collect();
         let results = figures::results(&engine, &outputs, outcome == Outcome::Pass)?;
         results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
-        print!("{}", results.table());
+        print::out(&results.table());
         Ok(outcome.exit_code())
     }
 

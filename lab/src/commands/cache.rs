@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
+use vmlab::run::print;
 use vmlab::run::progress::say;
 
 use crate::build::cache::{Entry, KEPT};
@@ -19,10 +20,11 @@ pub(super) fn run(lab: &Lab, prune: bool) -> Result<u8> {
     }
     let entries = lab.cache.entries();
     for entry in &entries {
-        println!("{}", line(entry));
+        print::out(&format!("{}\n", line(entry)));
     }
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
-    println!("{:>8} in {}", disk::gigabytes(bytes), lab.cache.dir().display());
+    let (size, dir) = (disk::gigabytes(bytes), lab.cache.dir().display());
+    print::out(&format!("{size:>8} in {dir}\n"));
     Ok(0)
 }
 

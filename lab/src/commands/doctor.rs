@@ -8,6 +8,7 @@ use anyhow::Result;
 use vmlab::boot::accel::Engine;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::interrupt;
+use vmlab::run::print;
 
 use crate::build::kernel;
 use crate::context::Lab;
@@ -32,7 +33,7 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     checks.push(doctor::disk(lab, finished));
     checks.push(doctor::mirror(lab, !finished));
     interrupt::check()?;
-    print!("{}", doctor::table(&checks));
+    print::out(&doctor::table(&checks));
 
     let missing = doctor::missing_packages(&checks);
     if !missing.is_empty() {
@@ -40,10 +41,10 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
             Rights::None => "run",
             Rights::Root | Rights::Sudo => "`make` installs them, or run",
         };
-        println!("\nmissing packages: {how}\n  {}", packages::by_hand(&missing));
+        print::out(&format!("\nmissing packages: {how}\n  {}\n", packages::by_hand(&missing)));
     }
     let possible = doctor::can_build(&checks, rights != Rights::None);
-    println!("\n{}", if possible { "a build can succeed" } else { "a build cannot succeed" });
+    print::out(&format!("\na build {} succeed\n", if possible { "can" } else { "cannot" }));
     Ok(if possible { 0 } else { Outcome::Build.exit_code() })
 }
 

@@ -8,6 +8,7 @@ use vmlab::boot::kernel::Kernel;
 use vmlab::run::dry;
 use vmlab::run::job::{self, Job, Work};
 use vmlab::run::phases::Phases;
+use vmlab::run::print;
 use vmlab::run::process;
 
 use crate::build::pipeline;
@@ -18,7 +19,7 @@ impl Runner<'_> {
     /// The names of the selftests.
     pub(super) fn list(&self, args: &TestArgs) -> Result<u8> {
         for test in job::select(self.lab.selftests()?, &args.patterns)? {
-            println!("{}", test.name);
+            print::out(&format!("{}\n", test.name));
         }
         Ok(0)
     }
@@ -44,7 +45,8 @@ impl Runner<'_> {
     pub(super) fn show(&self, job: &Job, kernel: &Kernel, accel: &Choice) -> Result<()> {
         let name = job.logs.file_name().unwrap_or_default();
         let folder = self.lab.target.join("dry-run").join(name);
-        println!("{}", process::display(&dry::command(job, kernel, accel, &folder)?));
+        let command = dry::command(job, kernel, accel, &folder)?;
+        print::out(&format!("{}\n", process::display(&command)));
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::interrupt;
 use vmlab::run::phases::Phases;
+use vmlab::run::print;
 
 use crate::build::kernel::Variant;
 use crate::build::pipeline;
@@ -13,20 +14,20 @@ use crate::checkout_lock;
 use crate::checks::lint;
 use crate::commands::Runner;
 use crate::host::packages;
-use crate::ui::tally::Checked;
+use crate::ui::tally::Tally;
 
 impl Runner<'_> {
     pub(super) fn lint(&self) -> Result<u8> {
-        let mut checked = Checked::default();
+        let mut tally = Tally::default();
         // Some of the host's code needs libraries to build.
         packages::ensure(self.lab)?;
         let _lock = checkout_lock::take(&self.lab.target)?;
-        checked.tell(&lint::host(self.lab));
+        tally.tell(&lint::host(self.lab));
         interrupt::check()?;
         let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;
-        checked.tell(&lint::kernel(self.lab, &base));
+        tally.tell(&lint::kernel(self.lab, &base));
         interrupt::check()?;
-        println!("{}", checked.tally);
-        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        print::out(&format!("{tally}\n"));
+        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 }

@@ -7,11 +7,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
-use vmlab::judge::report::Report;
+use vmlab::judge::report::{Report, TestReport};
 use vmlab::run::interrupt;
 use vmlab::run::job::{Test, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::pool;
+use vmlab::run::print;
 use vmlab::run::session;
 
 use crate::build::guest_programs::Guest;
@@ -21,7 +22,7 @@ use crate::checkout_lock;
 use crate::checks::mutants::{self, Mutant};
 use crate::commands::Runner;
 use crate::context::Lab;
-use crate::ui::tally::{Check, Checked};
+use crate::ui::tally::Tally;
 
 impl Runner<'_> {
     /// Runs the mutants. First runs their tests on the unchanged module: a test that fails there
@@ -29,16 +30,16 @@ impl Runner<'_> {
     pub(super) fn mutants(&self, pattern: Option<&str>) -> Result<u8> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         let mutants = mutants::load(self.lab, pattern)?;
-        let mut checked = Checked::default();
+        let mut tally = Tally::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        checked.tell(&[Check::of(
+        tally.tell(&[TestReport::of(
             "without a mutant, the selftests pass",
             self.baseline(&base, &built, &mutants, &accel),
         )]);
-        if checked.tally.failed > 0 {
-            println!("{}", checked.tally);
+        if tally.failed > 0 {
+            print::out(&format!("{tally}\n"));
             return Ok(Outcome::Test.exit_code());
         }
         let copy = mutants::Copy::new(self.lab)?;
@@ -46,13 +47,13 @@ impl Runner<'_> {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);
             let verdict = match self.mutant(&base, &built.guest, &copy, mutant, &accel) {
-                Ok(who) => Check::of(format!("{name}: noticed by {who}"), Ok(())),
-                Err(error) => Check::of::<()>(name, Err(error)),
+                Ok(who) => TestReport::of(format!("{name}: noticed by {who}"), Ok(())),
+                Err(error) => TestReport::of::<()>(name, Err(error)),
             };
-            checked.tell(&[verdict]);
+            tally.tell(&[verdict]);
         }
-        println!("{}", checked.tally);
-        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        print::out(&format!("{tally}\n"));
+        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
     /// Runs all tests that the mutants name, on the unchanged module.

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use vmlab::boot::accel;
+use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::TestReport;
 use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::Phases;
+use vmlab::run::print;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
@@ -25,7 +28,7 @@ use crate::host::packages;
 use crate::net::compare::{self, Compared, NetTests, Run};
 use crate::net::results;
 use crate::project;
-use crate::ui::tally::{Check, CheckStatus, Checked};
+use crate::ui::tally::Tally;
 
 /// The file with all that was compared.
 const RESULTS: &str = "selftests-net.json";
@@ -48,16 +51,16 @@ impl Runner<'_> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         // From here on the results of an earlier run would be lies.
         files::remove_file(&self.lab.target.join(RESULTS))?;
-        let mut checked = Checked::default();
+        let mut tally = Tally::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
         let list = compare::List::own()?;
         for test in list.left_out.iter().filter(|test| names.contains(&test.name)) {
             say(&format!("note: {} is left out by default: {}", test.name, test.why));
         }
-        self.compare(&base, &built, &list, &list.choose(names), &mut checked)?;
-        println!("{}", checked.tally);
-        Ok(if checked.tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        self.compare(&base, &built, &list, &list.choose(names), &mut tally)?;
+        print::out(&format!("{tally}\n"));
+        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
     /// Runs network tests without and with the module, and tells each.
@@ -67,7 +70,7 @@ impl Runner<'_> {
         built: &Built,
         list: &compare::List,
         tests: &[job::Test],
-        checked: &mut Checked,
+        tally: &mut Tally,
     ) -> Result<()> {
         let prepared = self.prepare_net_of(base, list)?;
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
@@ -76,7 +79,7 @@ impl Runner<'_> {
         for test in tests {
             interrupt::check()?;
             let (check, compared) = self.compare_one(guests, test);
-            checked.tell(&[check]);
+            tally.tell(&[check]);
             all.extend(compared);
             compare::write(&self.lab.target.join(RESULTS), &all)?;
         }
@@ -115,22 +118,25 @@ impl Runner<'_> {
         &self,
         guests: Guests,
         test: &job::Test,
-    ) -> (Check, Option<Compared>) {
+    ) -> (TestReport, Option<Compared>) {
         let run = |loaded| self.net_test(guests, test, loaded);
         let compared = match compare::compare(&test.name, run) {
             Ok(compared) => compared,
-            Err(error) => return (Check::of::<()>(format!("net/{}", test.name), Err(error)), None),
+            Err(error) => {
+                return (TestReport::of::<()>(format!("net/{}", test.name), Err(error)), None);
+            }
         };
-        let status = match (compared.failure(), compared.is_void()) {
-            (Some(why), _) => CheckStatus::Failed(why),
+        let (result, reason) = match (compared.failure(), compared.is_void()) {
+            (Some(why), _) => (TestResult::Fail, why),
             (None, Some(why)) => {
                 let log = net_logs(self.lab, &test.name, false).join("tests");
                 let log = log.join(format!("{}.log", test.name));
-                CheckStatus::Skipped(format!("{why}; see {}", log.display()))
+                (TestResult::Skip, format!("{why}; see {}", log.display()))
             }
-            (None, None) => CheckStatus::Passed,
+            (None, None) => (TestResult::Pass, String::new()),
         };
-        (Check { name: compared.line(), status }, Some(compared))
+        let name = compared.line();
+        (TestReport { name, result, reason, ..TestReport::default() }, Some(compared))
     }
 
     /// One network test in a guest of its own.

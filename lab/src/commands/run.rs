@@ -7,6 +7,7 @@ use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::job::Work;
 use vmlab::run::phases::Phases;
+use vmlab::run::print;
 use vmlab_init::protocol::Status;
 
 use crate::build::pipeline;
@@ -29,7 +30,7 @@ impl Runner<'_> {
         let ended = self.boot(&base, work, load, phases, lock)?;
         let harmed = ended.report.outcome != Outcome::Pass;
         if harmed {
-            eprint!("{}", ended.report.table());
+            print::err(&ended.report.table());
         }
         Ok(match ended.status {
             Some(status) if !harmed => exit_status(status),

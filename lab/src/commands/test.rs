@@ -17,6 +17,7 @@ use vmlab::run::interrupt::{self, Interrupted};
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::{Phases, millis};
 use vmlab::run::pool;
+use vmlab::run::print;
 use vmlab::run::progress::{Shown, human, say};
 use vmlab::run::session::{self, Started};
 
@@ -217,7 +218,7 @@ impl Runner<'_> {
 
     fn report_of(&self, task: &Task, ready: &Ready) -> Result<Report> {
         let (lab, base) = (self.lab, &ready.base);
-        let checks = match task {
+        let mut checks = match task {
             Task::Selftest(test, round) => return self.selftest(test, *round, ready),
             Task::Net(test) => return self.net_check(ready, test),
             Task::HostTests => lint::unit_tests(lab, &base.kernel, &ready.built),
@@ -229,7 +230,8 @@ impl Runner<'_> {
         if checks.is_empty() {
             bail!("nothing was checked");
         }
-        Ok(Report::of_checks(checks.into_iter().map(|it| it.into_report(task.group())).collect()))
+        checks.iter_mut().for_each(|check| check.group = task.group().to_owned());
+        Ok(Report::of_checks(checks))
     }
 
     /// A guest for one selftest.
@@ -266,7 +268,8 @@ impl Runner<'_> {
         let guests = Guests { base: &ready.base, built: &ready.built, tests, accel: &ready.accel };
         let (check, compared) = self.compare_one(guests, test);
         let notes = compared.iter().map(Compared::line).collect();
-        let entry = TestReport { notes, name: test.name.clone(), ..check.into_report("net") };
+        let (group, name) = ("net".to_owned(), test.name.clone());
+        let entry = TestReport { group, name, notes, ..check };
         Ok(Report::of_checks(vec![entry]))
     }
 
@@ -275,12 +278,11 @@ impl Runner<'_> {
         reports::write(report, &self.lab.target)?;
         let tally = count(report);
         if args.ktap {
-            print!("{}", report.ktap());
-            eprint!("{}", report.table());
-            eprintln!("{tally}");
+            print::out(&report.ktap());
+            print::err(&format!("{}{tally}\n", report.table()));
         } else {
             colour::print(&report.table());
-            println!("{tally}");
+            print::out(&format!("{tally}\n"));
         }
         Ok(report.outcome.exit_code())
     }
@@ -352,12 +354,7 @@ fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) 
 /// The numbers of the last line. A run that failed outside of any test counts as a failure, so that
 /// the last line never says "0 failed".
 fn count(report: &Report) -> Tally {
-    let number = |result| report.tests.iter().filter(|test| test.result == result).count() as u64;
-    let mut tally = Tally {
-        passed: number(TestResult::Pass),
-        failed: number(TestResult::Fail),
-        skipped: number(TestResult::Skip),
-    };
+    let mut tally = Tally::of(&report.tests);
     if report.outcome != Outcome::Pass && tally.failed == 0 {
         tally.failed = 1;
     }

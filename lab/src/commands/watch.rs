@@ -28,7 +28,7 @@ pub fn run(cli: &Cli, work: impl Fn() -> Result<u8>) -> Result<u8> {
     loop {
         if let Err(error) = work() {
             interrupt::check()?;
-            eprintln!("error: {error:#}");
+            say(&format!("error: {error:#}"));
         }
         interrupt::check()?;
         watched.follow()?;

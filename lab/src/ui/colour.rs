@@ -4,18 +4,20 @@
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use vmlab::run::print;
 
 /// Prints a table to standard output.
 pub fn print(text: &str) {
-    anstream::print!("{}", paint(text));
+    print::out(&painted(text, AutoStream::choice(&std::io::stdout())));
 }
 
 /// Colours a text for standard error, without printing it.
 pub fn for_stderr(text: &str) -> String {
-    match AutoStream::choice(&std::io::stderr()) {
-        ColorChoice::Never => text.to_owned(),
-        _ => paint(text),
-    }
+    painted(text, AutoStream::choice(&std::io::stderr()))
+}
+
+fn painted(text: &str, choice: ColorChoice) -> String {
+    if choice == ColorChoice::Never { text.to_owned() } else { paint(text) }
 }
 
 /// Colours the first word of a line, if it is a verdict.

@@ -6,45 +6,7 @@ use std::fmt;
 
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::report::TestReport;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked.
-    pub name: String,
-    /// What it came to.
-    pub status: CheckStatus,
-}
-
-/// The result of a check; all except success have a reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckStatus {
-    Passed,
-    Failed(String),
-    /// Skipped.
-    Skipped(String),
-}
-
-impl Check {
-    /// A check that ended in `result`.
-    pub fn of<T>(name: impl Into<String>, result: anyhow::Result<T>) -> Check {
-        let status = match result {
-            Ok(_) => CheckStatus::Passed,
-            Err(error) => CheckStatus::Failed(format!("{error:#}")),
-        };
-        Check { name: name.into(), status }
-    }
-
-    /// The entry for a report.
-    pub fn into_report(self, group: &str) -> TestReport {
-        let (result, reason) = match self.status {
-            CheckStatus::Passed => (TestResult::Pass, String::new()),
-            CheckStatus::Failed(why) => (TestResult::Fail, why),
-            CheckStatus::Skipped(why) => (TestResult::Skip, why),
-        };
-        let name = self.name.strip_prefix(&format!("{group}: ")).unwrap_or(&self.name).to_owned();
-        TestReport { group: group.to_owned(), name, result, reason, ..TestReport::default() }
-    }
-}
+use vmlab::run::print;
 
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,50 +18,35 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts checks, and passes a line for each to `tell`.
-    pub fn count(verdicts: &[Check], mut tell: impl FnMut(&str)) -> Tally {
-        let mut tally = Tally::default();
-        for verdict in verdicts {
-            let name = &verdict.name;
-            match &verdict.status {
-                CheckStatus::Passed => {
-                    tally.passed += 1;
-                    tell(&format!("ok      {name}"));
-                }
-                CheckStatus::Failed(why) => {
-                    tally.failed += 1;
-                    tell(&format!("FAILED  {name}\n{}", indent(why)));
-                }
-                CheckStatus::Skipped(why) => {
-                    tally.skipped += 1;
-                    tell(&format!("skip    {name}\n{}", indent(why)));
-                }
-            }
+    /// Counts tests by how they ended.
+    pub fn of(tests: &[TestReport]) -> Tally {
+        let number = |result| tests.iter().filter(|test| test.result == result).count() as u64;
+        Tally {
+            passed: number(TestResult::Pass),
+            failed: number(TestResult::Fail),
+            skipped: number(TestResult::Skip),
         }
-        tally
     }
 
-    pub fn add(&mut self, other: Tally) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-/// Prints checks as they end, and counts them.
-#[derive(Debug, Default)]
-pub struct Checked {
-    pub tally: Tally,
-}
-
-impl Checked {
-    pub fn tell(&mut self, checks: &[Check]) {
-        self.tally.add(Tally::count(checks, |line| println!("{line}")));
+    /// Prints checks that have ended, and counts them, too.
+    pub fn tell(&mut self, checks: &[TestReport]) {
+        checks.iter().for_each(|check| print::out(&entry(check)));
+        let more = Tally::of(checks);
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
     }
 }
 
-fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
+/// A line for a check and, unless it has passed, the reason below.
+fn entry(check: &TestReport) -> String {
+    let word = match check.result {
+        TestResult::Pass => "ok    ",
+        TestResult::Fail => "FAILED",
+        TestResult::Skip => "skip  ",
+    };
+    let reason: String = check.reason.lines().map(|line| format!("        {line}\n")).collect();
+    format!("{word}  {}\n{reason}", check.name)
 }
 
 impl fmt::Display for Tally {
@@ -118,22 +65,30 @@ mod tests {
 
     #[test]
     fn the_last_line_names_skips_only_when_there_are_any() {
-        let mut tally = Tally { passed: 3, failed: 1, skipped: 0 };
+        let tally = Tally { passed: 3, failed: 1, skipped: 0 };
         assert_eq!(tally.to_string(), "3 passed, 1 failed");
-        tally.add(Tally { passed: 1, failed: 0, skipped: 2 });
-        assert_eq!(tally.to_string(), "4 passed, 1 failed, 2 skipped");
+        let tally = Tally { skipped: 2, ..tally };
+        assert_eq!(tally.to_string(), "3 passed, 1 failed, 2 skipped");
     }
 
     #[test]
-    fn verdicts_are_counted_by_what_they_came_to() {
-        let verdicts = [
-            Check::of("a", Ok(())),
-            Check::of::<()>("b", Err(anyhow::anyhow!("no"))),
-            Check { name: "c".into(), status: CheckStatus::Skipped("no tool".into()) },
+    fn checks_are_counted_by_how_they_ended() {
+        let skipped = TestReport {
+            name: "c".into(),
+            result: TestResult::Skip,
+            reason: "no tool".into(),
+            ..TestReport::default()
+        };
+        let checks = [
+            TestReport::of("a", Ok(())),
+            TestReport::of::<()>("b", Err(anyhow::anyhow!("no"))),
+            skipped,
         ];
-        let mut told = Vec::new();
-        let tally = Tally::count(&verdicts, |line| told.push(line.to_owned()));
-        assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 1 });
-        assert_eq!(told, ["ok      a", "FAILED  b\n        no", "skip    c\n        no tool"]);
+        assert_eq!(Tally::of(&checks), Tally { passed: 1, failed: 1, skipped: 1 });
+        let told = checks.each_ref().map(entry);
+        assert_eq!(
+            told,
+            ["ok      a\n", "FAILED  b\n        no\n", "skip    c\n        no tool\n"]
+        );
     }
 }

@@ -19,6 +19,7 @@ use rustix::termios::{
 use vmlab_init::protocol::Size;
 
 use crate::run::interrupt;
+use crate::run::print;
 
 /// Ctrl-], the escape key of telnet and `virsh console`, too. It works even if the guest hangs.
 const LEAVE: u8 = 0x1d;
@@ -51,7 +52,7 @@ pub fn size() -> Option<Size> {
 impl Raw {
     /// Switches to raw mode.
     pub fn enter() -> Result<Raw> {
-        eprintln!("Ctrl-] leaves the shell at any time, also when the guest hangs");
+        print::err("Ctrl-] leaves the shell at any time, also when the guest hangs\n");
         let before = tcgetattr(stdin()).context("read the terminal's mode")?;
         let mut raw = before.clone();
         raw.make_raw();

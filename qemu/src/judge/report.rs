@@ -67,6 +67,22 @@ pub struct TestReport {
 }
 
 impl TestReport {
+    /// A check that ended in `result`, of no group yet.
+    pub fn of<T>(name: impl Into<String>, result: Result<T>) -> TestReport {
+        let name = name.into();
+        match result {
+            Ok(_) => TestReport { name, result: TestResult::Pass, ..TestReport::default() },
+            Err(error) => {
+                TestReport { name, reason: format!("{error:#}"), ..TestReport::default() }
+            }
+        }
+    }
+
+    /// Whether it failed.
+    pub fn failed(&self) -> bool {
+        self.result == TestResult::Fail
+    }
+
     /// Group and name, as a table has them.
     pub fn title(&self) -> String {
         if self.group.is_empty() {

@@ -26,6 +26,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::boot::terminal;
+use crate::run::print;
 
 /// Exit status after a signal, as in shells for SIGINT.
 pub const EXIT_CODE: u8 = 130;
@@ -77,7 +78,7 @@ pub fn request() {
     INTERRUPTED.store(true, Ordering::SeqCst);
     groups().iter().for_each(|(group, care)| ask(*group, *care));
     if is_gentle_running() {
-        eprintln!("waiting for apt: killed, it would leave packages half-installed");
+        print::err("waiting for apt: killed, it would leave packages half-installed\n");
     }
     std::thread::spawn(|| {
         std::thread::sleep(GRACE);
@@ -103,7 +104,7 @@ fn give_up() -> ! {
         std::thread::sleep(Duration::from_millis(100));
     }
     terminal::restore();
-    eprintln!("interrupted");
+    print::err("interrupted\n");
     std::process::exit(i32::from(EXIT_CODE))
 }
 

@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod job;
 pub mod phases;
 pub mod pool;
+pub mod print;
 pub mod process;
 pub mod progress;
 pub mod session;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 
 use crate::run::interrupt::{self, Running};
+use crate::run::print;
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
@@ -54,7 +55,7 @@ fn quote(word: &str) -> String {
 /// Prints the command if `V=1`.
 pub fn announce(command: &Command) {
     if verbose() {
-        eprintln!("+ {}", display(command));
+        print::err(&format!("+ {}\n", display(command)));
     }
 }
 
@@ -142,7 +143,7 @@ fn follow(
         let line = String::from_utf8_lossy(&line);
         writeln!(file, "{line}").with_context(|| format!("write {}", log.display()))?;
         if verbose() {
-            eprintln!("{line}");
+            print::err(&format!("{line}\n"));
         }
         on_line(&line);
         text.push_str(&line);

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::run::print;
+
 /// How often a step writes a line into a log file.
 const QUIET: Duration = Duration::from_secs(20);
 
@@ -18,7 +20,7 @@ static BARS: LazyLock<MultiProgress> =
 /// Prints a line above all bars.
 pub fn say(line: &str) {
     if !std::io::stderr().is_terminal() || BARS.println(line).is_err() {
-        eprintln!("{line}");
+        print::err(&format!("{line}\n"));
     }
 }
 
