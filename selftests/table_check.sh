@@ -33,10 +33,12 @@ a_wrong_model_is_noticed() {
 # With one to eight lines, a look-up reads all of them: the table wraps around, and holds as many
 # entries as it has slots. With an odd seed, it is limited to fewer entries.
 small_tables_do_what_a_list_does() {
-	local lines words
+	local lines words steps
 	for words in 4 11; do
 		for lines in 1 2 4 8; do
-			check "model $words $lines $STEPS 2"
+			# Where there are one or two slots, most entries find no room.
+			steps=$((lines == 1 ? 3 * STEPS : STEPS))
+			check "model $words $lines $steps 2"
 			done_at_least 10 inserts no_room found not_found evicted flushes
 			done_at_least 1 expired owners
 			# The old entry still waits in its slot, so the new one needs another.
@@ -73,6 +75,15 @@ chosen_keys_do_not_lengthen_chains() {
 		check "attack $words"
 		done_at_least 20000 inserts
 		done_at_least 1 displaced
+	done
+}
+
+# A neighbour has filled the table, and as many of its entries as may wait for a grace period.
+promises_are_kept_beside_owners_that_take_all() {
+	local words
+	for words in 4 11; do
+		check "fair $words"
+		done_at_least 100 inserts evicted found displaced
 	done
 }
 
@@ -135,5 +146,5 @@ churned_enough() {
 begin_bench
 run_cases a_wrong_model_is_noticed small_tables_do_what_a_list_does larger_tables_do_what_a_list_does \
 	chosen_keys_do_not_lengthen_chains flushed_tags_come_back_after_a_grace_period \
-	all_tags_come_back made_up_tags_find_nothing walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \
+	promises_are_kept_beside_owners_that_take_all all_tags_come_back made_up_tags_find_nothing walks_go_on_when_their_place_has_gone entries_in_use_outlast_expiry \
 	owners_on_several_cpus_do_not_meet

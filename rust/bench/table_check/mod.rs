@@ -16,6 +16,7 @@
 //!   - `model WORDS LINES STEPS SEED`: keys of 4 or 11 words. `lie STEPS`: a model that is wrong
 //!     on purpose, which must be noticed.
 //!   - `attack WORDS`: keys that were chosen to meet.
+//!   - `fair WORDS`: what owners are promised, beside others that take all they may.
 //!   - `flushes`, `walks`, `expiry`, `forgery`, `tags`: one behaviour each.
 //!   - `begin`, then several `churn 0|1 MS SEED` and `read MS SEED` at once, then `end`.
 //! - `report`: what was done, `NAME=COUNT` in each line, and what was wrong.
@@ -199,6 +200,14 @@ impl Files {
                 match *words {
                     "4" => attack::run::<4>(),
                     "11" => attack::run::<11>(),
+                    _ => return Err(EINVAL),
+                }
+            }
+            ["fair", words] => {
+                self.fresh();
+                match *words {
+                    "4" => model::fair::<4>(),
+                    "11" => model::fair::<11>(),
                     _ => return Err(EINVAL),
                 }
             }

@@ -6,6 +6,8 @@ use kernel::{
     net::tagged_table::{
         Audit,
         Owner,
+        Place,
+        Refused,
         Table,
         Tag, //
     },
@@ -23,6 +25,7 @@ use kernel::{
 
 use super::{
     shadow::{
+        words,
         wrong_unless,
         Shadow, //
     },
@@ -305,6 +308,97 @@ pub(super) fn walks() -> Result<Tally, Stopped> {
     )?;
     large.end()?;
     model.end()
+}
+
+/// Owners that others leave nothing still have the places that they were promised, each time.
+pub(super) fn fair<const N: usize>() -> Result<Tally, Stopped> {
+    static VALUE: u32 = 0;
+    const TABLES: u32 = 16;
+    const GREEDY: usize = 4;
+    const LATE: usize = 8;
+    let (mut tally, mut farthest) = (Tally::default(), 0);
+    for _ in 0..TABLES {
+        let ways = Table::<&'static u32, N>::WAYS;
+        let limit = if ways == 1 { 384 } else { 320 };
+        let table = Table::<&'static u32, N>::fair(512 / ways, limit, 16)?;
+        let mut early = Owner::new(table.clone())?;
+        let mut greedy = KVec::new();
+        for _ in 0..GREEDY {
+            greedy.push(Owner::new(table.clone())?, GFP_KERNEL)?;
+        }
+        for owner in greedy.iter_mut() {
+            take_all(owner, &VALUE, &mut tally)?;
+        }
+        let mut late = KVec::new();
+        for _ in 0..LATE {
+            late.push(Owner::new(table.clone())?, GFP_KERNEL)?;
+        }
+        for owner in Iterator::chain(late.iter_mut(), [&mut early]) {
+            wrong_unless(owner.promised() > 0, "an owner is promised nothing")?;
+            // Those that were taken out wait for a grace period.
+            for round in 0..2 {
+                for key in 0..owner.promised() {
+                    let tag = owner.tag().ok_or(EIO)?;
+                    let key = words(round << 16 | key);
+                    let taken = owner.insert(tag, &key, &VALUE, 0) == Ok(true);
+                    wrong_unless(taken, "an entry did not get the place that was promised")?;
+                    let guard = rcu::read_lock();
+                    let found = table.find(&table.query(tag, &key), &guard).is_some();
+                    wrong_unless(found, "an entry is not found where there was a place")?;
+                    tally.found += 1;
+                }
+                while round == 0 && owner.evict().is_some() {}
+            }
+        }
+        let audit = table.audit();
+        wrong_unless(audit.unreachable == 0, "an entry cannot be reached")?;
+        wrong_unless(audit.miscounted == 0, "a line has miscounted")?;
+        tally.displaced += u64::from(audit.displaced);
+        farthest = farthest.max(audit.farthest);
+        let others = Iterator::chain(late.iter_mut(), [&mut early]);
+        for owner in Iterator::chain(greedy.iter_mut(), others) {
+            owner.flush();
+            while owner.reap_one() {}
+            owner.seal();
+        }
+        // One grace period for all of them.
+        rcu::synchronize_rcu();
+        drop((greedy, late, early));
+        // All places were given back.
+        let mut one = Owner::new(table.clone())?;
+        take_all(&mut one, &VALUE, &mut tally)?;
+        let most = u64::from(one.len()) * 2 >= table.limit();
+        wrong_unless(most, "places were not given back")?;
+    }
+    wrong_unless(farthest >= 8, "no place was far: nothing was proved")?;
+    Ok(tally)
+}
+
+/// Puts in entries, and takes out old ones for them, until all that may wait for a grace period does.
+fn take_all<const N: usize>(
+    owner: &mut Owner<&'static u32, N>,
+    value: &'static u32,
+    tally: &mut Tally,
+) -> Result<(), Stopped> {
+    let (first, tag) = (1 << 20, owner.tag().ok_or(EIO)?);
+    for key in first..first + 4096 {
+        match owner.place() {
+            Place::Free => {}
+            Place::Full => {
+                if owner.evict().is_none() {
+                    return Ok(());
+                }
+                tally.evicted += 1;
+            }
+            Place::Waiting => return Ok(()),
+        }
+        match owner.insert(tag, &words(key), value, 0) {
+            Ok(_) => tally.inserts += 1,
+            Err(Refused::Limit) => tally.limited += 1,
+            Err(_) => tally.no_room += 1,
+        }
+    }
+    Err(Wrong("there is no end to what an owner may have").into())
 }
 
 /// However an owner is flushed and settled, each tag that it had is given back in the end.

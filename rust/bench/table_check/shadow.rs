@@ -31,6 +31,9 @@ use super::{
 
 /// Lines where an entry may be, as in the table.
 const MAX_PROBE: u32 = 8;
+/// Owners keep a few places that they do not need, together one in this many of all, at most.
+const SPARED: u64 = 8;
+const OWNERS: u32 = 3;
 /// How many used entries are passed over by an eviction, as in the table.
 const MAX_SPARED: usize = 8;
 /// How long a look-up may come to nothing because a line is being written, in milliseconds.
@@ -138,10 +141,12 @@ impl<const N: usize> Shadow<N> {
             used: false,
         };
         let at = self.position(key);
-        let full = self.table.entries() >= self.table.limit();
+        let full = |table: &Table<Loan, N>| {
+            table.taken() + table.limit() / SPARED + 2 * u64::from(OWNERS) >= table.limit()
+        };
         let mut room = true;
         match (self.owner.insert(tag, &words(key), loan, note), at) {
-            (Ok(true), None) if !(self.alone && full) => {
+            (Ok(true), None) if self.table.entries() <= self.table.limit() => {
                 tally.inserts += 1;
                 self.remember(known)?;
             }
@@ -150,7 +155,12 @@ impl<const N: usize> Shadow<N> {
                 self.forget(at)?;
                 self.remember(known)?;
             }
-            (Err(Refused::Limit), None) if !self.alone || full => tally.limited += 1,
+            (Err(Refused::Limit), at) if !self.alone || full(&self.table) => {
+                tally.limited += 1;
+                if let Some(at) = at {
+                    self.forget(at)?;
+                }
+            }
             (Err(Refused::NoRoom), at) => {
                 tally.no_room += 1;
                 room = false;

@@ -21,6 +21,7 @@ use kernel::{
             Action,
             Cursor,
             Owner,
+            Place as TablePlace,
             Published,
             Refused,
             Table,
@@ -82,11 +83,6 @@ const FLUSH_BUDGET: usize = 64;
 /// How many entries of its own a namespace gives for one that it puts in. Two, so that one whose
 /// quota was lowered comes down to it.
 const MAX_EVICTIONS: usize = 2;
-
-/// A namespace may have this many times the number of free entries in the table. A single namespace
-/// gets four fifths of the table; several get equal parts. So there is always room for a namespace
-/// that comes late or was flushed, whatever the quotas of the others are.
-const SHARE: u64 = 4;
 
 /// How many entries of a namespace, besides those that it has, may wait for a grace period before
 /// their places are free: so few at least, and a quarter of its quota.
@@ -288,14 +284,6 @@ impl Owners {
             || self.evict_own::<Inet6, _>(netns)
     }
 
-    /// Whether the namespace has less of the family's table than it may have at most.
-    fn has_share<F: Family<N>, const N: usize>(&mut self) -> bool {
-        let owner = F::owner(self);
-        let table = owner.table();
-        let free = table.limit().saturating_sub(table.entries());
-        u64::from(owner.held()) < free.saturating_mul(SHARE)
-    }
-
     /// Makes room for an entry where there may be `limit` of them. Says how many had to go that were
     /// still good.
     fn make_room<F: Family<N>, const N: usize>(&mut self, limit: u32, netns: u32) -> u64 {
@@ -309,9 +297,14 @@ impl Owners {
                 evicted += u64::from(self.evict::<F, N>(netns));
             }
         }
-        if !self.has_share::<F, N>() && !F::owner(self).reap_one() {
-            // As much as there may be of the table: what goes must be of this family.
-            evicted += u64::from(self.evict_own::<F, N>(netns));
+        // As much as there may be of the table: what goes must be of this family. Two, if that is more
+        // than its part by now.
+        let full = F::owner(self).place() == TablePlace::Full;
+        let goes = usize::from(full) + usize::from(F::owner(self).has_too_much());
+        for _ in 0..goes {
+            if !F::owner(self).reap_one() {
+                evicted += u64::from(self.evict_own::<F, N>(netns));
+            }
         }
         evicted
     }
@@ -388,7 +381,9 @@ impl Owned {
             return;
         }
         // What replaces an entry, or is refused, does not need the place of another.
-        let has_room = owners.held() < limit && owners.has_share::<F, N>();
+        let has_room = owners.held() < limit
+            && F::owner(owners).place() == TablePlace::Free
+            && !F::owner(owners).has_too_much();
         let evicted = if has_room || !F::owner(owners).needs_place(tag, key) {
             0
         } else {

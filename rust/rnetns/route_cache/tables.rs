@@ -51,6 +51,10 @@ const MAX_DEFAULT_BUCKETS: u32 = 512 << 10;
 /// The largest quota of a namespace, and the default one.
 const MAX_QUOTA: u32 = 1 << 22;
 
+/// The places of each table that a namespace is promised, whatever others do. One eighth of a table is
+/// for that: hundreds of namespaces have this many, and those that come then have fewer.
+const PROMISE: u32 = 64;
+
 /// The longest time that an entry may be idle, in seconds.
 const MAX_TIMEOUT: u32 = 86400;
 
@@ -148,8 +152,8 @@ impl Tables {
         let no_memory =
             |_: &Error| pr_err!("no memory for tables of {lines} lines: buckets= asks for fewer\n");
         Ok(Self {
-            v4: Table::new(lines, lines / 4 * 5).inspect_err(no_memory)?,
-            v6: Table::new(lines, lines / 4 * 3).inspect_err(no_memory)?,
+            v4: Table::fair(lines, lines / 4 * 5, PROMISE).inspect_err(no_memory)?,
+            v6: Table::fair(lines, lines / 4 * 3, PROMISE).inspect_err(no_memory)?,
             sizes,
         })
     }

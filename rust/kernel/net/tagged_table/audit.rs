@@ -6,8 +6,7 @@ use super::{
     Query,
     RcuValue,
     Table,
-    Tag,
-    MAX_PROBE, //
+    Tag, //
 };
 
 /// What is in a table.
@@ -17,6 +16,8 @@ pub struct Audit {
     pub entries: u32,
     /// Entries that are not in the line where they are looked for first.
     pub displaced: u32,
+    /// By how many lines, at most.
+    pub farthest: u32,
     /// Entries that a look-up would never come to.
     pub unreachable: u32,
     /// How many lines are passed by more or fewer entries than they have counted.
@@ -27,9 +28,12 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// Looks at every line. Only while no entry is put in or taken out is the answer of any worth.
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::default();
+        let far =
+            |index| (0..Self::WAYS).filter_map(move |way| self.distance_from_home(index, way));
+        audit.farthest = (0..self.lines()).flat_map(far).max().unwrap_or(0);
         for index in 0..self.lines() {
             self.audit_slots(index, &mut audit);
-            let passing = (1..MAX_PROBE.min(self.lines()))
+            let passing = (1..=audit.farthest)
                 .map(|distance| self.passing(index, distance))
                 .sum::<u32>();
             audit.miscounted += u32::from(self.line(index).passed() != passing);
@@ -56,7 +60,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
             audit.entries += 1;
             audit.displaced += u32::from(far != 0);
             let passed = (1..=far).all(|back| self.line(index.wrapping_sub(back)).was_passed());
-            audit.unreachable += u32::from(!passed || far >= MAX_PROBE);
+            audit.unreachable += u32::from(!passed);
         }
     }
 

@@ -15,7 +15,9 @@
 //! - Writers lock single lines. What a look-up does not need is in a second array: the links of
 //!   each owner's list of its entries, oldest first. So the end of an owner costs what its entries
 //!   cost, whatever the size of the table.
-//! - No entry is ever dropped to make room for another owner's.
+//! - No entry is ever dropped to make room for another owner's. A table may [promise](Table::fair)
+//!   each owner some places, which it has however full others make the table. The others are there
+//!   for all, in equal parts.
 //!
 //! A value that was removed is dropped a grace period later. Until then it stays in its slot, where
 //! no new look-up finds it. So a look-up needs no reference to return a value.
@@ -62,12 +64,29 @@ pub use self::owner::{
     Cursor,
     Entry,
     Owner,
+    Place,
     Refused, //
 };
 pub use self::published::Published;
 
-/// The most lines that a look-up reads; an entry that finds no room in them is refused.
+/// In how many lines a place is looked for, beginning with the one where a look-up begins. An entry
+/// that finds none in them is refused, unless its owner was promised the place.
 const MAX_PROBE: u32 = 8;
+
+/// Of the places for all, an owner may have this many times what is left. A single one gets four
+/// fifths of them; several get equal parts.
+const SHARE: i64 = 4;
+
+/// Of a table that promises places, one in this many is for that. What is left of these is promised
+/// in ever smaller parts: those who come late get few, but do not get none.
+const PROMISED: i64 = 8;
+const PROMISED_AT_ONCE: i64 = 16;
+
+/// Places for all are taken and given back so many at once, at most, and not more than one sixteenth of
+/// what an owner has, or of what may be at ease: entries that come and go write no memory that owners
+/// share.
+const MAX_CHUNK: u32 = 64;
+const CHUNK_SHIFT: u32 = 4;
 
 /// The largest tag: it has 24 bits, and the pattern above this one is that of slots which nobody finds
 /// any more, and whose values may be about to be dropped.
@@ -165,8 +184,15 @@ struct OwnLine<T>(T);
 ///
 /// Look-ups read the fields in front; changes write to those behind them, in other cache lines.
 ///
+/// Each owner has an account of places: those that it was promised, and those for all that it has
+/// taken. It has no more entries than that. Those that wait for a grace period after they were taken
+/// out have places, too: as many again as were promised, and a part of the others, 1 in 2^`spare`.
+///
 /// # Invariants
 ///
+/// - `free` and `reserve` are what owners have not taken of `limit` places, those for all and those to
+///   be promised. If `promise` is not zero, the places of all accounts together, with those for entries
+///   that wait, are no more than there are slots.
 /// - `lines` is an array of `mask + 1` lines, `links` one with an element for each of their slots;
 ///   `mask + 1` is 2^(32 - `shift`).
 /// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
@@ -179,8 +205,12 @@ pub struct Table<V: RcuValue, const N: usize> {
     mask: u32,
     shift: u32,
     secrets: Secrets,
-    limit: i64,
-    entries: OwnLine<Atomic<i64>>,
+    limit: u32,
+    promise: u32,
+    ease: u32,
+    spare: u32,
+    free: OwnLine<Atomic<i64>>,
+    reserve: Atomic<i64>,
     #[pin]
     tags: Ida,
     _values: core::marker::PhantomData<V>,
@@ -218,12 +248,13 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
 
     /// What look-ups read, and what changes write, are in different cache lines.
     const SEPARATE: () = {
-        let (read, count) = (offset_of!(Self, limit), offset_of!(Self, entries));
+        let (read, count) = (offset_of!(Self, spare), offset_of!(Self, free));
         assert!(offset_of!(Self, secrets) < read && read < count);
         assert!(count % 64 == 0 && offset_of!(Self, tags) >= count + 64);
     };
 
-    /// Makes an empty table of `lines` cache lines, for at most `limit` entries.
+    /// Makes an empty table of `lines` cache lines, for at most `limit` entries. Who comes first may
+    /// have them all.
     ///
     /// `EINVAL` if `lines` is not a power of two, `ENOMEM`. May sleep.
     ///
@@ -246,8 +277,35 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn new(lines: u32, limit: u32) -> Result<Arc<Self>> {
+        Self::make(lines, limit, 0)
+    }
+
+    /// The same, for owners that do not trust each other. Each is promised up to `promise` places, which
+    /// it has whatever others do, and has its part of the rest.
+    ///
+    /// An owner has all that it was promised unless it has taken out as many within a grace period.
+    /// `EINVAL` if `limit` is too near to the number of slots for that.
+    pub fn fair(lines: u32, limit: u32, promise: u32) -> Result<Arc<Self>> {
+        if promise == 0 {
+            return Err(EINVAL);
+        }
+        Self::make(lines, limit, promise)
+    }
+
+    fn make(lines: u32, limit: u32, promise: u32) -> Result<Arc<Self>> {
         let () = Self::SEPARATE;
         if !lines.is_power_of_two() || u64::from(lines) * u64::from(Self::WAYS) > MAX_SLOTS {
+            return Err(EINVAL);
+        }
+        let slots = i64::from(lines * Self::WAYS);
+        let all = i64::from(limit);
+        let reserve = if promise == 0 { 0 } else { all / PROMISED };
+        let free = all - reserve;
+        // What does not fit for entries that wait has no place beside those that do not.
+        let fits = |spare: &u32| 2 * reserve + free + (free >> spare) <= slots;
+        let spare = (1..u32::BITS).find(fits);
+        let ease = (limit | 1).ilog2().saturating_sub(3).max(6);
+        if promise != 0 && spare.is_none() {
             return Err(EINVAL);
         }
         let (mask, shift) = (lines - 1, 32 - lines.trailing_zeros());
@@ -256,7 +314,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
             // SAFETY: Allocated just now, and not used.
             unsafe { bindings::vfree(array.as_ptr().cast()) }
         })?;
-        // INVARIANT: The arrays have these sizes; no slot has a tag.
+        // INVARIANT: The arrays have these sizes; no slot has a tag, and nobody has an account.
         let table = Arc::pin_init(
             pin_init!(Self {
                 lines: array,
@@ -264,8 +322,12 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                 mask,
                 shift,
                 secrets: Secrets::new(),
-                limit: limit.into(),
-                entries: OwnLine(Atomic::new(0)),
+                limit,
+                promise,
+                ease,
+                spare: spare.unwrap_or(u32::BITS - 1),
+                free: OwnLine(Atomic::new(free)),
+                reserve: Atomic::new(reserve),
                 tags <- Ida::new(),
                 _values: core::marker::PhantomData,
             }),
@@ -285,16 +347,34 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         self.mask + 1
     }
 
-    /// How many entries are in the table, of all owners.
+    /// How many entries are in the table, of all owners. Looks at each line: for reports and tests.
     pub fn entries(&self) -> u64 {
-        // SAFETY: The word is valid, and written whole. A helper's call would cost more than to read it.
-        let entries = unsafe { self.entries.0.as_ptr().read_volatile() };
-        entries.max(0) as u64
+        self.count(|tag| Tag::from_number(tag).is_some())
+    }
+
+    /// How many slots are not free: the entries, and what waits for a grace period. As
+    /// [`entries`](Self::entries).
+    pub fn taken(&self) -> u64 {
+        self.count(|tag| tag != 0)
+    }
+
+    fn count(&self, which: impl Fn(u32) -> bool) -> u64 {
+        let ways = |index| (0..Self::WAYS as usize).map(move |way| self.line(index).tag(way));
+        (0..self.lines())
+            .map(|index| ways(index).filter(|&tag| which(tag)).count() as u64)
+            .sum()
     }
 
     /// How many entries the table takes, of all owners.
     pub fn limit(&self) -> u64 {
-        self.limit as u64
+        self.limit.into()
+    }
+
+    /// How many places for all are left.
+    #[inline]
+    fn free(&self) -> i64 {
+        // SAFETY: The word is valid, and written whole. A helper's call would cost more than to read it.
+        unsafe { self.free.0.as_ptr().read_volatile() }.max(0)
     }
 
     /// Whether the ends of a flow (two addresses, an even number of words) belong to a sample, 1 in
@@ -323,9 +403,10 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         query: &Query<N>,
         _guard: &'g rcu::Guard,
     ) -> Option<Found<'g, V::Target>> {
-        let mut index = self.home(query.hash);
-        for _ in 0..MAX_PROBE {
-            let line = self.line(index);
+        let home = self.home(query.hash);
+        let mut distance = 0;
+        loop {
+            let line = self.line(home.wrapping_add(distance));
             match line.scan(query.tag, &query.key) {
                 Scan::Found(found) => {
                     line.mark_used(&found);
@@ -339,10 +420,10 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                     });
                 }
                 Scan::NotHere { look_on: false } => return None,
-                Scan::NotHere { look_on: true } => index = (index + 1) & self.mask,
+                Scan::NotHere { look_on: true } if distance == self.mask => return None,
+                Scan::NotHere { look_on: true } => distance += 1,
             }
         }
-        None
     }
 
     #[inline(always)]

@@ -8,7 +8,11 @@ use crate::{
     bindings,
     prelude::*,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Acquire,
+            Relaxed,
+            Release, //
+        },
         Arc, //
     },
     time::Jiffies, //
@@ -19,8 +23,12 @@ use super::{
     RcuValue,
     Table,
     Tag,
+    CHUNK_SHIFT,
+    MAX_CHUNK,
     MAX_PROBE,
-    MAX_TAG, //
+    MAX_TAG,
+    PROMISED_AT_ONCE,
+    SHARE, //
 };
 
 /// No slot.
@@ -28,6 +36,10 @@ const NONE: u32 = u32::MAX;
 
 /// How many flushed tags may wait for their entries to be reaped.
 const MAX_FLUSHED: usize = 4;
+
+/// How often all lines are looked at for a free slot that was promised, while others take and free
+/// some.
+const ROUNDS: usize = 64;
 
 /// How many entries that turn out to be in use are passed over for one that has to go.
 const MAX_SPARED: usize = 8;
@@ -59,10 +71,21 @@ impl List {
     };
 }
 
+/// Whether an owner has a place for an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It has.
+    Free,
+    /// It has as many entries as it may have: one has to go.
+    Full,
+    /// Too many were taken out, and wait for a grace period.
+    Waiting,
+}
+
 /// Why an entry was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// The table has as many entries as it may have.
+    /// The owner has no [place](Owner::place) for it.
     Limit,
     /// The few lines where the key may be are full.
     NoRoom,
@@ -120,6 +143,8 @@ pub struct Cursor {
 /// - `doomed` and `dying` have slots of ours that nobody finds, each with a value. Since those of
 ///   `dying` were last findable, as since entries had a tag of `dying_tags`, the grace period
 ///   `grace` was asked for.
+/// - `promised` and `granted` places were taken from the table's `reserve` and from what it has `free`.
+///   `most` and `most_slots` are what these have room for, and `taken` is at most `most_slots`.
 pub struct Owner<V: RcuValue, const N: usize> {
     table: Arc<Table<V, N>>,
     tag: Option<Tag>,
@@ -131,9 +156,16 @@ pub struct Owner<V: RcuValue, const N: usize> {
     doomed_tail: u32,
     doomed_len: u32,
     dying: u32,
+    /// The slots of all four lists.
+    taken: u32,
     /// Which of `flushed_tags`, a bit for each.
     dying_tags: u8,
     grace: Option<c_ulong>,
+    promised: u32,
+    granted: u32,
+    /// How many entries, and how many slots, may be ours by that.
+    most: u32,
+    most_slots: u32,
     next_order: u32,
     changes: u32,
 }
@@ -148,7 +180,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// Makes an owner without entries. `ENOSPC` if there are 2^24 already, `ENOMEM`. May sleep.
     pub fn new(table: Arc<Table<V, N>>) -> Result<Self> {
         let tag = table.new_tag()?;
-        // INVARIANT: No slot has a tag that was just given out.
+        let promised = table.promise();
+        // INVARIANT: No slot has a tag that was just given out. The places were just promised.
         Ok(Self {
             table,
             tag: Some(tag),
@@ -159,8 +192,13 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             doomed_tail: NONE,
             doomed_len: 0,
             dying: NONE,
+            taken: 0,
             dying_tags: 0,
             grace: None,
+            promised,
+            granted: 0,
+            most: promised,
+            most_slots: 2 * promised,
             next_order: 0,
             changes: 0,
         })
@@ -190,6 +228,102 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// the table.
     pub fn held(&self) -> u32 {
         self.live.len + self.flushed.len
+    }
+
+    /// How many entries it has places for, whatever others do.
+    pub fn promised(&self) -> u32 {
+        self.promised
+    }
+
+    /// Whether it has a place for one more entry. Takes some of those that are there for all, if it has
+    /// none and may have more.
+    #[inline]
+    pub fn place(&mut self) -> Place {
+        if self.has_place() {
+            Place::Free
+        } else {
+            self.another_place()
+        }
+    }
+
+    #[inline(always)]
+    fn has_place(&self) -> bool {
+        self.held() < self.most && self.taken < self.most_slots
+    }
+
+    #[cold]
+    fn another_place(&mut self) -> Place {
+        self.take_places();
+        if self.has_place() {
+            Place::Free
+        } else if self.held() >= self.most {
+            Place::Full
+        } else {
+            Place::Waiting
+        }
+    }
+
+    /// Whether it has more of the places for all than its part, because others have come since.
+    #[inline]
+    pub fn has_too_much(&self) -> bool {
+        // A part of nothing has no bounds, where none is promised either.
+        self.table.promise != 0
+            && i64::from(self.granted) > SHARE * self.table.free() + i64::from(MAX_CHUNK)
+    }
+
+    /// So many places for all are taken or given back at once: the more, the more it has, and the more
+    /// are left. So many small owners leave few unused when these are wanted.
+    fn chunk(&self) -> u32 {
+        let at_ease = self.table.free() >> self.table.ease;
+        (at_ease as u32)
+            .max(self.granted >> CHUNK_SHIFT)
+            .clamp(1, MAX_CHUNK)
+    }
+
+    /// Takes some of the places for all, if it may have more of them.
+    fn take_places(&mut self) {
+        let (free, chunk) = (&self.table.free.0, self.chunk());
+        let granted = self.granted + chunk;
+        let mut seen = self.table.free();
+        loop {
+            let left = seen - i64::from(chunk);
+            if left < 0 || (self.table.promise != 0 && i64::from(granted) > SHARE * left) {
+                return;
+            }
+            // The slots that these places are for were emptied before they were given back.
+            match free.cmpxchg(seen, left, Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.set_granted(granted);
+    }
+
+    /// Gives back what it does not need of the places for all, but for a few that it may need soon.
+    #[cold]
+    fn give_places_back(&mut self) {
+        let before = self.granted;
+        while self.granted != 0 {
+            let chunk = self.chunk();
+            let spared = if self.has_too_much() { 0 } else { chunk - 1 };
+            let (now, left) = (self.granted, self.granted - chunk);
+            self.set_granted(left);
+            if self.held() + spared > self.most || self.taken + spared > self.most_slots {
+                self.set_granted(now);
+                break;
+            }
+        }
+        let given = before - self.granted;
+        if given != 0 {
+            self.table.free.0.fetch_add(i64::from(given), Release);
+        }
+    }
+
+    fn set_granted(&mut self, granted: u32) {
+        // INVARIANT: Just taken from the table, or about to be given back.
+        self.granted = granted;
+        self.most = self.promised + granted;
+        self.most_slots = 2 * self.promised + granted + (granted >> self.table.spare);
     }
 
     /// How many slots wait until a grace period is asked for.
@@ -223,11 +357,12 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         if let Some(slot) = old {
             // Who has found the old value may still read it.
             self.take_out(slot, false);
-        } else if self.table.entries() >= self.table.limit() {
+        }
+        if self.place() != Place::Free {
             return Err(Refused::Limit);
         }
         let slot = self.fill(tag, key, home, value, note)?;
-        self.table.entries.0.add(1, Relaxed);
+        self.taken += 1;
         // INVARIANT: The slot has the tag now, and was on no list: it was free.
         self.append(slot);
         Ok(old.is_none())
@@ -399,11 +534,15 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
                 break;
             }
             self.dying = self.link(slot).next;
-            let (index, way) = self.place(slot);
+            let (index, way) = self.line_and_way(slot);
             let old = self.table.line(index).lock().empty(way);
+            self.taken -= 1;
             // SAFETY: By the type invariant the slot was ours, with a value. Readers that had found
             // that value have ended their critical sections.
             drop(unsafe { owned::<V>(old) });
+        }
+        if self.granted != 0 && self.taken + self.chunk() < self.most_slots {
+            self.give_places_back();
         }
         if self.dying != NONE {
             return false;
@@ -502,7 +641,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         // A cursor may come from anywhere, another table for one.
         let known = cursor.slot < self.table.lines() * Table::<V, N>::WAYS;
         let mine = self.tag.is_some_and(|tag| {
-            let (index, way) = self.place(cursor.slot);
+            let (index, way) = self.line_and_way(cursor.slot);
             known && self.table.line(index).tag(way) == tag.get()
         });
         if mine && self.link(cursor.slot).order == cursor.at {
@@ -512,33 +651,35 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     }
 
     /// Line and way of a slot.
-    fn place(&self, slot: u32) -> (u32, usize) {
+    fn line_and_way(&self, slot: u32) -> (u32, usize) {
         let ways = Table::<V, N>::WAYS;
         ((slot / ways) & self.table.mask, (slot % ways) as usize)
     }
 
     fn content(&self, slot: u32) -> Content<N> {
-        let (index, way) = self.place(slot);
+        let (index, way) = self.line_and_way(slot);
         self.table.line(index).content(way)
     }
 
     /// Finds the slot of a key that is ours, as a look-up does: it is there or not, since nobody else
     /// changes our slots, nor takes back what our entries have counted in the lines they passed.
     fn position(&self, tag: Tag, key: &[u32; N], home: u32) -> Option<u32> {
-        for distance in 0..MAX_PROBE {
+        let mut distance = 0;
+        loop {
             let index = home.wrapping_add(distance) & self.table.mask;
             let line = self.table.line(index);
             if let Some((way, _)) = line.matching(tag, key) {
                 return Some(index * Table::<V, N>::WAYS + way as u32);
             }
-            if !line.was_passed() {
-                break;
+            if !line.was_passed() || distance == self.table.mask {
+                return None;
             }
+            distance += 1;
         }
-        None
     }
 
-    /// Puts an entry into the first free slot from its home on.
+    /// Puts an entry into the first free slot from its home on, where it has a place. By the invariant
+    /// of the table there is a free slot. One that is not promised is looked for in a few lines only.
     fn fill(
         &mut self,
         tag: Tag,
@@ -547,9 +688,50 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         value: V,
         note: u32,
     ) -> Result<u32, Refused> {
+        let value = value.into_raw();
+        let lines = MAX_PROBE.min(self.table.lines());
+        match self.fill_near(tag, key, home, value, note, lines) {
+            Some(slot) => Ok(slot),
+            None => self.fill_far(tag, key, home, value, note),
+        }
+    }
+
+    #[cold]
+    fn fill_far(
+        &mut self,
+        tag: Tag,
+        key: &[u32; N],
+        home: u32,
+        value: NonNull<V::Target>,
+        note: u32,
+    ) -> Result<u32, Refused> {
+        let lines = self.table.lines();
+        if self.held() < self.promised {
+            // Others may fill the one that is free, and free another that was passed already.
+            for _ in 0..ROUNDS {
+                if let Some(slot) = self.fill_near(tag, key, home, value, note, lines) {
+                    return Ok(slot);
+                }
+            }
+        }
+        self.give_places_back();
+        // SAFETY: It was made of a value just now, and no slot holds it.
+        drop(unsafe { V::from_raw(value) });
+        Err(Refused::NoRoom)
+    }
+
+    #[inline(always)]
+    fn fill_near(
+        &self,
+        tag: Tag,
+        key: &[u32; N],
+        home: u32,
+        value: NonNull<V::Target>,
+        note: u32,
+        lines: u32,
+    ) -> Option<u32> {
         let table = &self.table;
-        let probes = MAX_PROBE.min(table.lines());
-        for distance in 0..probes {
+        for distance in 0..lines {
             let index = home.wrapping_add(distance) & table.mask;
             // A full line is not worth its lock; of the others, the lock tells.
             if table.line(index).free_way().is_none() {
@@ -559,19 +741,19 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             let Some(way) = line.free_way() else {
                 continue;
             };
-            line.fill(way, tag, key, value.into_raw().as_ptr().cast(), note);
+            line.fill(way, tag, key, value.as_ptr().cast(), note);
             drop(line);
             for passed in 0..distance {
                 table.line(home.wrapping_add(passed)).one_more_passed();
             }
-            return Ok(index * Table::<V, N>::WAYS + way as u32);
+            return Some(index * Table::<V, N>::WAYS + way as u32);
         }
-        Err(Refused::NoRoom)
+        None
     }
 
     /// Makes an entry of ours unfindable. Its value is dropped after a grace period.
     fn take_out(&mut self, slot: u32, flushed: bool) {
-        let (index, way) = self.place(slot);
+        let (index, way) = self.line_and_way(slot);
         let content = self.content(slot);
         let Some(tag) = Tag::from_number(content.tag) else {
             return;
@@ -584,7 +766,6 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         for passed in 0..table.distance(home, index) {
             table.line(home.wrapping_add(passed)).one_less_passed();
         }
-        table.entries.0.add(-1, Relaxed);
         // INVARIANT: Nobody finds it any more, and it is on no other list.
         let next = self.doomed;
         self.link_mut(slot).next = next;
@@ -652,7 +833,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
 
     /// To the young end, as one that was not used yet.
     fn renew(&mut self, slot: u32) {
-        let (index, way) = self.place(slot);
+        let (index, way) = self.line_and_way(slot);
         self.table.line(index).set_used(way, false);
         self.touch(slot);
     }
@@ -692,6 +873,19 @@ unsafe fn owned<V: RcuValue>(raw: *const c_void) -> Option<V> {
 }
 
 impl<V: RcuValue, const N: usize> Table<V, N> {
+    /// Promises some places to an owner: as many as the table promises each, if there are enough left.
+    fn promise(&self) -> u32 {
+        let mut seen = self.reserve.load(Relaxed);
+        loop {
+            let part = (seen + PROMISED_AT_ONCE - 1) / PROMISED_AT_ONCE;
+            let promised = part.clamp(0, self.promise.into());
+            match self.reserve.cmpxchg(seen, seen - promised, Acquire) {
+                Ok(_) => return promised as u32,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     fn new_tag(&self) -> Result<Tag> {
         Tag::from_number(self.tags.alloc(1, MAX_TAG)?).ok_or(EINVAL)
     }
@@ -719,5 +913,8 @@ impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
         for tag in Iterator::chain(self.flushed_tags.iter().flatten(), &self.tag) {
             self.table.tags.free(tag.get());
         }
+        let table = &self.table;
+        table.reserve.fetch_add(i64::from(self.promised), Release);
+        table.free.0.fetch_add(i64::from(self.granted), Release);
     }
 }
