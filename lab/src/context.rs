@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use vmlab::run::job::{self, Test};
+use vmlab::run::job::{self, Test, Work};
 
 use crate::build::cache::Cache;
 use crate::host::pins::Pins;
@@ -101,7 +101,21 @@ impl Lab {
         if tests.is_empty() {
             bail!("{} names no selftests: there is nothing to run", project::FILE);
         }
+        for pattern in &self.project.selftests.sequential {
+            if !tests.iter().any(|test| job::fits(pattern, &test.name)) {
+                bail!("{}: no selftest is called `{pattern}` (sequential)", project::FILE);
+            }
+        }
         Ok(tests)
+    }
+
+    /// Whether the processors of a guest for this work take turns: nothing in it needs more.
+    pub fn takes_turns(&self, work: &Work) -> bool {
+        let sequential = |test: &Test| {
+            let mut patterns = self.project.selftests.sequential.iter();
+            patterns.any(|pattern| job::fits(pattern, &test.name))
+        };
+        matches!(work, Work::Tests(tests) if tests.iter().all(sequential))
     }
 
     /// A log file of this project.
@@ -124,6 +138,32 @@ fn pins(project: &Project, root: &Path) -> Result<Pins> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Selftests;
+    use std::time::Duration;
+
+    #[test]
+    fn processors_take_turns_for_sequential_tests_alone() {
+        let test = |name: &str| Test { name: name.into(), timeout: Duration::ZERO };
+        let tests = |names: &[&str]| Work::Tests(names.iter().map(|name| test(name)).collect());
+        let selftests = Selftests { sequential: vec!["a*.sh".into()], ..Selftests::default() };
+        let lab = Lab {
+            root: PathBuf::new(),
+            target: PathBuf::new(),
+            cache: Cache::at(PathBuf::new()),
+            base: Pins::own().unwrap(),
+            settings: Settings::default(),
+            project: Project { selftests, ..Project::none() },
+        };
+        for (work, turns) in [
+            (tests(&["ab.sh"]), true),
+            (tests(&["race"]), false),
+            (tests(&["ab.sh", "race"]), false),
+            (Work::Shell, false),
+            (Work::Command("ab.sh".into()), false),
+        ] {
+            assert_eq!(lab.takes_turns(&work), turns, "{work:?}");
+        }
+    }
 
     #[test]
     fn a_project_may_bring_its_own_pins() {

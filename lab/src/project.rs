@@ -69,6 +69,11 @@ pub struct Selftests {
     /// Packages whose programs are in the guest's PATH.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// Tests, with `*` and `?` as in a shell, that do one thing after another. The emulated
+    /// processors of their guests take turns in one thread of the host, which takes a third less of
+    /// its time: processors in threads of their own wait for each other's locks and interrupts.
+    #[serde(default)]
+    pub sequential: Vec<String>,
     /// Whether the kernel tree's own network tests are compared without and with the modules.
     #[serde(default)]
     pub net: bool,

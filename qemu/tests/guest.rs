@@ -57,7 +57,8 @@ fn bench() -> Bench {
         tools: Vec::new(),
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),
-        turns: false,
+        // Nothing here is about processors that race.
+        turns: true,
         memory_mb: 512,
         options: vm::Options::default(),
         progress: None,

@@ -191,7 +191,7 @@ impl Runner<'_> {
             directory: std::env::current_dir().context("find the current directory")?,
             // These files are in the host's root, which the guest also has.
             env: ynl::environment(lab, &base.kernel),
-            turns: false,
+            turns: lab.takes_turns(&work),
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
             options: self.options.clone(),
             progress: None,

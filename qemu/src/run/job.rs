@@ -37,7 +37,8 @@ pub struct Job {
     /// Variables for the guest's programs.
     pub env: Vec<(String, String)>,
     /// Whether emulated processors take turns, in one thread of the host. In threads of their own
-    /// they are faster, but one may run into the breakpoint of another that patches code ("Oops:
+    /// they can race, which costs a third more of the host's time for a test that does one thing
+    /// after another, and one may run into the breakpoint of another that patches code ("Oops:
     /// int3"). A boot, which does that all the time, has one processor alone (see PID 1's
     /// `processors`); later it is rare, but in tests that switch much of the network on and off.
     pub turns: bool,
@@ -137,7 +138,8 @@ pub fn select(tests: Vec<Test>, patterns: &[String]) -> Result<Vec<Test>> {
     Ok(tests.into_iter().filter(is_wanted).collect())
 }
 
-fn fits(pattern: &str, name: &str) -> bool {
+/// Whether a name is what the pattern says, with `*` and `?` as in a shell.
+pub fn fits(pattern: &str, name: &str) -> bool {
     let Some(first) = pattern.chars().next() else { return name.is_empty() };
     let rest = &pattern[first.len_utf8()..];
     let mut after = name.chars();
