@@ -187,10 +187,10 @@ fn a_test_that_hangs_is_named_and_the_others_count() {
     bench.test("before.sh", GOOD);
     bench.test("hangs.sh", "echo KTAP version 1; echo 1..2; echo ok 1 so far; sleep 600");
     bench.test("after.sh", GOOD);
-    limit(&mut bench, "hangs.sh", Duration::from_secs(4));
+    limit(&mut bench, "hangs.sh", Duration::from_secs(2));
     let report = bench.report();
     assert_eq!(report.outcome, Outcome::Timeout);
-    assert_eq!(report.message, "hangs.sh took longer than 12 s");
+    assert_eq!(report.message, "hangs.sh took longer than 6 s");
     assert_eq!(result(&report, "hangs.sh").1, "took too long and was killed");
     let hangs = report.tests.iter().find(|test| test.name == "hangs.sh").unwrap();
     assert_eq!(hangs.cases[0].name, "so far");
@@ -427,11 +427,11 @@ fn a_failure_counts_wherever_it_is_printed() {
 fn a_test_that_never_stops_to_print_meets_its_limit() {
     let mut bench = bench();
     bench.test("yes.sh", "echo KTAP version 1; echo 1..1; yes").test("after.sh", GOOD);
-    limit(&mut bench, "yes.sh", Duration::from_secs(4));
+    limit(&mut bench, "yes.sh", Duration::from_secs(1));
     let report = bench.report();
     assert_eq!(
         (report.outcome, report.message.as_str()),
-        (Outcome::Timeout, "yes.sh took longer than 12 s")
+        (Outcome::Timeout, "yes.sh took longer than 3 s")
     );
     assert_eq!(result(&report, "after.sh").0, TestResult::Pass);
 }
@@ -560,10 +560,10 @@ fn a_killed_qemu_is_told_from_a_guest_that_died() {
 fn a_guest_that_stops_talking_is_given_up_on() {
     let mut bench = bench();
     bench.job.memory_mb = 518;
-    bench.budget.grace = Duration::from_secs(4);
-    bench.budget.settle = Duration::from_secs(4);
+    bench.budget.grace = Duration::from_secs(2);
+    bench.budget.settle = Duration::from_secs(2);
     bench.test("long.sh", "sleep 600");
-    limit(&mut bench, "long.sh", Duration::from_secs(5));
+    limit(&mut bench, "long.sh", Duration::from_secs(2));
     let stopper = signal_qemu(&bench, Signal::STOP);
     let report = bench.report();
     stopper.join().unwrap();
