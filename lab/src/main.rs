@@ -28,6 +28,7 @@ mod context;
 mod durations;
 mod expected_skips;
 mod host;
+mod log_folder;
 mod net;
 mod project;
 mod ui;

@@ -37,6 +37,7 @@ use crate::checkout_lock::{self, CheckoutLock};
 use crate::checks::ynl;
 use crate::cli::{Action, Cli, TestArgs};
 use crate::context::Lab;
+use crate::log_folder;
 
 /// Runs the command. Returns the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
@@ -142,10 +143,16 @@ impl Runner<'_> {
         lock: CheckoutLock,
     ) -> Result<Ended> {
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        let job = self.job(base, &Built::nothing(self.lab)?, work, load)?;
-        let early = self.early(&job, base, &accel)?;
+        let name = if matches!(work, Work::Shell) { "shell" } else { "run" };
+        let folder = log_folder::take(&self.lab.target.join("logs"), name)?;
+        let job = |built: &Built, work| -> Result<Job> {
+            Ok(Job { logs: folder.path.clone(), ..self.job(base, built, work, load)? })
+        };
+        let early = job(&Built::nothing(self.lab)?, work)?;
+        let work = early.work.clone();
+        let early = self.early(&early, base, &accel)?;
         let built = pipeline::build(self.lab, base, &mut phases)?;
-        let job = self.job(base, &built, job.work, load)?;
+        let job = job(&built, work)?;
         match early {
             Some(guest) => guest.run_then(&job, &base.kernel, &accel, phases, || drop(lock)),
             None => {
