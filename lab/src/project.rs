@@ -148,6 +148,8 @@ pub struct Bench {
     pub script: PathBuf,
     /// The module that it loads.
     pub module: String,
+    /// Which of its figures are compared with which others, and the targets.
+    pub targets: Option<PathBuf>,
 }
 
 fn default_cache() -> String {
@@ -200,7 +202,10 @@ impl Project {
             paths.extend(mutants.sources.iter().map(PathBuf::as_path));
         }
         paths.extend(self.netlink.iter().map(|it| it.folder.as_path()));
-        paths.extend(self.bench.iter().map(|it| it.script.as_path()));
+        if let Some(bench) = &self.bench {
+            paths.push(&bench.script);
+            paths.extend(bench.targets.as_deref());
+        }
         paths
     }
 

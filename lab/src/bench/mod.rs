@@ -23,6 +23,8 @@ use vmlab::boot::accel::Choice;
 
 use self::targets::{Comparison, Ratio, Target, Where};
 
+pub use self::targets::Rules;
+
 /// The start of lines that report progress.
 pub const PROGRESS: &str = "# at ";
 
@@ -137,7 +139,12 @@ pub struct Results {
 
 /// Compares the outputs of the runs. If they are not `whole`, because a measurement failed, the
 /// results hold what there is, and say so.
-pub fn results(engine: &Choice, outputs: &[Output<'_>], whole: bool) -> Result<Results> {
+pub fn results(
+    engine: &Choice,
+    rules: &Rules,
+    outputs: &[Output<'_>],
+    whole: bool,
+) -> Result<Results> {
     let mut figures = Vec::new();
     let mut why = engine.why.clone();
     for output in outputs {
@@ -148,7 +155,7 @@ pub fn results(engine: &Choice, outputs: &[Output<'_>], whole: bool) -> Result<R
         }
         let native = engine.used.is_native() && output.unit == Unit::Time;
         let place = Where { native, unit: output.unit };
-        figures.extend(side_by_side(&parse(output.text, whole)?, place, whole)?);
+        figures.extend(side_by_side(&parse(output.text, whole)?, rules, place, whole)?);
     }
     if !whole {
         why = format!("{why}; NOT WHOLE: a measurement has failed");
@@ -214,7 +221,7 @@ fn measured(line: &str, key: &str) -> Result<(String, Measured)> {
     Ok((name.to_owned(), measured))
 }
 
-fn side_by_side(all: &All, place: Where, whole: bool) -> Result<Vec<Figure>> {
+fn side_by_side(all: &All, rules: &Rules, place: Where, whole: bool) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (name, measured) in &all.costs {
         let named = format!("{name}{}", place.unit.suffix());
@@ -224,7 +231,7 @@ fn side_by_side(all: &All, place: Where, whole: bool) -> Result<Vec<Figure>> {
         if measured.lost > 0 {
             figures.push(alone(format!("{named}_lost"), measured.lost as f64, "operations"));
         }
-        for comparison in targets::comparisons(name, place) {
+        for comparison in rules.comparisons(name, place) {
             match all.costs.get(&comparison.against) {
                 Some(other) => {
                     figures.push(against(&named, measured, other, &comparison, place.unit));
@@ -238,7 +245,7 @@ fn side_by_side(all: &All, place: Where, whole: bool) -> Result<Vec<Figure>> {
     if place.unit == Unit::Time {
         for (name, measured) in &all.bytes {
             let value = measured.median();
-            let target = targets::memory(name);
+            let target = rules.memory(name);
             figures.push(Figure {
                 target: target.map(Target::text),
                 met: target.map(|target| target.met(value)),
@@ -262,10 +269,10 @@ fn against(
     unit: Unit,
 ) -> Figure {
     let title = format!("{name}_against_{}", comparison.against);
-    let (value, named, ratio) = match comparison.ratio {
+    let (value, named, ratio) = match &comparison.ratio {
         Ratio::Cost => (one.median(), unit.cost().to_owned(), one.by(other)),
-        Ratio::Speed => {
-            let (value, named) = unit.rate(one.median(), comparison.things);
+        Ratio::Speed(things) => {
+            let (value, named) = unit.rate(one.median(), things);
             (value, named, other.by(one))
         }
     };
@@ -341,46 +348,60 @@ mod tests {
         format!("# figure {name} lost=0 ns={}\n", rounds.join(","))
     }
 
-    fn output(rust: f64, rlo: f64) -> String {
+    fn output(one: f64, ours: f64) -> String {
         let mut text = "KTAP version 1\n1..2\n".to_owned();
         for (name, ns) in [
-            ("state_rust_guarded", rust),
-            ("state_c_guarded", 10.0),
-            ("state_rust", rust),
-            ("state_c", 10.0),
+            ("one_guarded", one),
+            ("two_guarded", 10.0),
+            ("one", one),
+            ("two", 10.0),
             ("explicit", 16.0),
             ("current_get", 16.0),
             ("current_switch", 20.0),
-            ("packet_lo", 1000.0),
-            ("packet_rlo", rlo),
+            ("packet_theirs", 1000.0),
+            ("packet_ours", ours),
         ] {
             text += &line(name, ns);
         }
         text += "# note emulated: less of all\n";
-        text + "# memory memory_inet_entry bytes=95.1,96.0,96.2,96.0,96.0\nok 1 state\nok 2 traffic\n"
+        text + "# memory memory_entry bytes=95.1,96.0,96.2,96.0,96.0\nok 1 state\nok 2 traffic\n"
+    }
+
+    fn rules() -> Rules {
+        let pair = |name: &str, with: &str, more: &str| {
+            format!("[[compare]]\nname = \"{name}\"\nwith = \"{with}\"\n{more}\n")
+        };
+        let text = [
+            pair("one*", "two*", "at_most = 1.1"),
+            pair("explicit", "current_get", ""),
+            pair("packet_ours", "packet_theirs", "rate = \"packets\"\nat_least = 0.97"),
+            "[[memory]]\nname = \"memory_entry\"\nat_most = 96.0\n".to_owned(),
+        ];
+        targets::parse(&text.concat()).unwrap()
     }
 
     const TIME: Where = Where { native: true, unit: Unit::Time };
 
-    fn met(rust: f64, rlo: f64, name: &str) -> Option<bool> {
-        let figures = side_by_side(&parse(&output(rust, rlo), true).unwrap(), TIME, true).unwrap();
+    fn met(one: f64, ours: f64, name: &str) -> Option<bool> {
+        let figures =
+            side_by_side(&parse(&output(one, ours), true).unwrap(), &rules(), TIME, true).unwrap();
         figures.iter().find(|figure| figure.name == name).unwrap().met
     }
 
     #[test]
     fn a_target_is_met_up_to_its_limit() {
-        let state = "state_rust_guarded_against_state_c_guarded";
-        let rlo = "packet_rlo_against_packet_lo";
-        for (rust, ns, name, want) in [
+        let state = "one_guarded_against_two_guarded";
+        let ours = "packet_ours_against_packet_theirs";
+        for (one, ns, name, want) in [
             (10.99, 1000.0, state, Some(true)),
             (11.2, 1000.0, state, Some(false)),
-            (9.0, 1000.0, rlo, Some(true)),
-            (9.0, 1030.0, rlo, Some(true)),
-            (9.0, 1040.0, rlo, Some(false)),
+            (9.0, 1000.0, ours, Some(true)),
+            (9.0, 1030.0, ours, Some(true)),
+            (9.0, 1040.0, ours, Some(false)),
             (9.0, 1000.0, "explicit_against_current_get", None),
-            (9.0, 1000.0, "memory_inet_entry", Some(true)),
+            (9.0, 1000.0, "memory_entry", Some(true)),
         ] {
-            assert_eq!(met(rust, ns, name), want, "{rust} {ns} {name}");
+            assert_eq!(met(one, ns, name), want, "{one} {ns} {name}");
         }
     }
 
@@ -406,11 +427,11 @@ mod tests {
             Output { unit: Unit::Time, text: &texts[0] },
             Output { unit: Unit::Instructions, text: &texts[1] },
         ];
-        let all = results(&accel, &outputs, true).unwrap();
+        let all = results(&accel, &rules(), &outputs, true).unwrap();
         let json = serde_json::to_value(&all).unwrap();
         assert_eq!(json["engine"], "tcg");
         let figures = json["figures"].as_array().unwrap();
-        for name in ["state_rust", "state_c_guarded_min", "packet_lo_instructions"] {
+        for name in ["one", "two_guarded_min", "packet_theirs_instructions"] {
             assert!(figures.iter().any(|figure| figure["name"] == name), "{name}");
         }
         assert_eq!(json["why"], "there is no /dev/kvm; emulated: less of all");
@@ -422,13 +443,13 @@ mod tests {
     fn output_that_is_not_whole_is_no_result() {
         let whole = output(9.0, 1000.0);
         let cases = [
-            whole.replace("# figure state_c ", "# "),
+            whole.replace("# figure two ", "# "),
             whole.replace("ns=14.400,", "ns="),
             whole.replace("ns=14.400", "ns=many"),
             whole.replace("ns=14.400", "ns=0.000"),
         ];
         for text in cases {
-            let all = parse(&text, true).and_then(|all| side_by_side(&all, TIME, true));
+            let all = parse(&text, true).and_then(|all| side_by_side(&all, &rules(), TIME, true));
             assert!(all.is_err(), "{text}");
         }
     }
@@ -437,10 +458,10 @@ mod tests {
     fn what_was_measured_before_a_failure_is_kept() {
         let accel = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
         let text = output(9.0, 1000.0);
-        let cut = text.find("# figure packet_lo").unwrap() + 30;
+        let cut = text.find("# figure packet_theirs").unwrap() + 30;
         let outputs = [Output { unit: Unit::Time, text: &text[..cut] }];
-        let all = results(&accel, &outputs, false).unwrap();
-        assert!(all.figures.iter().any(|figure| figure.name == "state_rust_against_state_c"));
+        let all = results(&accel, &rules(), &outputs, false).unwrap();
+        assert!(all.figures.iter().any(|figure| figure.name == "one_against_two"));
         assert!(all.why.ends_with("a measurement has failed"), "{}", all.why);
     }
 }

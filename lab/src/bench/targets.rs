@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which figures are compared with which others, and the targets.
-//!
-//! A rule finds its figures by their names. Figures of other sizes are compared, too, without a
-//! target.
+//! Which figures are compared with which others, and the targets: rules of the project, which find
+//! figures by their names.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use super::Unit;
 
@@ -37,12 +40,12 @@ impl Target {
 }
 
 /// What the ratio compares.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Ratio {
     /// The cost of one divided by the cost of the other.
     Cost,
-    /// The rate of one divided by the rate of the other.
-    Speed,
+    /// The rate of one divided by the rate of the other, of these things.
+    Speed(String),
 }
 
 /// A figure that is compared with another.
@@ -52,8 +55,6 @@ pub struct Comparison {
     pub against: String,
     /// What is compared.
     pub ratio: Ratio,
-    /// What both figures count, for rates.
-    pub things: &'static str,
     pub target: Option<Target>,
 }
 
@@ -73,201 +74,204 @@ impl Where {
     }
 }
 
-/// Costs that are compared, by name.
-const COSTS: [(&str, &str, Option<Target>); 4] = [
-    ("state_rust_guarded", "state_c_guarded", Some(Target::AtMost(1.1))),
-    ("state_rust", "state_c", Some(Target::AtMost(1.1))),
-    ("explicit", "current_get", None),
-    ("explicit", "current_switch", None),
-];
-
-/// Dependent look-ups compared with `rhashtable`: how many times as fast they should be.
-const LOOK_UPS: [(&str, f64); 5] = [
-    ("hit_dependent_262144_", 1.8),
-    ("hit_dependent_1048576_", 1.6),
-    ("hot_dependent_1048576_", 2.0),
-    ("miss_dependent_262144_", 1.3),
-    ("miss_dependent_1048576_", 1.1),
-];
-
-/// Hot look-ups compared with the FIB with this many routes.
-const FIB: (&str, f64) = ("fib_10000", 2.0);
-
-/// What each figure is compared with.
-pub fn comparisons(name: &str, place: Where) -> Vec<Comparison> {
-    let mut all: Vec<_> = COSTS
-        .iter()
-        .filter(|(one, ..)| *one == name)
-        .map(|&(_, other, target)| cost(other.to_owned(), target))
-        .collect();
-    all.extend(others(name, place));
-    if !place.aims() {
-        all.iter_mut().for_each(|comparison| comparison.target = None);
-    }
-    all
+/// The project's rules.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    #[serde(default)]
+    compare: Vec<Compare>,
+    #[serde(default)]
+    memory: Vec<Memory>,
 }
 
-fn others(name: &str, place: Where) -> Vec<Comparison> {
-    if name == "packet_rlo" {
-        return vec![speed("packet_lo".to_owned(), "packets", Some(Target::AtLeast(0.97)))];
-    }
-    if let Some(rest) = name.strip_prefix("end_beside_") {
-        let target = rest.ends_with("_rust").then_some(Target::AtMost(1.1));
-        let mut all = vec![cost(format!("end_alone_{rest}"), target)];
-        if let Some(size) = rest.strip_suffix("_rust") {
-            all.push(cost(format!("end_beside_{size}_walk"), None));
-        }
-        return all;
-    }
-    if name.starts_with("forward_") {
-        return forwarded(name).into_iter().collect();
-    }
-    if let Some((before, after)) = name.split_once("_disabled") {
-        let target = name.starts_with("idle_").then_some(Target::AtLeast(0.99));
-        return vec![speed(format!("{before}_absent{after}"), "packets", target)];
-    }
-    table(name, place)
-}
-
-/// With the cache on, compared with off.
-fn forwarded(name: &str) -> Option<Comparison> {
-    let what = name.strip_suffix("_cache_1_0")?;
-    let words: Vec<&str> = what.split('_').collect();
-    let &[_, _routes, rules, rp_filter, flows] = &words[..] else { return None };
-    let least = match (rules, rp_filter, flows) {
-        (_, _, "spoofed") => 0.95,
-        ("8", "1", "4096") => 1.2,
-        _ => 0.97,
-    };
-    Some(speed(format!("{what}_cache_0_0"), "packets", Some(Target::AtLeast(least))))
-}
-
-fn table(name: &str, place: Where) -> Vec<Comparison> {
-    if let Some((what, fib)) = name.split_once("rust_beside_fib") {
-        let hot = fib == FIB.0.trim_start_matches("fib") && what.starts_with("hot_dependent_");
-        let target = (hot && place.native).then_some(Target::AtLeast(FIB.1));
-        return vec![speed(format!("{what}fib{fib}"), "look-ups", target)];
-    }
-    if let Some(what) = name.strip_suffix("rust_beside_hlist") {
-        return ["hlist", "per_namespace"]
-            .map(|twin| speed(format!("{what}{twin}"), "look-ups", None))
-            .into();
-    }
-    if let Some((what, namespaces)) = name.split_once("rust_in_") {
-        let target = Some(Target::Within(0.05));
-        let other = (namespaces != "1").then(|| cost(format!("{what}rust_in_1"), target));
-        return other.into_iter().collect();
-    }
-    let Some(what) = name.strip_suffix("_rust") else { return Vec::new() };
-    if !["hit_", "miss_", "hot_", "insert_", "delete_"].iter().any(|way| what.starts_with(way)) {
-        return Vec::new();
-    }
-    let update = what.starts_with("insert_") || what.starts_with("delete_");
-    let target = if update {
-        Some(Target::AtLeast(1.0))
-    } else {
-        let least = LOOK_UPS.iter().find(|(prefix, _)| what.starts_with(prefix));
-        least.filter(|_| place.native).map(|&(_, least)| Target::AtLeast(least))
-    };
-    let things = if update { "changes" } else { "look-ups" };
-    vec![speed(format!("{what}_rhashtable"), things, target)]
-}
-
-fn cost(against: String, target: Option<Target>) -> Comparison {
-    Comparison { against, ratio: Ratio::Cost, things: "", target }
-}
-
-fn speed(against: String, things: &'static str, target: Option<Target>) -> Comparison {
-    Comparison { against, ratio: Ratio::Speed, things, target }
+/// Figures whose names fit are compared with others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compare {
+    /// `*` stands for any text.
+    name: String,
+    /// The name of the other, with the same texts.
+    with: String,
+    /// What is counted, where rates are compared.
+    rate: Option<String>,
+    at_most: Option<f64>,
+    at_least: Option<f64>,
+    within: Option<f64>,
+    /// Whether it is judged on a real processor alone.
+    #[serde(default)]
+    native: bool,
 }
 
 /// The most memory, in bytes.
-pub fn memory(name: &str) -> Option<Target> {
-    match name {
-        "memory_inet_entry" => Some(Target::AtMost(96.0)),
-        "memory_idle_namespace" => Some(Target::AtMost(1024.0)),
-        _ => None,
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    name: String,
+    at_most: f64,
+}
+
+impl Compare {
+    fn targets(&self) -> impl Iterator<Item = Target> {
+        let most = self.at_most.map(Target::AtMost);
+        let least = self.at_least.map(Target::AtLeast);
+        most.into_iter().chain(least).chain(self.within.map(Target::Within))
     }
+}
+
+impl Rules {
+    /// Reads the project's file; without one, nothing is compared.
+    pub fn load(path: Option<&Path>) -> Result<Rules> {
+        let Some(path) = path else { return Ok(Rules::default()) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        parse(&text).with_context(|| format!("understand {}", path.display()))
+    }
+
+    /// What a figure is compared with.
+    pub fn comparisons(&self, name: &str, place: Where) -> Vec<Comparison> {
+        let mut all: Vec<Comparison> = Vec::new();
+        for rule in &self.compare {
+            let Some(against) = texts(&rule.name, name).map(|texts| fill(&rule.with, &texts))
+            else {
+                continue;
+            };
+            if against == name || all.iter().any(|it| it.against == against) {
+                continue;
+            }
+            let judged = place.aims() && (place.native || !rule.native);
+            let ratio = rule.rate.clone().map_or(Ratio::Cost, Ratio::Speed);
+            all.push(Comparison { against, ratio, target: rule.targets().find(|_| judged) });
+        }
+        all
+    }
+
+    /// The most memory, in bytes.
+    pub fn memory(&self, name: &str) -> Option<Target> {
+        let rule = self.memory.iter().find(|rule| rule.name == name)?;
+        Some(Target::AtMost(rule.at_most))
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Rules> {
+    let rules: Rules = toml::from_str(text)?;
+    let stars = |pattern: &str| pattern.matches('*').count();
+    for rule in &rules.compare {
+        if stars(&rule.with) > stars(&rule.name) {
+            bail!("`{}` has more `*` than `{}`", rule.with, rule.name);
+        }
+        if rule.targets().count() > 1 {
+            bail!("`{}` has several targets", rule.name);
+        }
+    }
+    Ok(rules)
+}
+
+/// The texts that `*` stands for, each as short as possible; `None` if the name does not fit.
+fn texts<'a>(pattern: &str, name: &'a str) -> Option<Vec<&'a str>> {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return (pattern == name).then(Vec::new);
+    };
+    let name = name.strip_prefix(start)?;
+    let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+    ends.map(|end| name.split_at(end))
+        .find_map(|(text, after)| Some([vec![text], texts(rest, after)?].concat()))
+}
+
+/// The pattern with these texts in place of `*`.
+fn fill(pattern: &str, texts: &[&str]) -> String {
+    let mut filled = pattern.to_owned();
+    texts.iter().for_each(|text| filled = filled.replacen('*', text, 1));
+    filled
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::Project;
 
     const NATIVE: Where = Where { native: true, unit: Unit::Time };
     const EMULATED: Where = Where { native: false, unit: Unit::Time };
     const COUNTED: Where = Where { native: false, unit: Unit::Instructions };
 
+    fn rule(name: &str, with: &str, more: &str) -> String {
+        format!("[[compare]]\nname = \"{name}\"\nwith = \"{with}\"\n{more}\n")
+    }
+
+    fn rules(all: &[String]) -> Rules {
+        parse(&all.concat()).unwrap()
+    }
+
     #[test]
-    fn each_figure_finds_what_it_is_compared_with() {
-        for (name, other, target) in [
-            ("state_rust", "state_c", Some(Target::AtMost(1.1))),
-            ("packet_rlo", "packet_lo", Some(Target::AtLeast(0.97))),
-            ("end_beside_1048576_rust", "end_alone_1048576_rust", Some(Target::AtMost(1.1))),
-            ("end_beside_1048576_walk", "end_alone_1048576_walk", None),
-            (
-                "forward_1_8_1_4096_cache_1_0",
-                "forward_1_8_1_4096_cache_0_0",
-                Some(Target::AtLeast(1.2)),
-            ),
-            (
-                "forward_1_8_0_4096_cache_1_0",
-                "forward_1_8_0_4096_cache_0_0",
-                Some(Target::AtLeast(0.97)),
-            ),
-            (
-                "forward_1_8_1_spoofed_cache_1_0",
-                "forward_1_8_1_spoofed_cache_0_0",
-                Some(Target::AtLeast(0.95)),
-            ),
-            ("idle_lo_disabled", "idle_lo_absent", Some(Target::AtLeast(0.99))),
-            ("idle_forward_disabled_0", "idle_forward_absent_0", Some(Target::AtLeast(0.99))),
-            ("insert_65536_1_rust", "insert_65536_1_rhashtable", Some(Target::AtLeast(1.0))),
-            (
-                "hit_dependent_262144_100_rust",
-                "hit_dependent_262144_100_rhashtable",
-                Some(Target::AtLeast(1.8)),
-            ),
-            (
-                "hot_dependent_1048576_1_rust_beside_fib_10000",
-                "hot_dependent_1048576_1_fib_10000",
-                Some(Target::AtLeast(2.0)),
-            ),
-            ("hot_dependent_1048576_1_rust_beside_fib_4", "hot_dependent_1048576_1_fib_4", None),
-            (
-                "hit_dependent_262144_100_rust_in_10000",
-                "hit_dependent_262144_100_rust_in_1",
-                Some(Target::Within(0.05)),
-            ),
-            ("hit_independent_1024_1_rust_beside_hlist", "hit_independent_1024_1_hlist", None),
+    fn a_star_is_the_same_text_in_both_names() {
+        let rules = rules(&[
+            rule("way_*_on_*", "way_*_off_*", "rate = \"packets\"\nat_least = 0.9"),
+            rule("*_in_*", "*_in_1", "within = 0.05"),
+            rule("one", "other", ""),
+        ]);
+        let speed = || Ratio::Speed("packets".into());
+        for (name, against, ratio, target) in [
+            ("way_a_b_on_7", "way_a_b_off_7", speed(), Some(Target::AtLeast(0.9))),
+            ("hit_in_100", "hit_in_1", Ratio::Cost, Some(Target::Within(0.05))),
+            ("one", "other", Ratio::Cost, None),
         ] {
-            let found = comparisons(name, NATIVE);
-            let first = found.first().unwrap_or_else(|| panic!("{name}"));
-            assert_eq!((first.against.as_str(), first.target), (other, target), "{name}");
+            let want = Comparison { against: against.into(), ratio, target };
+            assert_eq!(rules.comparisons(name, NATIVE), [want], "{name}");
+        }
+        for name in ["way_a_off_7", "hit_in_1", "other", "none"] {
+            assert_eq!(rules.comparisons(name, NATIVE), [], "{name}");
         }
     }
 
     #[test]
-    fn what_caches_decide_is_aimed_at_on_real_ones_only() {
-        let name = "hit_dependent_262144_1_rust";
-        assert_eq!(comparisons(name, EMULATED)[0].target, None);
-        assert_eq!(comparisons(name, COUNTED)[0].target, None);
+    fn of_rules_for_the_same_two_figures_the_first_counts() {
+        let rules = rules(&[
+            rule("a_8_*", "b_8_*", "at_most = 1.5"),
+            rule("a_*", "b_*", "at_most = 1.1"),
+            rule("a_*", "c", ""),
+        ]);
+        let against = |name: &str| {
+            let found = rules.comparisons(name, NATIVE).into_iter();
+            found.map(|it| (it.against, it.target)).collect::<Vec<_>>()
+        };
+        let (wide, close) = (Some(Target::AtMost(1.5)), Some(Target::AtMost(1.1)));
+        assert_eq!(against("a_8_x"), [("b_8_x".into(), wide), ("c".into(), None)]);
+        assert_eq!(against("a_9_x"), [("b_9_x".into(), close), ("c".into(), None)]);
     }
 
     #[test]
     fn the_time_that_an_emulator_takes_is_compared_and_not_judged() {
-        for name in ["state_rust", "insert_65536_1_rust", "forward_1_8_1_4096_cache_1_0"] {
-            assert_eq!(comparisons(name, EMULATED)[0].target, None, "{name}");
-            assert!(comparisons(name, COUNTED)[0].target.is_some(), "{name}");
+        let any = rules(&[rule("a", "b", "at_most = 1.1")]);
+        let native = rules(&[rule("a", "b", "at_most = 1.1\nnative = true")]);
+        for (rules, place, judged) in [
+            (&any, NATIVE, true),
+            (&any, EMULATED, false),
+            (&any, COUNTED, true),
+            (&native, NATIVE, true),
+            (&native, EMULATED, false),
+            (&native, COUNTED, false),
+        ] {
+            let found = rules.comparisons("a", place);
+            assert_eq!(found[0].target.is_some(), judged, "{rules:?} {place:?}");
         }
     }
 
     #[test]
-    fn what_others_are_compared_with_is_compared_with_nothing() {
-        for name in
-            ["state_c", "packet_lo", "forward_1_8_1_4096_cache_0_0", "hit_dependent_1_1_hlist"]
-        {
-            assert_eq!(comparisons(name, NATIVE), [], "{name}");
+    fn rules_that_cannot_be_meant_are_refused() {
+        for (text, why) in [
+            (rule("a_*", "b_*_*", ""), "more `*`"),
+            (rule("a", "b", "at_most = 1.1\nwithin = 0.1"), "several targets"),
+            (rule("a", "b", "at_mots = 1.1"), "at_mots"),
+        ] {
+            let error = format!("{:#}", parse(&text).unwrap_err());
+            assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn the_projects_own_rules_are_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let bench = Project::load(&root).unwrap().bench.unwrap();
+        let path = bench.targets.map(|path| root.join(path)).unwrap();
+        assert!(!Rules::load(Some(&path)).unwrap().compare.is_empty());
     }
 }

@@ -30,6 +30,8 @@ impl Runner<'_> {
         let Some(bench) = &self.lab.project.bench else {
             bail!("{} names nothing to measure with", project::FILE)
         };
+        let targets = bench.targets.as_ref().map(|path| self.lab.root.join(path));
+        let rules = figures::Rules::load(targets.as_deref())?;
         let _lock = checkout_lock::take(&self.lab.target)?;
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
@@ -59,7 +61,7 @@ impl Runner<'_> {
         }
         let outputs: Vec<_> =
             texts.iter().map(|(unit, text)| figures::Output { unit: *unit, text }).collect();
-        let results = figures::results(&engine, &outputs, outcome == Outcome::Pass)?;
+        let results = figures::results(&engine, &rules, &outputs, outcome == Outcome::Pass)?;
         results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
         print::out(&results.table());
         Ok(outcome.exit_code())
