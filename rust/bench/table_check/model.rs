@@ -371,7 +371,34 @@ pub(super) fn fair<const N: usize>() -> Result<Tally, Stopped> {
         wrong_unless(most, "places were not given back")?;
     }
     wrong_unless(farthest >= 8, "no place was far: nothing was proved")?;
+    accounts::<N>(&mut tally)?;
     Ok(tally)
+}
+
+/// What one owner gives back, another can have, again and again: neither more nor less.
+fn accounts<const N: usize>(tally: &mut Tally) -> Result<(), Stopped> {
+    static VALUE: u32 = 0;
+    const LIMIT: u32 = 2560;
+    let ways = Table::<&'static u32, N>::WAYS;
+    let table = Table::<&'static u32, N>::fair(4096 / ways, LIMIT, 16)?;
+    for _ in 0..4 {
+        let mut owners = KVec::new();
+        for _ in 0..3 {
+            owners.push(Owner::new(table.clone())?, GFP_KERNEL)?;
+        }
+        for owner in owners.iter_mut() {
+            take_all(owner, &VALUE, tally)?;
+            let most = owner.len() > LIMIT / 2 && owner.len() < LIMIT / 8 * 7;
+            wrong_unless(most, "an owner cannot have what others have given back")?;
+            while owner.evict().is_some() {}
+            for _ in 0..3 {
+                owner.settle(usize::MAX, 1);
+                rcu::synchronize_rcu();
+            }
+            wrong_unless(owner.settle(usize::MAX, 1), "slots wait for ever")?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts in entries, and takes out old ones for them, until all that may wait for a grace period does.

@@ -304,7 +304,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     fn give_places_back(&mut self) {
         let before = self.granted;
         while self.granted != 0 {
-            let chunk = self.chunk();
+            let chunk = self.chunk().min(self.granted);
             let spared = if self.has_too_much() { 0 } else { chunk - 1 };
             let (now, left) = (self.granted, self.granted - chunk);
             self.set_granted(left);
