@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The helpers again: an object can be part of one module only. */
-#include "../helpers/helpers.c"
+#include "../facade/helpers.c"

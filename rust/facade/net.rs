@@ -10,14 +10,17 @@ pub use theirs::net::*;
 pub mod deferred;
 #[path = "../kernel/net/dev_lookup.rs"]
 pub mod dev_lookup;
+#[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/dst.rs"]
 pub mod dst;
+#[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_NETFILTER))]
 #[path = "../kernel/net/early_demux.rs"]
 pub mod early_demux;
 #[path = "../kernel/net/genl.rs"]
 pub mod genl;
 #[path = "../kernel/net/ida.rs"]
 pub mod ida;
+#[cfg(CONFIG_INET)]
 #[path = "../kernel/net/in_device.rs"]
 pub mod in_device;
 #[path = "../kernel/net/jiffies.rs"]
@@ -30,16 +33,25 @@ pub mod namespace;
 pub mod net_device;
 #[path = "../kernel/net/netdev_notifier.rs"]
 pub mod netdev_notifier;
+#[cfg(CONFIG_NETFILTER)]
 #[path = "../kernel/net/netfilter.rs"]
 pub mod netfilter;
 #[path = "../kernel/net/packet_type.rs"]
 pub mod packet_type;
+#[cfg(CONFIG_64BIT)]
 #[path = "../kernel/net/pcpu_counters.rs"]
 pub mod pcpu_counters;
 #[path = "../kernel/net/pernet.rs"]
 pub mod pernet;
 #[path = "../kernel/net/ratelimit.rs"]
 mod ratelimit;
+#[cfg(all(
+    CONFIG_INET,
+    CONFIG_IPV6,
+    CONFIG_NETFILTER,
+    CONFIG_64BIT,
+    not(CONFIG_PREEMPT_RT)
+))]
 #[path = "../kernel/net/route.rs"]
 pub mod route;
 #[path = "../kernel/net/rtnl.rs"]
@@ -50,6 +62,7 @@ pub mod sk_buff;
 pub mod sock;
 #[path = "../kernel/net/spinlock_bh.rs"]
 pub mod spinlock_bh;
+#[cfg(all(CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/tagged_table/mod.rs"]
 pub mod tagged_table;
 #[path = "../kernel/net/tracepoint.rs"]

@@ -10,10 +10,7 @@ use core::{
     marker::PhantomData,
     mem::offset_of,
     ops::Deref,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
 use crate::{
@@ -27,7 +24,6 @@ use crate::{
 
 use super::{
     net_device::NetDevice,
-    netfilter::Protocol,
     pernet,
     tagged_table::RcuValue,
     Namespace, //
@@ -158,26 +154,11 @@ impl Dst {
         }
     }
 
+    /// `AF_INET` or `AF_INET6`.
     #[inline]
-    fn family(&self) -> u32 {
+    pub(super) fn family(&self) -> u32 {
         // SAFETY: By the type invariant the pointer is valid; `ops` is set when it is made.
         unsafe { (*(*self.as_raw()).ops).family.into() }
-    }
-
-    /// Whether packets of this protocol can have it that are in `net`.
-    #[inline]
-    pub(super) fn is_of(&self, protocol: Protocol, net: &Namespace) -> bool {
-        match protocol {
-            Protocol::Ipv4 => self.family() == bindings::AF_INET,
-            // SAFETY: By the type invariants both are valid; of the namespace, only an address is
-            // taken.
-            Protocol::Ipv6 => unsafe {
-                ptr::eq(
-                    (*self.as_raw()).ops,
-                    &raw const (*net.as_raw()).ipv6.ip6_dst_ops,
-                )
-            },
-        }
     }
 
     #[inline]

@@ -109,7 +109,15 @@ impl NetDevice {
         // SAFETY: By the type invariant the device is valid, and so is its namespace: one that it
         // leaves meanwhile lives on until the end of the RCU critical section. The pointer is read
         // whole, as `dev_net_rcu()` does.
-        unsafe { Namespace::from_raw((&raw const (*self.as_raw()).nd_net.net).read_volatile()) }
+        #[cfg(CONFIG_NET_NS)]
+        unsafe {
+            Namespace::from_raw((&raw const (*self.as_raw()).nd_net.net).read_volatile())
+        }
+        // SAFETY: There is one namespace, which is a static.
+        #[cfg(not(CONFIG_NET_NS))]
+        unsafe {
+            Namespace::from_raw(&raw mut bindings::init_net)
+        }
     }
 
     /// The interface index, unique in the namespace.
@@ -660,30 +668,6 @@ impl Registered {
     }
 }
 
-/// Devices that will be unregistered together, before RTNL is released.
-///
-/// # Invariants
-///
-/// `head` is the head of a list that `unregister_netdevice_many()` will be called with.
-pub struct KillList<'a> {
-    head: NonNull<bindings::list_head>,
-    _head: PhantomData<&'a mut bindings::list_head>,
-}
-
-impl KillList<'_> {
-    /// # Safety
-    ///
-    /// `head` must be an initialised list of devices that the caller unregisters.
-    pub(super) unsafe fn from_raw(head: *mut bindings::list_head) -> Self {
-        Self {
-            // SAFETY: An initialised list is not null.
-            // INVARIANT: The caller promises it.
-            head: unsafe { NonNull::new_unchecked(head) },
-            _head: PhantomData,
-        }
-    }
-}
-
 /// What is done with the device of a namespace as that begins and ends.
 ///
 /// Private, and so is the registration inside [`Registration`]: a device is made and unregistered by
@@ -715,13 +699,13 @@ impl<T: Operations> pernet::Operations for PernetDevice<T> {
     fn exit_rtnl(
         _net: &Namespace,
         registered: Pin<&Registered>,
-        kill_list: &mut KillList<'_>,
+        kill_list: &mut rtnl::KillList<'_>,
         _rtnl: rtnl::Held<'_>,
     ) {
         // SAFETY: The device is registered, RTNL is held, and the list is unregistered before that
         // is released. After this, nobody uses the value: readers are gone since `pre_exit`.
         unsafe {
-            bindings::unregister_netdevice_queue(registered.dev.as_ptr(), kill_list.head.as_ptr());
+            bindings::unregister_netdevice_queue(registered.dev.as_ptr(), kill_list.as_raw());
         }
     }
 }

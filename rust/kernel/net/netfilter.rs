@@ -26,7 +26,6 @@ use crate::{
 };
 
 use super::{
-    dst::Dst,
     net_device::NetDevice,
     pernet,
     ActiveNamespace,
@@ -146,9 +145,15 @@ impl<'a> Packet<'a> {
         self.skb.as_ptr()
     }
 
+    /// The namespace that the packet is in.
+    #[inline(always)]
+    pub fn net(&self) -> &'a Namespace {
+        self.net
+    }
+
     /// Which packets the hook is for.
     #[inline(always)]
-    pub(super) fn protocol(&self) -> Protocol {
+    pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
@@ -281,54 +286,6 @@ impl<'a> Packet<'a> {
             saddr: address(8),
             daddr: address(24),
         })
-    }
-
-    /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
-    /// RCU critical section. It must not have a destination yet, and this must be one of its
-    /// protocol, and for IPv6 of its namespace, too; else, nothing changes.
-    ///
-    /// Wraps `skb_dst_set_noref()`.
-    #[inline]
-    pub fn set_dst_noref(&mut self, dst: &'a Dst) {
-        if !dst.is_of(self.protocol, self.net) {
-            return;
-        }
-        // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
-        // the destination is valid.
-        unsafe {
-            let skb = &mut *self.as_raw();
-            let refdst = &mut skb.__bindgen_anon_3.__bindgen_anon_1._skb_refdst;
-            if *refdst == 0 {
-                *refdst = dst.as_raw() as c_ulong | bindings::SKB_DST_NOREF as c_ulong;
-                bindings::skb_set_slow_gro(self.as_raw());
-            }
-        }
-    }
-
-    /// Takes the destination from the packet. Wraps `skb_dst_drop()`.
-    #[inline]
-    pub fn dst_drop(&mut self) {
-        // SAFETY: By the type invariant the packet is valid and ours.
-        unsafe { bindings::skb_dst_drop(self.as_raw()) };
-    }
-
-    /// What IPv4 notes about the packet: `IPCB(skb)->flags`.
-    #[inline]
-    pub(super) fn ip_flags(&self) -> u16 {
-        // SAFETY: By the type invariant the packet is valid; between IP and its hooks the control
-        // block is IP's.
-        unsafe { (*self.inet_parm()).flags }
-    }
-
-    #[inline]
-    pub(super) fn set_ip_flags(&mut self, flags: u16) {
-        // SAFETY: As above, and the packet is ours.
-        unsafe { (*self.inet_parm()).flags = flags }
-    }
-
-    fn inet_parm(&self) -> *mut bindings::inet_skb_parm {
-        // SAFETY: By the type invariant the packet is valid; only the address is taken.
-        unsafe { (&raw mut (*self.as_raw()).cb).cast() }
     }
 }
 

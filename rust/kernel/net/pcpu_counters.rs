@@ -39,8 +39,8 @@ unsafe impl<const N: usize> Send for PcpuCounters<N> {}
 // cannot split; `sum` reads single words.
 unsafe impl<const N: usize> Sync for PcpuCounters<N> {}
 
-// On 32 bits, a reader would need `u64_stats_sync` to see 64-bit words whole.
-const _: () = assert!(usize::BITS == 64, "PcpuCounters is for 64-bit kernels");
+// On 32 bits, a reader would need `u64_stats_sync` to see 64-bit words whole: the module is for 64-bit
+// kernels.
 
 impl<const N: usize> PcpuCounters<N> {
     /// Allocates the counters, all zero.

@@ -52,8 +52,10 @@ use crate::{
 };
 
 use super::{
-    net_device::KillList,
-    rtnl,
+    rtnl::{
+        self,
+        KillList, //
+    },
     ActiveNamespace,
     Namespace, //
 };
@@ -153,7 +155,7 @@ impl<S> Slot<S> {
     ///
     /// Operations must be registered in the slot, `net` must have a value, and something must keep
     /// that from being dropped for `'a`.
-    pub(super) unsafe fn get_unready<'a>(&self, net: &Namespace) -> Option<&'a S> {
+    pub unsafe fn get_unready<'a>(&self, net: &Namespace) -> Option<&'a S> {
         let _guard = rcu::read_lock();
         // SAFETY: The caller promises that there is a value, and so that the id is that of its
         // storage. The guard is for the array, which may be replaced by a longer one.
@@ -380,10 +382,11 @@ unsafe fn withdraw<S>(storage: *mut Storage<S>) {
 /// `storage` must hold a value, withdrawn a grace period ago, and the caller be the namespace's
 /// only callback.
 unsafe fn destroy<S>(storage: *mut Storage<S>) {
+    // SAFETY: The caller promises a valid storage, and so the note that `withdraw` made in it.
+    let seen = unsafe { bindings::poll_state_synchronize_rcu_full(&raw mut (*storage).withdrawn) };
+    crate::warn_on!(!seen);
     // SAFETY: The caller promises a value that nobody refers to any more. It is not moved.
     unsafe {
-        let seen = bindings::poll_state_synchronize_rcu_full(&raw mut (*storage).withdrawn);
-        crate::warn_on!(!seen);
         (*storage).constructed = false;
         (*storage).value.assume_init_drop();
     }

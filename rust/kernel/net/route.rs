@@ -7,7 +7,10 @@
 
 use core::{
     mem::MaybeUninit,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 use crate::{
@@ -16,7 +19,10 @@ use crate::{
 };
 
 use super::{
-    dst::ValidDst,
+    dst::{
+        Dst,
+        ValidDst, //
+    },
     in_device::{
         InDevice,
         SourceCheck, //
@@ -57,6 +63,35 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
+    /// RCU critical section. It must not have a destination yet, and this must be one of its
+    /// protocol, and for IPv6 of its namespace, too; else, nothing changes.
+    ///
+    /// Wraps `skb_dst_set_noref()`.
+    #[inline]
+    pub fn set_dst_noref(&mut self, dst: &'a Dst) {
+        if !dst.is_of(self.protocol(), self.net()) {
+            return;
+        }
+        // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
+        // the destination is valid.
+        unsafe {
+            let skb = &mut *self.as_raw();
+            let refdst = &mut skb.__bindgen_anon_3.__bindgen_anon_1._skb_refdst;
+            if *refdst == 0 {
+                *refdst = dst.as_raw() as c_ulong | bindings::SKB_DST_NOREF as c_ulong;
+                bindings::skb_set_slow_gro(self.as_raw());
+            }
+        }
+    }
+
+    /// Takes the destination from the packet. Wraps `skb_dst_drop()`.
+    #[inline]
+    pub fn dst_drop(&mut self) {
+        // SAFETY: By the type invariant the packet is valid and ours.
+        unsafe { bindings::skb_dst_drop(self.as_raw()) };
+    }
+
     /// Asks which way this IPv4 packet goes, and gives it that destination instead of what it has.
     ///
     /// An error leaves it without one, and asking again gives the same error. Wraps
@@ -122,7 +157,7 @@ impl<'a> Packet<'a> {
         // SAFETY: The namespace is valid; without a socket, only its owner is asked.
         unsafe {
             flow.__fl_common.flowic_dscp = bindings::inet_dsfield_to_dscp(header.tos);
-            flow.__fl_common.flowic_uid = bindings::sock_net_uid(net.as_raw(), core::ptr::null());
+            flow.__fl_common.flowic_uid = bindings::sock_net_uid(net.as_raw(), ptr::null());
         }
         let mut result = MaybeUninit::<bindings::fib_result>::uninit();
         // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which what is
@@ -172,6 +207,25 @@ impl<'a> Packet<'a> {
         unsafe { self.looked_up() }
     }
 
+    /// What IPv4 notes about the packet: `IPCB(skb)->flags`.
+    #[inline]
+    fn ip_flags(&self) -> u16 {
+        // SAFETY: By the type invariant the packet is valid; between IP and its hooks the control
+        // block is IP's.
+        unsafe { (*self.inet_parm()).flags }
+    }
+
+    #[inline]
+    fn set_ip_flags(&mut self, flags: u16) {
+        // SAFETY: As above, and the packet is ours.
+        unsafe { (*self.inet_parm()).flags = flags }
+    }
+
+    fn inet_parm(&self) -> *mut bindings::inet_skb_parm {
+        // SAFETY: By the type invariant the packet is valid; only the address is taken.
+        unsafe { (&raw mut (*self.as_raw()).cb).cast() }
+    }
+
     /// The destination that a look-up has just given the packet.
     ///
     /// # Safety
@@ -185,6 +239,24 @@ impl<'a> Packet<'a> {
         // SAFETY: The look-up found it among the routes in this critical section, and what was found
         // there is freed a grace period later, with a reference or without.
         Some(unsafe { ValidDst::from_raw(dst.as_ptr()) })
+    }
+}
+
+impl Dst {
+    /// Whether packets of this protocol can have it that are in `net`.
+    #[inline]
+    fn is_of(&self, protocol: Protocol, net: &Namespace) -> bool {
+        match protocol {
+            Protocol::Ipv4 => self.family() == bindings::AF_INET,
+            // SAFETY: By the type invariants both are valid; of the namespace, only an address is
+            // taken.
+            Protocol::Ipv6 => unsafe {
+                ptr::eq(
+                    (*self.as_raw()).ops,
+                    &raw const (*net.as_raw()).ipv6.ip6_dst_ops,
+                )
+            },
+        }
     }
 }
 

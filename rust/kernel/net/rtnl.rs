@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 use crate::{
     bindings,
@@ -76,4 +79,34 @@ pub fn lock() -> Guard {
     unsafe { bindings::rtnl_lock() };
     // INVARIANT: Just taken, and released by nobody else.
     Guard(NotThreadSafe)
+}
+
+/// Devices that will be unregistered together, before RTNL is released.
+///
+/// # Invariants
+///
+/// `head` is the head of a list that `unregister_netdevice_many()` will be called with.
+pub struct KillList<'a> {
+    head: NonNull<bindings::list_head>,
+    _head: PhantomData<&'a mut bindings::list_head>,
+}
+
+impl KillList<'_> {
+    /// # Safety
+    ///
+    /// `head` must be an initialised list of devices that the caller unregisters.
+    pub(super) unsafe fn from_raw(head: *mut bindings::list_head) -> Self {
+        Self {
+            // SAFETY: An initialised list is not null.
+            // INVARIANT: The caller promises it.
+            head: unsafe { NonNull::new_unchecked(head) },
+            _head: PhantomData,
+        }
+    }
+
+    /// The head of the list.
+    #[inline]
+    pub(super) fn as_raw(&mut self) -> *mut bindings::list_head {
+        self.head.as_ptr()
+    }
 }

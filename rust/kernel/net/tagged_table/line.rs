@@ -53,13 +53,9 @@ const USED_BYTE: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 /// How often a look-up tries again when the line is written meanwhile.
 const RETRIES: usize = 16;
 
-// A value is a pointer, which is read as one word of 64 bits.
-const _: () = assert!(usize::BITS == 64, "tagged tables are for 64-bit kernels");
-
-// Who waits for a line spins: its owner must not be preempted, as bottom halves that are off ensure
-// but on PREEMPT_RT.
-#[cfg(CONFIG_PREEMPT_RT)]
-compile_error!("tagged tables are not for PREEMPT_RT");
+// A value is a pointer, which is read as one word of 64 bits: the module is for 64-bit kernels. Who
+// waits for a line spins: its owner must not be preempted, as bottom halves that are off ensure but on
+// PREEMPT_RT, for which the module is not.
 
 /// What no owner has as a tag: of slots that nobody finds, and that are not free yet.
 pub(super) const DOOMED: u32 = MAX_TAG + 1;

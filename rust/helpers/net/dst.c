@@ -8,6 +8,8 @@
 #include <net/route.h>
 #include <net/sock.h>
 
+#ifdef CONFIG_INET
+
 __rust_helper struct dst_entry *rust_helper_dst_check(struct dst_entry *dst,
 						      u32 cookie)
 {
@@ -50,3 +52,5 @@ __rust_helper void rust_helper_skb_set_slow_gro(struct sk_buff *skb)
 {
 	skb->slow_gro = 1;
 }
+
+#endif

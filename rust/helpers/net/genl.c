@@ -2,6 +2,8 @@
 
 #include <net/genetlink.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper struct net *rust_helper_genl_info_net(const struct genl_info *info)
 {
 	return genl_info_net(info);
@@ -38,3 +40,5 @@ __rust_helper void rust_helper_genl_dump_check_consistent(struct netlink_callbac
 {
 	genl_dump_check_consistent(cb, user_hdr);
 }
+
+#endif

@@ -3,6 +3,8 @@
 #include <linux/netdevice.h>
 #include <net/netdev_lock.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper int rust_helper_dev_hard_header(struct sk_buff *skb,
 					      struct net_device *dev,
 					      unsigned short type,
@@ -52,3 +54,5 @@ rust_helper_netdev_lockdep_set_classes(struct net_device *dev)
 {
 	netdev_lockdep_set_classes(dev);
 }
+
+#endif

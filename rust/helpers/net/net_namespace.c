@@ -3,10 +3,19 @@
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper struct net *rust_helper_get_net(struct net *net)
 {
 	return get_net(net);
 }
+
+#ifndef CONFIG_NET_NS
+__rust_helper struct net *rust_helper_get_net_ns_by_fd(int fd)
+{
+	return get_net_ns_by_fd(fd);
+}
+#endif
 
 __rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
 {
@@ -32,3 +41,5 @@ __rust_helper struct net *rust_helper_sock_net(const struct sock *sk)
 {
 	return sock_net(sk);
 }
+
+#endif

@@ -4,6 +4,8 @@
 #include <linux/skbuff.h>
 #include <net/xfrm.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper bool rust_helper_nf_bridge_in_prerouting(const struct sk_buff *skb)
 {
 	return nf_bridge_in_prerouting(skb);
@@ -18,3 +20,5 @@ __rust_helper bool rust_helper_skb_has_extensions(struct sk_buff *skb)
 {
 	return skb_has_extensions(skb);
 }
+
+#endif

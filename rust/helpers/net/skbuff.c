@@ -3,6 +3,8 @@
 #include <linux/skbuff.h>
 #include <net/dst.h>
 
+#ifdef CONFIG_NET
+
 __rust_helper struct sk_buff *rust_helper_alloc_skb(unsigned int size,
 						    gfp_t priority)
 {
@@ -81,3 +83,5 @@ __rust_helper void rust_helper_skb_reset_network_header(struct sk_buff *skb)
 {
 	skb_reset_network_header(skb);
 }
+
+#endif
