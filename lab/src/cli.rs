@@ -56,13 +56,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Action,
     #[command(flatten)]
-    pub options: Options,
+    pub options: CommonArgs,
 }
 
 /// Settings of every command.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
-pub struct Options {
+pub struct CommonArgs {
     /// A kernel tree (git clone or tarball) to build instead of the pinned one.
     #[arg(long, env = variable::KSRC, global = true, conflicts_with = "kbuild", value_name = "PATH")]
     ksrc: Option<PathBuf>,
@@ -104,7 +104,7 @@ fn accel() -> impl TypedValueParser<Value = Engine> {
 /// What the guest is like.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Guest")]
-pub struct Guest {
+pub struct GuestArgs {
     /// Processors [default: 2].
     #[arg(long, value_name = "N")]
     cpus: Option<NonZeroU32>,
@@ -228,14 +228,14 @@ pub struct TestArgs {
     #[arg(long, conflicts_with_all = ["ktap", "dry_run"])]
     pub watch: bool,
     #[command(flatten)]
-    pub guest: Guest,
+    pub guest: GuestArgs,
 }
 
 /// A person in the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ShellArgs {
     #[command(flatten)]
-    pub guest: Guest,
+    pub guest: GuestArgs,
     #[command(flatten)]
     pub debugging: Debugging,
 }
@@ -244,7 +244,7 @@ pub struct ShellArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    pub guest: Guest,
+    pub guest: GuestArgs,
     #[command(flatten)]
     pub debugging: Debugging,
     /// Given to a shell in the guest.
@@ -268,7 +268,7 @@ pub struct TryArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub watch: bool,
     #[command(flatten)]
-    pub guest: Guest,
+    pub guest: GuestArgs,
     #[command(flatten)]
     pub debugging: Debugging,
 }
@@ -283,7 +283,7 @@ impl Default for TestArgs {
             fail_fast: false,
             list: false,
             watch: false,
-            guest: Guest::default(),
+            guest: GuestArgs::default(),
         }
     }
 }
@@ -311,7 +311,7 @@ impl Action {
         }
     }
 
-    fn guest(&self) -> Option<&Guest> {
+    fn guest(&self) -> Option<&GuestArgs> {
         match self {
             Action::Test(args) | Action::TestDebug(args) => Some(&args.guest),
             Action::Shell(args) => Some(&args.guest),

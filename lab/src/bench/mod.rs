@@ -33,41 +33,41 @@ const LEAST_ROUNDS: usize = 5;
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unit {
+pub enum Counted {
     /// Nanoseconds of the clock.
     Time,
     /// Instructions of the counting processor.
     Instructions,
 }
 
-impl Unit {
+impl Counted {
     fn cost(self) -> &'static str {
         match self {
-            Unit::Time => "ns",
-            Unit::Instructions => "instructions",
+            Counted::Time => "ns",
+            Counted::Instructions => "instructions",
         }
     }
 
     fn suffix(self) -> &'static str {
         match self {
-            Unit::Time => "",
-            Unit::Instructions => "_instructions",
+            Counted::Time => "",
+            Counted::Instructions => "_instructions",
         }
     }
 
     /// How many things of this cost fit into a second, or into a million instructions.
     fn rate(self, cost: f64, things: &str) -> (f64, String) {
         match self {
-            Unit::Time => (1e9 / cost, format!("{things}/s")),
-            Unit::Instructions => (1e6 / cost, format!("{things}/million instructions")),
+            Counted::Time => (1e9 / cost, format!("{things}/s")),
+            Counted::Instructions => (1e6 / cost, format!("{things}/million instructions")),
         }
     }
 }
 
 /// The output of one run, and its unit.
 #[derive(Debug, Clone, Copy)]
-pub struct Output<'a> {
-    pub unit: Unit,
+pub struct Measurements<'a> {
+    pub unit: Counted,
     pub text: &'a str,
 }
 
@@ -142,7 +142,7 @@ pub struct Results {
 pub fn results(
     engine: &Choice,
     rules: &Rules,
-    outputs: &[Output<'_>],
+    outputs: &[Measurements<'_>],
     whole: bool,
 ) -> Result<Results> {
     let mut figures = Vec::new();
@@ -153,7 +153,7 @@ pub fn results(
                 why = format!("{why}; {note}");
             }
         }
-        let native = engine.used.is_native() && output.unit == Unit::Time;
+        let native = engine.used.is_native() && output.unit == Counted::Time;
         let place = Where { native, unit: output.unit };
         figures.extend(side_by_side(&parse(output.text, whole)?, rules, place, whole)?);
     }
@@ -242,7 +242,7 @@ fn side_by_side(all: &All, rules: &Rules, place: Where, whole: bool) -> Result<V
         }
     }
     // The same in time and in instructions.
-    if place.unit == Unit::Time {
+    if place.unit == Counted::Time {
         for (name, measured) in &all.bytes {
             let value = measured.median();
             let target = rules.memory(name);
@@ -266,7 +266,7 @@ fn against(
     one: &Measured,
     other: &Measured,
     comparison: &Comparison,
-    unit: Unit,
+    unit: Counted,
 ) -> Figure {
     let title = format!("{name}_against_{}", comparison.against);
     let (value, named, ratio) = match &comparison.ratio {
@@ -380,7 +380,7 @@ mod tests {
         targets::parse(&text.concat()).unwrap()
     }
 
-    const TIME: Where = Where { native: true, unit: Unit::Time };
+    const TIME: Where = Where { native: true, unit: Counted::Time };
 
     fn met(one: f64, ours: f64, name: &str) -> Option<bool> {
         let figures =
@@ -424,8 +424,8 @@ mod tests {
         let accel = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
         let texts = [output(9.0, 1000.0), output(12.0, 1100.0)];
         let outputs = [
-            Output { unit: Unit::Time, text: &texts[0] },
-            Output { unit: Unit::Instructions, text: &texts[1] },
+            Measurements { unit: Counted::Time, text: &texts[0] },
+            Measurements { unit: Counted::Instructions, text: &texts[1] },
         ];
         let all = results(&accel, &rules(), &outputs, true).unwrap();
         let json = serde_json::to_value(&all).unwrap();
@@ -459,7 +459,7 @@ mod tests {
         let accel = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
         let text = output(9.0, 1000.0);
         let cut = text.find("# figure packet_theirs").unwrap() + 30;
-        let outputs = [Output { unit: Unit::Time, text: &text[..cut] }];
+        let outputs = [Measurements { unit: Counted::Time, text: &text[..cut] }];
         let all = results(&accel, &rules(), &outputs, false).unwrap();
         assert!(all.figures.iter().any(|figure| figure.name == "one_against_two"));
         assert!(all.why.ends_with("a measurement has failed"), "{}", all.why);

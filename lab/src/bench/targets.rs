@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::Unit;
+use super::Counted;
 
 /// The target for a ratio or a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,14 +63,14 @@ pub struct Comparison {
 pub struct Where {
     /// Whether it ran on the machine's own processor.
     pub native: bool,
-    pub unit: Unit,
+    pub unit: Counted,
 }
 
 impl Where {
     /// Whether targets apply: time that QEMU spends on translating instructions says nothing about
     /// the code.
     fn aims(self) -> bool {
-        self.native || self.unit == Unit::Instructions
+        self.native || self.unit == Counted::Instructions
     }
 }
 
@@ -189,9 +189,9 @@ mod tests {
     use super::*;
     use crate::project::Project;
 
-    const NATIVE: Where = Where { native: true, unit: Unit::Time };
-    const EMULATED: Where = Where { native: false, unit: Unit::Time };
-    const COUNTED: Where = Where { native: false, unit: Unit::Instructions };
+    const NATIVE: Where = Where { native: true, unit: Counted::Time };
+    const EMULATED: Where = Where { native: false, unit: Counted::Time };
+    const COUNTED: Where = Where { native: false, unit: Counted::Instructions };
 
     fn rule(name: &str, with: &str, more: &str) -> String {
         format!("[[compare]]\nname = \"{name}\"\nwith = \"{with}\"\n{more}\n")

@@ -26,7 +26,7 @@ const INIT: &[u8] = include_bytes!(env!("LAB_GUEST_INIT"));
 
 /// Statically linked programs.
 #[derive(Debug, Clone)]
-pub struct Guest {
+pub struct GuestPrograms {
     /// The path of PID 1.
     pub init: PathBuf,
     pub selftests: Vec<PathBuf>,
@@ -35,11 +35,11 @@ pub struct Guest {
 }
 
 /// Builds them all; does nothing if nothing has changed.
-pub fn build(lab: &Lab, base: &Prepared) -> Result<Guest> {
+pub fn build(lab: &Lab, base: &Prepared) -> Result<GuestPrograms> {
     let step = Step::start("building guest programs", Unit::None, 0);
     let init = init(lab)?;
     let project = &lab.project.selftests;
-    let mut guest = Guest { init, selftests: Vec::new(), tools: Vec::new() };
+    let mut guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };
     let packages: Vec<&str> =
         project.packages.iter().chain(&project.tools).map(String::as_str).collect();
     if !packages.is_empty() {

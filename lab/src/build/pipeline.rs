@@ -9,7 +9,7 @@ use anyhow::Result;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::phases::Phases;
 
-use crate::build::guest_programs::{self, Guest};
+use crate::build::guest_programs::{self, GuestPrograms};
 use crate::build::kernel::{self, Variant};
 use crate::build::modules;
 use crate::context::Lab;
@@ -30,7 +30,7 @@ pub struct Built {
     /// The modules to load.
     pub modules: Vec<PathBuf>,
     /// The guest's programs.
-    pub guest: Guest,
+    pub guest: GuestPrograms,
 }
 
 /// Installs what is missing, finds the tools, and builds the kernel.
@@ -62,7 +62,7 @@ impl Built {
     /// What there is before anything is built: PID 1, which the lab brings along.
     pub fn nothing(lab: &Lab) -> Result<Built> {
         let init = guest_programs::init(lab)?;
-        let guest = Guest { init, selftests: Vec::new(), tools: Vec::new() };
+        let guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };
         Ok(Built { modules: Vec::new(), guest })
     }
 }

@@ -18,14 +18,14 @@ use vmlab::judge::report::TestReport;
 struct Program {
     /// How many tests there are to be.
     announced: usize,
-    found: Vec<(String, Option<Outcome>)>,
+    found: Vec<(String, Option<HostResult>)>,
     /// The names that are listed as failures in the end.
     failures: Vec<String>,
     lists_failures: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
+enum HostResult {
     Ok,
     Failed,
     Ignored(String),
@@ -78,9 +78,9 @@ impl Program {
             self.fill(summary, &failures);
         }
         let counted = Summary {
-            passed: self.count(|it| *it == Outcome::Ok),
-            failed: self.count(|it| *it == Outcome::Failed),
-            ignored: self.count(|it| matches!(it, Outcome::Ignored(_))),
+            passed: self.count(|it| *it == HostResult::Ok),
+            failed: self.count(|it| *it == HostResult::Failed),
+            ignored: self.count(|it| matches!(it, HostResult::Ignored(_))),
         };
         let complete = summary == Some(counted) && self.found.len() == self.announced;
         let log = log.display();
@@ -89,9 +89,9 @@ impl Program {
             .into_iter()
             .map(|(name, outcome)| {
                 let (result, reason) = match outcome {
-                    Some(Outcome::Ok) => (TestResult::Pass, String::new()),
-                    Some(Outcome::Failed) => (TestResult::Fail, format!("log in {log}")),
-                    Some(Outcome::Ignored(why)) => (TestResult::Skip, why),
+                    Some(HostResult::Ok) => (TestResult::Pass, String::new()),
+                    Some(HostResult::Failed) => (TestResult::Fail, format!("log in {log}")),
+                    Some(HostResult::Ignored(why)) => (TestResult::Skip, why),
                     None => (TestResult::Fail, format!("it has no result; log in {log}")),
                 };
                 TestReport { name, result, reason, ..TestReport::default() }
@@ -113,25 +113,25 @@ impl Program {
         let missing = self.found.iter_mut().filter(|(_, outcome)| outcome.is_none());
         for (name, outcome) in missing {
             let failed = failures.iter().any(|it| it == name);
-            *outcome = Some(if failed { Outcome::Failed } else { Outcome::Ok });
+            *outcome = Some(if failed { HostResult::Failed } else { HostResult::Ok });
         }
         // If that does not fit the counts, none of it is believed.
-        if self.count(|it| *it == Outcome::Ok) != summary.passed {
-            let torn = self.found.iter_mut().filter(|(_, it)| *it == Some(Outcome::Ok));
+        if self.count(|it| *it == HostResult::Ok) != summary.passed {
+            let torn = self.found.iter_mut().filter(|(_, it)| *it == Some(HostResult::Ok));
             torn.for_each(|(_, outcome)| *outcome = None);
         }
     }
 
-    fn count(&self, is: impl Fn(&Outcome) -> bool) -> usize {
+    fn count(&self, is: impl Fn(&HostResult) -> bool) -> usize {
         self.found.iter().filter(|(_, outcome)| outcome.as_ref().is_some_and(&is)).count()
     }
 }
 
-fn outcome(result: &str) -> Option<Outcome> {
+fn outcome(result: &str) -> Option<HostResult> {
     match result.split_once(", ").unwrap_or((result, "no reason given")) {
-        ("ok", _) => Some(Outcome::Ok),
-        ("FAILED", _) => Some(Outcome::Failed),
-        ("ignored", why) => Some(Outcome::Ignored(why.to_owned())),
+        ("ok", _) => Some(HostResult::Ok),
+        ("FAILED", _) => Some(HostResult::Failed),
+        ("ignored", why) => Some(HostResult::Ignored(why.to_owned())),
         _ => None,
     }
 }

@@ -48,7 +48,8 @@ impl Runner<'_> {
         } else {
             runs.push((&counting, "instructions"));
         }
-        let mut runs = runs.into_iter().zip([figures::Unit::Time, figures::Unit::Instructions]);
+        let mut runs =
+            runs.into_iter().zip([figures::Counted::Time, figures::Counted::Instructions]);
         let (mut texts, mut outcome) = (Vec::new(), Outcome::Pass);
         while let (Outcome::Pass, Some(((accel, what), unit))) = (outcome, runs.next()) {
             say(&format!("measuring {what}"));
@@ -60,7 +61,7 @@ impl Runner<'_> {
             texts.push((unit, text));
         }
         let outputs: Vec<_> =
-            texts.iter().map(|(unit, text)| figures::Output { unit: *unit, text }).collect();
+            texts.iter().map(|(unit, text)| figures::Measurements { unit: *unit, text }).collect();
         let results = figures::results(&engine, &rules, &outputs, outcome == Outcome::Pass)?;
         results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
         print::out(&results.table());

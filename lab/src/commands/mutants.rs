@@ -15,7 +15,7 @@ use vmlab::run::pool;
 use vmlab::run::print;
 use vmlab::run::session;
 
-use crate::build::guest_programs::Guest;
+use crate::build::guest_programs::GuestPrograms;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
@@ -79,7 +79,7 @@ impl Runner<'_> {
     fn mutant(
         &self,
         base: &Prepared,
-        guest: &Guest,
+        guest: &GuestPrograms,
         copy: &mutants::Copy,
         mutant: &Mutant,
         accel: &accel::Choice,

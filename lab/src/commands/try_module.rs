@@ -18,7 +18,7 @@ use vmlab::run::process;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
-use crate::build::guest_programs::{self, Guest};
+use crate::build::guest_programs::{self, GuestPrograms};
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
@@ -90,7 +90,7 @@ impl Runner<'_> {
     ) -> Result<Option<Report>> {
         let runner = Runner { lab: &tried.lab, ..self.clone() };
         let init = guest_programs::init(&tried.lab)?;
-        let guest = Guest { init, selftests: Vec::new(), tools: Vec::new() };
+        let guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };
         let built = Built { modules: tried.modules.clone(), guest };
         let load: Vec<String> = tried.modules.iter().map(|path| name(path)).collect();
         let accel = accel::choose(self.engine, &tried.lab.cache.path("accel"))?;

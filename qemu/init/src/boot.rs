@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::system::{RebootCommand, reboot, uname};
-use vmlab_init::protocol::{Event, Job, MODULES_DIR, SELFTESTS_DIR};
+use vmlab_init::protocol::{Event, GuestJob, MODULES_DIR, SELFTESTS_DIR};
 
 /// Variables of every program in the guest.
 const ENVIRONMENT: [(&str, &str); 6] = [
@@ -35,7 +35,7 @@ fn uptime() -> Duration {
 }
 
 /// Sets the variables that programs inherit.
-pub fn environment(job: &Job) {
+pub fn environment(job: &GuestJob) {
     let own = ENVIRONMENT.map(|(name, value)| (name.to_owned(), value.to_owned()));
     for (name, value) in own.iter().chain(&job.env) {
         // SAFETY: PID 1 has no other thread yet.

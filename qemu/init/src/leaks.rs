@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use vmlab_init::protocol::{Job, LEAKS, LOG_BEGIN, LOG_END};
+use vmlab_init::protocol::{GuestJob, LEAKS, LOG_BEGIN, LOG_END};
 
 use crate::kmsg::{self, Stream};
 use crate::port::Port;
@@ -27,7 +27,7 @@ pub fn forget(port: &mut Port) {
 
 /// Looks for what was lost since. Twice: an object counts when its content did not
 /// change from one scan to the next.
-pub fn look(job: &Job, log: &Stream, port: &mut Port) {
+pub fn look(job: &GuestJob, log: &Stream, port: &mut Port) {
     if !Path::new(FILE).exists() {
         return;
     }

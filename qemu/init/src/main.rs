@@ -23,7 +23,7 @@ mod tests;
 use std::sync::mpsc::Receiver;
 
 use anyhow::{Context, Result};
-use vmlab_init::protocol::{Event, LOG_DONE, LOG_PANIC, START_FILE, Start, Work};
+use vmlab_init::protocol::{Event, GuestWork, LOG_DONE, LOG_PANIC, START_FILE, Start};
 
 use crate::port::Port;
 
@@ -83,14 +83,14 @@ fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Resu
     let (terminal, last_word) = requests::listen(requests, port);
     *heard = start.answers.then_some(last_word);
     let input = match job.work {
-        Work::Command(_) => port::input().context("find the port with standard input")?,
-        Work::Tests(_) | Work::Shell(_) => None,
+        GuestWork::Command(_) => port::input().context("find the port with standard input")?,
+        GuestWork::Tests(_) | GuestWork::Shell(_) => None,
     };
     port.event(&Event::Ready);
     match &job.work {
-        Work::Tests(list) => tests::run(list, &job, &log, port)?,
-        Work::Command(line) => shell::command(line, input, &job, port)?,
-        Work::Shell(size) => shell::interactive(*size, &job, &terminal, port)?,
+        GuestWork::Tests(list) => tests::run(list, &job, &log, port)?,
+        GuestWork::Command(line) => shell::command(line, input, &job, port)?,
+        GuestWork::Shell(size) => shell::interactive(*size, &job, &terminal, port)?,
     }
     console.restore(port);
     log.mark(&job.mark(LOG_DONE, "", 0), port);

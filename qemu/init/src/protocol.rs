@@ -2,7 +2,7 @@
 
 //! The words between the lab and its guest.
 //!
-//! The lab says what to do in a [`Job`]: in a file of the initramfs, or, if it did
+//! The lab says what to do in a [`GuestJob`]: in a file of the initramfs, or, if it did
 //! not know yet when the guest started, in a line over a virtio port. The guest
 //! answers over that port with frames: a kind, a length, bytes.
 //! Output of programs travels as it is, everything else as JSON. A port of its
@@ -36,7 +36,7 @@ pub const MODULES_DIR: &str = "/lab/modules";
 pub const SELFTESTS_DIR: &str = "/lab/selftests";
 /// Programs that commands and tests find by their name.
 pub const TOOLS_DIR: &str = "/lab/tools";
-/// Starts what PID 1 writes into the kernel log before a test, see [`Job::mark`].
+/// Starts what PID 1 writes into the kernel log before a test, see [`GuestJob::mark`].
 pub const LOG_BEGIN: &str = "vmlab-init: begin ";
 /// See [`LOG_BEGIN`].
 pub const LOG_END: &str = "vmlab-init: end ";
@@ -60,7 +60,7 @@ pub struct Start {
     pub key: u64,
     /// What it is to do, if the lab knew that before it started the guest. Otherwise this is the
     /// first line that the lab sends.
-    pub job: Option<Job>,
+    pub job: Option<GuestJob>,
     /// Whether a lab listens, and answers the last word. For a command line that a person pastes,
     /// nobody does.
     pub answers: bool,
@@ -68,11 +68,11 @@ pub struct Start {
 
 /// What the guest is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
+pub struct GuestJob {
     /// A cpio archive (newc) on the host, by its path there, with the files for [`LAB_DIR`].
     pub files: String,
     /// The one thing to do.
-    pub work: Work,
+    pub work: GuestWork,
     /// File names in [`MODULES_DIR`] that are loaded first, in this order. For
     /// tests they are loaded and unloaded again, to see that they can be.
     pub load: Vec<String>,
@@ -90,7 +90,7 @@ pub struct Job {
     pub key: u64,
 }
 
-impl Job {
+impl GuestJob {
     /// A line for the kernel log that only PID 1 can write. No two are the same, so that
     /// whoever reads one in the log does not know the next.
     pub fn mark(&self, start: &str, name: &str, index: usize) -> String {
@@ -98,7 +98,7 @@ impl Job {
     }
 }
 
-/// See [`Job::mark`].
+/// See [`GuestJob::mark`].
 pub fn mark(key: u64, start: &str, name: &str, index: usize) -> String {
     let mut hasher = DefaultHasher::new();
     (key, start, name, index).hash(&mut hasher);
@@ -121,9 +121,9 @@ pub struct Counters {
 /// The one thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Work {
+pub enum GuestWork {
     /// Run these one after another.
-    Tests(Vec<Test>),
+    Tests(Vec<GuestTest>),
     /// Give this line to a shell.
     Command(String),
     /// Let a person type.
@@ -132,7 +132,7 @@ pub enum Work {
 
 /// A test program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Test {
+pub struct GuestTest {
     /// As people call it.
     pub name: String,
     /// Its file, relative to [`SELFTESTS_DIR`].
@@ -361,9 +361,9 @@ mod tests {
 
     #[test]
     fn a_job_survives_its_file() {
-        let job = Job {
+        let job = GuestJob {
             files: "/tmp/x/files".into(),
-            work: Work::Shell(Size { rows: 24, columns: 80 }),
+            work: GuestWork::Shell(Size { rows: 24, columns: 80 }),
             load: vec!["sample.ko".into()],
             keep_loaded: false,
             directory: "/src".into(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use rustix::termios::{Winsize, tcsetwinsize};
-use vmlab_init::protocol::{Event, Job, Request, Size};
+use vmlab_init::protocol::{Event, GuestJob, Request, Size};
 
 use crate::leftovers;
 use crate::port::Port;
@@ -21,7 +21,7 @@ pub type Terminal = Arc<Mutex<Option<File>>>;
 pub type Requests = BufReader<File>;
 
 /// Waits for the job.
-pub fn job(requests: &mut Requests) -> Result<Job> {
+pub fn job(requests: &mut Requests) -> Result<GuestJob> {
     let mut line = String::new();
     requests.read_line(&mut line).context("wait for the job")?;
     if line.is_empty() {

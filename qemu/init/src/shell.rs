@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 
 use anyhow::{Context, Result};
 use rustix::process::{WaitOptions, ioctl_tiocsctty, setsid, wait};
-use vmlab_init::protocol::{Event, Job, Size, Status};
+use vmlab_init::protocol::{Event, GuestJob, Size, Status};
 
 use crate::child::{Program, status};
 use crate::modules;
@@ -21,7 +21,7 @@ use crate::requests::{Terminal, resize};
 const TERMINAL: &str = "/dev/hvc0";
 
 /// Runs a line in a shell.
-pub fn command(line: &str, input: Option<File>, job: &Job, port: &mut Port) -> Result<()> {
+pub fn command(line: &str, input: Option<File>, job: &GuestJob, port: &mut Port) -> Result<()> {
     if !modules::load_all(&job.load, port) {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub fn command(line: &str, input: Option<File>, job: &Job, port: &mut Port) -> R
 
 /// Runs a shell for a person. A module that does not load is only reported: that may be what the
 /// person wants to look at.
-pub fn interactive(size: Size, job: &Job, shown: &Terminal, port: &mut Port) -> Result<()> {
+pub fn interactive(size: Size, job: &GuestJob, shown: &Terminal, port: &mut Port) -> Result<()> {
     modules::load_all(&job.load, port);
     let terminal = File::options().read(true).write(true).open(TERMINAL);
     let terminal = terminal.with_context(|| format!("open {TERMINAL}"))?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use vmlab_init::protocol::{Event, Job, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status, Test};
+use vmlab_init::protocol::{Event, GuestJob, GuestTest, LOG_BEGIN, LOG_END, SELFTESTS_DIR, Status};
 
 use crate::child::{Limit, Program, reap_orphans};
 use crate::kmsg::Stream;
@@ -16,7 +16,7 @@ use crate::port::Port;
 use crate::{counters, leaks, modules};
 
 /// Runs them all.
-pub fn run(tests: &[Test], job: &Job, log: &Stream, port: &mut Port) -> Result<()> {
+pub fn run(tests: &[GuestTest], job: &GuestJob, log: &Stream, port: &mut Port) -> Result<()> {
     let settle = Duration::from_millis(job.settle_ms);
     if job.keep_loaded {
         modules::load_all(&job.load, port);
@@ -68,7 +68,7 @@ fn unload(files: &[String], settle: Duration, port: &mut Port) {
     }
 }
 
-fn one(test: &Test, settle: Duration, port: &mut Port) -> Status {
+fn one(test: &GuestTest, settle: Duration, port: &mut Port) -> Status {
     let mut command = Command::new(Path::new(SELFTESTS_DIR).join(&test.program));
     command.current_dir(SELFTESTS_DIR);
     let limit = Limit { running: Duration::from_millis(test.timeout_ms), dying: settle };

@@ -112,7 +112,7 @@ pub struct Choice {
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Finding {
+enum Probed {
     Works,
     Hangs,
     /// QEMU did not start; its reason.
@@ -147,20 +147,20 @@ fn unusable(device: &Path) -> Option<String> {
     })
 }
 
-fn verdict(finding: &Finding) -> Choice {
+fn verdict(finding: &Probed) -> Choice {
     let seconds = LIMIT.as_secs();
     let (used, why) = match finding {
-        Finding::Works => (Engine::Kvm, "a probe guest ran with KVM".to_owned()),
-        Finding::Hangs => {
+        Probed::Works => (Engine::Kvm, "a probe guest ran with KVM".to_owned()),
+        Probed::Hangs => {
             (Engine::Tcg, format!("{KVM} opens, but a probe guest hung for {seconds} s"))
         }
-        Finding::Refused(why) => (Engine::Tcg, format!("KVM refuses to run a probe guest: {why}")),
+        Probed::Refused(why) => (Engine::Tcg, format!("KVM refuses to run a probe guest: {why}")),
     };
     Choice { used, why }
 }
 
 /// The cached finding of this machine since its start; probes if there is none.
-fn remembered(remember_in: &Path) -> Result<Finding> {
+fn remembered(remember_in: &Path) -> Result<Probed> {
     let path = remember_in.join(format!("{}.json", machine()?));
     if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
     {
@@ -184,7 +184,7 @@ fn machine() -> Result<String> {
     Ok(files::key([boot, id, qemu, probe]))
 }
 
-fn store(path: &Path, finding: &Finding) -> Result<()> {
+fn store(path: &Path, finding: &Probed) -> Result<()> {
     let dir = path.parent().context("a cache entry without a folder")?;
     files::make_dir(dir)?;
     let file = tempfile::NamedTempFile::new_in(dir)
@@ -195,7 +195,7 @@ fn store(path: &Path, finding: &Finding) -> Result<()> {
 }
 
 /// Starts a guest whose firmware is [`CODE`].
-fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
+fn probe(engine: Engine, limit: Duration) -> Result<Probed> {
     let dir = tempfile::tempdir().context("create a scratch folder")?;
     let firmware = firmware(dir.path())?;
     let log = dir.path().join("stderr");
@@ -206,9 +206,9 @@ fn probe(engine: Engine, limit: Duration) -> Result<Finding> {
     let deadline = Instant::now() + limit;
     loop {
         match running.try_wait()? {
-            Some(status) if status.code() == Some(RAN) => return Ok(Finding::Works),
-            Some(status) => return Ok(Finding::Refused(complaint(&log, status))),
-            None if Instant::now() > deadline => return Ok(Finding::Hangs),
+            Some(status) if status.code() == Some(RAN) => return Ok(Probed::Works),
+            Some(status) => return Ok(Probed::Refused(complaint(&log, status))),
+            None if Instant::now() > deadline => return Ok(Probed::Hangs),
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     }
@@ -286,11 +286,11 @@ mod tests {
         // A folder opens for nobody, not even for root, to write.
         assert!(unusable(Path::new("/dev")).unwrap().starts_with("/dev does not open: "));
         assert_eq!(unusable(Path::new("/dev/null")), None);
-        let hangs = verdict(&Finding::Hangs);
+        let hangs = verdict(&Probed::Hangs);
         assert_eq!(hangs.used, Engine::Tcg);
         assert_eq!(hangs.why, "/dev/kvm opens, but a probe guest hung for 5 s");
-        assert_eq!(verdict(&Finding::Works).used, Engine::Kvm);
-        let refused = verdict(&Finding::Refused("no nested VMX".into()));
+        assert_eq!(verdict(&Probed::Works).used, Engine::Kvm);
+        let refused = verdict(&Probed::Refused("no nested VMX".into()));
         assert!(refused.used == Engine::Tcg && refused.why.ends_with("no nested VMX"));
     }
 
@@ -298,12 +298,12 @@ mod tests {
     /// where everything does.
     #[test]
     fn the_probe_runs_where_guests_run() {
-        assert_eq!(probe(Engine::Tcg, Duration::from_secs(60)).unwrap(), Finding::Works);
+        assert_eq!(probe(Engine::Tcg, Duration::from_secs(60)).unwrap(), Probed::Works);
     }
 
     #[test]
     fn a_guest_that_does_nothing_is_a_hang() {
-        assert_eq!(probe(Engine::Tcg, Duration::ZERO).unwrap(), Finding::Hangs);
+        assert_eq!(probe(Engine::Tcg, Duration::ZERO).unwrap(), Probed::Hangs);
     }
 
     #[test]
@@ -311,7 +311,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = dir.path().to_owned();
         let path = cache.join(format!("{}.json", machine().unwrap()));
-        let finding = Finding::Refused("from an earlier probe".into());
+        let finding = Probed::Refused("from an earlier probe".into());
         store(&path, &finding).unwrap();
         assert_eq!(remembered(&cache).unwrap(), finding);
     }

@@ -539,7 +539,7 @@ impl Vm {
     }
 
     /// Sends the job to PID 1, which waits for it.
-    pub fn give(&self, job: &protocol::Job) -> Result<()> {
+    pub fn give(&self, job: &protocol::GuestJob) -> Result<()> {
         self.send(job)
     }
 

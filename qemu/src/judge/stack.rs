@@ -18,7 +18,7 @@ use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SymbolKind};
 use rustc_demangle::demangle;
 
-use crate::judge::kernel_log::{Finding, Frame};
+use crate::judge::kernel_log::{Finding, StackFrame};
 
 type Bytes = EndianArcSlice<RunTimeEndian>;
 
@@ -78,7 +78,7 @@ impl Decoder {
 
     /// A frame and, before it, the functions that were inlined into it.
     fn line(&mut self, line: String) -> Vec<String> {
-        let Some(frame) = Frame::parse(&line) else { return vec![line] };
+        let Some(frame) = StackFrame::parse(&line) else { return vec![line] };
         let places = self.places(&frame);
         if places.is_empty() {
             return vec![plain(&frame)];
@@ -93,7 +93,7 @@ impl Decoder {
     }
 
     /// Function and file:line of a frame, innermost first.
-    fn places(&mut self, frame: &Frame) -> Vec<(String, String)> {
+    fn places(&mut self, frame: &StackFrame) -> Vec<(String, String)> {
         let roots = self.roots.clone();
         let Some(image) = self.image(frame.module.as_deref()) else { return Vec::new() };
         let Some(address) = image.address(frame) else { return Vec::new() };
@@ -140,7 +140,7 @@ fn is_printing(line: &str) -> bool {
         .any(|name| line.starts_with(name))
 }
 
-fn plain(frame: &Frame) -> String {
+fn plain(frame: &StackFrame) -> String {
     let module = frame.module.as_ref().map(|name| format!(" [{name}]")).unwrap_or_default();
     format!("{:#}+{:#x}{module}", demangle(&frame.symbol), frame.offset)
 }
@@ -173,7 +173,7 @@ impl Image {
 
     /// Several static functions can have one name: the size tells, mostly. The
     /// kernel counts padding as part of a function, so it is at least that large.
-    fn address(&self, frame: &Frame) -> Option<u64> {
+    fn address(&self, frame: &StackFrame) -> Option<u64> {
         let all = self.symbols.get(&frame.symbol)?;
         let best = all.iter().min_by_key(|(_, size)| frame.size.abs_diff(*size))?;
         Some(best.0 + frame.offset)

@@ -220,17 +220,17 @@ impl Job {
         size: Option<protocol::Size>,
         key: u64,
         files: &Path,
-    ) -> protocol::Job {
+    ) -> protocol::GuestJob {
         let work = match &self.work {
-            Work::Tests(tests) => {
-                protocol::Work::Tests(tests.iter().map(|test| guest_test(test, budget)).collect())
-            }
-            Work::Command(line) => protocol::Work::Command(line.clone()),
+            Work::Tests(tests) => protocol::GuestWork::Tests(
+                tests.iter().map(|test| guest_test(test, budget)).collect(),
+            ),
+            Work::Command(line) => protocol::GuestWork::Command(line.clone()),
             Work::Shell => {
-                protocol::Work::Shell(size.unwrap_or(protocol::Size { rows: 24, columns: 80 }))
+                protocol::GuestWork::Shell(size.unwrap_or(protocol::Size { rows: 24, columns: 80 }))
             }
         };
-        protocol::Job {
+        protocol::GuestJob {
             files: files.to_string_lossy().into_owned(),
             work,
             load: self.load.clone(),
@@ -249,8 +249,8 @@ impl Job {
     }
 }
 
-fn guest_test(test: &Test, budget: &Budget) -> protocol::Test {
-    protocol::Test {
+fn guest_test(test: &Test, budget: &Budget) -> protocol::GuestTest {
+    protocol::GuestTest {
         name: test.name.clone(),
         program: test.name.clone(),
         timeout_ms: crate::run::phases::millis(budget.test(test)),

@@ -67,7 +67,7 @@ fn name(command: &Command) -> String {
 
 /// The output of a finished program.
 #[derive(Debug, Clone)]
-pub struct Output {
+pub struct Captured {
     /// Whether it exited with 0.
     pub ok: bool,
     pub stdout: String,
@@ -75,7 +75,7 @@ pub struct Output {
 }
 
 /// Runs a short program to its end, whatever its exit status.
-pub fn capture(command: &mut Command) -> Result<Output> {
+pub fn capture(command: &mut Command) -> Result<Captured> {
     announce(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = interrupt::spawn(command)?;
@@ -84,7 +84,7 @@ pub fn capture(command: &mut Command) -> Result<Output> {
     let stdout = read_all(running.child.stdout.take());
     let stderr = stderr.join().unwrap_or_default();
     let ok = running.wait()?.success();
-    Ok(Output { ok, stdout, stderr })
+    Ok(Captured { ok, stdout, stderr })
 }
 
 fn read_all(pipe: Option<impl Read>) -> String {

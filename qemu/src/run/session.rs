@@ -121,7 +121,7 @@ impl Started {
         accel: &Choice,
         scratch: TempDir,
         key: u64,
-        told: Option<protocol::Job>,
+        told: Option<protocol::GuestJob>,
     ) -> Result<Started> {
         fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
         let initrd = scratch.path().join("initrd");

@@ -4,7 +4,7 @@
 
 /// One place in a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct StackFrame {
     /// The symbol as the kernel prints it, mangled.
     pub symbol: String,
     /// Bytes into it.
@@ -17,9 +17,9 @@ pub struct Frame {
     pub exact: bool,
 }
 
-impl Frame {
+impl StackFrame {
     /// Reads a line of a stack. Guesses of the unwinder (`? symbol`) are none.
-    pub fn parse(line: &str) -> Option<Frame> {
+    pub fn parse(line: &str) -> Option<StackFrame> {
         let line = line.trim();
         let (exact, place) = match line.strip_prefix("RIP: ") {
             // A user's address has no symbol and fails below.
@@ -37,7 +37,7 @@ impl Frame {
         let (symbol, numbers) = place.rsplit_once("+0x")?;
         let (offset, size) = numbers.split_once("/0x")?;
         let hex = |digits| u64::from_str_radix(digits, 16).ok();
-        Some(Frame {
+        Some(StackFrame {
             symbol: symbol.to_owned(),
             offset: hex(offset)?,
             size: hex(size)?,
@@ -47,7 +47,7 @@ impl Frame {
     }
 }
 
-impl std::fmt::Display for Frame {
+impl std::fmt::Display for StackFrame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.exact {
             f.write_str("RIP: 0010:")?;
@@ -66,17 +66,17 @@ mod tests {
 
     #[test]
     fn frames_are_read_and_guesses_are_not() {
-        let frame = Frame::parse(" _RNvNtCs1_6sample3rlo4xmit+0x2a/0x90 [sample]").unwrap();
+        let frame = StackFrame::parse(" _RNvNtCs1_6sample3rlo4xmit+0x2a/0x90 [sample]").unwrap();
         assert_eq!(
             (frame.offset, frame.size, frame.module.as_deref()),
             (0x2a, 0x90, Some("sample"))
         );
         assert!(!frame.exact);
-        assert!(Frame::parse("RIP: 0010:f+0x4/0x20").unwrap().exact);
+        assert!(StackFrame::parse("RIP: 0010:f+0x4/0x20").unwrap().exact);
         for other in
             [" ? f+0x1/0x2", "RIP: 0033:0x7f947954a829", "Code: Unable", "Comm: a+0xb", " <TASK>"]
         {
-            assert_eq!(Frame::parse(other), None, "{other}");
+            assert_eq!(StackFrame::parse(other), None, "{other}");
         }
     }
 }

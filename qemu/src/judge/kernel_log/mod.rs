@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-pub use frame::Frame;
+pub use frame::StackFrame;
 pub use scanner::{Record, Scanner};
 
 /// A report of the kernel about itself.

@@ -2,7 +2,7 @@
 
 //! How reports in the kernel log begin, with or without a name, and lines that only look like one.
 
-use super::Frame;
+use super::StackFrame;
 
 /// Where a report ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +160,7 @@ pub(super) fn announces_a_fault(message: &str) -> bool {
 pub(super) fn leads_to_an_announced_stack(message: &str) -> bool {
     let starts = ["name ", "CPU: ", "Tainted: ", "Hardware name: ", "Call Trace:", "<", "? "];
     let text = message.trim_start();
-    starts.iter().any(|start| text.starts_with(start)) || Frame::parse(message).is_some()
+    starts.iter().any(|start| text.starts_with(start)) || StackFrame::parse(message).is_some()
 }
 
 fn is_harmless(message: &str) -> bool {

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::patterns::{self, CUT, End};
-use super::{Finding, Frame};
+use super::{Finding, StackFrame};
 use crate::judge::printk;
 
 /// Lines that a report can have before it is cut off.
@@ -198,7 +198,7 @@ impl Stream {
             frames: 0,
             announced: patterns::announces_a_fault(line),
         };
-        let frames = if Frame::parse(line).is_some() { self.frames + 1 } else { 0 };
+        let frames = if StackFrame::parse(line).is_some() { self.frames + 1 } else { 0 };
         self.frames = frames;
         if patterns::announces_a_fault(line) {
             self.open = Some(report(End::Stack, vec![line.to_owned()]));
@@ -225,7 +225,7 @@ impl Stream {
     /// What was said before a stack began.
     fn headline_above(&self) -> Option<String> {
         let telling = |line: &&String| {
-            !is_noise(line) && !line.trim().is_empty() && Frame::parse(line).is_none()
+            !is_noise(line) && !line.trim().is_empty() && StackFrame::parse(line).is_none()
         };
         self.recent.iter().rev().find(telling).cloned()
     }
@@ -250,7 +250,7 @@ impl Stream {
             self.open = Some(report);
             return;
         }
-        report.frames += usize::from(Frame::parse(line).is_some());
+        report.frames += usize::from(StackFrame::parse(line).is_some());
         report.lines.push(line.to_owned());
         if report.ends_with(line) { over.push(report) } else { self.open = Some(report) }
     }
@@ -284,7 +284,7 @@ impl Report {
 
     fn finding(self, from_user_space: bool) -> Finding {
         let named = patterns::name(&self.lines).map(|pattern| pattern.kind);
-        let frames = self.lines.iter().filter_map(|line| Frame::parse(line));
+        let frames = self.lines.iter().filter_map(|line| StackFrame::parse(line));
         Finding {
             kind: named.unwrap_or("stack-trace").to_owned(),
             text: quote(&self.lines),
@@ -316,7 +316,7 @@ fn quote(lines: &[String]) -> String {
     let told: Vec<&str> = lines
         .iter()
         .map(String::as_str)
-        .take_while(|line| !is_noise(line) && Frame::parse(line).is_none())
+        .take_while(|line| !is_noise(line) && StackFrame::parse(line).is_none())
         .filter(|line| *line != CUT && !line.trim().is_empty() && !line.starts_with("====="))
         .take(QUOTED)
         .collect();
