@@ -216,6 +216,10 @@ fn file_hash(path: &Path) -> Result<String> {
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// By these, kbuild knows a tree that was built in place (`outputmakefile` in its Makefile).
+const BUILT_IN_PLACE: [&str; 4] =
+    [".config", "include/config", "arch/x86/include/generated", "arch/um/include/generated"];
+
 /// Files that a tree must have, each with the message if it is missing.
 fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
     let version = tree_version(dir)?;
@@ -233,7 +237,7 @@ fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
              {needed} and later"
         );
     }
-    if dir.join(".config").exists() || dir.join("include/config").exists() {
+    if BUILT_IN_PLACE.iter().any(|name| dir.join(name).exists()) {
         bail!(
             "it was built in place, which a build elsewhere cannot live with: run `make mrproper` \
              there, or give it as KBUILD instead"
@@ -319,7 +323,7 @@ pub(crate) mod tests {
     #[test]
     fn a_tree_that_cannot_work_says_why_in_one_line() {
         type Spoil = fn(&Path);
-        let cases: [(Spoil, &str); 5] = [
+        let cases: [(Spoil, &str); 6] = [
             (|_| (), "is no kernel tree"),
             (|dir| tree(dir, (7, 3, 0), false), "without Rust support"),
             (|dir| tree(dir, (6, 12, 3), true), "Linux 6.12.3 is too old"),
@@ -336,6 +340,13 @@ pub(crate) mod tests {
                     fs::create_dir_all(dir.join("include/config")).unwrap();
                 },
                 "or give it as KBUILD",
+            ),
+            (
+                |dir| {
+                    tree(dir, (7, 4, 0), true);
+                    fs::create_dir_all(dir.join("arch/x86/include/generated")).unwrap();
+                },
+                "run `make mrproper`",
             ),
         ];
         for (spoil, want) in cases {
