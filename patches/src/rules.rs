@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a person or a project decided beforehand about files and lines.
+
+use glob::Pattern;
+
+use crate::weave::Number;
+
+/// Decisions that come before all others.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The patch that brings such a file, or that changes such a file of the base. The first
+    /// pattern that fits counts.
+    pub files: Vec<(Pattern, Number)>,
+    /// Decisions for this time.
+    pub put: Vec<Put>,
+}
+
+/// What changed in this line of the source goes to that patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    pub path: String,
+    /// From 1 on; none: all of the file.
+    pub line: Option<usize>,
+    pub patch: Number,
+}
+
+impl Rules {
+    /// The rule for a file: its pattern, and the patch.
+    pub fn file(&self, path: &str) -> Option<(&Pattern, Number)> {
+        let fits = |(pattern, _): &&(Pattern, Number)| pattern.matches(path);
+        self.files.iter().find(fits).map(|(pattern, patch)| (pattern, *patch))
+    }
+
+    /// The decision for lines of the source, from 1 on. An empty range: lines were taken away in
+    /// front of its start.
+    pub fn put(&self, path: &str, first: usize, end: usize) -> Option<Number> {
+        let fits = |put: &&Put| {
+            let line = |line| (first..end.max(first + 1)).contains(&line);
+            put.path == path && put.line.is_none_or(line)
+        };
+        self.put.iter().find(fits).map(|put| put.patch)
+    }
+}

@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A weave: all states of a stack of patches at once.
+//!
+//! A file is the list of the lines of all its states. Each line knows the patch that brings it and
+//! the patch that takes it away, if any. The state of the file after patch `k` is a filter of that
+//! list. So an edit of one state cannot conflict with another state: nothing is applied anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::diff;
+
+/// The number of a patch in the stack, from 1 on.
+pub type Number = usize;
+
+/// Stands for the tree below the first patch where a [`Number`] is asked for.
+pub const BASE: Number = 0;
+
+/// The files of one state, by path.
+pub type Tree = BTreeMap<String, Blob>;
+
+/// A file of one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    pub mode: Mode,
+    pub content: Vec<u8>,
+}
+
+/// What git knows of the rights of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Plain,
+    Executable,
+    Symlink,
+}
+
+/// A line of a file in some of its states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// With its line feed, unless it is the last one of a file without.
+    pub text: Vec<u8>,
+    /// The patch that brings it, or [`BASE`].
+    pub from: Number,
+    /// The patch that takes it away.
+    pub until: Option<Number>,
+}
+
+impl Line {
+    fn visible(&self, state: Number) -> bool {
+        self.from <= state && self.until.is_none_or(|until| state < until)
+    }
+}
+
+/// One step through the lines of a state, to make it into another text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The next line stays.
+    Keep,
+    /// A patch takes the next line away. If it is the patch that brings it, there is no such line.
+    Remove(Number),
+    /// A patch brings a line here.
+    Insert(Insert),
+}
+
+/// A line to insert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    pub text: Vec<u8>,
+    pub by: Number,
+    /// The patch that takes it away again.
+    pub until: Option<Number>,
+    /// Other states may have lines here that this one does not show. Whether the line belongs to
+    /// the line below, rather than to the one above.
+    pub below: bool,
+}
+
+/// A file in all its states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct File {
+    lines: Vec<Line>,
+    /// From which patch on the file has which mode; none: there is no such file. In order.
+    modes: Vec<(Number, Option<Mode>)>,
+}
+
+impl File {
+    /// Its mode in a state, if it exists there.
+    pub fn mode(&self, state: Number) -> Option<Mode> {
+        self.modes.iter().take_while(|(from, _)| *from <= state).last()?.1
+    }
+
+    /// The lines of a state.
+    pub fn lines(&self, state: Number) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(move |line| line.visible(state))
+    }
+
+    fn blob(&self, state: Number) -> Option<Blob> {
+        let mode = self.mode(state)?;
+        let content = self.lines(state).flat_map(|line| line.text.iter().copied()).collect();
+        Some(Blob { mode, content })
+    }
+
+    /// The patch that brings the file; `None` if the base has it, or nobody.
+    pub fn created_by(&self) -> Option<Number> {
+        self.modes.first().map(|(from, _)| *from).filter(|from| *from != BASE)
+    }
+
+    /// The patches that bring one of its lines.
+    pub fn owners(&self, state: Number) -> BTreeSet<Number> {
+        self.lines(state).map(|line| line.from).collect()
+    }
+
+    /// Edits the state after a patch. States that do not have the edited lines stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// A patch cannot take away what only a later one brings, and cannot change what is not there.
+    pub fn edit(&mut self, state: Number, steps: &[Step]) -> Result<()> {
+        let mut old = std::mem::take(&mut self.lines).into_iter().peekable();
+        let mut new = Vec::new();
+        let mut below: Vec<Line> = Vec::new();
+        for step in steps {
+            if let Step::Insert(insert) = step {
+                let line = Line { text: insert.text.clone(), from: insert.by, until: insert.until };
+                if insert.below || !below.is_empty() {
+                    below.push(line);
+                } else {
+                    new.push(line);
+                }
+                continue;
+            }
+            while let Some(hidden) = old.next_if(|line| !line.visible(state)) {
+                new.push(hidden);
+            }
+            new.append(&mut below);
+            let Some(mut line) = old.next() else {
+                anyhow::bail!("an edit goes beyond the end of the file");
+            };
+            match step {
+                Step::Remove(by) if *by == line.from => continue,
+                Step::Remove(by) => {
+                    ensure!(
+                        *by > line.from,
+                        "patch {by} cannot remove a line that patch {} brings",
+                        line.from
+                    );
+                    line.until = Some(line.until.map_or(*by, |until| until.min(*by)));
+                }
+                Step::Keep | Step::Insert(_) => {}
+            }
+            new.push(line);
+        }
+        let rest: Vec<Line> = old.collect();
+        ensure!(!rest.iter().any(|line| line.visible(state)), "an edit ends before the file does");
+        new.extend(rest);
+        new.append(&mut below);
+        self.lines = new;
+        Ok(())
+    }
+
+    /// From this patch on the file exists with this mode, or does not exist.
+    pub fn set_mode(&mut self, by: Number, mode: Option<Mode>) {
+        self.modes.retain(|(from, _)| *from != by);
+        let at = self.modes.partition_point(|(from, _)| *from < by);
+        self.modes.insert(at, (by, mode));
+        self.tidy();
+    }
+
+    /// From this patch on the file has this mode, whatever later patches said.
+    pub fn set_mode_from(&mut self, by: Number, mode: Mode) {
+        self.modes.retain(|(from, _)| *from < by);
+        self.set_mode(by, Some(mode));
+    }
+
+    /// Leaves out what says nothing new.
+    fn tidy(&mut self) {
+        let mut last = None;
+        self.modes.retain(|(_, mode)| std::mem::replace(&mut last, *mode) != *mode);
+    }
+
+    /// Gives patches other numbers.
+    fn renumber(&mut self, number: &impl Fn(Number) -> Number) {
+        for line in &mut self.lines {
+            line.from = number(line.from);
+            line.until = line.until.map(number);
+        }
+        // A line that one patch brings and takes away is none.
+        self.lines.retain(|line| line.until != Some(line.from));
+        for (from, _) in &mut self.modes {
+            *from = number(*from);
+        }
+        // Of two changes by one patch the last counts.
+        self.modes.reverse();
+        self.modes.sort_by_key(|(from, _)| *from);
+        self.modes.dedup_by_key(|(from, _)| *from);
+        self.tidy();
+    }
+
+    /// Why the file makes no sense, if it does not.
+    fn fault(&self) -> Option<String> {
+        let backwards = self.lines.iter().find(|line| line.until.is_some_and(|u| u <= line.from));
+        if let Some(line) = backwards {
+            let text = String::from_utf8_lossy(&line.text);
+            return Some(format!(
+                "patch {} would take away what patch {} brings: {}",
+                line.until.unwrap_or_default(),
+                line.from,
+                text.trim()
+            ));
+        }
+        // What is there changes at these patches only.
+        let edges = self.lines.iter().flat_map(|line| [Some(line.from), line.until]).flatten();
+        let changes = self.modes.iter().map(|(from, _)| *from);
+        let states: BTreeSet<Number> = edges.chain(changes).collect();
+        states.into_iter().find_map(|state| {
+            let absent = self.mode(state).is_none() && self.lines(state).next().is_some();
+            absent.then(|| format!("lines of patch {state} or before come without their file"))
+        })
+    }
+}
+
+/// A stack of patches: the files that they touch, in all states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Weave {
+    files: BTreeMap<String, File>,
+    /// The number of patches.
+    patches: Number,
+}
+
+impl Weave {
+    /// A stack without patches. The base needs only the files that patches touch.
+    pub fn new(base: Tree) -> Weave {
+        let mut weave = Weave::default();
+        weave.set(BASE, base);
+        weave
+    }
+
+    /// How many patches there are: the number of the last one.
+    pub fn last(&self) -> Number {
+        self.patches
+    }
+
+    /// A file, if any state has it.
+    pub fn file(&self, path: &str) -> Option<&File> {
+        self.files.get(path)
+    }
+
+    /// The same, to edit it. The file is made if there is none.
+    pub fn file_mut(&mut self, path: &str) -> &mut File {
+        self.files.entry(path.to_owned()).or_default()
+    }
+
+    /// Leaves a file out of every state.
+    pub fn forget(&mut self, path: &str) {
+        self.files.remove(path);
+    }
+
+    /// Every file of any state, by path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &File)> {
+        self.files.iter().map(|(path, file)| (path.as_str(), file))
+    }
+
+    /// The tree after a patch.
+    pub fn state(&self, state: Number) -> Tree {
+        let files = self.files.iter();
+        files.filter_map(|(path, file)| Some((path.clone(), file.blob(state)?))).collect()
+    }
+
+    /// Adds a patch on top that leads to this tree.
+    pub fn push(&mut self, tree: Tree) -> Number {
+        self.patches += 1;
+        self.set(self.patches, tree);
+        self.patches
+    }
+
+    /// Makes a patch the one that leads from the state before it to `tree`. Nothing later may be
+    /// there yet.
+    fn set(&mut self, by: Number, tree: Tree) {
+        let gone: Vec<String> =
+            self.files.keys().filter(|path| !tree.contains_key(*path)).cloned().collect();
+        for (path, blob) in tree {
+            self.file_mut(&path).become_at(by, Some(&blob));
+        }
+        for path in gone {
+            self.file_mut(&path).become_at(by, None);
+        }
+    }
+
+    /// Gives every patch another number: `order[k - 1]` is the old number of patch `k`.
+    ///
+    /// # Errors
+    ///
+    /// A patch cannot come before another one whose lines it changes.
+    pub fn reorder(&mut self, order: &[Number]) -> Result<()> {
+        let mut new = vec![BASE; self.patches + 1];
+        for (at, old) in order.iter().enumerate() {
+            new[*old] = at + 1;
+        }
+        let mut weave = self.clone();
+        for (path, file) in &mut weave.files {
+            let modes = file.modes.windows(2);
+            for pair in modes.map(|pair| [pair[0].0, pair[1].0]) {
+                ensure!(
+                    new[pair[0]] < new[pair[1]],
+                    "{path}: patches {} and {} both create it, remove it or change its mode",
+                    pair[0],
+                    pair[1]
+                );
+            }
+            file.renumber(&|old| new[old]);
+        }
+        weave.check()?;
+        *self = weave;
+        Ok(())
+    }
+
+    /// Makes room for a patch after this one. It changes nothing yet.
+    pub fn open(&mut self, after: Number) {
+        let later = |old| if old > after { old + 1 } else { old };
+        self.files.values_mut().for_each(|file| file.renumber(&later));
+        self.patches += 1;
+    }
+
+    /// Makes one patch of this one and the next one.
+    pub fn join(&mut self, first: Number) {
+        let later = |old| if old > first { old - 1 } else { old };
+        self.files.values_mut().for_each(|file| file.renumber(&later));
+        self.patches -= 1;
+    }
+
+    /// Gives lines of a file to another patch: those with these indices in a state.
+    ///
+    /// # Errors
+    ///
+    /// See [`Weave::reorder`].
+    pub fn give(&mut self, path: &str, state: Number, lines: &[usize], to: Number) -> Result<()> {
+        let mut weave = self.clone();
+        let file = weave.file_mut(path);
+        let mode = file.mode(state);
+        let shown = file.lines.iter_mut().filter(|line| line.visible(state));
+        for (index, line) in shown.enumerate() {
+            if lines.contains(&index) {
+                ensure!(line.from != BASE, "{path}:{}: no patch brings this line", index + 1);
+                line.from = to;
+            }
+        }
+        if file.mode(to).is_none() {
+            file.set_mode(to, mode);
+        }
+        weave.check()?;
+        *self = weave;
+        Ok(())
+    }
+
+    /// Makes `tree` the state after patch `by`, which the edits become part of. Later states have
+    /// them as well, and keep what later patches do.
+    ///
+    /// # Errors
+    ///
+    /// None that an edit can cause; see [`File::edit`].
+    pub fn amend(&mut self, by: Number, tree: &Tree) -> Result<()> {
+        let before = self.state(by);
+        for path in before.keys().filter(|path| !tree.contains_key(*path)) {
+            let file = self.file_mut(path);
+            if file.remove_from(by) {
+                self.files.remove(path);
+            }
+        }
+        for (path, blob) in tree.iter().filter(|(path, blob)| before.get(*path) != Some(blob)) {
+            let file = self.file_mut(path);
+            file.amend(by, blob).with_context(|| format!("edit {path}"))?;
+        }
+        self.check()
+    }
+
+    /// Looks for what makes no sense: a patch that takes away what a later one brings, say.
+    pub fn check(&self) -> Result<()> {
+        for (path, file) in &self.files {
+            if let Some(fault) = file.fault() {
+                anyhow::bail!("{path}: {fault}");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl File {
+    /// Makes the state after a patch lead to this content.
+    fn amend(&mut self, by: Number, blob: &Blob) -> Result<()> {
+        let after = diff::lines(&blob.content);
+        let mut steps = {
+            let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
+            steps(by, &before, &after)
+        };
+        self.end_with_neighbours(by, &mut steps);
+        self.edit(by, &steps)?;
+        if self.mode(by) != Some(blob.mode) {
+            self.set_mode(by, Some(blob.mode));
+        }
+        Ok(())
+    }
+
+    /// A line in place of lines that a later patch takes away, or between such lines, goes with
+    /// them.
+    fn end_with_neighbours(&self, state: Number, steps: &mut [Step]) {
+        let ends: Vec<Option<Number>> = self.lines(state).map(|line| line.until).collect();
+        // The patch that removes the whole file.
+        let gone = self.modes.iter().find(|(from, mode)| *from > state && mode.is_none());
+        let gone = gone.map(|(from, _)| *from);
+        let mut at = 0;
+        let mut rest = steps;
+        while !rest.is_empty() {
+            let stays = rest.iter().take_while(|step| **step == Step::Keep).count();
+            at += stays;
+            let changes = rest[stays..].iter().take_while(|step| **step != Step::Keep).count();
+            let (hunk, after) = rest[stays..].split_at_mut(changes);
+            let removed = hunk.iter().filter(|step| matches!(step, Step::Remove(_))).count();
+            let neighbours = if removed > 0 {
+                &ends[at..at + removed]
+            } else {
+                &ends[at.saturating_sub(1)..(at + 1).min(ends.len())]
+            };
+            let end = neighbours.first().copied().flatten();
+            let end = end.filter(|end| neighbours.iter().all(|other| *other == Some(*end)));
+            for step in hunk {
+                if let Step::Insert(insert) = step {
+                    insert.until = end.into_iter().chain(gone).min();
+                }
+            }
+            at += removed;
+            rest = after;
+        }
+    }
+
+    /// From this patch on there is no such file. Whether no state has it then.
+    fn remove_from(&mut self, by: Number) -> bool {
+        self.lines.retain(|line| line.from < by);
+        for line in &mut self.lines {
+            line.until = Some(line.until.map_or(by, |until| until.min(by)));
+        }
+        self.modes.retain(|(from, _)| *from < by);
+        self.set_mode(by, None);
+        self.modes.is_empty()
+    }
+
+    /// Makes the last patch lead to this content.
+    fn become_at(&mut self, by: Number, blob: Option<&Blob>) {
+        let content = blob.map(|blob| blob.content.as_slice()).unwrap_or_default();
+        let after = diff::lines(content);
+        let steps = {
+            let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
+            steps(by, &before, &after)
+        };
+        self.edit(by, &steps).expect("the last patch may change all that is there");
+        let mode = blob.map(|blob| blob.mode);
+        if self.mode(by) != mode {
+            self.set_mode(by, mode);
+        }
+    }
+}
+
+/// The way from one text to another, as work of one patch.
+fn steps(by: Number, before: &[&[u8]], after: &[&[u8]]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut at = 0;
+    for hunk in diff::hunks(before, after) {
+        steps.extend((at..hunk.before.start).map(|_| Step::Keep));
+        steps.extend(hunk.before.clone().map(|_| Step::Remove(by)));
+        steps.extend(hunk.after.map(|line| {
+            Step::Insert(Insert { text: after[line].to_vec(), by, until: None, below: true })
+        }));
+        at = hunk.before.end;
+    }
+    steps.extend((at..before.len()).map(|_| Step::Keep));
+    steps
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where edits of the source go, and why.
+
+use glob::Pattern;
+use series::assign::{Doubt, Plan, Why};
+use series::rules::{Put, Rules};
+use series::weave::{Blob, Mode, Number, Tree, Weave};
+
+const PATH: &str = "net/x.rs";
+
+fn tree(files: &[(&str, &str)]) -> Tree {
+    let blob = |text: &str| Blob { mode: Mode::Plain, content: text.as_bytes().to_vec() };
+    files.iter().map(|(path, text)| ((*path).to_owned(), blob(text))).collect()
+}
+
+/// Patch 1 brings `one`, patch 2 brings `two` behind it and a line into `one`.
+const FIRST: &str = "fn one() {\n    a();\n    b();\n}\n";
+const SECOND: &str = "fn one() {\n    a();\n    added();\n    b();\n}\n\nfn two() {\n    c();\n}\n";
+
+fn stack() -> Weave {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, FIRST)]));
+    weave.push(tree(&[(PATH, SECOND)]));
+    weave
+}
+
+type Placed = (usize, usize, usize, Result<(Number, Why), Doubt>);
+
+/// The pieces of a plan: line, lines removed, lines added, place.
+fn placed(weave: &Weave, text: &str, rules: &Rules) -> Vec<Placed> {
+    let plan = Plan::make(weave, &tree(&[(PATH, text)]), rules);
+    plan.pieces.into_iter().map(|p| (p.line, p.removed, p.added, p.place)).collect()
+}
+
+fn plainly(text: &str) -> Vec<Placed> {
+    placed(&stack(), text, &Rules::default())
+}
+
+#[test]
+fn a_replaced_line_goes_to_the_patch_that_brought_it() {
+    let text = SECOND.replace("added()", "changed()");
+    assert_eq!(plainly(&text), [(3, 1, 1, Ok((2, Why::Replaces)))]);
+    let text = SECOND.replace("b();", "bb();");
+    assert_eq!(plainly(&text), [(4, 1, 1, Ok((1, Why::Replaces)))]);
+}
+
+#[test]
+fn a_hunk_over_lines_of_two_patches_is_split() {
+    let text = SECOND.replace("a();", "a()?;").replace("added();", "added()?;");
+    let want = [(2, 1, 1, Ok((1, Why::Replaces))), (3, 1, 1, Ok((2, Why::Replaces)))];
+    assert_eq!(plainly(&text), want);
+    let mut weave = stack();
+    let source = tree(&[(PATH, &text)]);
+    Plan::make(&weave, &source, &Rules::default()).apply(&mut weave).unwrap();
+    assert_eq!(weave.state(1), tree(&[(PATH, &FIRST.replace("a();", "a()?;"))]));
+    assert_eq!(weave.state(2), source);
+}
+
+#[test]
+fn a_line_between_two_lines_of_one_patch_goes_to_that_patch() {
+    let text = SECOND.replace("    c();\n", "    c();\n    d();\n");
+    assert_eq!(plainly(&text), [(9, 0, 1, Ok((2, Why::Between)))]);
+}
+
+#[test]
+fn a_line_beside_another_patchs_line_goes_to_the_function_around_it() {
+    let text = SECOND.replace("    added();\n", "    added();\n    beside();\n");
+    assert_eq!(plainly(&text), [(4, 0, 1, Ok((1, Why::Around(1))))]);
+}
+
+#[test]
+fn an_item_between_the_items_of_two_patches_is_not_guessed() {
+    let text = SECOND.replace("\nfn two", "\nfn between() {\n    x();\n}\n\nfn two");
+    let placed = plainly(&text);
+    assert!(matches!(placed[..], [(_, 0, 4, Err(Doubt::Border(Some(1), Some(2))))]), "{placed:?}");
+}
+
+#[test]
+fn put_decides_what_is_open() {
+    let text = SECOND.replace("\nfn two", "\nfn between() {\n    x();\n}\n\nfn two");
+    let put = Put { path: PATH.into(), line: Some(8), patch: 2 };
+    let rules = Rules { put: vec![put], ..Rules::default() };
+    let placed = placed(&stack(), &text, &rules);
+    assert!(matches!(placed[..], [(_, 0, 4, Ok((2, Why::Put)))]), "{placed:?}");
+}
+
+#[test]
+fn a_new_file_goes_where_a_rule_says_and_nowhere_else() {
+    let source = tree(&[(PATH, SECOND), ("net/new.rs", "fn new() {}\n")]);
+    let plan = Plan::make(&stack(), &source, &Rules::default());
+    assert_eq!(plan.open().next().unwrap().place, Err(Doubt::NewFile));
+    let files = vec![(Pattern::new("net/*.rs").unwrap(), 2)];
+    let plan = Plan::make(&stack(), &source, &Rules { files, ..Rules::default() });
+    assert_eq!(plan.pieces[0].place, Ok((2, Why::Rule("net/*.rs".into()))));
+    let mut weave = stack();
+    plan.apply(&mut weave).unwrap();
+    assert_eq!(weave.state(1), tree(&[(PATH, FIRST)]));
+    assert_eq!(weave.state(2), source);
+}
+
+#[test]
+fn a_function_that_moves_keeps_its_patch() {
+    let text = "fn two() {\n    c();\n}\n\nfn one() {\n    a();\n    added();\n    b();\n}\n";
+    let placed = plainly(text);
+    let moved = |place: &Placed| matches!(place.3, Ok((_, Why::Moved(..))));
+    assert!(placed.iter().any(moved), "{placed:?}");
+}
+
+#[test]
+fn a_removed_file_is_in_no_state_any_more() {
+    let mut weave = stack();
+    weave.push(tree(&[(PATH, SECOND), ("y.rs", "y\n")]));
+    Plan::make(&weave, &tree(&[("y.rs", "y\n")]), &Rules::default()).apply(&mut weave).unwrap();
+    assert_eq!(weave.state(2), Tree::new());
+    assert_eq!(weave.state(3), tree(&[("y.rs", "y\n")]));
+}
+
+#[test]
+fn lines_of_the_base_are_not_changed_without_a_rule() {
+    let mut weave = Weave::new(tree(&[("Kconfig", "a\nb\n")]));
+    weave.push(tree(&[("Kconfig", "a\nb\nours\n")]));
+    let source = tree(&[("Kconfig", "a\nbb\nours\n")]);
+    let plan = Plan::make(&weave, &source, &Rules::default());
+    assert_eq!(plan.pieces[0].place, Err(Doubt::Base));
+}
+
+#[test]
+fn a_line_that_a_later_patch_takes_away_does_not_come_back_by_an_edit() {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "fn f() {\n    refuse();\n    work();\n}\n")]));
+    weave.push(tree(&[(PATH, "fn f() {\n    work();\n}\n")]));
+    let edited = "fn f() {\n    refuse(loudly);\n    work();\n}\n";
+    weave.amend(1, &tree(&[(PATH, edited)])).unwrap();
+    assert_eq!(weave.state(1), tree(&[(PATH, edited)]));
+    assert_eq!(weave.state(2), tree(&[(PATH, "fn f() {\n    work();\n}\n")]));
+}
