@@ -3,9 +3,13 @@
 //! Keeps a source and its patch series equal.
 
 pub mod assign;
+pub mod change;
 pub mod diff;
 mod edit;
+pub mod folder;
+pub mod git;
 mod moves;
 mod pairing;
 pub mod rules;
+pub mod source;
 pub mod weave;
