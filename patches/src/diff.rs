@@ -29,3 +29,19 @@ pub fn hunks(before: &[&[u8]], after: &[&[u8]]) -> Vec<Hunk> {
     let range = |range: Range<u32>| range.start as usize..range.end as usize;
     diff.hunks().map(|hunk| Hunk { before: range(hunk.before), after: range(hunk.after) }).collect()
 }
+
+/// Whether hunks lead from one text to the other.
+pub fn lead(hunks: &[Hunk], before: &[&[u8]], after: &[&[u8]]) -> bool {
+    let (mut old, mut new) = (0, 0);
+    for Hunk { before: removed, after: added } in hunks {
+        let same = match (before.get(old..removed.start), after.get(new..added.start)) {
+            (Some(old), Some(new)) => old == new,
+            _ => false,
+        };
+        if !same || removed.end > before.len() || added.end > after.len() {
+            return false;
+        }
+        (old, new) = (removed.end, added.end);
+    }
+    before[old..] == after[new..]
+}

@@ -13,7 +13,9 @@ use serde::Deserialize;
 
 use crate::change::Change;
 use crate::git::{self, Commit, Person, Repository};
+use crate::mail;
 use crate::rules::Rules;
+use crate::unified;
 use crate::weave::{BASE, Blob, Mode, Number, Tree, Weave};
 
 const SETTINGS: &str = "series.toml";
@@ -140,8 +142,11 @@ impl Stack {
         );
         let mut weave = Weave::new(tree);
         let mut patches = Vec::new();
-        for Commit { message, author, date, tree } in commits {
-            weave.push(tree);
+        for (Commit { message, author, date, tree }, mail) in commits.into_iter().zip(&mails) {
+            let text = fs::read(mail).with_context(|| format!("read {}", mail.display()))?;
+            let hunks = unified::read(&String::from_utf8_lossy(&text))
+                .with_context(|| format!("understand {}", mail.display()))?;
+            weave.push_as(tree, &hunks);
             patches.push(Patch { message, author, date });
         }
         Ok(Stack { weave, patches, series, stored })
@@ -243,16 +248,18 @@ impl Stack {
                 "--no-signature",
                 "--no-base",
                 "--no-cover-letter",
-                "--stat=72",
+                "--no-renames",
+                "--binary",
                 &subject,
                 "-o",
             ]);
             command.arg(out.path()).arg(range);
             vmlab::run::process::read(&mut command)?;
             let version = PathBuf::from(&series.name).join(format!("v{}", series.settings.version));
-            for file in patch_files(out.path())? {
+            for (number, file) in (first..=last).zip(patch_files(out.path())?) {
                 let path = out.path().join(&file);
                 let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+                let text = mail::with_own_hunks(&repository, &text, &self.weave, number)?;
                 mails.insert(version.join(file), text);
             }
         }

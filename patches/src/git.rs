@@ -20,7 +20,8 @@ use crate::weave::{Blob, Mode, Tree};
 const BRANCH: &str = "refs/heads/stack";
 
 /// Where the person's own settings must not reach: they would change what git writes.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
+    "advice.mergeConflict=false",
     "core.abbrev=12",
     "core.autocrlf=false",
     "core.quotePath=false",
@@ -91,7 +92,7 @@ impl Repository {
             }
         }
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        command.env("LC_ALL", "C").env("TZ", "UTC");
+        command.env("LC_ALL", "C").env("TZ", "UTC").env("COLUMNS", "72");
         // Who commits is in no mail.
         command.env("GIT_COMMITTER_NAME", "series").env("GIT_COMMITTER_EMAIL", "series@localhost");
         command
@@ -140,12 +141,26 @@ impl Repository {
     /// Applies mails on top of the branch, without any fuzz.
     pub fn am(&self, mails: &[PathBuf]) -> Result<()> {
         self.read(&["reset", "--quiet", "--hard", "stack"])?;
-        for mail in mails {
-            let mut am = self.command(&["am", "--quiet", "--no-3way", "--whitespace=nowarn"]);
-            am.arg(mail);
-            process::read(&mut am).with_context(|| format!("apply {}", mail.display()))?;
+        if mails.is_empty() {
+            return Ok(());
         }
+        let mut am =
+            self.command(&["am", "--quiet", "--no-3way", "--whitespace=nowarn", "--empty=keep"]);
+        am.args(mails);
+        process::read(&mut am).with_context(|| {
+            let next = std::fs::read_to_string(self.folder.join(".git/rebase-apply/next"));
+            let next = next.ok().and_then(|next| next.trim().parse::<usize>().ok());
+            match next.and_then(|next| mails.get(next.checked_sub(1)?)) {
+                Some(mail) => format!("apply {}", mail.display()),
+                None => "apply mails".to_owned(),
+            }
+        })?;
         Ok(())
+    }
+
+    /// How many lines a patch changes in each file, and which files it makes and removes.
+    pub fn statistics(&self, patch: &[u8]) -> Result<Vec<u8>> {
+        self.ask(&["apply", "--stat", "--summary", "-"], patch)
     }
 
     /// The tree of a commit.

@@ -84,7 +84,9 @@ impl Source {
             }
         }
         for (path, blob) in after.iter().filter(|(path, blob)| before.get(*path) != Some(blob)) {
-            if let Some(file) = self.file(path) {
+            // What the base has is none of the source's, unless the source has it as well.
+            let brought = weave.file(path).is_some_and(|file| file.created_by().is_some());
+            if let Some(file) = self.file(path).filter(|file| brought || file.exists()) {
                 change.write(file, blob.clone());
             }
         }

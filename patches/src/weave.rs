@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::diff;
+use crate::diff::{self, Hunk};
 
 /// The number of a patch in the stack, from 1 on.
 pub type Number = usize;
@@ -94,6 +94,12 @@ impl File {
     /// The lines of a state.
     pub fn lines(&self, state: Number) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(move |line| line.visible(state))
+    }
+
+    /// The lines of the states before and after a patch.
+    pub fn both(&self, by: Number) -> impl Iterator<Item = &Line> {
+        let before = by.saturating_sub(1);
+        self.lines.iter().filter(move |line| line.visible(before) || line.visible(by))
     }
 
     fn blob(&self, state: Number) -> Option<Blob> {
@@ -233,7 +239,7 @@ impl Weave {
     /// A stack without patches. The base needs only the files that patches touch.
     pub fn new(base: Tree) -> Weave {
         let mut weave = Weave::default();
-        weave.set(BASE, base);
+        weave.set(BASE, base, &BTreeMap::new());
         weave
     }
 
@@ -250,6 +256,15 @@ impl Weave {
     /// The same, to edit it. The file is made if there is none.
     pub fn file_mut(&mut self, path: &str) -> &mut File {
         self.files.entry(path.to_owned()).or_default()
+    }
+
+    /// Learns of a file of the base that no patch touches yet.
+    pub fn learn(&mut self, path: &str, blob: &Blob) {
+        if !self.files.contains_key(path) {
+            let mut file = File::default();
+            file.become_at(BASE, Some(blob), None);
+            self.files.insert(path.to_owned(), file);
+        }
     }
 
     /// Leaves a file out of every state.
@@ -270,21 +285,28 @@ impl Weave {
 
     /// Adds a patch on top that leads to this tree.
     pub fn push(&mut self, tree: Tree) -> Number {
+        self.push_as(tree, &BTreeMap::new())
+    }
+
+    /// The same. Where `hunks` lead from the last state of a file to the new one, they say which
+    /// lines the patch brings and takes away.
+    pub fn push_as(&mut self, tree: Tree, hunks: &BTreeMap<String, Vec<Hunk>>) -> Number {
         self.patches += 1;
-        self.set(self.patches, tree);
+        self.set(self.patches, tree, hunks);
         self.patches
     }
 
     /// Makes a patch the one that leads from the state before it to `tree`. Nothing later may be
     /// there yet.
-    fn set(&mut self, by: Number, tree: Tree) {
+    fn set(&mut self, by: Number, tree: Tree, hunks: &BTreeMap<String, Vec<Hunk>>) {
         let gone: Vec<String> =
             self.files.keys().filter(|path| !tree.contains_key(*path)).cloned().collect();
         for (path, blob) in tree {
-            self.file_mut(&path).become_at(by, Some(&blob));
+            let hunks = hunks.get(&path).map(Vec::as_slice);
+            self.file_mut(&path).become_at(by, Some(&blob), hunks);
         }
         for path in gone {
-            self.file_mut(&path).become_at(by, None);
+            self.file_mut(&path).become_at(by, None, None);
         }
     }
 
@@ -392,7 +414,7 @@ impl File {
         let after = diff::lines(&blob.content);
         let mut steps = {
             let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
-            steps(by, &before, &after)
+            steps(by, before.len(), &after, &diff::hunks(&before, &after))
         };
         self.end_with_neighbours(by, &mut steps);
         self.edit(by, &steps)?;
@@ -446,12 +468,15 @@ impl File {
     }
 
     /// Makes the last patch lead to this content.
-    fn become_at(&mut self, by: Number, blob: Option<&Blob>) {
+    fn become_at(&mut self, by: Number, blob: Option<&Blob>, hunks: Option<&[Hunk]>) {
         let content = blob.map(|blob| blob.content.as_slice()).unwrap_or_default();
         let after = diff::lines(content);
         let steps = {
             let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
-            steps(by, &before, &after)
+            match hunks.filter(|hunks| diff::lead(hunks, &before, &after)) {
+                Some(hunks) => steps(by, before.len(), &after, hunks),
+                None => steps(by, before.len(), &after, &diff::hunks(&before, &after)),
+            }
         };
         self.edit(by, &steps).expect("the last patch may change all that is there");
         let mode = blob.map(|blob| blob.mode);
@@ -461,18 +486,18 @@ impl File {
     }
 }
 
-/// The way from one text to another, as work of one patch.
-fn steps(by: Number, before: &[&[u8]], after: &[&[u8]]) -> Vec<Step> {
+/// The way from a text of so many lines to another one, as work of one patch.
+fn steps(by: Number, before: usize, after: &[&[u8]], hunks: &[Hunk]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut at = 0;
-    for hunk in diff::hunks(before, after) {
+    for hunk in hunks {
         steps.extend((at..hunk.before.start).map(|_| Step::Keep));
         steps.extend(hunk.before.clone().map(|_| Step::Remove(by)));
-        steps.extend(hunk.after.map(|line| {
-            Step::Insert(Insert { text: after[line].to_vec(), by, until: None, below: true })
+        steps.extend(hunk.after.clone().map(|line| {
+            Step::Insert(Insert { text: after[line].to_vec(), by, until: None, below: false })
         }));
         at = hunk.before.end;
     }
-    steps.extend((at..before.len()).map(|_| Step::Keep));
+    steps.extend((at..before).map(|_| Step::Keep));
     steps
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A patch as git mails it, with the hunks that the weave knows.
+
+use anyhow::{Context, Result};
+
+use crate::git::Repository;
+use crate::unified;
+use crate::weave::{Number, Weave};
+
+/// The line between message and statistics.
+const CUT: &[u8] = b"\n---\n";
+
+/// A mail of `git format-patch`. Its headers and its message stay, and what it says of files. The
+/// hunks become those of the weave, and so do the statistics.
+pub fn with_own_hunks(
+    repository: &Repository,
+    mail: &[u8],
+    weave: &Weave,
+    number: Number,
+) -> Result<Vec<u8>> {
+    let Some(start) = position(mail, b"\ndiff --git ") else {
+        // It changes nothing.
+        return Ok(mail.to_vec());
+    };
+    let head = &mail[..start + 1];
+    let cut = last_position(head, CUT).context("git wrote a mail without ---")?;
+    let mut patch = Vec::new();
+    for section in sections(&mail[start + 1..]) {
+        let first = section.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let path = path(&String::from_utf8_lossy(first)).context("git wrote a strange path")?;
+        let own = weave.file(&path).map(|file| unified::hunks(file, number)).unwrap_or_default();
+        match position(section, b"\n@@ ").filter(|_| !own.is_empty()) {
+            Some(end) => {
+                patch.extend_from_slice(&section[..end + 1]);
+                patch.extend_from_slice(&own);
+            }
+            None => patch.extend_from_slice(section),
+        }
+    }
+    let mut text = head[..cut + CUT.len()].to_vec();
+    text.extend_from_slice(&repository.statistics(&patch)?);
+    text.push(b'\n');
+    text.extend_from_slice(&patch);
+    Ok(text)
+}
+
+/// The path of `diff --git a/PATH b/PATH`.
+fn path(line: &str) -> Option<String> {
+    let both = line.strip_prefix("diff --git a/")?;
+    let length = both.len().checked_sub(" b/".len())? / 2;
+    both.get(..length).map(str::to_owned)
+}
+
+/// The parts of a patch, one for each file.
+fn sections(patch: &[u8]) -> Vec<&[u8]> {
+    let mut sections = Vec::new();
+    let mut rest = patch;
+    while let Some(next) = position(rest, b"\ndiff --git ") {
+        let (section, after) = rest.split_at(next + 1);
+        sections.push(section);
+        rest = after;
+    }
+    sections.push(rest);
+    sections
+}
+
+fn position(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|part| part == word)
+}
+
+fn last_position(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).rposition(|part| part == word)
+}

@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A project with series: its source, its folder of series, and what can be done with both.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use vmlab::run::files;
+
+use crate::assign::{Doubt, Piece, Plan};
+use crate::change::{self, Change};
+use crate::folder::{Patch, Stack};
+use crate::git::Person;
+use crate::rules::Put;
+use crate::source::Source;
+use crate::weave::{Blob, Mode, Number, Tree};
+
+/// Gives a file of the tree below all series.
+pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
+
+/// Where everything is.
+pub struct Project<'a> {
+    pub source: Source,
+    /// The folder of the series.
+    pub folder: PathBuf,
+    /// Where what can be made again is kept: trees to edit, and what is needed for undo.
+    pub work: PathBuf,
+    pub base: &'a Base<'a>,
+}
+
+/// What somebody asks to be decided: `FILE:LINE=PATCH`, or `FILE=PATCH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    file: String,
+    line: Option<usize>,
+    patch: String,
+}
+
+impl std::str::FromStr for Wish {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Wish> {
+        let (place, patch) = text
+            .rsplit_once('=')
+            .with_context(|| format!("{text}: write FILE:LINE=PATCH, as a/b.rs:12=name/3"))?;
+        let (file, line) = match place.rsplit_once(':') {
+            Some((file, line)) => {
+                let line = line.parse().with_context(|| format!("{text}: the line"))?;
+                (file, Some(line))
+            }
+            None => (place, None),
+        };
+        Ok(Wish { file: file.to_owned(), line, patch: patch.to_owned() })
+    }
+}
+
+/// Lines of a file of the source: `FILE:FIRST-LAST`, or `FILE:LINE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lines {
+    file: String,
+    first: usize,
+    last: usize,
+}
+
+impl std::str::FromStr for Lines {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Lines> {
+        let wrong = || format!("{text}: write FILE:FIRST-LAST, as a/b.rs:10-20");
+        let (file, lines) = text.rsplit_once(':').with_context(wrong)?;
+        let (first, last) = lines.split_once('-').unwrap_or((lines, lines));
+        let first: usize = first.parse().with_context(wrong)?;
+        let last: usize = last.parse().with_context(wrong)?;
+        ensure!(0 < first && first <= last, "{}", wrong());
+        Ok(Lines { file: file.to_owned(), first, last })
+    }
+}
+
+/// The tree that is being edited.
+const TREE: &str = "edit";
+/// The patch that the edits become part of.
+const PATCH: &str = "edit.patch";
+
+impl Project<'_> {
+    /// Reads all series.
+    pub fn stack(&self) -> Result<Stack> {
+        Stack::read(&self.folder, self.base)
+    }
+
+    /// Finds a patch for all that changed in the source.
+    pub fn plan(&self, stack: &Stack, wishes: &[Wish]) -> Result<Plan> {
+        let mut rules = stack.rules()?;
+        for Wish { file, line, patch } in wishes {
+            let path = self.source.upstream(file).unwrap_or_else(|| file.clone());
+            rules.put.push(Put { path, line: *line, patch: stack.find(patch)? });
+        }
+        let plan = Plan::make(&stack.weave, &self.source.over(&stack.weave)?, &rules);
+        for Put { path, line, .. } in &rules.put {
+            let used = plan.pieces.iter().any(|piece| {
+                piece.path == *path
+                    && line.is_none_or(|line| {
+                        (piece.line..piece.line + piece.added.max(1)).contains(&line)
+                    })
+            });
+            ensure!(used, "nothing changed at {}", shown(&self.source, path, *line));
+        }
+        Ok(plan)
+    }
+
+    /// Carries a plan out: patches with other changes lose the trailers of their reviewers.
+    pub fn absorb(&self, mut stack: Stack, plan: &Plan) -> Result<Done> {
+        let before = stack.clone();
+        plan.apply(&mut stack.weave)?;
+        self.store(&before, stack)
+    }
+
+    /// Takes the last change back.
+    pub fn undo(&self) -> Result<Vec<PathBuf>> {
+        change::undo(&self.work.join("undo"))
+    }
+
+    /// Writes the tree after a patch into a folder, to be edited. It has the files that patches
+    /// touch, and these of the base.
+    pub fn begin_edit(&self, patch: &str, with: &[String]) -> Result<PathBuf> {
+        let mut stack = self.in_step()?;
+        let number = stack.find(patch)?;
+        for path in with {
+            let blob = (self.base)(path)?.with_context(|| format!("the base has no {path}"))?;
+            stack.weave.learn(path, &blob);
+        }
+        let tree = self.work.join(TREE);
+        if let Some(patch) = self.edited()? {
+            bail!(
+                "{} is being edited in {}: finish that, or remove the folder",
+                patch,
+                tree.display()
+            );
+        }
+        files::remove_dir(&tree)?;
+        files::make_dir(&tree)?;
+        let mut change = Change::default();
+        for (path, blob) in stack.weave.state(number) {
+            change.write(tree.join(path), blob);
+        }
+        change.make(&self.work.join("edit-undo"))?;
+        files::remove_dir(&self.work.join("edit-undo"))?;
+        files::write_whole(&self.work.join(PATCH), &stack.name(number))?;
+        Ok(tree)
+    }
+
+    /// The patch that is being edited.
+    pub fn edited(&self) -> Result<Option<String>> {
+        let file = self.work.join(PATCH);
+        if !self.work.join(TREE).is_dir() {
+            return Ok(None);
+        }
+        match fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            text => Ok(Some(text.with_context(|| format!("read {}", file.display()))?)),
+        }
+    }
+
+    /// Makes what was edited part of its patch.
+    pub fn finish_edit(&self) -> Result<(String, Done)> {
+        let mut stack = self.in_step()?;
+        let name = self.edited()?.context("no patch is being edited: begin with an edit of one")?;
+        let number = stack.find(&name)?;
+        let folder = self.work.join(TREE);
+        let mut tree = Tree::new();
+        collect(&folder, &folder, &mut tree)?;
+        for path in tree.keys() {
+            if stack.weave.file(path).is_none()
+                && let Some(blob) = (self.base)(path)?
+            {
+                stack.weave.learn(path, &blob);
+            }
+        }
+        let before = stack.clone();
+        stack.weave.amend(number, &tree)?;
+        let done = self.store(&before, stack)?;
+        files::remove_dir(&folder)?;
+        files::remove_file(&self.work.join(PATCH))?;
+        Ok((name, done))
+    }
+
+    /// Adds a patch without changes behind another one of the same series, or at the start of a
+    /// series: `SERIES/0`.
+    pub fn add(&self, after: &str, message: &str, author: Person, date: String) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let (name, own) = after.rsplit_once('/').unwrap_or(("", after));
+        let number = if own == "0" {
+            let fitting: Vec<_> =
+                stack.bounds().filter(|(series, ..)| series.name.starts_with(name)).collect();
+            let [(_, first, _)] = fitting[..] else { bail!("which series is {name}?") };
+            first - 1
+        } else {
+            stack.find(after)?
+        };
+        let series = series_of(&stack, name, number)?;
+        stack.weave.open(number);
+        let patch = Patch { message: message.to_owned(), author, date };
+        stack.patches.insert(number, patch);
+        stack.series[series].length += 1;
+        self.store(&before, stack)
+    }
+
+    /// Makes a patch of lines of another one, behind it.
+    pub fn split(
+        &self,
+        patch: &str,
+        lines: &[Lines],
+        message: &str,
+        author: Person,
+        date: String,
+    ) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let number = stack.find(patch)?;
+        let series = series_of(&stack, patch, number)?;
+        stack.weave.open(number);
+        stack.patches.insert(number, Patch { message: message.to_owned(), author, date });
+        stack.series[series].length += 1;
+        self.hand_over(&mut stack, lines, Some(number), number + 1)?;
+        self.store(&before, stack)
+    }
+
+    /// Makes one patch of this one and the next one. The message is that of the first.
+    pub fn join(&self, patch: &str) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let number = stack.find(patch)?;
+        let series = series_of(&stack, patch, number)?;
+        let (_, own) = stack.place(number).context("a patch without a series")?;
+        ensure!(own < stack.series[series].length, "{patch} is the last patch of its series");
+        stack.weave.join(number);
+        let gone = stack.patches.remove(number);
+        stack.series[series].length -= 1;
+        let mut change = Change::default();
+        let kept = stack.patches[number - 1].subject().to_owned();
+        self.follow_rules(&stack, series, gone.subject(), &kept, &mut change)?;
+        self.store_with(&before, stack, change)
+    }
+
+    /// Puts a patch behind another one.
+    pub fn reorder(&self, patch: &str, after: &str) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let number = stack.find(patch)?;
+        let series = series_of(&stack, patch, number)?;
+        let (target, to) = match after.rsplit_once('/') {
+            Some((name, "0")) => {
+                let (_, first, _) = stack
+                    .bounds()
+                    .find(|(series, ..)| series.name.starts_with(name))
+                    .with_context(|| format!("which series is {name}?"))?;
+                (series_of(&stack, name, first - 1)?, first - 1)
+            }
+            _ => {
+                let to = stack.find(after)?;
+                (series_of(&stack, after, to)?, to)
+            }
+        };
+        let mut order: Vec<Number> = (1..=stack.patches.len()).filter(|n| *n != number).collect();
+        let at = order.iter().take_while(|n| **n <= to).count();
+        order.insert(at, number);
+        stack.weave.reorder(&order)?;
+        stack.patches = order.iter().map(|old| stack.patches[old - 1].clone()).collect();
+        stack.series[series].length -= 1;
+        stack.series[target].length += 1;
+        self.store(&before, stack)
+    }
+
+    /// Gives lines of the source to another patch.
+    pub fn give(&self, lines: &[Lines], to: &str) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let to = stack.find(to)?;
+        self.hand_over(&mut stack, lines, None, to)?;
+        self.store(&before, stack)
+    }
+
+    /// Gives a patch another message. Rules that name it by its subject follow.
+    pub fn reword(&self, patch: &str, message: &str) -> Result<Done> {
+        let mut stack = self.in_step()?;
+        let before = stack.clone();
+        let number = stack.find(patch)?;
+        ensure!(!message.trim().is_empty(), "the message is empty: nothing was changed");
+        let own = &mut stack.patches[number - 1];
+        let old = own.subject().to_owned();
+        own.message = format!("{}\n", message.trim_end());
+        let new = own.subject().to_owned();
+        let series = series_of(&stack, patch, number)?;
+        let mut change = Change::default();
+        self.follow_rules(&stack, series, &old, &new, &mut change)?;
+        self.store_with(&before, stack, change)
+    }
+
+    /// Rules that name a patch by its subject name it by another one.
+    fn follow_rules(
+        &self,
+        stack: &Stack,
+        series: usize,
+        old: &str,
+        new: &str,
+        change: &mut Change,
+    ) -> Result<()> {
+        let series = &stack.series[series];
+        if old == new || series.settings.file.iter().all(|rule| rule.patch != old) {
+            return Ok(());
+        }
+        let file = self.folder.join(&series.name).join("series.toml");
+        let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        let text =
+            renamed(&text, old, new).with_context(|| format!("understand {}", file.display()))?;
+        change.write(file, Blob { mode: Mode::Plain, content: text.into_bytes() });
+        Ok(())
+    }
+
+    /// The stack, if the source is its last state.
+    fn in_step(&self) -> Result<Stack> {
+        let stack = self.stack()?;
+        let plan = self.plan(&stack, &[])?;
+        let pieces = plan.pieces.len();
+        ensure!(
+            pieces == 0,
+            "{pieces} changes of the source are in no patch yet, the first in {}: run \
+             `lab series` first",
+            plan.pieces
+                .first()
+                .map(|piece| shown(&self.source, &piece.path, Some(piece.line)))
+                .unwrap_or_default()
+        );
+        Ok(stack)
+    }
+
+    fn hand_over(
+        &self,
+        stack: &mut Stack,
+        lines: &[Lines],
+        from: Option<Number>,
+        to: Number,
+    ) -> Result<()> {
+        let last = stack.weave.last();
+        for Lines { file, first, last: end } in lines {
+            let path = self.source.upstream(file).unwrap_or_else(|| file.clone());
+            let woven = stack.weave.file(&path).with_context(|| format!("{file}: no such file"))?;
+            let brought: Vec<Number> = woven.lines(last).map(|line| line.from).collect();
+            ensure!(*end <= brought.len(), "{file} has {} lines", brought.len());
+            let own: Vec<usize> = (first - 1..*end)
+                .filter(|index| from.is_none_or(|from| brought[*index] == from))
+                .collect();
+            ensure!(!own.is_empty(), "{file}:{first}-{end}: the patch brings none of these lines");
+            stack.weave.give(&path, last, &own, to)?;
+        }
+        Ok(())
+    }
+
+    fn store(&self, before: &Stack, stack: Stack) -> Result<Done> {
+        self.store_with(before, stack, Change::default())
+    }
+
+    /// Writes series and source.
+    fn store_with(&self, before: &Stack, mut stack: Stack, mut change: Change) -> Result<Done> {
+        stack.weave.check()?;
+        let dropped = drop_trailers(before, &mut stack);
+        let old = self.source.over(&before.weave)?;
+        // Edits of an earlier state show in the source as well.
+        self.source.follow(&stack.weave, &old, &mut change)?;
+        stack.store(&self.folder, &mut change)?;
+        if !change.is_empty() {
+            change.make(&self.work.join("undo"))?;
+        }
+        let files = change.paths().map(Path::to_owned).collect();
+        Ok(Done { stack, files, dropped })
+    }
+}
+
+/// What was done.
+pub struct Done {
+    pub stack: Stack,
+    /// The files that changed.
+    pub files: Vec<PathBuf>,
+    /// Trailers of reviewers who saw another patch: patch, and the line.
+    pub dropped: Vec<(Number, String)>,
+}
+
+/// Trailers that a reviewer gave for the patch as it was.
+pub const REVIEWS: [&str; 3] = ["Reviewed-by:", "Acked-by:", "Tested-by:"];
+
+/// Takes the reviewers' trailers from patches that change something else than before.
+fn drop_trailers(before: &Stack, stack: &mut Stack) -> Vec<(Number, String)> {
+    let mut dropped = Vec::new();
+    let old: BTreeSet<String> =
+        (1..=before.patches.len()).map(|own| diff_of(before, own)).collect();
+    for number in 1..=stack.patches.len() {
+        let message = stack.patches[number - 1].message.clone();
+        let review = |line: &&str| REVIEWS.iter().any(|review| line.starts_with(review));
+        if !message.lines().any(|line| review(&line)) {
+            continue;
+        }
+        if old.contains(&diff_of(stack, number)) {
+            continue;
+        }
+        dropped.extend(message.lines().filter(review).map(|line| (number, line.to_owned())));
+        let rest: Vec<&str> = message.lines().filter(|line| !review(line)).collect();
+        stack.patches[number - 1].message = format!("{}\n", rest.join("\n").trim_end());
+    }
+    dropped
+}
+
+/// What a patch changes, without what is around it and where.
+fn diff_of(stack: &Stack, number: Number) -> String {
+    let mut text = String::new();
+    for (path, file) in stack.weave.files() {
+        let brought = file.lines(number).filter(|line| line.from == number);
+        let gone = file.lines(number - 1).filter(|line| line.until == Some(number));
+        let modes = (file.mode(number - 1), file.mode(number));
+        let lines: Vec<String> = gone
+            .map(|line| format!("-{}", String::from_utf8_lossy(&line.text)))
+            .chain(brought.map(|line| format!("+{}", String::from_utf8_lossy(&line.text))))
+            .collect();
+        if !lines.is_empty() || modes.0 != modes.1 {
+            text.push_str(&format!("{path} {modes:?}\n{}", lines.concat()));
+        }
+    }
+    text
+}
+
+/// The index of the series that a patch is in. At the border of two the name decides.
+fn series_of(stack: &Stack, name: &str, number: Number) -> Result<usize> {
+    let name = name.rsplit_once('/').map_or(name, |(series, _)| series);
+    let fits = |(series, first, last): &(&crate::folder::Series, Number, Number)| {
+        series.name.starts_with(name) && first - 1 <= number && number <= *last
+    };
+    stack
+        .bounds()
+        .position(|bounds| fits(&bounds))
+        .with_context(|| format!("which series is {name}?"))
+}
+
+/// A place for a person: the file of the source, if it comes from there.
+pub fn shown(source: &Source, path: &str, line: Option<usize>) -> String {
+    let path = source.local(path).unwrap_or_else(|| path.to_owned());
+    match line {
+        Some(line) => format!("{path}:{line}"),
+        None => path,
+    }
+}
+
+/// `series.toml` with another subject in its rules.
+fn renamed(text: &str, old: &str, new: &str) -> Result<String> {
+    let mut document: toml_edit::DocumentMut = text.parse()?;
+    let rules = document.get_mut("file").and_then(|rules| rules.as_array_of_tables_mut());
+    for rule in rules.into_iter().flat_map(|rules| rules.iter_mut()) {
+        if rule.get("patch").and_then(|patch| patch.as_str()) == Some(old) {
+            rule["patch"] = toml_edit::value(new);
+        }
+    }
+    Ok(document.to_string())
+}
+
+/// The files below a folder.
+fn collect(root: &Path, folder: &Path, tree: &mut Tree) -> Result<()> {
+    let what = || format!("read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(what)? {
+        let path = entry.with_context(what)?.path();
+        if path.is_dir() && !path.is_symlink() {
+            collect(root, &path, tree)?;
+        } else if let Some(blob) = change::read(&path)? {
+            let name = path.strip_prefix(root).context("a file outside of its folder")?;
+            tree.insert(name.to_string_lossy().into_owned(), blob);
+        }
+    }
+    Ok(())
+}
+
+/// Why something is open, and how to decide it, for a person.
+pub fn advice(stack: &Stack, source: &Source, piece: &Piece) -> Option<String> {
+    let Err(doubt) = &piece.place else { return None };
+    let name = |number: &Number| {
+        let subject = stack.patches.get(number.wrapping_sub(1)).map_or("", |p| p.subject());
+        format!("{} \"{subject}\"", stack.name(*number))
+    };
+    let place = shown(source, &piece.path, Some(piece.line));
+    let put = |patch: &str| format!("decide with PUT={place}={patch}");
+    Some(match doubt {
+        Doubt::Border(above, below) => {
+            let sides: Vec<String> = [above, below].into_iter().flatten().map(name).collect();
+            let first = above.or(*below).map(|number| stack.name(number)).unwrap_or_default();
+            match (above, below) {
+                (Some(_), Some(_)) => {
+                    format!("it lies between {}: {}", sides.join(" and "), put(&first))
+                }
+                _ => format!("at the end of the file, beside {}: {}", sides.join(""), put(&first)),
+            }
+        }
+        Doubt::Several(owners) => {
+            let names: Vec<String> = owners.iter().map(name).collect();
+            let first = owners.first().map(|number| stack.name(*number)).unwrap_or_default();
+            format!("it replaces lines of {}: {}", names.join(" and "), put(&first))
+        }
+        Doubt::Base => format!("no patch brought these lines: {}", put("SERIES/N")),
+        Doubt::NewFile => format!(
+            "no rule is for this file: add it to [[file]] of a series.toml, or {}",
+            put("SERIES/N")
+        ),
+        Doubt::TooEarly { put, brought } => {
+            format!("{} comes before {}, which brought what is replaced", name(put), name(brought))
+        }
+    })
+}
+
+/// The patches that a plan changes.
+pub fn touched(plan: &Plan) -> BTreeSet<Number> {
+    plan.pieces.iter().filter_map(|piece| Some(piece.place.as_ref().ok()?.0)).collect()
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A small project with a series of three patches, from its first mail to edits of all kinds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use series::git::Person;
+use series::project::{Project, Wish};
+use series::source::Source;
+use series::weave::{Blob, Mode, Number};
+
+const SERIES: &str = "1-demo";
+const ADD: &str = "net: demo: add the driver";
+const COUNT: &str = "net: demo: count packets";
+const TEST: &str = "selftests: net: add demo";
+
+const DRIVER: &str = "fn init() {\n    start();\n}\n";
+
+/// A project in a folder of its own.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Three patches: a driver with its line in a Makefile of the base, a counter, a test.
+    fn new() -> Bench {
+        let bench = Bench { dir: tempfile::tempdir().unwrap() };
+        assert!(
+            Command::new("git").args(["init", "-q"]).arg(bench.root()).status().unwrap().success()
+        );
+        let project = bench.project();
+        // The rules come when the patches are there that they name.
+        bench.write("patches/1-demo/series.toml", "tree = \"net-next\"\n");
+        for (index, subject) in [ADD, COUNT, TEST].into_iter().enumerate() {
+            let message = format!("{subject}\n\nA reason.\n");
+            project.add(&format!("{SERIES}/{index}"), &message, jane(), DATE.into()).unwrap();
+        }
+        bench.write("drivers/demo.rs", DRIVER);
+        bench.write("patches/1-demo/series.toml", &format!(
+            "tree = \"net-next\"\n\n[[file]]\npattern = \"drivers/net/*\"\npatch = \"{ADD}\"\n\n\
+             [[file]]\npattern = \"tools/*\"\npatch = \"{TEST}\"\n"
+        ));
+        bench.absorb(&[]);
+        let tree = project.begin_edit("1/1", &["drivers/net/Makefile".into()]).unwrap();
+        let makefile = tree.join("drivers/net/Makefile");
+        fs::write(&makefile, fs::read_to_string(&makefile).unwrap() + "obj-m += demo.o\n").unwrap();
+        project.finish_edit().unwrap();
+        let counter = format!("{DRIVER}\nfn count() {{\n    COUNT.add(1);\n}}\n");
+        bench.write("drivers/demo.rs", &counter);
+        bench.absorb(&["drivers/demo.rs:4=2"]);
+        bench.write("drivers/demo.rs", &counter.replace("start();\n", "start();\n    count();\n"));
+        bench.absorb(&["drivers/demo.rs:3=2"]);
+        bench.write("selftests/demo.sh", "#!/bin/sh\ntrue\n");
+        bench.absorb(&[]);
+        bench
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root().join(path)).unwrap()
+    }
+
+    fn project(&self) -> Project<'static> {
+        let places = [("drivers", "drivers/net"), ("selftests", "tools/testing/selftests/net")];
+        let places = places.map(|(here, there)| (here.to_owned(), there.to_owned())).into();
+        Project {
+            source: Source::new(self.root(), &places, &[]).unwrap(),
+            folder: self.root().join("patches"),
+            work: self.root().join("target/series"),
+            base: &|path| {
+                let text = (path == "drivers/net/Makefile").then_some("obj-y += base.o\n");
+                Ok(text.map(|text| Blob { mode: Mode::Plain, content: text.into() }))
+            },
+        }
+    }
+
+    fn absorb(&self, wishes: &[&str]) {
+        let project = self.project();
+        let stack = project.stack().unwrap();
+        let wishes: Vec<Wish> = wishes.iter().map(|wish| wish.parse().unwrap()).collect();
+        let plan = project.plan(&stack, &wishes).unwrap();
+        project.absorb(stack, &plan).unwrap();
+    }
+
+    /// A file after a patch.
+    fn at(&self, number: Number, path: &str) -> Option<String> {
+        let state = self.project().stack().unwrap().weave.state(number);
+        state.get(path).map(|blob| String::from_utf8(blob.content.clone()).unwrap())
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        let stack = self.project().stack().unwrap();
+        stack.patches.iter().map(|patch| patch.subject().to_owned()).collect()
+    }
+
+    /// Every file that a person could see, but those that can be made again.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for folder in ["drivers", "selftests", "patches"] {
+            walk(&self.root().join(folder), &mut files);
+        }
+        files
+    }
+}
+
+fn walk(folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else {
+            files.insert(path.display().to_string(), fs::read(&path).unwrap());
+        }
+    }
+}
+
+const DATE: &str = "1700000000 +0000";
+
+fn jane() -> Person {
+    Person { name: "Jane Doe".into(), mail: "jane@example.org".into() }
+}
+
+#[test]
+fn the_series_has_what_each_patch_brings() {
+    let bench = Bench::new();
+    assert_eq!(bench.subjects(), [ADD, COUNT, TEST]);
+    assert_eq!(bench.at(1, "drivers/net/demo.rs").unwrap(), DRIVER);
+    assert_eq!(bench.at(1, "drivers/net/Makefile").unwrap(), "obj-y += base.o\nobj-m += demo.o\n");
+    assert_eq!(bench.at(2, "drivers/net/demo.rs").unwrap(), bench.read("drivers/demo.rs"));
+    let second = bench.read("patches/1-demo/v1/0002-net-demo-count-packets.patch");
+    assert!(second.contains(" }\n+\n+fn count() {\n+    COUNT.add(1);\n+}\n"), "{second}");
+    assert_eq!(bench.at(2, "tools/testing/selftests/net/demo.sh"), None);
+    let first = bench.read("patches/1-demo/v1/0001-net-demo-add-the-driver.patch");
+    assert!(first.contains("Subject: [PATCH net-next 1/3] net: demo: add the driver"), "{first}");
+    assert!(first.contains("From: Jane Doe <jane@example.org>"), "{first}");
+    assert!(!bench.root().join("drivers/Makefile").exists(), "it is none of the source's");
+    assert!(first.contains("\n obj-y += base.o\n+obj-m += demo.o\n"), "{first}");
+}
+
+#[test]
+fn nothing_changes_when_nothing_was_edited() {
+    let bench = Bench::new();
+    let before = bench.files();
+    bench.absorb(&[]);
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
+fn nothing_changes_while_something_is_open() {
+    let bench = Bench::new();
+    let text = bench.read("drivers/demo.rs").replace("\nfn count", "\nfn new() {\n}\n\nfn count");
+    bench.write("drivers/demo.rs", &text);
+    let before = bench.files();
+    let project = bench.project();
+    let stack = project.stack().unwrap();
+    let plan = project.plan(&stack, &[]).unwrap();
+    let piece = plan.open().next().unwrap();
+    let advice = series::project::advice(&stack, &project.source, piece).unwrap();
+    assert!(advice.contains("1-demo/1") && advice.contains("1-demo/2"), "{advice}");
+    assert!(advice.contains("PUT=drivers/demo.rs:"), "{advice}");
+    assert!(project.absorb(stack, &plan).is_err());
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
+fn an_edit_of_the_first_patch_shows_in_all_states_and_in_the_source() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let tree = project.begin_edit("1/1", &[]).unwrap();
+    let file = tree.join("drivers/net/demo.rs");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("start()", "start()?")).unwrap();
+    project.finish_edit().unwrap();
+    assert_eq!(bench.at(1, "drivers/net/demo.rs").unwrap(), DRIVER.replace("start()", "start()?"));
+    assert!(bench.at(3, "drivers/net/demo.rs").unwrap().contains("start()?;\n    count();\n"));
+    assert!(bench.read("drivers/demo.rs").contains("start()?;\n    count();\n"));
+}
+
+#[test]
+fn undo_restores_every_byte() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    project.reword("1/2", "net: demo: count all packets\n\nAnother reason.\n").unwrap();
+    project.join("1/2").unwrap();
+    let tree = project.begin_edit("1/1", &[]).unwrap();
+    fs::write(tree.join("drivers/net/demo.rs"), "fn init() {\n}\n").unwrap();
+    project.finish_edit().unwrap();
+    assert_ne!(bench.files(), before);
+    for _ in 0..3 {
+        assert!(!project.undo().unwrap().is_empty());
+    }
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
+fn a_patch_is_split_by_lines_and_joined_again() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    let message = "net: demo: add a counter\n\nFirst.\n";
+    let lines = ["drivers/demo.rs:5-8".parse().unwrap()];
+    let error = project.split("1/1", &lines, message, jane(), DATE.into()).err().unwrap();
+    assert!(error.to_string().contains("brings none of these lines"), "{error}");
+    assert_eq!(bench.files(), before);
+    project.split("1/2", &lines, message, jane(), DATE.into()).unwrap();
+    assert_eq!(bench.subjects(), [ADD, COUNT, "net: demo: add a counter", TEST]);
+    assert!(!bench.at(2, "drivers/net/demo.rs").unwrap().contains("fn count()"));
+    assert!(bench.at(3, "drivers/net/demo.rs").unwrap().contains("fn count()"));
+    project.join("1/2").unwrap();
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
+fn a_patch_cannot_come_before_the_one_whose_file_it_changes() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    let error = project.reorder("1/2", "1/0").err().unwrap().to_string();
+    assert!(error.contains("demo.rs"), "{error}");
+    assert_eq!(bench.files(), before);
+    project.reorder("1/3", "1/1").unwrap();
+    assert_eq!(bench.subjects(), [ADD, TEST, COUNT]);
+    assert_eq!(bench.at(2, "drivers/net/demo.rs").unwrap(), DRIVER);
+}
+
+#[test]
+fn lines_go_to_another_patch() {
+    let bench = Bench::new();
+    let project = bench.project();
+    project.give(&["drivers/demo.rs:5-8".parse().unwrap()], "1/1").unwrap();
+    assert!(bench.at(1, "drivers/net/demo.rs").unwrap().contains("fn count()"));
+    assert!(!bench.at(1, "drivers/net/demo.rs").unwrap().contains("    count();"));
+}
+
+#[test]
+fn a_reworded_subject_is_followed_by_the_rules_that_name_it() {
+    let bench = Bench::new();
+    let project = bench.project();
+    project.reword("1/1", "net: demo: bring the driver\n\nA reason.\n").unwrap();
+    bench.write("drivers/more.rs", "fn more() {}\n");
+    bench.absorb(&[]);
+    assert!(bench.at(1, "drivers/net/more.rs").is_some());
+}
+
+#[test]
+fn a_review_goes_when_its_patch_changes_and_stays_when_another_one_does() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let reviewed =
+        |subject: &str| format!("{subject}\n\nA reason.\n\nReviewed-by: R <r@example.org>\n");
+    project.reword("1/1", &reviewed(ADD)).unwrap();
+    project.reword("1/2", &reviewed(COUNT)).unwrap();
+    let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
+    bench.write("drivers/demo.rs", &text);
+    let stack = project.stack().unwrap();
+    let plan = project.plan(&stack, &[]).unwrap();
+    let done = project.absorb(stack, &plan).unwrap();
+    assert_eq!(done.dropped, [(2, "Reviewed-by: R <r@example.org>".to_owned())]);
+    let messages: Vec<bool> = project
+        .stack()
+        .unwrap()
+        .patches
+        .iter()
+        .map(|patch| patch.message.contains("Reviewed-by"))
+        .collect();
+    assert_eq!(messages, [true, false, false]);
+}
