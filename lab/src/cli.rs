@@ -10,6 +10,7 @@ use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use series::project::{Lines, Wish};
 use vmlab::boot::accel::Engine;
 use vmlab::boot::vm;
 
@@ -170,6 +171,8 @@ pub enum Action {
         #[arg(value_enum)]
         variant: Option<Variant>,
     },
+    /// Keep the patch series equal to the source: each edit goes to the patch that it belongs to.
+    Series(SeriesArgs),
     /// Generate the C code of the netlink specification again.
     Netlink,
     /// Run a command of the project and draw what it prints, for the README.
@@ -271,6 +274,71 @@ pub struct TryArgs {
     pub guest: GuestArgs,
     #[command(flatten)]
     pub debugging: Debugging,
+}
+
+/// The patch series of the project.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SeriesArgs {
+    #[command(subcommand)]
+    pub action: Option<SeriesAction>,
+    /// Only show where each change goes, and why.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Decide where a change goes: FILE:LINE=PATCH, or FILE=PATCH.
+    #[arg(long, value_name = "DECISION", num_args = 1.., value_delimiter = ' ')]
+    pub put: Vec<Wish>,
+}
+
+/// Patches are named SERIES/NUMBER, where the start of the series' name is enough; a number alone,
+/// if there is one series.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SeriesAction {
+    /// List the patches.
+    Show,
+    /// Take the last change of the series back.
+    Undo,
+    /// Put the tree after a patch into a folder; what is edited there becomes part of the patch
+    /// when the command is given again without a patch.
+    Edit {
+        patch: Option<String>,
+        /// Files of the kernel tree that no patch touches yet.
+        #[arg(long, num_args = 1.., value_delimiter = ' ')]
+        with: Vec<String>,
+    },
+    /// Add a patch without changes behind another one; SERIES/0: in front of all.
+    Add {
+        after: String,
+        /// Subject, blank line, body; without it, an editor asks.
+        #[arg(long, short)]
+        message: Option<String>,
+    },
+    /// Make a patch of some lines of a patch, behind it.
+    Split {
+        patch: String,
+        /// Lines of the source: FILE:FIRST-LAST.
+        #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
+        lines: Vec<Lines>,
+        #[arg(long, short)]
+        message: Option<String>,
+    },
+    /// Make one patch of a patch and the next one.
+    Join { patch: String },
+    /// Put a patch behind another one; SERIES/0: in front of all.
+    Move { patch: String, after: String },
+    /// Give lines of the source to another patch.
+    Give {
+        patch: String,
+        /// Lines of the source: FILE:FIRST-LAST.
+        #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
+        lines: Vec<Lines>,
+    },
+    /// Give a patch another message.
+    Reword {
+        patch: String,
+        #[arg(long, short)]
+        message: Option<String>,
+    },
 }
 
 impl Default for TestArgs {

@@ -40,9 +40,11 @@ pub struct Project {
     pub mutants: Option<Mutants>,
     pub netlink: Option<Netlink>,
     pub bench: Option<Bench>,
-    /// Where a folder is in a kernel tree.
+    /// Where a file or a folder is in a kernel tree.
     #[serde(default)]
     pub upstream: BTreeMap<PathBuf, PathBuf>,
+    #[serde(default)]
+    pub series: Series,
 }
 
 /// The modules to build.
@@ -152,6 +154,28 @@ pub struct Bench {
     pub targets: Option<PathBuf>,
 }
 
+/// The patch series.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Series {
+    /// The folder with a folder for each series.
+    #[serde(default = "default_series")]
+    pub folder: PathBuf,
+    /// What goes to no kernel tree, although a place of `[upstream]` fits: patterns of paths.
+    #[serde(default)]
+    pub without: Vec<String>,
+}
+
+impl Default for Series {
+    fn default() -> Series {
+        Series { folder: default_series(), without: Vec::new() }
+    }
+}
+
+fn default_series() -> PathBuf {
+    PathBuf::from("patches")
+}
+
 fn default_cache() -> String {
     CACHE.to_owned()
 }
@@ -173,6 +197,7 @@ impl Project {
             netlink: None,
             bench: None,
             upstream: BTreeMap::new(),
+            series: Series::default(),
         }
     }
 

@@ -103,10 +103,10 @@ fn named(text: &[u8]) -> Option<&[u8]> {
     let first = text.first()?;
     let begins = first.is_ascii_alphabetic() || *first == b'_' || *first == b'$';
     let text = text.trim_ascii_end();
-    begins.then(|| match std::str::from_utf8(text) {
-        Ok(valid) => &text[..valid.floor_char_boundary(NAME.min(valid.len()))],
-        Err(_) => &text[..NAME.min(text.len())],
-    })
+    // Not in the middle of a character.
+    let whole = |end: &usize| text.get(*end).is_none_or(|byte| byte & 0xc0 != 0x80);
+    let end = (0..=NAME.min(text.len())).rev().find(whole)?;
+    begins.then(|| &text[..end])
 }
 
 /// The changes in each file of a mail: lines of the old and of the new state.

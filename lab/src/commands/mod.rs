@@ -15,6 +15,7 @@ mod picture;
 mod reports;
 mod run;
 mod rust_analyzer;
+mod series;
 mod test;
 mod try_module;
 mod watch;
@@ -75,6 +76,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             say(&format!("Linux {} in {}", base.kernel.release, base.kernel.build.display()));
             Ok(0)
         }
+        Action::Series(args) => series::run(lab, args),
         Action::Picture { out, command } => picture::run(lab, command, out),
         Action::Netlink => {
             let _lock = checkout_lock::take(&lab.target)?;

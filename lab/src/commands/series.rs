@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab series`: keeps the patch series equal to the source.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use series::assign::{Piece, Plan};
+use series::change;
+use series::folder::Stack;
+use series::git::Person;
+use series::project::{self, Done, Project};
+use series::source::Source;
+use series::weave::Number;
+use vmlab::run::files;
+use vmlab::run::print;
+use vmlab::run::process;
+
+use crate::build::source;
+use crate::checkout_lock;
+use crate::cli::{SeriesAction, SeriesArgs};
+use crate::context::Lab;
+
+/// What nobody needs to type at the end of a message.
+const HELP: &str = "\
+# The message of the patch: a subject, a blank line, why the patch is needed.
+# Lines that begin with # are left out. An empty message changes nothing.
+";
+
+/// Does what the command line asks.
+pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
+    let _lock = checkout_lock::take(&lab.target)?;
+    let tree = source::find(lab)?.dir;
+    let base = |path: &str| change::read(&tree.join(path));
+    let project = Project {
+        source: source(lab)?,
+        folder: lab.root.join(&lab.project.series.folder),
+        work: lab.target.join("series"),
+        base: &base,
+    };
+    match &args.action {
+        None => follow(&project, args),
+        Some(action) => act(lab, &project, action),
+    }
+}
+
+fn source(lab: &Lab) -> Result<Source> {
+    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let places: BTreeMap<String, String> =
+        lab.project.upstream.iter().map(|(here, there)| (text(here), text(there))).collect();
+    ensure!(
+        !places.is_empty(),
+        "lab.toml does not say where the source is in a kernel tree: add a section [upstream]"
+    );
+    Source::new(&lab.root, &places, &lab.project.series.without)
+}
+
+/// Gives every change of the source to its patch.
+fn follow(project: &Project<'_>, args: &SeriesArgs) -> Result<u8> {
+    let stack = project.stack()?;
+    let plan = project.plan(&stack, &args.put)?;
+    if plan.is_empty() {
+        print::out("the series have all of the source\n");
+        return Ok(0);
+    }
+    table(&stack, &project.source, &plan);
+    let open: Vec<&Piece> = plan.open().collect();
+    if !open.is_empty() {
+        bail!(
+            "{} of {} changes have no patch yet; nothing was changed",
+            open.len(),
+            plan.pieces.len()
+        );
+    }
+    if args.dry_run {
+        return Ok(0);
+    }
+    let done = project.absorb(stack, &plan)?;
+    tell(&done);
+    Ok(0)
+}
+
+fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
+    match action {
+        SeriesAction::Show => show(&project.stack()?),
+        SeriesAction::Undo => {
+            let files = project.undo()?;
+            ensure!(!files.is_empty(), "there is nothing to take back");
+            print::out(&format!("{} files are as they were before\n", files.len()));
+        }
+        SeriesAction::Edit { patch: Some(patch), with } => {
+            let folder = project.begin_edit(patch, with)?;
+            print::out(&format!(
+                "the tree after {patch} is in {}\nedit it, then: lab series edit\n",
+                folder.display()
+            ));
+        }
+        SeriesAction::Edit { patch: None, .. } => {
+            let (patch, done) = project.finish_edit()?;
+            print::out(&format!("{patch} has what was edited\n"));
+            tell(&done);
+        }
+        SeriesAction::Add { after, message } => {
+            let message = self::message(lab, message.as_deref(), "")?;
+            let (author, date) = identity(lab)?;
+            tell(&project.add(after, &message, author, date)?);
+        }
+        SeriesAction::Split { patch, lines, message } => {
+            let stack = project.stack()?;
+            let old = &stack.patches[stack.find(patch)? - 1].message;
+            let message = self::message(lab, message.as_deref(), old)?;
+            let (author, date) = identity(lab)?;
+            tell(&project.split(patch, lines, &message, author, date)?);
+        }
+        SeriesAction::Join { patch } => tell(&project.join(patch)?),
+        SeriesAction::Move { patch, after } => tell(&project.reorder(patch, after)?),
+        SeriesAction::Give { patch, lines } => tell(&project.give(lines, patch)?),
+        SeriesAction::Reword { patch, message } => {
+            let stack = project.stack()?;
+            let old = &stack.patches[stack.find(patch)? - 1].message;
+            let message = self::message(lab, message.as_deref(), old)?;
+            tell(&project.reword(patch, &message)?);
+        }
+    }
+    Ok(0)
+}
+
+/// Prints where each change goes.
+fn table(stack: &Stack, source: &Source, plan: &Plan) {
+    for piece in &plan.pieces {
+        let place = project::shown(source, &piece.path, Some(piece.line));
+        let lines = format!("+{} -{}", piece.added, piece.removed);
+        let line = match &piece.place {
+            Ok((number, why)) => {
+                let subject = stack.patches[number - 1].subject();
+                format!("{place}  {lines}  {} \"{subject}\": {why}\n", stack.name(*number))
+            }
+            Err(_) => {
+                let advice = project::advice(stack, source, piece).unwrap_or_default();
+                format!("{place}  {lines}  OPEN: {advice}\n")
+            }
+        };
+        print::out(&line);
+    }
+}
+
+fn show(stack: &Stack) {
+    for (series, first, last) in stack.bounds() {
+        print::out(&format!("{} [{}]\n", series.name, series.prefix()));
+        for number in first..=last {
+            let subject = stack.patches[number - 1].subject();
+            print::out(&format!("  {:>2}  {subject}\n", number - first + 1));
+        }
+    }
+}
+
+/// Says what changed.
+fn tell(done: &Done) {
+    let name = |number: &Number| done.stack.name(*number);
+    for (number, trailer) in &done.dropped {
+        print::out(&format!(
+            "note: {} has changed, so it is without \"{trailer}\" now\n",
+            name(number)
+        ));
+    }
+    if done.files.is_empty() {
+        print::out("nothing changed\n");
+    } else {
+        let files = done.files.len();
+        print::out(&format!("{files} files changed; to take that back: lab series undo\n"));
+    }
+}
+
+/// The message that was given, or what a person types.
+fn message(lab: &Lab, given: Option<&str>, old: &str) -> Result<String> {
+    let text = match given {
+        Some(text) => text.to_owned(),
+        None => typed(lab, old)?,
+    };
+    let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let message = kept.join("\n").trim().to_owned();
+    ensure!(!message.is_empty(), "the message is empty: nothing was changed");
+    Ok(format!("{message}\n"))
+}
+
+/// Lets a person type a message in the editor that git would start.
+fn typed(lab: &Lab, old: &str) -> Result<String> {
+    let editor = process::read(Command::new("git").args(["var", "GIT_EDITOR"]))
+        .context("find an editor: set EDITOR, or give the message with --message")?;
+    let file = lab.target.join("series/MESSAGE");
+    files::write_whole(&file, &format!("{old}\n{HELP}"))?;
+    // As git does it: the setting may have arguments.
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(&file);
+    // It has the terminal, and Ctrl-C is its key.
+    let status = command.status().with_context(|| format!("start the editor {editor}"))?;
+    ensure!(status.success(), "the editor {editor} failed: nothing was changed");
+    fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))
+}
+
+/// The person who makes a patch, and the time, from their git settings.
+fn identity(lab: &Lab) -> Result<(Person, String)> {
+    let ident = process::read(git(&lab.root).args(["var", "GIT_AUTHOR_IDENT"]))
+        .context("find who makes the patch: set user.name and user.email in git")?;
+    let person = || {
+        let (name, rest) = ident.split_once(" <")?;
+        let (mail, date) = rest.split_once("> ")?;
+        Some((Person { name: name.to_owned(), mail: mail.to_owned() }, date.to_owned()))
+    };
+    person().with_context(|| format!("git calls the author {ident}"))
+}
+
+fn git(folder: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(folder);
+    command
+}
