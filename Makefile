@@ -19,6 +19,8 @@ export LAB_PATTERN := $(value T)
 export LAB_REPEAT := $(value REPEAT)
 export LAB_TESTS := $(value TESTS)
 export LAB_COMMAND := $(value CMD)
+export LAB_PUT := $(value PUT)
+export LAB_PATCH := $(value K)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -35,7 +37,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants series series-undo series-edit shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -57,6 +59,15 @@ shell: ## a shell in the guest, with the module loaded
 
 run: ## one command in the guest: CMD='ip link'; its output and exit code come through
 	@$(LAB) run -- $(if $(LAB_COMMAND),"$$LAB_COMMAND",$(error say which command: make run CMD='ip link'))
+
+series: ## give each edit of the source to the patch that it belongs to [DRY=1] [PUT='FILE:LINE=PATCH...']
+	@$(LAB) series $(if $(filter 1,$(DRY)),--dry-run) $(if $(LAB_PUT),--put "$$LAB_PUT")
+
+series-undo: ## take the last change of the series back
+	@$(LAB) series undo
+
+series-edit: ## the tree after a patch, to edit: K=SERIES/NUMBER; without K: take what was edited
+	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
 
 bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench

@@ -339,6 +339,20 @@ pub enum SeriesAction {
         #[arg(long, short)]
         message: Option<String>,
     },
+    /// Write a series as a mailbox for b4 and git, with its cover letter. Nothing is sent.
+    Export {
+        /// The start of the series' name is enough.
+        series: String,
+        /// The folder that gets the mailbox.
+        #[arg(long, default_value = "target/series", value_name = "DIR")]
+        out: PathBuf,
+        /// Sign the patches off with your name: see Documentation/process/submitting-patches.rst.
+        #[arg(long, conflicts_with = "no_sign_off")]
+        sign_off: bool,
+        /// Leave that to whoever sends them.
+        #[arg(long)]
+        no_sign_off: bool,
+    },
 }
 
 impl Default for TestArgs {

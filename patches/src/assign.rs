@@ -175,7 +175,8 @@ impl Plan {
             let known = pieces.iter().filter_map(|piece| piece.place.as_ref().ok());
             by = known.map(|(by, _)| *by).min();
         }
-        if by.is_none() && old != Some(blob.mode) {
+        // Another mode, or a new file that is empty.
+        if old.map_or(pieces.is_empty(), |old| old != blob.mode) {
             let place = edit.whole();
             by = place.as_ref().ok().map(|(by, _)| *by);
             pieces.push(Piece { path: path.clone(), line: 1, removed: 0, added: 0, place });

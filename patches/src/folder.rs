@@ -33,6 +33,11 @@ pub struct Settings {
     pub version: u32,
     /// The series that it needs.
     pub after: Option<String>,
+    /// Names the series in all its versions: `20261127-name-0123456789ab`.
+    pub change_id: Option<String>,
+    /// Whom and what an AI helped with, as Documentation/process/coding-assistants.rst wants it:
+    /// what stands behind `Assisted-by:`.
+    pub assisted_by: Option<String>,
     /// Where new files go, and changes of files of the base.
     #[serde(default)]
     pub file: Vec<FileRule>,
@@ -236,31 +241,14 @@ impl Stack {
         let total = self.patches.len();
         let mut mails = BTreeMap::new();
         for (series, first, last) in self.bounds().filter(|(series, ..)| series.length > 0) {
-            let out = tempfile::TempDir::new().context("create a folder for mails")?;
             let range = format!("stack~{}..stack~{}", total + 1 - first, total - last);
             let subject = format!("--subject-prefix={}", series.prefix());
-            let mut command = repository.command(&[
-                "format-patch",
-                "--quiet",
-                "--always",
-                "--numbered",
-                "--zero-commit",
-                "--no-signature",
-                "--no-base",
-                "--no-cover-letter",
-                "--no-renames",
-                "--binary",
-                &subject,
-                "-o",
-            ]);
-            command.arg(out.path()).arg(range);
-            vmlab::run::process::read(&mut command)?;
             let version = PathBuf::from(&series.name).join(format!("v{}", series.settings.version));
-            for (number, file) in (first..=last).zip(patch_files(out.path())?) {
-                let path = out.path().join(&file);
-                let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            for (number, text) in (first..=last).zip(repository.mails(&range, &[&subject])?) {
                 let text = mail::with_own_hunks(&repository, &text, &self.weave, number)?;
-                mails.insert(version.join(file), text);
+                let own = number - first + 1;
+                let name = file_name(own, self.patches[number - 1].subject());
+                mails.insert(version.join(name), text);
             }
         }
         Ok(mails)
@@ -288,6 +276,21 @@ impl Series {
         let version = if *version > 1 { format!(" v{version}") } else { String::new() };
         format!("{prefix} {tree}{version}")
     }
+}
+
+/// The longest name of a file that git gives a mail.
+const LONGEST: usize = 64 - ".patch".len();
+
+/// `0001-net-demo-add-the-driver.patch`, as git names it.
+fn file_name(number: usize, subject: &str) -> String {
+    let mut name = format!("{number:04}");
+    let words = subject.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+    for word in words.filter(|word| !word.is_empty()) {
+        name.push('-');
+        name.push_str(word);
+    }
+    name.truncate(LONGEST);
+    format!("{}.patch", name.trim_end_matches(['-', '.']))
 }
 
 /// The commits that mails make on top of a tree.

@@ -158,6 +158,30 @@ impl Repository {
         Ok(())
     }
 
+    /// A mail for each commit of a range, in order.
+    pub fn mails(&self, range: &str, options: &[&str]) -> Result<Vec<Vec<u8>>> {
+        let out = TempDir::new().context("create a folder for mails")?;
+        let mut command = self.command(&[
+            "format-patch",
+            "--quiet",
+            "--always",
+            "--numbered",
+            "--zero-commit",
+            "--no-signature",
+            "--no-base",
+            "--no-cover-letter",
+            "--no-renames",
+            "--binary",
+        ]);
+        command.args(options).arg("-o").arg(out.path()).arg(range);
+        process::read(&mut command)?;
+        let entries = std::fs::read_dir(out.path()).context("read a folder of mails")?;
+        let names: BTreeSet<PathBuf> = entries
+            .map(|entry| Ok(entry.context("read a folder of mails")?.path()))
+            .collect::<Result<_>>()?;
+        names.iter().map(|path| std::fs::read(path).context("read a mail")).collect()
+    }
+
     /// How many lines a patch changes in each file, and which files it makes and removes.
     pub fn statistics(&self, patch: &[u8]) -> Result<Vec<u8>> {
         self.ask(&["apply", "--stat", "--summary", "-"], patch)

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod change;
 pub mod diff;
 mod edit;
+pub mod export;
 pub mod folder;
 pub mod git;
 mod mail;

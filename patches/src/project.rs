@@ -188,7 +188,7 @@ impl Project<'_> {
     /// Adds a patch without changes behind another one of the same series, or at the start of a
     /// series: `SERIES/0`.
     pub fn add(&self, after: &str, message: &str, author: Person, date: String) -> Result<Done> {
-        let mut stack = self.in_step()?;
+        let mut stack = self.stack()?;
         let before = stack.clone();
         let (name, own) = after.rsplit_once('/').unwrap_or(("", after));
         let number = if own == "0" {
@@ -229,7 +229,7 @@ impl Project<'_> {
 
     /// Makes one patch of this one and the next one. The message is that of the first.
     pub fn join(&self, patch: &str) -> Result<Done> {
-        let mut stack = self.in_step()?;
+        let mut stack = self.stack()?;
         let before = stack.clone();
         let number = stack.find(patch)?;
         let series = series_of(&stack, patch, number)?;
@@ -246,7 +246,7 @@ impl Project<'_> {
 
     /// Puts a patch behind another one.
     pub fn reorder(&self, patch: &str, after: &str) -> Result<Done> {
-        let mut stack = self.in_step()?;
+        let mut stack = self.stack()?;
         let before = stack.clone();
         let number = stack.find(patch)?;
         let series = series_of(&stack, patch, number)?;
@@ -284,7 +284,7 @@ impl Project<'_> {
 
     /// Gives a patch another message. Rules that name it by its subject follow.
     pub fn reword(&self, patch: &str, message: &str) -> Result<Done> {
-        let mut stack = self.in_step()?;
+        let mut stack = self.stack()?;
         let before = stack.clone();
         let number = stack.find(patch)?;
         ensure!(!message.trim().is_empty(), "the message is empty: nothing was changed");
@@ -366,7 +366,7 @@ impl Project<'_> {
     fn store_with(&self, before: &Stack, mut stack: Stack, mut change: Change) -> Result<Done> {
         stack.weave.check()?;
         let dropped = drop_trailers(before, &mut stack);
-        let old = self.source.over(&before.weave)?;
+        let old = before.weave.state(before.weave.last());
         // Edits of an earlier state show in the source as well.
         self.source.follow(&stack.weave, &old, &mut change)?;
         stack.store(&self.folder, &mut change)?;

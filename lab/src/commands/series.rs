@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use series::assign::{Piece, Plan};
 use series::change;
+use series::export::Export;
 use series::folder::Stack;
 use series::git::Person;
 use series::project::{self, Done, Project};
@@ -18,6 +20,7 @@ use series::weave::Number;
 use vmlab::run::files;
 use vmlab::run::print;
 use vmlab::run::process;
+use vmlab::run::progress::say;
 
 use crate::build::source;
 use crate::checkout_lock;
@@ -85,6 +88,10 @@ fn follow(project: &Project<'_>, args: &SeriesArgs) -> Result<u8> {
 
 fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
     match action {
+        SeriesAction::Export { series, out, sign_off, no_sign_off } => {
+            let sign = (*sign_off || *no_sign_off).then_some(*sign_off);
+            export(lab, project, series, &lab.root.join(out), sign)?;
+        }
         SeriesAction::Show => show(&project.stack()?),
         SeriesAction::Undo => {
             let files = project.undo()?;
@@ -126,6 +133,70 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// Writes a series as a mailbox.
+fn export(
+    lab: &Lab,
+    project: &Project<'_>,
+    name: &str,
+    out: &Path,
+    sign: Option<bool>,
+) -> Result<()> {
+    let tree = source::find(lab)?.dir;
+    let stack = project.stack()?;
+    let open = project.plan(&stack, &[])?.pieces.len();
+    ensure!(open == 0, "{open} changes of the source are in no patch yet: run `lab series` first");
+    let (person, date) = identity(lab)?;
+    let sign = match sign {
+        Some(sign) => sign,
+        None => asked(&person)?,
+    };
+    let base = upstream_commit(&tree);
+    if base.is_none() {
+        say(&format!(
+            "note: {} is no git tree, so the cover letter names no base-commit: give one with KSRC",
+            tree.display()
+        ));
+    }
+    let export = Export {
+        stack: &stack,
+        folder: &project.folder,
+        person: &person,
+        date: &date,
+        sign,
+        base: base.as_deref(),
+    };
+    let (series, mailbox) = export.mailbox(name)?;
+    files::make_dir(out)?;
+    let file = out.join(format!("{}-v{}.mbx", series.name, series.settings.version));
+    fs::write(&file, mailbox).with_context(|| format!("write {}", file.display()))?;
+    print::out(&format!("{} patches and a cover letter in {}\n", series.length, file.display()));
+    Ok(())
+}
+
+/// Whether the person signs the patches off.
+fn asked(person: &Person) -> Result<bool> {
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "say whether the patches get your Signed-off-by: --sign-off or --no-sign-off"
+    );
+    print::out(&format!(
+        "Signed-off-by: {} <{}>\nDo you certify this, as the Developer's Certificate of Origin \
+         says? [y/N] ",
+        person.name, person.mail
+    ));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("read an answer")?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
+}
+
+/// The commit of a user's tree. Only a tree that is its own repository has one.
+fn upstream_commit(tree: &Path) -> Option<String> {
+    if !tree.join(".git").exists() {
+        return None;
+    }
+    process::read(git(tree).args(["rev-parse", "HEAD"])).ok()
 }
 
 /// Prints where each change goes.

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `lab series` as a person runs it, on a small project and a kernel tree that has nothing but what
+//! the program looks for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const DRIVER: &str = "fn init() {\n    start();\n}\n";
+
+/// A project, and a kernel tree beside it.
+struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A series of two patches: a driver, and a counter in it.
+    fn new() -> Bench {
+        let bench = Bench { dir: tempfile::tempdir().unwrap() };
+        for (path, text) in [
+            ("linux/Makefile", "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n"),
+            ("linux/rust/kernel/lib.rs", ""),
+            ("linux/Kconfig", ""),
+            ("linux/drivers/net/Makefile", "obj-y += base.o\n"),
+            ("p/lab.toml", "name = \"demo\"\n[upstream]\n\"drivers\" = \"drivers/net\"\n"),
+            ("p/drivers/demo.rs", DRIVER),
+            (
+                "p/patches/1-demo/series.toml",
+                "tree = \"net-next\"\nchange_id = \"20261127-demo-1a2b3c\"\n",
+            ),
+            ("p/patches/1-demo/cover.md", "# net: demo\n\nWhy.\n\nFrom here on it is clear.\n"),
+        ] {
+            let path = bench.dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        for args in [
+            vec!["init", "-q"],
+            vec!["config", "user.name", "Jane Doe"],
+            vec!["config", "user.email", "jane@example.org"],
+        ] {
+            let status = Command::new("git").args(args).current_dir(bench.project()).status();
+            assert!(status.unwrap().success());
+        }
+        bench.ok(&["series", "add", "1/0", "-m", "net: demo: add the driver\n\nA reason."]);
+        bench.ok(&["series", "add", "1/1", "-m", "net: demo: count packets\n\nA reason."]);
+        bench
+    }
+
+    fn project(&self) -> PathBuf {
+        self.dir.path().join("p")
+    }
+
+    fn lab(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(args)
+            .current_dir(self.project())
+            .env("KSRC", self.dir.path().join("linux"))
+            .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
+            .env("GIT_AUTHOR_DATE", "1700000000 +0000")
+            .output()
+            .unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.lab(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "lab {args:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, args: &[&str]) -> (String, String) {
+        let output = self.lab(args);
+        assert!(!output.status.success(), "lab {args:?}");
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        fs::write(self.project().join(path), text).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.project().join(path)).unwrap()
+    }
+}
+
+#[test]
+fn a_new_file_without_a_rule_is_open_and_put_decides() {
+    let bench = Bench::new();
+    let (table, error) = bench.fails(&["series"]);
+    assert!(table.contains("drivers/demo.rs:1  +3 -0  OPEN: no rule is for this file"), "{table}");
+    assert!(error.contains("1 of 1 changes have no patch yet; nothing was changed"), "{error}");
+    let table = bench.ok(&["series", "--put", "drivers/demo.rs=1"]);
+    assert!(table.contains("1-demo/1 \"net: demo: add the driver\": as PUT says"), "{table}");
+    assert_eq!(bench.ok(&["series"]), "the series have all of the source\n");
+}
+
+#[test]
+fn a_dry_run_says_where_a_change_goes_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.ok(&["series", "--put", "drivers/demo.rs=1"]);
+    bench.write("drivers/demo.rs", &DRIVER.replace("start", "begin"));
+    let patch = "patches/1-demo/v1/0001-net-demo-add-the-driver.patch";
+    let before = bench.read(patch);
+    let table = bench.ok(&["series", "--dry-run"]);
+    assert!(table.contains("drivers/demo.rs:2  +1 -1  1-demo/1"), "{table}");
+    assert!(table.contains("brought what is replaced"), "{table}");
+    assert_eq!(bench.read(patch), before);
+    bench.ok(&["series"]);
+    assert!(bench.read(patch).contains("+    begin();"));
+    bench.ok(&["series", "undo"]);
+    assert_eq!(bench.read(patch), before);
+}
+
+#[test]
+fn a_patch_is_edited_in_a_folder() {
+    let bench = Bench::new();
+    bench.ok(&["series", "--put", "drivers/demo.rs=1"]);
+    let said = bench.ok(&["series", "edit", "1/2", "--with", "drivers/net/Makefile"]);
+    let folder = Path::new(said.lines().next().unwrap().split(" is in ").nth(1).unwrap());
+    let makefile = folder.join("drivers/net/Makefile");
+    assert_eq!(fs::read_to_string(&makefile).unwrap(), "obj-y += base.o\n");
+    fs::write(&makefile, "obj-y += base.o\nobj-m += demo.o\n").unwrap();
+    let (_, error) = bench.fails(&["series", "edit", "1/1"]);
+    assert!(error.contains("1-demo/2 is being edited"), "{error}");
+    bench.ok(&["series", "edit"]);
+    let patch = bench.read("patches/1-demo/v1/0002-net-demo-count-packets.patch");
+    assert!(patch.contains("\n obj-y += base.o\n+obj-m += demo.o\n"), "{patch}");
+    assert_eq!(bench.read("drivers/demo.rs"), DRIVER);
+}
+
+#[test]
+fn a_wish_that_nothing_fits_is_refused() {
+    let bench = Bench::new();
+    let (_, error) = bench.fails(&["series", "--put", "drivers/demo.rs:77=1"]);
+    assert!(error.contains("nothing changed at drivers/demo.rs:77"), "{error}");
+    let (_, error) = bench.fails(&["series", "--put", "drivers/demo.rs=9"]);
+    assert!(error.contains("1-demo has 2 patches, no number 9"), "{error}");
+    let (_, error) = bench.fails(&["series", "--put", "drivers/demo.rs"]);
+    assert!(error.contains("FILE:LINE=PATCH"), "{error}");
+}
+
+/// A series of two patches that both change something.
+fn finished() -> Bench {
+    let bench = Bench::new();
+    bench.ok(&["series", "--put", "drivers/demo.rs=1"]);
+    bench.write("drivers/demo.rs", &DRIVER.replace("start();\n", "start();\n    count();\n"));
+    bench.ok(&["series", "--put", "drivers/demo.rs:3=2"]);
+    bench
+}
+
+#[test]
+fn an_exported_series_is_taken_by_git_and_gives_the_source() {
+    let bench = finished();
+    let (_, error) = bench.fails(&["series", "export", "1"]);
+    assert!(error.contains("--sign-off or --no-sign-off"), "{error}");
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let mailbox = bench.read("target/series/1-demo-v1.mbx");
+    for wanted in [
+        "Subject: [PATCH net-next 0/2] net: demo\n",
+        "Subject: [PATCH net-next 1/2] net: demo: add the driver\n",
+        "\nSigned-off-by: Jane Doe <jane@example.org>\n---\n",
+        "\nchange-id: 20261127-demo-1a2b3c\n",
+        "\n>From here on it is clear.\n",
+    ] {
+        assert!(mailbox.contains(wanted), "{wanted} is not in\n{mailbox}");
+    }
+    let ids: Vec<&str> = mailbox.lines().filter(|line| line.starts_with("Message-Id: ")).collect();
+    assert_eq!(ids.len(), 3);
+    // Onto the tree, as a maintainer would.
+    let tree = bench.dir.path().join("linux");
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=M", "-c", "user.email=m@example.org"]).args(args);
+        assert!(command.current_dir(&tree).status().unwrap().success(), "git {args:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "base"]);
+    let patches: Vec<&str> = mailbox.split("From git@z ").skip(2).collect();
+    for patch in patches {
+        let file = bench.dir.path().join("mail");
+        fs::write(&file, format!("From git@z {patch}")).unwrap();
+        git(&["am", "-q", file.to_str().unwrap()]);
+    }
+    let got = fs::read_to_string(tree.join("drivers/net/demo.rs")).unwrap();
+    assert_eq!(got, bench.read("drivers/demo.rs"));
+}
+
+#[test]
+fn a_cover_letter_that_is_not_finished_is_not_exported() {
+    let bench = finished();
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nEDITME: why\n");
+    let (_, error) = bench.fails(&["series", "export", "1", "--no-sign-off"]);
+    assert!(error.contains("cover.md:3: EDITME: why"), "{error}");
+}
+
+/// b4 of the person, or a copy of our own that lasts as long as the build folder.
+fn b4() -> PathBuf {
+    if Command::new("b4").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return PathBuf::from("b4");
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("b4");
+    let program = folder.join("bin/b4");
+    if !program.exists() {
+        for command in [
+            Command::new("python3").args(["-m", "venv"]).arg(&folder),
+            Command::new(folder.join("bin/pip")).args(["install", "--quiet", "b4"]),
+        ] {
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "this needs b4, or python3-venv to get it: {said}");
+        }
+    }
+    program
+}
+
+#[test]
+fn an_exported_series_is_taken_by_b4() {
+    let bench = finished();
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let out = bench.dir.path().join("am");
+    let output = Command::new(b4())
+        .args(["--offline-mode", "am", "--no-cache", "-m", "target/series/1-demo-v1.mbx", "-o"])
+        .arg(&out)
+        .current_dir(bench.project())
+        .env("HOME", bench.dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let cover = fs::read_dir(&out).unwrap().count();
+    assert!(cover >= 2, "a mailbox and a cover letter: {said}");
+    assert!(!said.contains("ERROR"), "{said}");
+}
