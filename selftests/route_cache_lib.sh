@@ -340,15 +340,38 @@ knocks() {
 	esac
 }
 
-# seen NAME: sets `value` to the number of packets that its cache has looked up or let pass.
+# seen NAME: sets `value` to the number of packets that were routed, whether its cache saw them or not.
 seen() {
-	local figure line sum=0
-	cache_line "$1"
-	for figure in hits misses left bypassed; do
-		in_line $figure "$line"
-		sum=$((sum + value))
+	local forwarded
+	case $family in
+	4) snmp "$1" snmp Ip ForwDatagrams ;;
+	6) snmp6 "$1" Ip6OutForwDatagrams ;;
+	esac
+	forwarded=$value
+	case $family in
+	4) snmp "$1" snmp Ip InDelivers ;;
+	6) snmp6 "$1" Ip6InDelivers ;;
+	esac
+	value=$((value + forwarded))
+}
+
+# mark_seen NAME: a mark for `passed`, too.
+mark_seen() {
+	seen "$1"
+	SEEN=$value
+	mark "$1"
+}
+
+# passed NAME: sets `value` to the number of packets that were routed since the mark, and not looked up.
+passed() {
+	local figure all
+	seen "$1"
+	all=$((value - SEEN))
+	for figure in hits misses left; do
+		since "$1" $figure
+		all=$((all - value))
 	done
-	value=$sum
+	value=$all
 }
 
 # has_seen NAME COUNT

@@ -206,13 +206,31 @@ has_flooded() {
 passes_by() {
 	local value looked_up
 	if ! is_aside 1; then
-		mark rt
+		mark_seen rt
 		return 1
 	fi
 	since rt misses
 	looked_up=$value
-	since rt bypassed
+	passed rt
 	[ "$value" -ge 1000 ] && [ "$value" -ge $((4 * looked_up)) ]
+}
+
+# nothing_in_the_way: the cache has no hook in the packets' way, where nobody else has one: no packet is
+# even let pass.
+nothing_in_the_way() {
+	local value
+	mark_seen rt
+	wait_until has_passed rt 2000 || fail "there are no packets"
+	is_aside 1 || return 1
+	since rt bypassed
+	[ "$value" = 0 ]
+}
+
+# has_passed NAME COUNT
+has_passed() {
+	local value
+	passed "$1"
+	[ "$value" -ge "$2" ]
 }
 
 # Each packet is from another source, so it is useless to cache their routes. The cache steps aside for
@@ -239,8 +257,9 @@ a_flood_of_spoofed_sources() {
 	wait_until is_aside 1 || fail "the cache does not step aside"
 	wait_until grep -q "^on, stepping aside: " "$events" || fail "nobody is told of that: $(<"$events")"
 	neighbour 20
-	mark rt
+	mark_seen rt
 	wait_until passes_by || fail "the cache steps aside, and packets do not pass by"
+	wait_until nothing_in_the_way || fail "the cache steps aside, and its hooks do not"
 	cached rt entries4
 	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
 	wait_until has_flooded $sent || fail "there are not $sent packets: $(in_netns src cat /proc/net/pktgen/e)"
@@ -279,12 +298,12 @@ a_flood_that_begins() {
 	warm dst
 	exchange dst 100
 	now "the first 5000 packets"
-	seen rt
-	mark rt
+	mark_seen rt
 	flood 5000 || return
-	wait_until has_seen rt $((value + 5000)) || fail "packets are missing at rt"
+	wait_until has_seen rt $((SEEN + 5000)) || fail "packets are missing at rt"
 	stem
-	expect_since_at_least rt bypassed=$((5000 - 4096))
+	passed rt
+	expect_at_least "packets that pass by" "$value" $((5000 - 4096))
 	neighbour 5
 	remove_topology
 }
@@ -307,7 +326,7 @@ a_flood_that_is_refused() {
 a_host_that_gains_nothing() {
 	with quota=4096
 	warm_neighbour
-	mark rt
+	mark_seen rt
 	now "UDP for the router itself"
 	in_netns src python3 -c '
 import socket, sys
@@ -316,16 +335,18 @@ for _ in range(5000):
     try: udp.sendto(b"", (sys.argv[1], 9))
     except ConnectionRefusedError: pass
 ' $RT
-	wait_until has_seen rt 5000 || fail "packets are missing at rt"
+	wait_until has_seen rt $((SEEN + 5000)) || fail "packets are missing at rt"
 	expect_since rt hits=0
-	expect_since_at_least rt left=1000 bypassed=900
+	expect_since_at_least rt left=1000
+	passed rt
+	expect_at_least "packets that pass by ($what)" "$value" 900
 	mark rt
 	now "to itself, while aside"
 	expect "ping" in_netns rt ping "-$family" -q -n -c 10 -i 0.01 -W $PATIENCE $RT
 	expect_since rt bypassed=0 misses=0 hits=0
 	neighbour 5
 	with quota=4096
-	mark rt
+	mark_seen rt
 	now "TCP for the router itself"
 	nsenter --net="/run/netns/${PREFIX}rt" python3 -c '
 import socket, sys
@@ -346,8 +367,9 @@ for _ in range(4200):
 	wait "${HOLDERS[server]}"
 	unset "HOLDERS[server]"
 	expect_since rt hits=0
-	# It tries again now and then, sooner if there are few packets.
-	expect_since_at_least rt bypassed=100
+	# It tries again now and then.
+	passed rt
+	expect_at_least "packets that pass by ($what)" "$value" 100
 	remove_topology
 }
 

@@ -336,12 +336,54 @@ impl Registered {
         // INVARIANT: None is registered.
         let state = Arc::pin_init(
             pin_init!(State {
-                turned <- new_mutex!(Turned::Off),
+                net: NonNull::from(net).cast(),
+                hooks: T::hooks,
+                turned <- new_mutex!(Some(Turned::Off)),
             }),
             GFP_KERNEL,
         )?;
-        state.turn(net, T::hooks, T::are_on_at_first(net))?;
+        if T::are_on_at_first(net) {
+            state.turn_on()?;
+        }
         Ok(Self { state })
+    }
+}
+
+/// The hooks of one namespace, for whoever switches them later, when it has no reference to the
+/// namespace. That may be gone by then.
+#[derive(Clone)]
+pub struct Switch(Arc<State>);
+
+impl Switch {
+    /// That of `net`, as far as [`set`] would find hooks there.
+    pub fn of<T: Hooks>(net: &Namespace, guard: &rcu::Guard) -> Option<Self> {
+        Some(Self(T::slot().get(net, guard)?.state.clone()))
+    }
+
+    /// Registers the hooks, as [`set`] does, unless others would come behind them that come before
+    /// them now: those that have the same priority, or a higher one. `EBUSY` in that case, `ENODEV`
+    /// if the namespace is ending. Process context, sleeps.
+    pub fn turn_on_last(&self) -> Result {
+        self.0.turn(|net, turned, hooks| match turned {
+            Turned::On(_) => Ok(()),
+            Turned::Off if hooks.iter().any(|hook| hook.comes_before_others(net)) => Err(EBUSY),
+            Turned::Off => State::register(net, turned, hooks),
+        })
+    }
+
+    /// Unregisters the hooks, unless there are others in the namespace: packets may then wait for the
+    /// verdict of a program, and would be lost. Says whether none of these is registered any more.
+    /// Process context, sleeps.
+    pub fn turn_off_if_alone(&self) -> bool {
+        let turned = self.0.turn(|net, turned, _hooks| match *turned {
+            Turned::On(hooks) if are_alone(net, hooks) => {
+                State::unregister(net, turned);
+                Ok(true)
+            }
+            Turned::On(_) => Ok(false),
+            Turned::Off => Ok(true),
+        });
+        turned.unwrap_or(true)
     }
 }
 
@@ -349,12 +391,22 @@ impl Registered {
 ///
 /// # Invariants
 ///
-/// [`Turned::On`] has the hooks that are registered in the namespace for which this was made.
+/// - [`Turned::On`] has the hooks that are registered in the namespace `net`.
+/// - That namespace is valid while `turned` is something and locked: before it goes, [`close`](Self::close)
+///   waits for the lock, and leaves nothing.
 #[pin_data]
 struct State {
+    net: NonNull<bindings::net>,
+    hooks: fn() -> &'static [Hook],
     #[pin]
-    turned: Mutex<Turned>,
+    turned: Mutex<Option<Turned>>,
 }
+
+// SAFETY: The namespace belongs to no thread.
+unsafe impl Send for State {}
+
+// SAFETY: As above, and the pointer is used under the lock only.
+unsafe impl Sync for State {}
 
 /// What was done with the hooks of a namespace.
 #[derive(Clone, Copy)]
@@ -363,49 +415,162 @@ enum Turned {
     Off,
     /// These are.
     On(&'static [Hook]),
-    /// None is, and none will be: the namespace is ending, or the registration.
-    Gone,
 }
 
 impl State {
-    /// Registers or unregisters the hooks, if that is still to be done. `net` is the namespace for
-    /// which this was made.
+    /// Does something with the hooks; `ENODEV` if the namespace is ending, or the registration.
     ///
-    /// `hooks` is asked for what to register; what is unregistered is what was registered.
-    fn turn(&self, net: &Namespace, hooks: fn() -> &'static [Hook], on: bool) -> Result {
+    /// `work` gets what was done with them, and those that are to be registered.
+    fn turn<R>(
+        &self,
+        work: impl FnOnce(&Namespace, &mut Turned, &'static [Hook]) -> Result<R>,
+    ) -> Result<R> {
         let mut turned = self.turned.lock();
-        match (*turned, on) {
-            (Turned::Off, true) => {
-                let hooks = hooks();
-                let (ops, number) = (hooks.as_ptr().cast(), u32::try_from(hooks.len())?);
-                // SAFETY: The namespace is valid. The hooks are statics, which last until the
-                // module's code goes: `close` unregisters them before that.
-                to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops, number) })?;
-                // INVARIANT: Just registered.
-                *turned = Turned::On(hooks);
-            }
-            (Turned::On(hooks), false) => {
-                // SAFETY: By the type invariant they are registered.
-                unsafe { unregister(net, hooks) };
-                // INVARIANT: Just unregistered.
-                *turned = Turned::Off;
-            }
-            (Turned::Gone, true) => return Err(ENODEV),
-            (Turned::Off | Turned::Gone, false) | (Turned::On(_), true) => {}
-        }
+        let turned = (*turned).as_mut().ok_or(ENODEV)?;
+        // SAFETY: By the type invariant the namespace is valid while the lock is held, and the
+        // reference does not last longer.
+        let net = unsafe { Namespace::from_raw(self.net.as_ptr()) };
+        work(net, turned, (self.hooks)())
+    }
+
+    /// Registers the hooks, if they are not.
+    fn turn_on(&self) -> Result {
+        self.turn(|net, turned, hooks| match turned {
+            Turned::Off => Self::register(net, turned, hooks),
+            Turned::On(_) => Ok(()),
+        })
+    }
+
+    /// Unregisters the hooks, if they are registered: what was registered, whatever is to be by now.
+    fn turn_off(&self) -> Result {
+        self.turn(|net, turned, _hooks| {
+            Self::unregister(net, turned);
+            Ok(())
+        })
+    }
+
+    fn register(net: &Namespace, turned: &mut Turned, hooks: &'static [Hook]) -> Result {
+        let (ops, number) = (hooks.as_ptr().cast(), u32::try_from(hooks.len())?);
+        // SAFETY: The namespace is valid. The hooks are statics, which last until the module's code
+        // goes: `close` unregisters them before that.
+        to_result(unsafe { bindings::nf_register_net_hooks(net.as_raw(), ops, number) })?;
+        // INVARIANT: Just registered.
+        *turned = Turned::On(hooks);
         Ok(())
     }
 
-    /// Unregisters the hooks if they are registered, for good.
-    fn close(&self, net: &Namespace) {
-        let mut turned = self.turned.lock();
+    fn unregister(net: &Namespace, turned: &mut Turned) {
         if let Turned::On(hooks) = *turned {
             // SAFETY: By the type invariant they are registered.
             unsafe { unregister(net, hooks) };
+            // INVARIANT: Just unregistered.
+            *turned = Turned::Off;
         }
-        // INVARIANT: None is registered.
-        *turned = Turned::Gone;
     }
+
+    /// Unregisters the hooks if they are registered, for good.
+    fn close(&self) {
+        // If it was done before, nothing is left to do.
+        let _ = self.turn_off();
+        // INVARIANT: None is registered, and the namespace is not used after that.
+        *self.turned.lock() = None;
+    }
+}
+
+impl Hook {
+    /// The hooks of `net` at the same place: `nf_hook_entry_head()`.
+    fn others<'g>(&self, net: &Namespace, _guard: &'g rcu::Guard) -> Option<Registrations<'g>> {
+        let at = self.0.hooknum as usize;
+        // SAFETY: The namespace is valid. The arrays are replaced under RCU: this is their
+        // `rcu_dereference()`.
+        let entries = unsafe {
+            let nf = &raw const (*net.as_raw()).nf;
+            match u32::from(self.0.pf) {
+                bindings::NFPROTO_IPV4 => (&raw const (*nf).hooks_ipv4[at]).read_volatile(),
+                bindings::NFPROTO_IPV6 => (&raw const (*nf).hooks_ipv6[at]).read_volatile(),
+                _ => return None,
+            }
+        };
+        // SAFETY: As above, and RCU is held for `'g`.
+        unsafe { Registrations::from_raw(entries.cast()) }
+    }
+
+    /// Whether a hook of `net` that is there would come behind this one, if that were registered now:
+    /// among equals, netfilter puts the new one in front.
+    fn comes_before_others(&self, net: &Namespace) -> bool {
+        let guard = rcu::read_lock();
+        self.others(net, &guard)
+            .is_some_and(|others| others.last_priority() >= self.0.priority)
+    }
+}
+
+/// The hooks that are registered at one place.
+///
+/// # Invariants
+///
+/// The pointer is to a `struct nf_hook_entries` with at least one hook, which netfilter has published,
+/// and RCU is held for `'g`.
+struct Registrations<'g>(NonNull<bindings::nf_hook_entries>, PhantomData<&'g ()>);
+
+impl Registrations<'_> {
+    /// # Safety
+    ///
+    /// `entries` must be null, or published by netfilter, and RCU be held for the lifetime.
+    unsafe fn from_raw(entries: *mut bindings::nf_hook_entries) -> Option<Self> {
+        // INVARIANT: As the caller promises; netfilter publishes no empty array.
+        NonNull::new(entries).map(|entries| Self(entries, PhantomData))
+    }
+
+    fn len(&self) -> usize {
+        // SAFETY: By the type invariant the structure is valid; the number does not change.
+        unsafe { (*self.0.as_ptr()).num_hook_entries }.into()
+    }
+
+    /// The priority of the last one.
+    fn last_priority(&self) -> i32 {
+        let len = self.len();
+        // SAFETY: By the type invariant there is a hook; the pointers to what was registered come behind
+        // the hooks (`nf_hook_entries_get_hook_ops()`), and lead to structures that stay for a grace
+        // period, as those who list hooks rely on.
+        unsafe {
+            let hooks = (&raw const (*self.0.as_ptr()).hooks).cast::<bindings::nf_hook_entry>();
+            let ops = hooks.add(len).cast::<*const bindings::nf_hook_ops>();
+            (*ops.add(len - 1).read_volatile()).priority
+        }
+    }
+}
+
+/// Whether no hook but these is in `net`, at any place where a packet could be made to wait.
+fn are_alone(net: &Namespace, hooks: &[Hook]) -> bool {
+    let guard = rcu::read_lock();
+    let others = |pf: u32, at: usize, entries: *mut c_void| {
+        // SAFETY: Read under RCU, from where netfilter publishes it.
+        let there = unsafe { Registrations::from_raw(entries.cast()) };
+        let is_ours = |hook: &&Hook| u32::from(hook.0.pf) == pf && hook.0.hooknum as usize == at;
+        there.is_some_and(|there| there.len() != hooks.iter().filter(is_ours).count())
+    };
+    macro_rules! has_others {
+        ($field:ident, $pf:expr) => {
+            // SAFETY: The namespace is valid; the arrays are replaced under RCU, which is held.
+            (0..unsafe { (*net.as_raw()).nf.$field.len() }).any(|at| {
+                // SAFETY: As above; `rcu_dereference()`.
+                let entries = unsafe { (&raw const (*net.as_raw()).nf.$field[at]).read_volatile() };
+                others($pf, at, entries.cast())
+            })
+        };
+    }
+    #[cfg(CONFIG_NETFILTER_FAMILY_ARP)]
+    if has_others!(hooks_arp, bindings::NFPROTO_ARP) {
+        return false;
+    }
+    #[cfg(CONFIG_NETFILTER_FAMILY_BRIDGE)]
+    if has_others!(hooks_bridge, bindings::NFPROTO_BRIDGE) {
+        return false;
+    }
+    let is_alone = !has_others!(hooks_ipv4, bindings::NFPROTO_IPV4)
+        && !has_others!(hooks_ipv6, bindings::NFPROTO_IPV6);
+    drop(guard);
+    is_alone
 }
 
 /// # Safety
@@ -445,9 +610,9 @@ impl<T: Hooks> pernet::Operations for PernetHooks<T> {
         Registered::new::<T>(net)
     }
 
-    fn pre_exit(net: &Namespace, registered: Pin<&Registered>) {
+    fn pre_exit(_net: &Namespace, registered: Pin<&Registered>) {
         // Hooks that run meanwhile end before the grace period does that follows.
-        registered.state.close(net);
+        registered.state.close();
     }
 }
 
@@ -503,5 +668,9 @@ pub fn set<T: Hooks>(net: &ActiveNamespace, on: bool) -> Result {
         let guard = rcu::read_lock();
         T::slot().get(net, &guard).ok_or(ENODEV)?.state.clone()
     };
-    state.turn(net, T::hooks, on)
+    if on {
+        state.turn_on()
+    } else {
+        state.turn_off()
+    }
 }

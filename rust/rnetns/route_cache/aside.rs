@@ -16,6 +16,11 @@
 //! misses, the cache may still be filling. After its sample has called it back, a cache misses many
 //! routes at first, because only those of the sample are in it.
 //!
+//! Even the sample costs something, and so does each packet that is let pass: a call, and a look at
+//! whether there is a cache. So where nobody else has hooks, the cache takes its own out of the packets'
+//! way while it steps aside. Then it sees nothing, and comes back after some seconds to look: later each
+//! time that this was for nothing.
+//!
 //! A sample misleads if few flows make most of the traffic. If none of them is in the sample, it
 //! stays empty or only misses; so the cache comes back now and then without being told. If one of
 //! them is in the sample, it only hits although all packets together rarely do; then it has no say
@@ -48,6 +53,10 @@ const QUIET_MS: i64 = 5000;
 /// After this many milliseconds the cache comes back whatever the sample says. If that was wrong,
 /// it costs some thousand entries that are inserted for nothing.
 const TRIAL_MS: i64 = 30_000;
+
+/// How often the time that a cache is out of the way is doubled, if it was in use only for moments
+/// before: from [`QUIET_MS`] up to eight times that.
+const MAX_DOUBLED: u32 = 3;
 
 /// The cache costs more than it saves below this share of hits, in percent: an insertion costs
 /// about three times what a hit saves.
@@ -108,6 +117,9 @@ pub(super) struct Aside {
     /// Whether the sample has called back the cache, which is still filling then.
     is_called_back: bool,
     judged: Instant<Monotonic>,
+    /// Since when it is in use, or was before it stepped aside, and how often in a row that was short.
+    in_use: Instant<Monotonic>,
+    short: u32,
     /// Since when the cache steps aside.
     since: Instant<Monotonic>,
 }
@@ -128,8 +140,41 @@ impl Aside {
             sampled_then: sampled,
             is_called_back: false,
             judged: now,
+            in_use: now,
+            short: 0,
             since: now,
         }
+    }
+
+    /// Steps aside, or goes on.
+    fn judged(&self, aside: bool, is_sample_trusted: bool, counters: &Counters) -> Self {
+        let is_short = self.in_use.elapsed().as_millis() < 2 * QUIET_MS;
+        let short = match (aside, is_short) {
+            (true, true) => (self.short + 1).min(MAX_DOUBLED),
+            (true, false) => 0,
+            (false, _) => self.short,
+        };
+        Self {
+            aside,
+            is_sample_trusted,
+            in_use: self.in_use,
+            short,
+            ..Self::new(counters)
+        }
+    }
+
+    /// Is in use again.
+    pub(super) fn come_back(&mut self, counters: &Counters, is_called_back: bool) {
+        *self = Self {
+            is_called_back,
+            short: self.short,
+            ..Self::new(counters)
+        };
+    }
+
+    /// Whether it is time to come back, for a cache that is out of the packets' way.
+    pub(super) fn is_time(&self) -> bool {
+        self.aside && self.since.elapsed().as_millis() >= QUIET_MS << self.short
     }
 
     /// Whether the cache steps aside.
@@ -159,11 +204,8 @@ impl Aside {
         let now = Self::new(counters);
         let all = now.all.since(self.all);
         let sampled = now.sampled.since(self.sampled);
-        *self = Self {
-            aside: !all.has_hits(LEAVE_BELOW),
-            is_sample_trusted: !sampled.has_hits(RETURN_FROM),
-            ..now
-        };
+        let aside = !all.has_hits(LEAVE_BELOW);
+        *self = self.judged(aside, !sampled.has_hits(RETURN_FROM), counters);
         self.aside
     }
 
@@ -183,11 +225,8 @@ impl Aside {
         if !most {
             self.is_called_back = false;
         } else if !self.is_called_back {
-            *self = Self {
-                aside: true,
-                is_sample_trusted: seen.packets() == 0 || !seen.has_hits(RETURN_FROM),
-                ..Self::new(counters)
-            };
+            let is_sample_trusted = seen.packets() == 0 || !seen.has_hits(RETURN_FROM);
+            *self = self.judged(true, is_sample_trusted, counters);
         }
         self.aside
     }
@@ -205,10 +244,7 @@ impl Aside {
             || (!is_judged && self.judged.elapsed().as_millis() >= QUIET_MS)
             || self.since.elapsed().as_millis() >= TRIAL_MS
         {
-            *self = Self {
-                is_called_back,
-                ..now
-            };
+            self.come_back(counters, is_called_back);
         } else if is_judged {
             self.sampled = now.sampled;
             self.judged = now.judged;

@@ -12,6 +12,7 @@ use kernel::{
             Dst,
             ValidDst, //
         },
+        netfilter,
         pernet::{
             self,
             HasSlot, //
@@ -52,6 +53,7 @@ use super::{
         Aside,
         SAMPLE, //
     },
+    hooks,
     key::{
         Key4,
         Key6,
@@ -335,6 +337,9 @@ pub(crate) struct Owned {
     max_quota: u32,
     timeout_secs: u32,
     aside: Aside,
+    /// The hooks, since it has stepped aside; and whether they were taken out of the packets' way.
+    hooks: Option<netfilter::Switch>,
+    is_out: bool,
     /// Whether it stepped aside when that was announced last.
     announced_aside: bool,
     /// The inode number of the namespace, to name it.
@@ -547,6 +552,8 @@ impl Cache {
                 max_quota: sizes.max_quota,
                 timeout_secs: sizes.timeout,
                 aside: Aside::new(&counters),
+                hooks: None,
+                is_out: false,
                 announced_aside: false,
                 netns,
             };
@@ -657,7 +664,7 @@ impl Cache {
         let mut owned = this.owned.lock();
         let steps_aside = owned.enabled && judge(&mut owned.aside);
         if steps_aside {
-            this.publish(&mut owned);
+            this.step_aside(&mut owned, net, guard);
         }
         let is_news = owned.is_news();
         drop(owned);
@@ -735,7 +742,7 @@ impl Cache {
         let steps_aside = (is_counted && owned.aside.in_vain(counters))
             || (sampled && owned.aside.missed(counters));
         if steps_aside {
-            this.publish(owned);
+            this.step_aside(owned, net, guard);
         }
         let timeout = owned.timeout();
         let is_news = owned.is_news();
@@ -768,6 +775,40 @@ impl Cache {
 
     fn publish(&self, owned: &mut Owned) {
         publish(&self.published4, &self.published6, owned);
+    }
+
+    /// Lets packets pass. The work takes the hooks out of their way.
+    #[cold]
+    fn step_aside(&self, owned: &mut Owned, net: &Namespace, guard: &rcu::Guard) {
+        if owned.hooks.is_none() {
+            owned.hooks = hooks::switch(net, guard);
+        }
+        self.publish(owned);
+    }
+
+    /// Takes the hooks out of the packets' way, if the cache steps aside, or puts them back when it is
+    /// time to try. Only the work does, which never runs twice at once. Process context, sleeps.
+    fn move_hooks(&self) {
+        let (switch, is_out, is_aside, comes_back) = {
+            let owned = self.owned.lock();
+            let Some(switch) = owned.hooks.clone().filter(|_| owned.enabled) else {
+                return;
+            };
+            let (aside, is_out) = (&owned.aside, owned.is_out);
+            (switch, is_out, aside.is_aside(), aside.is_time())
+        };
+        if is_aside && !(is_out && comes_back) {
+            // Somebody may have put them there meanwhile.
+            let is_out = switch.turn_off_if_alone();
+            self.owned.lock().is_out = is_out;
+        } else if is_out && switch.turn_on_last().is_ok() {
+            let mut owned = self.owned.lock();
+            owned.is_out = false;
+            if comes_back {
+                owned.aside.come_back(&self.counters, false);
+            }
+            self.publish(&mut owned);
+        }
     }
 
     /// Whether the cache is on.
@@ -942,6 +983,7 @@ fn publish(published4: &Published, published6: &Published, owned: &mut Owned) {
 impl deferred::Run for Cache {
     /// Expires and reaps, some entries each time, and judges whether the cache is worth its cost.
     fn run(&self) -> Option<Jiffies> {
+        self.move_hooks();
         let mut guard = self.owned.lock();
         let owned = &mut *guard;
         let (timeout, quota, netns) = (owned.timeout(), owned.quota, owned.netns);
@@ -959,7 +1001,9 @@ impl deferred::Run for Cache {
         let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
         let is_over = owners.entries() > quota;
         let is_flushed = owners.held() > owners.entries();
-        owned.aside.check(&self.counters);
+        if !owned.is_out {
+            owned.aside.check(&self.counters);
+        }
         self.publish(owned);
         let aside = owned.aside.is_aside();
         drop(guard);

@@ -43,6 +43,11 @@ impl netfilter::Hooks for Hooks {
     }
 }
 
+/// Those of a namespace, for the work that is done for its cache.
+pub(super) fn switch(net: &Namespace, guard: &rcu::Guard) -> Option<netfilter::Switch> {
+    netfilter::Switch::of::<Hooks>(net, guard)
+}
+
 /// Puts the cache in the packets' way, for as long as the namespace or the module lasts. Where it is
 /// off again, the hooks let packets pass: to unregister a hook drops all packets of the namespace
 /// that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process context, sleeps.

@@ -64,7 +64,9 @@
 //!
 //! Whoever unregisters a netfilter hook of a namespace drops the packets of it that wait for the
 //! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let packets
-//! pass. Unloading the module has to unregister them.
+//! pass. They go while the cache steps aside if there are no others in the namespace, by which a packet
+//! could wait. They come back unless others of the last priority are there by then, which would see
+//! packets after they were routed. Unloading the module has to unregister them.
 
 use kernel::{
     net::{
