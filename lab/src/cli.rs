@@ -339,6 +339,16 @@ pub enum SeriesAction {
         #[arg(long, short)]
         message: Option<String>,
     },
+    /// Begin the next version of a series; the mails of this one stay as they were sent.
+    New { series: String },
+    /// Show what changed from the version before.
+    Diff { series: String },
+    /// Put the Reviewed-by, Acked-by and Tested-by lines of a mailbox on the patches.
+    Trailers {
+        series: String,
+        /// The thread, as `b4 mbox` gets it.
+        mailbox: PathBuf,
+    },
     /// Write a series as a mailbox for b4 and git, with its cover letter. Nothing is sent.
     Export {
         /// The start of the series' name is enough.

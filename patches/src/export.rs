@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::folder::{Series, Stack};
@@ -39,7 +39,9 @@ impl Export<'_> {
     ///
     /// The cover letter is missing, or says that something is still to be written.
     pub fn mailbox(&self, name: &str) -> Result<(&Series, Vec<u8>)> {
-        let (series, first, last) = self.series(name)?;
+        let index = self.stack.series_named(name)?;
+        let (series, first, last) =
+            self.stack.bounds().nth(index).context("a series without bounds")?;
         ensure!(series.length > 0, "{} has no patches", series.name);
         let cover = self.cover(series)?;
         let repository = Repository::scratch()?;
@@ -71,15 +73,6 @@ impl Export<'_> {
             add(&mut mailbox, &identifier.headers(index + 1), &mail[start..]);
         }
         Ok((series, mailbox))
-    }
-
-    fn series(&self, name: &str) -> Result<(&Series, Number, Number)> {
-        let mut fitting: Vec<_> =
-            self.stack.bounds().filter(|(series, ..)| series.name.starts_with(name)).collect();
-        match (fitting.pop(), fitting.len()) {
-            (Some(only), 0) => Ok(only),
-            _ => bail!("which series is {name}?"),
-        }
     }
 
     /// The message with what only the person who exports can say.

@@ -206,6 +206,34 @@ impl Stack {
         Ok(first + own - 1)
     }
 
+    /// The index of the series whose name begins like this.
+    pub fn series_named(&self, name: &str) -> Result<usize> {
+        let fits = |(_, series): &(usize, &Series)| series.name.starts_with(name);
+        let mut fitting = self.series.iter().enumerate().filter(fits);
+        match (fitting.next(), fitting.next()) {
+            (Some((index, _)), None) => Ok(index),
+            _ => {
+                let names: Vec<&str> = self.series.iter().map(|each| each.name.as_str()).collect();
+                bail!("which series is {name}? There are {}", names.join(", "))
+            }
+        }
+    }
+
+    /// The stored mails of a version stay, although the series has another one now.
+    pub fn keep_version(&mut self, name: &str, version: u32) {
+        let folder = PathBuf::from(name).join(format!("v{version}"));
+        self.stored.retain(|path, _| !path.starts_with(&folder));
+    }
+
+    /// Whether this path below the folder is the mail of that patch.
+    pub fn is_mail_of(&self, path: &Path, number: Number) -> bool {
+        self.place(number).is_some_and(|(series, own)| {
+            let version = PathBuf::from(&series.name).join(format!("v{}", series.settings.version));
+            let subject = self.patches[number - 1].subject();
+            path == version.join(file_name(own, subject))
+        })
+    }
+
     /// The rules of all series for files.
     pub fn rules(&self) -> Result<Rules> {
         let mut files = Vec::new();
@@ -340,7 +368,7 @@ fn in_order(mut all: BTreeMap<String, Settings>) -> Result<Vec<(String, Settings
 }
 
 /// The names of the mails of a folder, in order, without the cover letter.
-fn patch_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn patch_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("read {}", folder.display()))?,

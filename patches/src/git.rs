@@ -141,6 +141,10 @@ impl Repository {
     /// Applies mails on top of the branch, without any fuzz.
     pub fn am(&self, mails: &[PathBuf]) -> Result<()> {
         self.read(&["reset", "--quiet", "--hard", "stack"])?;
+        self.apply(mails)
+    }
+
+    fn apply(&self, mails: &[PathBuf]) -> Result<()> {
         if mails.is_empty() {
             return Ok(());
         }
@@ -156,6 +160,12 @@ impl Repository {
             }
         })?;
         Ok(())
+    }
+
+    /// Applies mails on a commit, as a branch of its own.
+    pub fn apply_beside(&self, branch: &str, base: &str, mails: &[PathBuf]) -> Result<()> {
+        self.read(&["checkout", "--quiet", "-B", branch, base])?;
+        self.apply(mails)
     }
 
     /// A mail for each commit of a range, in order.

@@ -15,5 +15,6 @@ mod pairing;
 pub mod project;
 pub mod rules;
 pub mod source;
+pub mod trailers;
 pub mod unified;
 pub mod weave;

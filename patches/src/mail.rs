@@ -45,6 +45,22 @@ pub fn with_own_hunks(
     Ok(text)
 }
 
+/// The title of a mail, without brackets.
+pub fn subject(mail: &str) -> Option<String> {
+    let message = mail_parser::MessageParser::default().parse(after_separator(mail).as_bytes())?;
+    let subject = message.subject()?;
+    let title = subject.split_once("] ").map_or(subject, |(_, title)| title);
+    Some(title.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// A mail without the line that separates it from others in a mailbox.
+fn after_separator(mail: &str) -> &str {
+    match mail.split_once('\n') {
+        Some((first, rest)) if first.starts_with("From ") => rest,
+        _ => mail,
+    }
+}
+
 /// The path of `diff --git a/PATH b/PATH`.
 fn path(line: &str) -> Option<String> {
     let both = line.strip_prefix("diff --git a/")?;

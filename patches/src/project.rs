@@ -11,10 +11,13 @@ use vmlab::run::files;
 
 use crate::assign::{Doubt, Piece, Plan};
 use crate::change::{self, Change};
-use crate::folder::{Patch, Stack};
-use crate::git::Person;
+use crate::folder::{Patch, Stack, patch_files};
+use crate::git::{Person, Repository};
+use crate::mail;
 use crate::rules::Put;
 use crate::source::Source;
+use crate::trailers::{self, Given};
+use crate::unified;
 use crate::weave::{Blob, Mode, Number, Tree};
 
 /// Gives a file of the tree below all series.
@@ -298,6 +301,110 @@ impl Project<'_> {
         self.store_with(&before, stack, change)
     }
 
+    /// Begins the next version of a series: the mails of this one stay as they were sent.
+    pub fn next_version(&self, name: &str) -> Result<Done> {
+        let mut stack = self.stack()?;
+        let before = stack.clone();
+        let index = stack.series_named(name)?;
+        let series = &mut stack.series[index];
+        let old = series.settings.version;
+        series.settings.version += 1;
+        let (name, new) = (series.name.clone(), series.settings.version);
+        let folder = self.folder.join(&name);
+        let mut change = Change::default();
+        let settings = folder.join("series.toml");
+        edit_text(&settings, &mut change, |text| {
+            let mut document: toml_edit::DocumentMut = text.parse()?;
+            document["version"] = toml_edit::value(i64::from(new));
+            Ok(document.to_string())
+        })?;
+        let cover = folder.join("cover.md");
+        if cover.exists() {
+            let note = format!(
+                "Changes in v{new}:\n- EDITME: say what is new, and in which patch\n\
+                 - Link to v{old}: EDITME\n"
+            );
+            edit_text(&cover, &mut change, |text| Ok(format!("{}\n\n{note}", text.trim_end())))?;
+        }
+        stack.keep_version(&name, old);
+        self.store_with(&before, stack, change)
+    }
+
+    /// Puts trailers of reviewers on the patches that they are for. Not on a patch that has
+    /// changed since the version that they saw.
+    pub fn collect(&self, name: &str, given: &[Given]) -> Result<(Done, Vec<String>)> {
+        let mut stack = self.stack()?;
+        let before = stack.clone();
+        let index = stack.series_named(name)?;
+        let (_, first, last) = stack.bounds().nth(index).context("a series without bounds")?;
+        let mails = stack.mails()?;
+        let mut notes = Vec::new();
+        for Given { subject, version, all, trailer, stranger } in given {
+            if let Some(sender) = stranger {
+                notes.push(format!("{sender} sent \"{trailer}\": it names somebody else"));
+                continue;
+            }
+            let fits = |number: &Number| *all || stack.patches[number - 1].subject() == subject;
+            let numbers: Vec<Number> = (first..=last).filter(fits).collect();
+            if numbers.is_empty() {
+                notes.push(format!("\"{trailer}\" is for \"{subject}\", which is no patch of it"));
+            }
+            for number in numbers {
+                let name = stack.name(number);
+                let seen = self.version_of(&stack, number, *version)?;
+                let now = mails.iter().find(|(path, _)| stack.is_mail_of(path, number));
+                let now = now.map(|(_, mail)| unified::changes(&String::from_utf8_lossy(mail)));
+                if seen.is_none() || seen != now {
+                    notes.push(format!(
+                        "{name} has changed since v{version}, which \"{trailer}\" is for"
+                    ));
+                    continue;
+                }
+                let message = &mut stack.patches[number - 1].message;
+                if !message.lines().any(|line| line == trailer) {
+                    let text = message.trim_end();
+                    let gap = if text.lines().last().is_some_and(is_trailer) { "" } else { "\n" };
+                    *message = format!("{text}\n{gap}{trailer}\n");
+                }
+            }
+        }
+        Ok((self.store(&before, stack)?, notes))
+    }
+
+    /// What changed from the version before to this one, as git compares them.
+    pub fn compare(&self, name: &str) -> Result<String> {
+        let stack = self.stack()?;
+        let index = stack.series_named(name)?;
+        let (series, first, last) = stack.bounds().nth(index).context("a series without bounds")?;
+        let version = series.settings.version;
+        ensure!(version > 1, "{} has one version only", series.name);
+        let folder = self.folder.join(&series.name).join(format!("v{}", version - 1));
+        let repository = Repository::scratch()?;
+        repository.write(&stack.weave.state(first - 1), &stack.commits()[first - 1..last])?;
+        let base = format!("stack~{}", last - first + 1);
+        let old = patch_files(&folder)?.into_iter().map(|file| folder.join(file));
+        repository.apply_beside("old", &base, &old.collect::<Vec<_>>()).with_context(|| {
+            format!("v{} does not fit the series below it any more", version - 1)
+        })?;
+        repository.read(&["range-diff", "--no-color", &base, "old", "stack"])
+    }
+
+    /// What the patch of another version with the same subject changes.
+    fn version_of(&self, stack: &Stack, number: Number, version: u32) -> Result<Option<String>> {
+        let (series, _) = stack.place(number).context("a patch without a series")?;
+        let folder = self.folder.join(&series.name).join(format!("v{version}"));
+        let subject = stack.patches[number - 1].subject();
+        for file in patch_files(&folder)? {
+            let path = folder.join(file);
+            let mail = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let mail = String::from_utf8_lossy(&mail);
+            if mail::subject(&mail).as_deref() == Some(subject) {
+                return Ok(Some(unified::changes(&mail)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Rules that name a patch by its subject name it by another one.
     fn follow_rules(
         &self,
@@ -387,9 +494,6 @@ pub struct Done {
     pub dropped: Vec<(Number, String)>,
 }
 
-/// Trailers that a reviewer gave for the patch as it was.
-pub const REVIEWS: [&str; 3] = ["Reviewed-by:", "Acked-by:", "Tested-by:"];
-
 /// Takes the reviewers' trailers from patches that change something else than before.
 fn drop_trailers(before: &Stack, stack: &mut Stack) -> Vec<(Number, String)> {
     let mut dropped = Vec::new();
@@ -397,15 +501,19 @@ fn drop_trailers(before: &Stack, stack: &mut Stack) -> Vec<(Number, String)> {
         (1..=before.patches.len()).map(|own| diff_of(before, own)).collect();
     for number in 1..=stack.patches.len() {
         let message = stack.patches[number - 1].message.clone();
-        let review = |line: &&str| REVIEWS.iter().any(|review| line.starts_with(review));
-        if !message.lines().any(|line| review(&line)) {
+        if !message.lines().any(trailers::is_review) {
             continue;
         }
         if old.contains(&diff_of(stack, number)) {
             continue;
         }
-        dropped.extend(message.lines().filter(review).map(|line| (number, line.to_owned())));
-        let rest: Vec<&str> = message.lines().filter(|line| !review(line)).collect();
+        dropped.extend(
+            message
+                .lines()
+                .filter(|line| trailers::is_review(line))
+                .map(|line| (number, line.to_owned())),
+        );
+        let rest: Vec<&str> = message.lines().filter(|line| !trailers::is_review(line)).collect();
         stack.patches[number - 1].message = format!("{}\n", rest.join("\n").trim_end());
     }
     dropped
@@ -448,6 +556,24 @@ pub fn shown(source: &Source, path: &str, line: Option<usize>) -> String {
         Some(line) => format!("{path}:{line}"),
         None => path,
     }
+}
+
+/// Whether a line is one of the last lines of a message, with a word in front.
+fn is_trailer(line: &str) -> bool {
+    let word = line.split_once(": ").map(|(word, _)| word);
+    word.is_some_and(|word| word.ends_with("-by") || word == "Link" || word == "Fixes")
+}
+
+/// Changes a text file.
+fn edit_text(
+    file: &Path,
+    change: &mut Change,
+    edit: impl Fn(&str) -> Result<String>,
+) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let text = edit(&text).with_context(|| format!("understand {}", file.display()))?;
+    change.write(file.to_owned(), Blob { mode: Mode::Plain, content: text.into_bytes() });
+    Ok(())
 }
 
 /// `series.toml` with another subject in its rules.

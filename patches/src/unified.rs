@@ -156,6 +156,29 @@ pub fn read(mail: &str) -> Result<BTreeMap<String, Vec<Hunk>>> {
     Ok(files)
 }
 
+/// What a mail changes: the lines of each file, without those around them and without places.
+pub fn changes(mail: &str) -> String {
+    let mut text = String::new();
+    let mut in_hunk = false;
+    for line in mail.lines() {
+        if line.starts_with("diff --git ") {
+            in_hunk = false;
+        }
+        in_hunk |= line.starts_with("@@ -");
+        let head = ["diff --git ", "new file ", "deleted file ", "old mode ", "new mode "];
+        let tells = if in_hunk {
+            line.starts_with(['+', '-'])
+        } else {
+            head.iter().any(|word| line.starts_with(word))
+        };
+        if tells {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
 /// The index of the first line, and the length.
 fn bounds(text: &str) -> Option<(usize, usize)> {
     let (start, length) = text.split_once(',').unwrap_or((text, "1"));

@@ -277,3 +277,59 @@ fn a_review_goes_when_its_patch_changes_and_stays_when_another_one_does() {
         .collect();
     assert_eq!(messages, [true, false, false]);
 }
+
+/// Answers to all patches of the first version.
+const THREAD: &str = "From a@z Thu Jan  1 00:00:00 1970\n\
+    From: Rita <rita@example.org>\n\
+    Subject: Re: [PATCH net-next 1/3] net: demo: add the driver\n\n\
+    Reviewed-by: Rita <rita@example.org>\n\n\
+    From a@z Thu Jan  1 00:00:00 1970\n\
+    From: Rita <rita@example.org>\n\
+    Subject: Re: [PATCH net-next 2/3] net: demo: count packets\n\n\
+    Reviewed-by: Rita <rita@example.org>\n\n";
+
+#[test]
+fn a_new_version_leaves_the_mails_of_the_old_one() {
+    let bench = Bench::new();
+    let project = bench.project();
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
+    let old = "patches/1-demo/v1/0002-net-demo-count-packets.patch";
+    let sent = bench.read(old);
+    project.next_version("1-demo").unwrap();
+    let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
+    bench.write("drivers/demo.rs", &text);
+    bench.absorb(&[]);
+    assert_eq!(bench.read(old), sent);
+    let new = bench.read(&old.replace("v1", "v2"));
+    assert!(new.contains("Subject: [PATCH net-next v2 2/3] net: demo: count packets"), "{new}");
+    assert!(new.contains("+    COUNT.add(2);"), "{new}");
+    assert!(bench.read("patches/1-demo/cover.md").contains("Changes in v2:\n- EDITME"));
+    let difference = project.compare("1").unwrap();
+    assert!(difference.contains("1:  "), "{difference}");
+    assert!(difference.contains(" = 1:  ") && difference.contains(" ! 2:  "), "{difference}");
+    assert!(difference.contains("-+    COUNT.add(1);"), "{difference}");
+}
+
+#[test]
+fn a_review_is_put_on_its_patch_unless_that_has_changed_since() {
+    let bench = Bench::new();
+    let project = bench.project();
+    project.next_version("1-demo").unwrap();
+    let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
+    bench.write("drivers/demo.rs", &text);
+    bench.absorb(&[]);
+    let given = series::trailers::read(THREAD.as_bytes()).unwrap();
+    let (_, notes) = project.collect("1-demo", &given).unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].starts_with("1-demo/2 has changed since v1"), "{notes:?}");
+    let stack = project.stack().unwrap();
+    let reviewed = |index: usize| stack.patches[index].message.contains("Reviewed-by: Rita");
+    assert_eq!([reviewed(0), reviewed(1), reviewed(2)], [true, false, false]);
+    assert!(
+        stack.patches[0].message.ends_with("A reason.\n\nReviewed-by: Rita <rita@example.org>\n")
+    );
+    // Twice is once.
+    project.collect("1-demo", &given).unwrap();
+    let stack = project.stack().unwrap();
+    assert_eq!(stack.patches[0].message.matches("Reviewed-by").count(), 1);
+}

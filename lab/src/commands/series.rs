@@ -122,6 +122,15 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
             let (author, date) = identity(lab)?;
             tell(&project.split(patch, lines, &message, author, date)?);
         }
+        SeriesAction::New { series } => tell(&project.next_version(series)?),
+        SeriesAction::Diff { series } => print::out(&(project.compare(series)? + "\n")),
+        SeriesAction::Trailers { series, mailbox } => {
+            let text = fs::read(mailbox).with_context(|| format!("read {}", mailbox.display()))?;
+            let given = series::trailers::read(&text)?;
+            let (done, notes) = project.collect(series, &given)?;
+            notes.iter().for_each(|note| print::out(&format!("note: {note}\n")));
+            tell(&done);
+        }
         SeriesAction::Join { patch } => tell(&project.join(patch)?),
         SeriesAction::Move { patch, after } => tell(&project.reorder(patch, after)?),
         SeriesAction::Give { patch, lines } => tell(&project.give(lines, patch)?),
