@@ -81,16 +81,25 @@ mod private {
 }
 
 /// What a value of the state looks like in the storage of a namespace. Zeroed memory is valid.
+///
+/// While the value is *ready*, the pointer to this in the array of the namespace has [`READY`] added: so
+/// readers learn from one word whether there is storage, and whether they may use what is in it. From
+/// `init` having finished until `pre_exit`, nobody but [`Slot`] and the callbacks here use that pointer:
+/// the core copies it when the array grows, and frees what it points to after `exit`.
 #[repr(C)]
 struct Storage<S> {
-    /// Null until `init` has finished and from `pre_exit` on; `value` in between.
-    ready: *const S,
     /// Whether `value` holds a value. Only the callbacks use it, which never run at once.
     constructed: bool,
     /// When readers were shut out: the grace periods that had begun by then.
     withdrawn: bindings::rcu_gp_seq,
     value: MaybeUninit<S>,
 }
+
+/// What is added to a pointer to storage, which is aligned.
+const READY: usize = 1;
+
+/// The id that readers have while nothing is registered: no array is so long.
+const NO_ID: c_uint = c_uint::MAX;
 
 /// The place of a type's state in the namespaces: what `net_generic()` calls an id.
 ///
@@ -100,7 +109,7 @@ struct Storage<S> {
 ///
 /// - `id` is that of the registered operations while there are any, and the storage behind it in
 ///   every namespace is a `Storage<S>`.
-/// - `readable` is null, or points to `id`. It is null unless each namespace has gone through
+/// - `readable` is [`NO_ID`], or as `id`. It is the former unless each namespace has gone through
 ///   `init`, and is again before the first of a grace period that ends before storage is freed.
 pub struct Slot<S> {
     id: UnsafeCell<c_uint>,
@@ -124,7 +133,7 @@ impl<S> Slot<S> {
         }
         Self {
             id: UnsafeCell::new(0),
-            readable: UnsafeCell::new(0),
+            readable: UnsafeCell::new(NO_ID),
             claimed: Atomic::new(false),
             _stored: PhantomData,
         }
@@ -196,35 +205,45 @@ impl<S: Sync + 'static> Slot<S> {
     pub fn get<'g>(&self, net: &Namespace, _guard: &'g rcu::Guard) -> Option<&'g S> {
         // SAFETY: The word is read whole; see `set_readable`.
         let id = unsafe { self.readable.get().read_volatile() };
-        if id == 0 {
+        // SAFETY: Where the array has this id, `readable` is set, so that the storage behind it is a
+        // `Storage<S>`. It was so when the guard's critical section began or later, and the destructor
+        // of the registration lets a grace period pass before storage is freed. `init` that fails frees
+        // its storage at once, but that is never marked as ready.
+        let storage = unsafe { entry::<S>(net, id) }?;
+        if storage.addr() & READY == 0 {
             return None;
         }
-        // SAFETY: `readable` is set, so that the storage behind the id is a `Storage<S>`. It was
-        // so when the guard's critical section began or later, and the destructor of the
-        // registration lets a grace period pass before storage is freed. `init` that fails frees
-        // its storage at once, but takes the pointer back and waits for a grace period first.
-        let storage = unsafe { storage::<S>(net, id) }?;
-        // SAFETY: `storage` is valid while `net` is borrowed, as above. The word is written
-        // whole, by `publish` and `withdraw`.
-        let ready = unsafe { (&raw const (*storage).ready).read_volatile() };
         // A namespace that began later was on no list, and had no device that is up, before its
         // storage was there: who knows it on another CPU has synchronised with its creation.
-        // SAFETY: If it is not null, `init` had finished, and `publish` ordered its writes before
-        // the pointer, through which every access of ours goes. `pre_exit` had not run, or not
-        // been seen: the grace period that follows it waits for the guard, and only then is the
-        // value dropped.
-        unsafe { ready.as_ref() }
+        // SAFETY: As it is marked, `init` had finished, and `publish` ordered its writes before the
+        // mark, on which every access of ours depends by its address. `pre_exit` had not run, or not
+        // been seen: the grace period that follows it waits for the guard, and only then is the value
+        // dropped. Without the mark, the pointer is to the storage.
+        Some(unsafe { (*storage.byte_sub(READY)).value.assume_init_ref() })
     }
 }
 
-/// Finds the storage of the namespace behind `id`.
+/// Finds the storage of the namespace behind `id`, ready or not.
 ///
 /// # Safety
 ///
 /// The pointer is as valid as `S` and `id` fit each other; it may be used for as long as the
 /// storage is known to exist.
-#[inline]
 unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
+    // SAFETY: As the caller promises.
+    let storage = unsafe { entry::<S>(net, id) }?;
+    let storage = storage.map_addr(|addr| addr & !READY);
+    (!storage.is_null()).then_some(storage)
+}
+
+/// What the namespace has behind `id` in its array: null, or a pointer to storage, perhaps marked as
+/// [`READY`]. None if the array is not so long.
+///
+/// # Safety
+///
+/// As for [`storage`].
+#[inline]
+unsafe fn entry<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
     // SAFETY: By the type invariant of `Namespace` the structure is valid. The array is replaced
     // under RCU (`net_assign_generic()`): this is its `rcu_dereference()`.
     let gen = unsafe { (&raw const (*net.as_raw()).gen_).read_volatile() };
@@ -235,12 +254,28 @@ unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
         return None;
     }
     // SAFETY: The array has more than `id` pointers; the first ones overlay its head.
-    let storage = unsafe {
+    Some(unsafe {
         gen.cast::<*mut Storage<S>>()
             .add(id as usize)
             .read_volatile()
-    };
-    (!storage.is_null()).then_some(storage)
+    })
+}
+
+/// Changes what the namespace has behind `id`.
+///
+/// # Safety
+///
+/// The caller must be the namespace's only callback, of the operations that `id` belongs to.
+unsafe fn set_entry<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
+    // SAFETY: As in `entry`. `net_assign_generic()` has made the array long enough, and nobody else
+    // writes to it, nor replaces it, since the caller's caller holds `pernet_ops_rwsem`. Readers read
+    // the word whole.
+    unsafe {
+        let gen = (&raw const (*net.as_raw()).gen_).read_volatile();
+        gen.cast::<*mut Storage<S>>()
+            .add(id as usize)
+            .write_volatile(storage);
+    }
 }
 
 /// A type that has a [`Slot`] of its own.
@@ -348,29 +383,27 @@ pub trait Operations: HasSlot {
     }
 }
 
-/// Makes the value ready: a reader that sees the pointer sees what `init` wrote.
+/// Makes the value ready: a reader that sees the mark sees what `init` wrote.
 ///
 /// # Safety
 ///
-/// `storage` must be valid, its value constructed, and the caller the namespace's only callback.
-unsafe fn publish<S>(storage: *mut Storage<S>) {
+/// `storage` must be what `net` has behind `id`, its value constructed, and the caller the namespace's
+/// only callback.
+unsafe fn publish<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
     barrier::smp_mb(barrier::Write);
-    // SAFETY: The caller promises validity; readers read the word whole.
-    unsafe {
-        let value = (&raw const (*storage).value).cast::<S>();
-        (&raw mut (*storage).ready).write_volatile(value);
-    }
+    // SAFETY: As the caller promises.
+    unsafe { set_entry(net, id, storage.wrapping_byte_add(READY)) };
 }
 
 /// Hides the value from readers to come, and notes when.
 ///
 /// # Safety
 ///
-/// `storage` must be valid, and the caller the namespace's only callback.
-unsafe fn withdraw<S>(storage: *mut Storage<S>) {
-    // SAFETY: The caller promises validity; readers read the word whole. The note is the callbacks'.
+/// As for [`publish`].
+unsafe fn withdraw<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
+    // SAFETY: As the caller promises. The note is the callbacks'.
     unsafe {
-        (&raw mut (*storage).ready).write_volatile(ptr::null());
+        set_entry(net, id, storage);
         bindings::get_state_synchronize_rcu_full(&raw mut (*storage).withdrawn);
     }
 }
@@ -422,7 +455,7 @@ impl<T: Operations> Callbacks<T> {
             // SAFETY: The storage is valid and its value constructed, by this, the only callback.
             unsafe {
                 (*storage).constructed = true;
-                publish(storage);
+                publish(net, T::slot().id(), storage);
             }
             Ok(0)
         })
@@ -438,8 +471,8 @@ impl<T: Operations> Callbacks<T> {
         let Some(storage) = (unsafe { Self::constructed(net) }) else {
             return;
         };
-        // SAFETY: The storage is valid; readers read the word whole.
-        unsafe { withdraw(storage) };
+        // SAFETY: It is the namespace's, with a value, and this is the only callback.
+        unsafe { withdraw(net, T::slot().id(), storage) };
         if T::HAS_PRE_EXIT {
             // SAFETY: The value is there until `exit`, and the reference does not last so long.
             T::pre_exit(net, unsafe { Self::stored(storage) });
@@ -512,14 +545,8 @@ impl<T: Operations> Callbacks<T> {
 ///
 /// The caller must be the `init` callback of the operations that `id` belongs to.
 unsafe fn forget_storage(net: &Namespace, id: u32) {
-    // SAFETY: As in `storage`; `net_assign_generic()` has made the array long enough. Nobody else
-    // writes to it, since the caller's caller holds `pernet_ops_rwsem`.
-    unsafe {
-        let gen = (&raw const (*net.as_raw()).gen_).read_volatile();
-        gen.cast::<*mut c_void>()
-            .add(id as usize)
-            .write_volatile(ptr::null_mut());
-    }
+    // SAFETY: As the caller promises.
+    unsafe { set_entry::<()>(net, id, ptr::null_mut()) };
     rcu::synchronize_rcu();
 }
 
@@ -668,7 +695,7 @@ impl<T: Operations> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // INVARIANT: No reader from here on. Those that came before are in RCU critical sections,
         // which `ops_undo_list()` waits for between `pre_exit` and `exit`.
-        T::slot().set_readable(0);
+        T::slot().set_readable(NO_ID);
         // SAFETY: By the type invariant `ops` is registered, by the function that belongs to this
         // one, and is not unregistered elsewhere.
         unsafe { (self.unregister)(self.ops.get()) };
