@@ -43,10 +43,17 @@ pub(crate) type Table6 = Table<OwnedDst, WORDS6>;
 /// The fewest and the most lines of a table.
 const BUCKETS: core::ops::RangeInclusive<u32> = 1 << 10..=1 << 21;
 
-/// By default there is one line for this much memory, and at most half a million lines: as many
-/// buckets as the old route cache had.
+/// By default there is one line for this much memory, and at most as many as take less than 8 MiB for
+/// both families. A hit on an entry that is in no cache of the processor costs more than a small
+/// routing table does: most machines gain nothing by a table that is much larger than these caches.
+/// Who has more flows in use at a time asks for more lines.
 const MEMORY_PER_BUCKET: usize = 32 << 10;
-const MAX_DEFAULT_BUCKETS: u32 = 512 << 10;
+const MAX_DEFAULT_BUCKETS: u32 = 32 << 10;
+const MOST_DEFAULT_BYTES: usize = 8 << 20;
+const _: () = {
+    let line = Table4::BYTES_PER_LINE + Table6::BYTES_PER_LINE;
+    assert!(MAX_DEFAULT_BUCKETS as usize * line <= MOST_DEFAULT_BYTES);
+};
 
 /// The largest quota of a namespace, and the default one.
 const MAX_QUOTA: u32 = 1 << 22;
