@@ -321,6 +321,28 @@ a_flood_that_is_refused() {
 	remove_topology
 }
 
+# send_udp COUNT: packets for the router itself.
+send_udp() {
+	in_netns src python3 -c '
+import socket, sys
+udp = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(int(sys.argv[2])):
+    try: udp.sendto(b"", (sys.argv[1], 9))
+    except ConnectionRefusedError: pass
+' $RT "$1"
+}
+
+# host_has_nothing_in_the_way: packets for the router itself meet no hook of the cache.
+host_has_nothing_in_the_way() {
+	local value
+	mark_seen rt
+	send_udp 500
+	wait_until has_seen rt $((SEEN + 500)) || fail "packets are missing at rt"
+	is_aside 1 || return 1
+	since rt bypassed
+	[ "$value" = 0 ] && passed rt && [ "$value" -ge 500 ]
+}
+
 # Packets for the machine itself gain nothing by the cache: it steps aside where there are no others, be
 # they of many flows or of a single one.
 a_host_that_gains_nothing() {
@@ -328,18 +350,13 @@ a_host_that_gains_nothing() {
 	warm_neighbour
 	mark_seen rt
 	now "UDP for the router itself"
-	in_netns src python3 -c '
-import socket, sys
-udp = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-for _ in range(5000):
-    try: udp.sendto(b"", (sys.argv[1], 9))
-    except ConnectionRefusedError: pass
-' $RT
+	send_udp 5000
 	wait_until has_seen rt $((SEEN + 5000)) || fail "packets are missing at rt"
 	expect_since rt hits=0
 	expect_since_at_least rt left=1000
 	passed rt
 	expect_at_least "packets that pass by ($what)" "$value" 900
+	wait_until host_has_nothing_in_the_way || fail "the cache steps aside, and its hooks do not"
 	mark rt
 	now "to itself, while aside"
 	expect "ping" in_netns rt ping "-$family" -q -n -c 10 -i 0.01 -W $PATIENCE $RT
