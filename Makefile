@@ -78,7 +78,7 @@ kernel: ## only build the base kernel
 doctor: ## each tool: found, needed, how to get it; fails if a build cannot succeed
 	@$(LAB) doctor
 
-lint: ## format and lint checks of host and kernel code
+lint: ## format and lint checks of host and kernel code, and builds inside a kernel tree
 	@$(LAB) lint
 
 netlink: ## generate the C code of the netlink specification again

@@ -38,6 +38,7 @@ pub struct Project {
     pub compile_fail: Option<CompileFail>,
     pub examples: Option<Examples>,
     pub mutants: Option<Mutants>,
+    pub in_tree: Option<InTree>,
     pub netlink: Option<Netlink>,
     pub bench: Option<Bench>,
     /// Where a file or a folder is in a kernel tree.
@@ -121,6 +122,29 @@ pub struct Mutants {
     pub sources: Vec<PathBuf>,
 }
 
+/// Builds of the code inside a kernel tree.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InTree {
+    /// The folder that says what the tree's own files get.
+    pub wiring: PathBuf,
+    /// What make builds where the module is on.
+    pub target: String,
+    /// Folders with what `[upstream]` places in the tree for these builds.
+    pub sources: Vec<PathBuf>,
+    #[serde(rename = "build")]
+    pub builds: Vec<InTreeBuild>,
+}
+
+/// One of these builds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InTreeBuild {
+    pub name: String,
+    /// Options as `NAME=value`, on top of those of the guest's kernel; the last one is the module's.
+    pub config: Vec<String>,
+}
+
 /// C code that the kernel's ynl tool generates.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,6 +218,7 @@ impl Project {
             compile_fail: None,
             examples: None,
             mutants: None,
+            in_tree: None,
             netlink: None,
             bench: None,
             upstream: BTreeMap::new(),
@@ -225,6 +250,10 @@ impl Project {
         if let Some(mutants) = &self.mutants {
             paths.push(&mutants.folder);
             paths.extend(mutants.sources.iter().map(PathBuf::as_path));
+        }
+        if let Some(in_tree) = &self.in_tree {
+            paths.push(&in_tree.wiring);
+            paths.extend(in_tree.sources.iter().map(PathBuf::as_path));
         }
         paths.extend(self.netlink.iter().map(|it| it.folder.as_path()));
         if let Some(bench) = &self.bench {

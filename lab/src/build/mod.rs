@@ -11,3 +11,4 @@ pub mod modules;
 pub mod pipeline;
 pub mod source;
 pub mod staging;
+pub mod wiring;

@@ -15,6 +15,7 @@ use xshell::{Cmd, cmd};
 use crate::build::modules;
 use crate::build::pipeline::{Built, Prepared};
 use crate::checks::house_rules;
+use crate::checks::in_tree;
 use crate::checks::libtest;
 use crate::checks::mutants;
 use crate::checks::ynl;
@@ -58,6 +59,7 @@ pub fn concerns_kernel(project: &Project) -> bool {
         || project.modules.kbuild.is_some()
         || project.netlink.is_some()
         || project.mutants.is_some()
+        || project.in_tree.is_some()
 }
 
 fn rustfmt_host(lab: &Lab) -> Result<()> {
@@ -98,6 +100,10 @@ pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<TestReport> {
         verdicts.push(TestReport::of("mutants fit the code", mutants::check(lab)));
     }
     step.finish();
+    match in_tree::run(lab, base) {
+        Ok(builds) => verdicts.extend(builds),
+        Err(error) => verdicts.push(TestReport::of::<()>("in a kernel tree", Err(error))),
+    }
     verdicts
 }
 

@@ -5,6 +5,7 @@
 pub mod compile_fail;
 pub mod examples;
 pub mod house_rules;
+pub mod in_tree;
 mod libtest;
 pub mod lint;
 pub mod mutants;

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The project's files as they are in a kernel tree, and what the tree's own files need for them.
+//!
+//! `[upstream]` of `lab.toml` says where files go. The folder of the wiring has whole files at their
+//! paths in the tree, and `wiring.toml`: which lines the tree's own files get, and where.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::checks::house_rules;
+use crate::project::{InTree, Project};
+
+/// The list of lines, in the folder of the wiring.
+const LIST: &str = "wiring.toml";
+
+/// The content of `wiring.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wiring {
+    insert: Vec<Insert>,
+}
+
+/// Lines that a file of the tree gets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Insert {
+    file: PathBuf,
+    /// The line of the file that they come behind.
+    after: String,
+    #[serde(default)]
+    lines: String,
+    /// A file of the project that has them.
+    from: Option<PathBuf>,
+    /// How those lines of it begin.
+    #[serde(default)]
+    only: Vec<String>,
+    /// How the others begin.
+    #[serde(default)]
+    except: Vec<String>,
+}
+
+/// Files by their paths in the tree.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What is new or different in the kernel tree at `source` with the project in it.
+pub fn files(root: &Path, project: &Project, in_tree: &InTree, source: &Path) -> Result<Files> {
+    let mut files = Files::new();
+    for folder in &in_tree.sources {
+        for path in house_rules::files(&root.join(folder))? {
+            let name = path.strip_prefix(root).unwrap_or(&path);
+            if let Some(place) = place(&project.upstream, name) {
+                files.insert(place, read(&path)?);
+            }
+        }
+    }
+    let wiring = root.join(&in_tree.wiring);
+    for path in house_rules::files(&wiring)? {
+        let name = path.strip_prefix(&wiring).unwrap_or(&path);
+        // What lies beside the list is for it.
+        if name.components().count() > 1 {
+            files.insert(name.to_owned(), read(&path)?);
+        }
+    }
+    let list = wiring.join(LIST);
+    let text = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
+    let list: Wiring =
+        toml::from_str(&text).with_context(|| format!("parse {}", list.display()))?;
+    for insert in &list.insert {
+        let old = match files.remove(&insert.file) {
+            Some(text) => text,
+            None => read(&source.join(&insert.file))?,
+        };
+        let old = String::from_utf8(old).with_context(|| insert.file.display().to_string())?;
+        let new = insert.apply(root, &old).with_context(|| insert.file.display().to_string())?;
+        files.insert(insert.file.clone(), new.into_bytes());
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("read {}", path.display()))
+}
+
+/// Where a file of the project is in the tree: the longest path that it is below decides.
+fn place(upstream: &BTreeMap<PathBuf, PathBuf>, name: &Path) -> Option<PathBuf> {
+    let below = upstream.iter().filter(|(ours, _)| name.starts_with(ours));
+    let (ours, theirs) = below.max_by_key(|(ours, _)| ours.components().count())?;
+    let rest = name.strip_prefix(ours).ok()?;
+    Some(if rest.as_os_str().is_empty() { theirs.clone() } else { theirs.join(rest) })
+}
+
+impl Insert {
+    fn apply(&self, root: &Path, old: &str) -> Result<String> {
+        let after = format!("{}\n", self.after);
+        let mut places = old.match_indices(&after).filter(|(at, _)| {
+            // A whole line.
+            *at == 0 || old.as_bytes()[at - 1] == b'\n'
+        });
+        let (Some((at, _)), None) = (places.next(), places.next()) else {
+            bail!("there is not one line `{}`", self.after);
+        };
+        let (before, behind) = old.split_at(at + after.len());
+        let lines = match &self.from {
+            Some(from) => {
+                let path = root.join(from);
+                let text = fs::read_to_string(&path)
+                    .with_context(|| format!("read {}", path.display()))?;
+                self.chosen(&text)
+            }
+            None => self.lines.clone(),
+        };
+        Ok(format!("{before}{lines}{behind}"))
+    }
+
+    fn chosen(&self, text: &str) -> String {
+        let begins = |line: &str, with: &[String]| with.iter().any(|word| line.starts_with(word));
+        let is_chosen = |line: &&str| match self.only.is_empty() {
+            true => !begins(line, &self.except),
+            false => begins(line, &self.only),
+        };
+        text.lines().filter(is_chosen).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(text: &str) -> Insert {
+        toml::from_str(&format!("file = \"f\"\n{text}")).unwrap()
+    }
+
+    #[test]
+    fn lines_come_behind_the_one_that_is_named() {
+        let root = Path::new("/");
+        let wanted = insert("after = \"b\"\nlines = \"\"\"\nc\nd\n\"\"\"");
+        assert_eq!(wanted.apply(root, "a\nb\ne\n").unwrap(), "a\nb\nc\nd\ne\n");
+        assert!(wanted.apply(root, "a\nb \nab\n").is_err(), "a whole line");
+        assert!(wanted.apply(root, "b\nb\n").is_err(), "one line");
+    }
+
+    #[test]
+    fn lines_of_another_file_are_chosen_by_how_they_begin() {
+        let text = "// x\n#[path = \"a\"]\npub mod a;\n\nmod b;\n";
+        let only = insert("after = \"\"\nonly = [\"pub\", \"//\"]");
+        assert_eq!(only.chosen(text), "// x\npub mod a;\n");
+        let except = insert("after = \"\"\nexcept = [\"#[path\", \"//\"]");
+        assert_eq!(except.chosen(text), "pub mod a;\n\nmod b;\n");
+    }
+
+    #[test]
+    fn the_longest_path_says_where_a_file_goes() {
+        let pair = |a: &str, b: &str| (a.into(), b.into());
+        let upstream = [pair("m", "net/m"), pair("m/uapi", "include/uapi"), pair("m/y", "D/y")];
+        let upstream = upstream.into_iter().collect();
+        let goes = |name: &str| place(&upstream, Path::new(name));
+        assert_eq!(goes("m/a/b.rs"), Some("net/m/a/b.rs".into()));
+        assert_eq!(goes("m/uapi/h.h"), Some("include/uapi/h.h".into()));
+        assert_eq!(goes("m/y"), Some("D/y".into()));
+        assert_eq!(goes("n/y"), None);
+    }
+}
