@@ -8,6 +8,7 @@ pub mod kbuild_flags;
 pub mod kconfig;
 pub mod kernel;
 pub mod modules;
+pub mod overlay;
 pub mod pipeline;
 pub mod source;
 pub mod staging;
