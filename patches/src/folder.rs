@@ -50,7 +50,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
-    /// Path in the kernel tree; `*` stands for any characters.
+    /// Path in the kernel tree; `*` stands for characters of one name, `**` for folders.
     pub pattern: String,
     /// The subject of a patch of this series.
     pub patch: String,

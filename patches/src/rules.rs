@@ -2,7 +2,7 @@
 
 //! What a person or a project decided beforehand about files and lines.
 
-use glob::Pattern;
+use glob::{MatchOptions, Pattern};
 
 use crate::weave::Number;
 
@@ -25,10 +25,16 @@ pub struct Put {
     pub patch: Number,
 }
 
+/// Whether a path fits a pattern: `*` stands for characters of one name, `**` for folders.
+pub fn fits(pattern: &Pattern, path: &str) -> bool {
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
+    pattern.matches_with(path, options)
+}
+
 impl Rules {
     /// The rule for a file: its pattern, and the patch.
     pub fn file(&self, path: &str) -> Option<(&Pattern, Number)> {
-        let fits = |(pattern, _): &&(Pattern, Number)| pattern.matches(path);
+        let fits = |(pattern, _): &&(Pattern, Number)| fits(pattern, path);
         self.files.iter().find(fits).map(|(pattern, patch)| (pattern, *patch))
     }
 

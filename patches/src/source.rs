@@ -11,6 +11,7 @@ use vmlab::run::process;
 
 use crate::change::{self, Change};
 use crate::git::Repository;
+use crate::rules::fits;
 use crate::weave::{Tree, Weave};
 
 /// What a project says about its source.
@@ -40,7 +41,7 @@ impl Source {
 
     /// Where a file of the source is in a kernel tree, if it goes there.
     pub fn upstream(&self, path: &str) -> Option<String> {
-        if self.without.iter().any(|pattern| pattern.matches(path)) {
+        if self.without.iter().any(|pattern| fits(pattern, path)) {
             return None;
         }
         let (place, rest) = longest(self.places.keys(), path)?;
@@ -141,7 +142,7 @@ mod tests {
             ("selftests", "tools/testing/selftests/net/rnetns"),
         ];
         let places = places.map(|(here, there)| (here.to_owned(), there.to_owned())).into();
-        Source::new(Path::new("/p"), &places, &["selftests/*.rs".to_owned()]).unwrap()
+        Source::new(Path::new("/p"), &places, &["selftests/**/*.rs".to_owned()]).unwrap()
     }
 
     #[test]

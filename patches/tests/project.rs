@@ -41,7 +41,7 @@ impl Bench {
         bench.write("drivers/demo.rs", DRIVER);
         bench.write("patches/1-demo/series.toml", &format!(
             "tree = \"net-next\"\n\n[[file]]\npattern = \"drivers/net/*\"\npatch = \"{ADD}\"\n\n\
-             [[file]]\npattern = \"tools/*\"\npatch = \"{TEST}\"\n"
+             [[file]]\npattern = \"tools/**\"\npatch = \"{TEST}\"\n"
         ));
         bench.absorb(&[]);
         let tree = project.begin_edit("1/1", &["drivers/net/Makefile".into()]).unwrap();
