@@ -339,6 +339,12 @@ pub enum SeriesAction {
         #[arg(long, short)]
         message: Option<String>,
     },
+    /// Build the tree after each patch, boot it and run its tests. What was seen before costs
+    /// nothing.
+    Prove {
+        /// Only this series; the start of its name is enough.
+        series: Option<String>,
+    },
     /// Begin the next version of a series; the mails of this one stay as they were sent.
     New { series: String },
     /// Show what changed from the version before.

@@ -164,6 +164,31 @@ fn kcflags(source: &Source, fragment: &str) -> String {
     format!("KCFLAGS={}", format!("{lines} {warnings}").trim())
 }
 
+/// What make was told to compile a finished kernel with: with others, it would compile again.
+pub fn flags(lab: &Lab, kernel: &Kernel) -> Result<String> {
+    let path = kernel.build.join(FRAGMENT);
+    let fragment = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(kcflags(&source::find(lab)?, &fragment))
+}
+
+/// Makes a folder in which a build goes on from a finished one. It is whole or absent.
+pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
+    let new = folder.with_extension("new");
+    for dir in [&new, folder] {
+        files::remove_dir(dir)?;
+    }
+    files::make_dir(&new)?;
+    copy(&kernel.build, &new)?;
+    fs::rename(&new, folder).with_context(|| format!("rename to {}", folder.display()))
+}
+
+/// A kernel that was linked in a folder where a build went on: its image for a guest is made here.
+pub fn linked(folder: &Path, source: &Path, tools: &Toolchain) -> Result<Kernel> {
+    let image = folder.join("vmlinux.image");
+    strip(&folder.join("vmlinux"), &image, tools)?;
+    describe(folder.to_owned(), source.to_owned(), image)
+}
+
 /// Whether the kernel is for a debugger with the tree's own scripts.
 fn wants_gdb_scripts(fragment: &str) -> bool {
     fragment.lines().any(|line| line == "CONFIG_GDB_SCRIPTS=y")

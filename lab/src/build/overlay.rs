@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::fs::{CWD, FileType};
 use vmlab::run::files;
 use vmlab::run::process;
@@ -66,7 +66,10 @@ impl Overlay<'_> {
         outer.arg(&self.over).arg(&kernel.source).arg(build).arg(&kernel.build);
         outer.arg(command.get_program()).args(command.get_args());
         self.tools.environment(&mut outer);
+        let program = command.get_program().to_string_lossy();
+        // Nobody typed unshare.
         process::logged(outer, log, |_| ())
+            .map_err(|error| anyhow!("{}", format!("{error:#}").replacen("unshare", &program, 1)))
     }
 
     /// make for this tree, with the same output on each machine.

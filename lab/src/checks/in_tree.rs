@@ -25,7 +25,7 @@ use crate::context::Lab;
 use crate::project::{InTree, InTreeBuild};
 
 /// What of a finished build others begin with: all that `make prepare` makes.
-const BEGIN_WITH: [&str; 8] =
+pub(super) const BEGIN_WITH: [&str; 8] =
     [".config", "Makefile", "arch", "include", "rust", "scripts", "source", "tools"];
 
 /// Has the key of what was built without an error.
@@ -107,7 +107,8 @@ fn key(files: &Files, base: &Prepared, in_tree: &InTree, build: &InTreeBuild) ->
 }
 
 /// Otherwise an object with a warning would be kept, and skipped next time.
-const STRICT: [&str; 4] = ["W=1", "CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"];
+pub(super) const STRICT: [&str; 4] =
+    ["W=1", "CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"];
 
 fn make(
     tree: &Overlay<'_>,

@@ -9,6 +9,7 @@ pub mod in_tree;
 mod libtest;
 pub mod lint;
 pub mod mutants;
+pub mod patch_states;
 pub mod rust_analyzer;
 mod threads;
 pub mod ynl;
