@@ -44,6 +44,9 @@ pub struct Settings {
     /// Findings of checks that stay, with the reason.
     #[serde(default)]
     pub accept: Vec<Accepted>,
+    /// Commands that show patches working.
+    #[serde(default)]
+    pub shown: Vec<Shown>,
 }
 
 /// Where files go.
@@ -65,6 +68,15 @@ pub struct Accepted {
     /// Part of the finding's text.
     pub finding: String,
     pub reason: String,
+}
+
+/// What a person types to see a patch working.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shown {
+    /// The subject of a patch of this series.
+    pub patch: String,
+    pub command: String,
 }
 
 fn patch() -> String {

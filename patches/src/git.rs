@@ -199,7 +199,24 @@ impl Repository {
 
     /// The tree of a commit.
     pub fn tree(&self, commit: &str) -> Result<Tree> {
-        let list = self.ask(&["ls-tree", "-r", "-z", "--full-tree", commit], b"")?;
+        self.listed(&["ls-tree", "-r", "-z", "--full-tree", commit])
+    }
+
+    /// Those of these files that a commit has.
+    pub fn files(&self, commit: &str, paths: &BTreeSet<&str>) -> Result<Tree> {
+        let mut tree = Tree::new();
+        // Not more than fit on a command line.
+        for some in paths.iter().copied().collect::<Vec<_>>().chunks(500) {
+            let list = ["ls-tree", "-r", "-z", "--full-tree", commit, "--"];
+            tree.extend(self.listed(&[&list, some].concat())?);
+        }
+        tree.retain(|path, _| paths.contains(path.as_str()));
+        Ok(tree)
+    }
+
+    /// The files that `git ls-tree` lists.
+    fn listed(&self, args: &[&str]) -> Result<Tree> {
+        let list = self.ask(args, b"")?;
         let entries: Vec<(String, Mode, String)> = list
             .split(|byte| *byte == 0)
             .filter(|entry| !entry.is_empty())

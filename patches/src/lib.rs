@@ -4,6 +4,7 @@
 
 pub mod assign;
 pub mod change;
+pub mod checks;
 pub mod diff;
 mod edit;
 pub mod export;
