@@ -7,7 +7,10 @@
 
 pub mod findings;
 pub mod history;
+pub mod maintainers;
 pub mod message;
+pub mod netdev;
+pub mod selftests;
 pub mod series_format;
 pub mod subject;
 pub mod whitespace;
@@ -67,6 +70,12 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(history::Reviews),
         Box::new(series_format::SeriesFormat),
         Box::new(whitespace::Whitespace),
+        Box::new(maintainers::Maintainers),
+        Box::new(netdev::DeprecatedApi),
+        Box::new(netdev::SourceInline),
+        Box::new(netdev::HeaderInline),
+        Box::new(netdev::Ynl),
+        Box::new(selftests::CheckSelftest),
     ]
 }
 

@@ -47,6 +47,8 @@ pub struct Subject<'a> {
     pub base: Box<Base<'a>>,
     /// A repository that may know commits which messages name.
     pub history: Option<PathBuf>,
+    /// The kernel tree that the series is for, to count files in and to take scripts from.
+    pub folder: Option<PathBuf>,
     touched: BTreeSet<String>,
 }
 
@@ -224,6 +226,7 @@ impl<'a> Subject<'a> {
         });
         let mut subject = Subject::new(range, Origin::Range, before, patches, mails, false, base)?;
         subject.history = Some(folder.to_owned());
+        subject.folder = Some(folder.to_owned());
         Ok(subject)
     }
 
@@ -340,6 +343,7 @@ impl<'a> Subject<'a> {
             before,
             base,
             history: None,
+            folder: None,
             touched,
         })
     }
