@@ -10,6 +10,7 @@ pub mod history;
 pub mod maintainers;
 pub mod message;
 pub mod netdev;
+pub mod rust;
 pub mod selftests;
 pub mod series_format;
 pub mod subject;
@@ -76,6 +77,13 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(netdev::HeaderInline),
         Box::new(netdev::Ynl),
         Box::new(selftests::CheckSelftest),
+        Box::new(rust::Safety),
+        Box::new(rust::SafetyDocs),
+        Box::new(rust::Helpers),
+        Box::new(rust::imports::Imports),
+        Box::new(rust::users::Users),
+        Box::new(rust::Inline),
+        Box::new(rust::Leftovers),
     ]
 }
 
