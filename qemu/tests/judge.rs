@@ -129,6 +129,30 @@ fn a_guest_may_end_when_its_last_word_is_heard() {
     assert_eq!(releases(&given_up), 1);
 }
 
+/// What a test prints without end reaches a busy lab late. The guest's last word waits behind it,
+/// and the guest waits for the answer.
+#[test]
+fn a_guest_has_time_to_end_from_when_it_is_answered() {
+    let heard = healthy();
+    let done = heard.iter().position(|it| *it == event(Event::Done)).unwrap();
+    let verdict = |answered: Duration, ended: Duration| {
+        let mut judge = Judge::new(plan());
+        for (number, heard) in (1..).zip(&heard[..=done]) {
+            judge.feed(Duration::from_millis(10) * number, heard.clone());
+        }
+        judge.answered(answered);
+        for heard in &heard[done + 1..] {
+            judge.feed(ended, heard.clone());
+        }
+        judge.verdict(clean())
+    };
+    let (late, grace) = (Duration::from_secs(3000), plan().grace);
+    assert_eq!(verdict(late, late + grace / 2).outcome, Outcome::Pass);
+    let never = verdict(late, late + grace * 2);
+    assert_eq!(never.outcome, Outcome::Timeout);
+    assert!(never.message.contains("did not switch off"), "{}", never.message);
+}
+
 /// Nothing of what a healthy guest says can be missing, and no word of PID 1 can come twice.
 #[test]
 fn every_word_counts_and_only_once() {

@@ -155,6 +155,8 @@ pub struct Judge {
     now: Duration,
     since: Duration,
     deadline: Duration,
+    /// How long the guest waited for the lab, which had much to read.
+    lag: Duration,
     pub(super) log: GuestLog,
     pub(super) phases: Phases,
     pub(super) release: Option<String>,
@@ -192,6 +194,7 @@ impl Judge {
             now: Duration::ZERO,
             since: Duration::ZERO,
             deadline: plan.boot,
+            lag: Duration::ZERO,
             plan,
             phases: Phases::default(),
             release: None,
@@ -240,6 +243,13 @@ impl Judge {
         orders.extend(news.into_iter().map(|finding| Order::TellFinding(self.running(), finding)));
         self.look_at_the_clock(&mut orders);
         orders
+    }
+
+    /// The guest was told what it waits for, at this time: it cannot have gone on before. What it said
+    /// may have come long ago, if it said much.
+    pub fn answered(&mut self, at: Duration) {
+        self.lag = self.lag.max(at.saturating_sub(self.now));
+        self.deadline = self.deadline.max(at + self.plan.grace);
     }
 
     fn running(&self) -> Option<usize> {
@@ -460,7 +470,10 @@ impl Judge {
     }
 
     fn look_at_the_clock(&mut self, orders: &mut Vec<Order>) {
-        let whole = if self.is_for_tests() { self.plan.told + self.plan.whole } else { NO_LIMIT };
+        let whole = match self.is_for_tests() {
+            true => self.plan.told + self.plan.whole + self.lag,
+            false => NO_LIMIT,
+        };
         if self.now <= self.deadline.min(whole) {
             return;
         }

@@ -423,11 +423,13 @@ impl<'a> Session<'a> {
             Order::Ask => {
                 // A guest that is dead already cannot be asked, and will be ended.
                 let _ = self.vm.request(Request::Whereabouts);
+                self.judge.answered(self.vm.age());
                 Ok(())
             }
             Order::Release => {
                 // One that has ended without waiting for this has ended.
                 let _ = self.vm.request(Request::Heard);
+                self.judge.answered(self.vm.age());
                 Ok(())
             }
             Order::Kill => {
