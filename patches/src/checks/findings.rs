@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::subject::Change;
@@ -106,19 +107,30 @@ impl Outcome {
 /// findings that the file did not have before. Finding and line name it, so that a line that moves
 /// is no news.
 pub fn news(change: &Change, judge: impl Fn(&str) -> Vec<Finding>) -> Vec<Finding> {
-    let Some(after) = change.text() else { return Vec::new() };
-    let before = change.text_before().unwrap_or_default();
-    let name = |text: &str, finding: &Finding| {
-        let line = finding.line.and_then(|line| text.lines().nth(line.checked_sub(1)?));
-        (finding.text.clone(), line.unwrap_or_default().trim().to_owned())
-    };
-    let known: BTreeSet<_> = judge(before).iter().map(|finding| name(before, finding)).collect();
-    let new = |finding: &Finding| {
-        finding.line.is_some_and(|line| change.added.contains(&line))
-            || !known.contains(&name(after, finding))
-    };
-    let found = judge(after).into_iter().filter(new);
-    found.map(|finding| finding.of(&change.path)).collect()
+    // A judge that cannot fail.
+    try_news(change, |text| Ok(judge(text))).unwrap_or_default()
+}
+
+/// The same for a judge that starts a program.
+pub fn try_news(
+    change: &Change,
+    judge: impl Fn(&str) -> Result<Vec<Finding>>,
+) -> Result<Vec<Finding>> {
+    let Some(after) = change.text() else { return Ok(Vec::new()) };
+    let mut found = judge(after)?;
+    // To look at what was before is dear if it means to start a program.
+    let added = |finding: &Finding| finding.line.is_some_and(|line| change.added.contains(&line));
+    if !found.iter().all(added) {
+        let before = change.text_before().unwrap_or_default();
+        let name = |text: &str, finding: &Finding| {
+            let line = finding.line.and_then(|line| text.lines().nth(line.checked_sub(1)?));
+            (finding.text.clone(), line.unwrap_or_default().trim().to_owned())
+        };
+        let old = if change.before.is_some() { judge(before)? } else { Vec::new() };
+        let known: BTreeSet<_> = old.iter().map(|finding| name(before, finding)).collect();
+        found.retain(|finding| added(finding) || !known.contains(&name(after, finding)));
+    }
+    Ok(found.into_iter().map(|finding| finding.of(&change.path)).collect())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod history;
 pub mod maintainers;
 pub mod message;
 pub mod netdev;
+pub mod programs;
 pub mod rust;
 pub mod selftests;
 pub mod series_format;
