@@ -178,8 +178,8 @@ impl<'a> States<'a> {
         logs: &Path,
     ) -> Result<Result<String>> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
-        let folder = self.root.join("selftests");
-        let tests = self.write_tests(state, &folder)?;
+        let prefix = self.selftests.as_deref();
+        let (folder, tests) = write_tests(state, prefix, &self.root.join("selftests"))?;
         let load: Vec<String> = if tests.is_empty() {
             let names = modules.iter().filter_map(|path| path.file_name());
             names.map(|name| name.to_string_lossy().into_owned()).collect()
@@ -260,27 +260,6 @@ impl<'a> States<'a> {
                 path.file_name().is_some_and(|name| wanted.iter().any(|w| name == w.as_str()))
             })
             .collect())
-    }
-
-    /// Writes the tests of a state into a folder; the list of them.
-    fn write_tests(&self, state: &State, folder: &Path) -> Result<Vec<Test>> {
-        files::remove_dir(folder)?;
-        files::make_dir(folder)?;
-        let Some(prefix) = &self.selftests else { return Ok(Vec::new()) };
-        let mut any = false;
-        for (path, blob) in &state.files {
-            let Some(name) = path.strip_prefix(&format!("{prefix}/")) else { continue };
-            let to = folder.join(name);
-            files::make_dir(to.parent().unwrap_or(folder))?;
-            fs::write(&to, &blob.content).with_context(|| format!("write {}", to.display()))?;
-            if blob.mode == Mode::Executable {
-                use std::os::unix::fs::PermissionsExt;
-                fs::set_permissions(&to, fs::Permissions::from_mode(0o755))
-                    .with_context(|| format!("set the mode of {}", to.display()))?;
-            }
-            any |= name == "Makefile";
-        }
-        if any { job::selftests(folder) } else { Ok(Vec::new()) }
     }
 
     fn overlay(&self, name: &str) -> Overlay<'_> {
@@ -367,6 +346,43 @@ impl<'a> States<'a> {
     }
 }
 
+/// The folder of all selftests of a kernel tree.
+const SELFTESTS: &str = "tools/testing/selftests/";
+
+/// What stands for the kernel's own file of this name, which the Makefiles of tests include: the
+/// lab asks for the names of the tests, and nothing else.
+const LIB_MK: &str = "\
+.PHONY: programs
+programs:
+\t@printf '%s\\n' $(TEST_PROGS) $(TEST_GEN_PROGS)
+";
+
+/// Writes the tests of a state below a folder, where a kernel tree has them below
+/// [`SELFTESTS`]: their own folder there, and the list of them.
+fn write_tests(state: &State, prefix: Option<&str>, root: &Path) -> Result<(PathBuf, Vec<Test>)> {
+    files::remove_dir(root)?;
+    files::make_dir(root)?;
+    let Some(prefix) = prefix else { return Ok((root.to_owned(), Vec::new())) };
+    let folder = root.join(prefix.strip_prefix(SELFTESTS).unwrap_or(prefix));
+    files::make_dir(&folder)?;
+    files::write_whole(&root.join("lib.mk"), LIB_MK)?;
+    let mut any = false;
+    for (path, blob) in &state.files {
+        let Some(name) = path.strip_prefix(&format!("{prefix}/")) else { continue };
+        let to = folder.join(name);
+        files::make_dir(to.parent().unwrap_or(&folder))?;
+        fs::write(&to, &blob.content).with_context(|| format!("write {}", to.display()))?;
+        if blob.mode == Mode::Executable {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))
+                .with_context(|| format!("set the mode of {}", to.display()))?;
+        }
+        any |= name == "Makefile";
+    }
+    let tests = if any { job::selftests(&folder)? } else { Vec::new() };
+    Ok((folder, tests))
+}
+
 /// Lays a state over the tree, without the tree's files that it does not have.
 fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
     let files = state.files.iter().map(|(path, blob)| Laid {
@@ -380,4 +396,32 @@ fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
         executable: false,
     });
     overlay.lay(files.chain(gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use series::weave::Blob;
+
+    #[test]
+    fn the_tests_of_a_makefile_as_kernel_trees_have_it_are_found() {
+        let makefile = "TEST_PROGS := \\\n\ta.sh \\\n\tb.sh \\\n# end of TEST_PROGS\n\n\
+                        include ../../lib.mk\n";
+        let file = |name: &str, text: &str, mode| {
+            let path = format!("tools/testing/selftests/net/demo/{name}");
+            (path, Blob { mode, content: text.as_bytes().to_vec() })
+        };
+        let files = Tree::from([
+            file("Makefile", makefile, Mode::Plain),
+            file("a.sh", "true\n", Mode::Executable),
+            file("b.sh", "true\n", Mode::Executable),
+        ]);
+        let state = State { files, gone: Vec::new() };
+        let root = tempfile::tempdir().unwrap();
+        let prefix = "tools/testing/selftests/net/demo";
+        let (folder, tests) = write_tests(&state, Some(prefix), root.path()).unwrap();
+        let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(names, ["a.sh", "b.sh"]);
+        assert!(folder.join("a.sh").is_file());
+    }
 }
