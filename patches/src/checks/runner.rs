@@ -81,14 +81,14 @@ fn same_reads(reads: &BTreeMap<String, String>, at: &At<'_>) -> Result<bool> {
 }
 
 /// Runs all these checks, or the only one of this name. `begin` hears of each patch before.
-pub fn run(
+pub fn run<'c>(
     subject: &Subject<'_>,
-    checks: &[Box<dyn Check>],
+    checks: &[Box<dyn Check + 'c>],
     only: Option<&str>,
     kept: &mut Kept,
     mut begin: impl FnMut(&str),
 ) -> Result<Report> {
-    let chosen: Vec<&dyn Check> = checks
+    let chosen: Vec<&(dyn Check + 'c)> = checks
         .iter()
         .map(|check| &**check)
         .filter(|check| only.is_none_or(|only| check.name() == only))
@@ -147,7 +147,7 @@ pub fn run(
     let unused = unused.into_iter().map(|index| &subject.accept[index]);
     let unused = unused.filter(|rule| only.is_none() || known(&rule.check));
     let unused = unused.map(|rule| format!("{}: {}", rule.check, rule.finding)).collect();
-    let about = |check: &&dyn Check| (check.name().to_owned(), check.about().to_owned());
+    let about = |check: &&(dyn Check + 'c)| (check.name().to_owned(), check.about().to_owned());
     Ok(Report {
         series: subject.name.clone(),
         tree: subject.tree.clone(),

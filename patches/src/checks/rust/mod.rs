@@ -15,7 +15,7 @@ use regex::Regex;
 
 use super::findings::news;
 use super::message::regex;
-use super::{At, Check, Finding, Outcome};
+use super::{At, Change, Check, Finding, Outcome};
 
 /// A reason for each `unsafe`.
 pub struct Safety;
@@ -47,9 +47,11 @@ static FUNCTION: LazyLock<Regex> = LazyLock::new(|| {
 });
 static ALLOW: LazyLock<Regex> = LazyLock::new(|| regex(r"#!?\[(?:cfg_attr\(.*,\s*)?allow\("));
 
-/// Judges what a patch brings in its files of Rust.
+/// Judges what a patch brings in its files of Rust for the kernel. Tools have rules of their own.
 fn judged(at: &At<'_>, judge: impl Fn(&str) -> Vec<Finding>) -> Outcome {
-    let files = at.patch().changes.iter().filter(|change| change.extension() == "rs");
+    let kernel =
+        |change: &&Change| change.extension() == "rs" && !change.path.starts_with("tools/");
+    let files = at.patch().changes.iter().filter(kernel);
     let files: Vec<_> = files.filter(|change| change.after.is_some()).collect();
     if files.is_empty() {
         return Outcome::Nothing;
@@ -358,6 +360,13 @@ mod tests {
         }
         let short = told(&Safety, "// SAFETY: FFI call.\nunsafe { a() };\n");
         assert_eq!(short, ["2: \"SAFETY: FFI call.\" says what, and not why"]);
+    }
+
+    #[test]
+    fn tools_have_rules_of_their_own() {
+        let tool: &[(&str, &str)] = &[("tools/a.rs", "unsafe { a() };\n")];
+        let subject = subject(&[], &[("a: b\n", tool)]);
+        assert_eq!(Safety.run(&At::new(&subject, 0)).unwrap(), Outcome::Nothing);
     }
 
     #[test]

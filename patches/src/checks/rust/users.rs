@@ -72,6 +72,10 @@ impl Check for Users {
                 let finding = if users(false) {
                     continue;
                 } else if users(true) {
+                    // A type may be that of another item's argument.
+                    if !matches!(kind, "fn" | "const" | "static" | "macro") {
+                        continue;
+                    }
                     Finding::warning(format!("only this file uses {kind} {name}: is it public?"))
                 } else {
                     Finding::fail(format!("nothing in the series uses {kind} {name}"))
@@ -149,6 +153,9 @@ mod tests {
         let own = format!("{MADE}fn f() {{\n    do_it();\n}}\n");
         let want = [format!("{PATH}:2: only this file uses fn do_it: is it public?")];
         assert_eq!(told(&[(PATH, &own)]), want);
+        let with_type = "pub struct A;\nfn f(a: A) {}\n";
+        let types: &[(&str, &str)] = &[(PATH, with_type)];
+        assert_eq!(found(&Users, &subject(&[], &[("a: b\n", types)]), 1), [""; 0]);
     }
 
     #[test]
