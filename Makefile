@@ -21,6 +21,11 @@ export LAB_TESTS := $(value TESTS)
 export LAB_COMMAND := $(value CMD)
 export LAB_PUT := $(value PUT)
 export LAB_PATCH := $(value K)
+export LAB_SERIES := $(value S)
+export LAB_TREE := $(value TREE)
+export LAB_RANGE := $(value RANGE)
+export LAB_MBOX := $(value MBOX)
+export LAB_CHECK := $(value CHECK)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -37,7 +42,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants series series-undo series-edit shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants series series-undo series-edit check-series shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -68,6 +73,9 @@ series-undo: ## take the last change of the series back
 
 series-edit: ## the tree after a patch, to edit: K=SERIES/NUMBER; without K: take what was edited
 	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
+
+check-series: ## check each patch [S=SERIES] [CHECK=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
+	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_CHECK),--only "$$LAB_CHECK") $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench

@@ -173,6 +173,8 @@ pub enum Action {
     },
     /// Keep the patch series equal to the source: each edit goes to the patch that it belongs to.
     Series(SeriesArgs),
+    /// Check each patch of a series: of the project, of a tree, or of a mailbox.
+    CheckSeries(CheckArgs),
     /// Generate the C code of the netlink specification again.
     Netlink,
     /// Run a command of the project and draw what it prints, for the README.
@@ -290,6 +292,26 @@ pub struct SeriesArgs {
     pub put: Vec<Wish>,
 }
 
+/// What to check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct CheckArgs {
+    /// A series of the project; the start of its name is enough [default: all].
+    #[arg(conflicts_with_all = ["tree", "mbox"])]
+    pub series: Option<String>,
+    /// A kernel tree with the commits of --range. It is only read.
+    #[arg(long, value_name = "DIR", requires = "range", conflicts_with = "mbox")]
+    pub tree: Option<PathBuf>,
+    /// Commits of the tree, as git names them.
+    #[arg(long, value_name = "A..B", requires = "tree")]
+    pub range: Option<String>,
+    /// A mailbox with patches for the pinned kernel, or for that of --ksrc.
+    #[arg(long, value_name = "FILE")]
+    pub mbox: Option<PathBuf>,
+    /// Only this check.
+    #[arg(long, value_name = "CHECK")]
+    pub only: Option<String>,
+}
+
 /// Patches are named SERIES/NUMBER, where the start of the series' name is enough; a number alone,
 /// if there is one series.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -397,7 +419,7 @@ impl Action {
                 | Action::Try(_)
                 | Action::New { .. }
                 | Action::Completions { .. }
-        )
+        ) && !matches!(self, Action::CheckSeries(args) if args.tree.is_some() || args.mbox.is_some())
     }
 
     /// Whether it runs again and again.

@@ -4,6 +4,7 @@
 
 mod bench;
 pub(crate) mod cache;
+mod check_series;
 mod doctor;
 mod dry_run;
 mod gdb;
@@ -77,6 +78,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             Ok(0)
         }
         Action::Series(args) => series::run(lab, args),
+        Action::CheckSeries(args) => check_series::run(lab, args),
         Action::Picture { out, command } => picture::run(lab, command, out),
         Action::Netlink => {
             let _lock = checkout_lock::take(&lab.target)?;

@@ -7,6 +7,7 @@ pub mod apt;
 pub mod disk;
 pub mod doctor;
 pub mod environment;
+pub mod linters;
 pub mod machine;
 pub mod packages;
 pub mod pins;

@@ -2,6 +2,7 @@
 
 //! The pinned base kernel and tool versions: the lab's own, or those of a project.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -21,10 +22,18 @@ pub struct Pins {
     pub llvm: LlvmPin,
     /// The emulator.
     pub qemu: QemuPin,
+    /// Programs that check patches.
+    #[serde(default)]
+    pub linters: LinterPins,
     /// Packages of the distribution.
     #[serde(rename = "package")]
     pub packages: Vec<Package>,
 }
+
+/// Programs that check patches: packages of Python, by the name of the program.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct LinterPins(pub BTreeMap<String, String>);
 
 /// Where the kernel source comes from.
 #[derive(Debug, Clone, Deserialize)]

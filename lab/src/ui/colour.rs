@@ -47,7 +47,7 @@ fn line(line: &str) -> String {
 fn style(word: &str) -> Option<Style> {
     let colour = match word {
         "ok" => AnsiColor::Green,
-        "skip" => AnsiColor::Yellow,
+        "skip" | "warn" => AnsiColor::Yellow,
         "FAIL" => return Some(AnsiColor::Red.on_default().bold()),
         _ => return None,
     };
