@@ -188,11 +188,16 @@ pub struct Series {
     /// What goes to no kernel tree, although a place of `[upstream]` fits: patterns of paths.
     #[serde(default)]
     pub without: Vec<String>,
+    /// What make builds in the tree after each patch; without it, the target of `[in_tree]`.
+    pub target: Option<String>,
+    /// Options that switch the code on: NAME=value.
+    #[serde(default)]
+    pub config: Vec<String>,
 }
 
 impl Default for Series {
     fn default() -> Series {
-        Series { folder: default_series(), without: Vec::new() }
+        Series { folder: default_series(), without: Vec::new(), target: None, config: Vec::new() }
     }
 }
 

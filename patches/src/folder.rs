@@ -231,6 +231,22 @@ impl Stack {
         }
     }
 
+    /// Rules name patches by their subjects, and so do reviewers: no two of a series have the same.
+    pub fn check_subjects(&self) -> Result<()> {
+        for (series, first, last) in self.bounds() {
+            let mut seen = BTreeSet::new();
+            for patch in &self.patches[first - 1..last] {
+                ensure!(
+                    seen.insert(patch.subject()),
+                    "{}: two patches would have the subject \"{}\"",
+                    series.name,
+                    patch.subject()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// The stored mails of a version stay, although the series has another one now.
     pub fn keep_version(&mut self, name: &str, version: u32) {
         let folder = PathBuf::from(name).join(format!("v{version}"));

@@ -472,6 +472,7 @@ impl Project<'_> {
     /// Writes series and source.
     fn store_with(&self, before: &Stack, mut stack: Stack, mut change: Change) -> Result<Done> {
         stack.weave.check()?;
+        stack.check_subjects()?;
         let dropped = drop_trailers(before, &mut stack);
         let old = before.weave.state(before.weave.last());
         // Edits of an earlier state show in the source as well.

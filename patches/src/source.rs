@@ -3,6 +3,7 @@
 //! The source out of tree, and where its files are in a kernel tree.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -108,15 +109,40 @@ impl Source {
         Ok(tree)
     }
 
-    /// The files that git knows, and new ones that it is not told to ignore.
+    /// The files that git knows, and new ones that it is not told to ignore; without git, all but
+    /// what is hidden or built.
     fn list(&self) -> Result<Vec<String>> {
         let repository = Repository::at(&self.root);
+        if !process::capture(&mut repository.command(&["rev-parse"]))?.ok {
+            let mut files = Vec::new();
+            walk(&self.root, &self.root, &mut files)?;
+            return Ok(files);
+        }
         let args =
             ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"];
         let list = process::read(&mut repository.command(&args))
-            .context("list the files of the source: series need a project that is in git")?;
+            .context("list the files of the source")?;
         Ok(list.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
     }
+}
+
+/// Where builds go.
+const BUILT: &str = "target";
+
+fn walk(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
+    let what = || format!("read {}", folder.display());
+    for entry in fs::read_dir(folder).with_context(what)? {
+        let entry = entry.with_context(what)?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type().with_context(what)?.is_dir() {
+            if name != BUILT && !name.starts_with('.') {
+                walk(root, &path, files)?;
+            }
+        } else if let Ok(name) = path.strip_prefix(root) {
+            files.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
 }
 
 /// The longest of these paths that is `path` or a folder above it, and the rest.
@@ -153,6 +179,20 @@ mod tests {
         assert_eq!(there("rust/rnetns/include/x.h").unwrap(), "include/uapi/x.h");
         assert_eq!(there("rust/rnetns2/a.rs"), None);
         assert_eq!(there("selftests/src/stress.rs"), None);
+    }
+
+    #[test]
+    fn a_source_without_git_is_read_but_for_what_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["selftests/a.sh", "target/b", "selftests/.gitignore", ".cache/c"] {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let source = Source { root: dir.path().to_owned(), ..source() };
+        let paths: Vec<String> = source.read().unwrap().into_keys().collect();
+        let folder = "tools/testing/selftests/net/rnetns";
+        assert_eq!(paths, [format!("{folder}/.gitignore"), format!("{folder}/a.sh")]);
     }
 
     #[test]

@@ -278,6 +278,15 @@ fn a_review_goes_when_its_patch_changes_and_stays_when_another_one_does() {
     assert_eq!(messages, [true, false, false]);
 }
 
+#[test]
+fn two_patches_cannot_have_one_subject() {
+    let bench = Bench::new();
+    let before = bench.files();
+    let error = bench.project().reword("1/2", &format!("{ADD}\n\nA reason.\n")).err().unwrap();
+    assert!(error.to_string().contains("two patches would have the subject"), "{error}");
+    assert_eq!(bench.files(), before);
+}
+
 /// Answers to all patches of the first version.
 const THREAD: &str = "From a@z Thu Jan  1 00:00:00 1970\n\
     From: Rita <rita@example.org>\n\

@@ -52,7 +52,8 @@ pub fn build(lab: &Lab, base: &Prepared) -> Result<GuestPrograms> {
         }
     }
     if !project.folders.is_empty() {
-        guest.selftests.extend(in_c(lab, base, &lab.selftests()?)?);
+        let folders = project.folders.iter().map(|folder| lab.root.join(folder));
+        guest.selftests.extend(in_c(lab, base, folders, &lab.selftests()?)?);
     }
     step.finish();
     Ok(guest)
@@ -122,12 +123,17 @@ fn package(id: &str) -> Option<String> {
     }
 }
 
-/// Compiles each test with a NAME.c in its folder.
-fn in_c(lab: &Lab, base: &Prepared, tests: &[Test]) -> Result<Vec<PathBuf>> {
+/// Compiles each test with a NAME.c in one of these folders.
+pub fn in_c(
+    lab: &Lab,
+    base: &Prepared,
+    folders: impl Iterator<Item = PathBuf>,
+    tests: &[Test],
+) -> Result<Vec<PathBuf>> {
     let mut programs = Vec::new();
-    for folder in &lab.project.selftests.folders {
+    for folder in folders {
         for test in tests {
-            let source = lab.root.join(folder).join(format!("{}.c", test.name));
+            let source = folder.join(format!("{}.c", test.name));
             if source.is_file() {
                 programs.push(compile(lab, base, &source)?);
             }

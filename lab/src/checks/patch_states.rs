@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use series::weave::{BASE, Mode, Number, Tree, Weave};
 use vmlab::boot::accel::{self, Choice};
@@ -23,6 +23,7 @@ use vmlab::run::phases::Phases;
 use vmlab::run::pool;
 use vmlab::run::session;
 
+use crate::build::guest_programs;
 use crate::build::kconfig::Config;
 use crate::build::kernel;
 use crate::build::modules;
@@ -86,10 +87,18 @@ impl<'a> States<'a> {
         tools: &'a Toolchain,
         guest: Built,
     ) -> Result<States<'a>> {
-        let in_tree = lab.project.in_tree.as_ref().context(
-            "lab.toml does not say how the code is built in a kernel tree: add a section [in_tree]",
-        )?;
-        let first = in_tree.builds.first().context("[in_tree] has no build")?;
+        let series = &lab.project.series;
+        let (config, target) = match (&series.target, &lab.project.in_tree) {
+            (Some(target), _) => (series.config.clone(), target.clone()),
+            (None, Some(in_tree)) => {
+                let first = in_tree.builds.first().context("[in_tree] has no build")?;
+                (first.config.clone(), in_tree.target.clone())
+            }
+            (None, None) => bail!(
+                "lab.toml does not say what is built in a kernel tree: add `target` and `config` \
+                 to [series]"
+            ),
+        };
         let selftests = lab.project.selftests.folders.first().and_then(|folder| {
             lab.project.upstream.get(folder).map(|there| there.to_string_lossy().into_owned())
         });
@@ -97,8 +106,8 @@ impl<'a> States<'a> {
             lab,
             base,
             tools,
-            config: first.config.clone(),
-            target: in_tree.target.clone(),
+            config,
+            target,
             selftests,
             guest,
             accel: accel::choose(None, &lab.cache.path("accel"))?,
@@ -180,6 +189,8 @@ impl<'a> States<'a> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
         let prefix = self.selftests.as_deref();
         let (folder, tests) = write_tests(state, prefix, &self.root.join("selftests"))?;
+        let folders = std::iter::once(folder.clone());
+        let programs = guest_programs::in_c(self.lab, self.base, folders, &tests)?;
         let load: Vec<String> = if tests.is_empty() {
             let names = modules.iter().filter_map(|path| path.file_name());
             names.map(|name| name.to_string_lossy().into_owned()).collect()
@@ -203,7 +214,7 @@ impl<'a> States<'a> {
                 load: load.clone(),
                 keep_loaded: false,
                 init: self.guest.guest.init.clone(),
-                selftests: vec![folder.clone()],
+                selftests: std::iter::once(&folder).chain(&programs).cloned().collect(),
                 tools: self.guest.guest.tools.clone(),
                 directory: PathBuf::from("/"),
                 env: Vec::new(),
