@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use vmlab::boot::kernel::Kernel;
+use vmlab::judge::ktap::TestResult;
 use vmlab::judge::report::TestReport;
 use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
@@ -18,6 +19,7 @@ use crate::checks::house_rules;
 use crate::checks::in_tree;
 use crate::checks::libtest;
 use crate::checks::mutants;
+use crate::checks::series_source;
 use crate::checks::ynl;
 use crate::context::Lab;
 use crate::host::disk;
@@ -99,12 +101,29 @@ pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<TestReport> {
     if project.mutants.is_some() {
         verdicts.push(TestReport::of("mutants fit the code", mutants::check(lab)));
     }
+    if series_source::has_series(lab) {
+        verdicts.push(series(lab, base));
+    }
     step.finish();
     match in_tree::run(lab, base) {
         Ok(builds) => verdicts.extend(builds),
         Err(error) => verdicts.push(TestReport::of::<()>("in a kernel tree", Err(error))),
     }
     verdicts
+}
+
+/// Whether nothing of the source is missing in the patch series.
+fn series(lab: &Lab, base: &Prepared) -> TestReport {
+    let name = "the series have all of the source";
+    if lab.settings.own_kernel() {
+        return TestReport::of(name, series_source::check(lab, &base.kernel.source));
+    }
+    TestReport {
+        name: name.to_owned(),
+        result: TestResult::Skip,
+        reason: "the series are for the pinned kernel".to_owned(),
+        ..TestReport::default()
+    }
 }
 
 /// Checks the format by the tree's own rules, like its `make rustfmtcheck`.

@@ -11,5 +11,6 @@ pub mod lint;
 pub mod mutants;
 pub mod patch_states;
 pub mod rust_analyzer;
+pub mod series_source;
 mod threads;
 pub mod ynl;

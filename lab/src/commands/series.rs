@@ -2,10 +2,9 @@
 
 //! `lab series`: keeps the patch series equal to the source.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,6 +27,7 @@ use crate::build::pipeline::{self, Built};
 use crate::build::source;
 use crate::checkout_lock;
 use crate::checks::patch_states::{self, State, States};
+use crate::checks::series_source;
 use crate::cli::{SeriesAction, SeriesArgs};
 use crate::context::Lab;
 
@@ -42,27 +42,11 @@ pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
     let _lock = checkout_lock::take(&lab.target)?;
     let tree = source::find(lab)?.dir;
     let base = |path: &str| change::read(&tree.join(path));
-    let project = Project {
-        source: source(lab)?,
-        folder: lab.root.join(&lab.project.series.folder),
-        work: lab.target.join("series"),
-        base: &base,
-    };
+    let project = series_source::project(lab, &base)?;
     match &args.action {
         None => follow(&project, args),
         Some(action) => act(lab, &project, action),
     }
-}
-
-fn source(lab: &Lab) -> Result<Source> {
-    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let places: BTreeMap<String, String> =
-        lab.project.upstream.iter().map(|(here, there)| (text(here), text(there))).collect();
-    ensure!(
-        !places.is_empty(),
-        "lab.toml does not say where the source is in a kernel tree: add a section [upstream]"
-    );
-    Source::new(&lab.root, &places, &lab.project.series.without)
 }
 
 /// Gives every change of the source to its patch.
