@@ -209,6 +209,11 @@ fn a_new_project_is_green_at_once() {
     for name in ["counter.sh", "namespaces"] {
         assert!(said(&tested).contains(&format!("ok    {name}")), "{}", said(&tested));
     }
+    let series = lab(&project, &["series"]);
+    let all = "the series have all of the source";
+    assert!(said(&series).contains(all), "{}", said(&series));
+    let shown = lab(&project, &["series", "show"]);
+    assert!(said(&shown).contains("3  selftests: first_module:"), "{}", said(&shown));
 }
 
 /// Tools that are in this project's cache need not be fetched again.

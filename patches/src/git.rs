@@ -150,7 +150,10 @@ impl Repository {
         }
         let mut am =
             self.command(&["am", "--quiet", "--no-3way", "--whitespace=nowarn", "--empty=keep"]);
-        am.args(mails);
+        for mail in mails {
+            // git runs in its own folder.
+            am.arg(std::path::absolute(mail).context("find the current folder")?);
+        }
         process::read(&mut am).with_context(|| {
             let next = std::fs::read_to_string(self.folder.join(".git/rebase-apply/next"));
             let next = next.ok().and_then(|next| next.trim().parse::<usize>().ok());

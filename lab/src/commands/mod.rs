@@ -12,6 +12,7 @@ mod lint;
 mod mutants;
 mod net;
 mod new;
+mod new_series;
 mod picture;
 mod reports;
 mod run;

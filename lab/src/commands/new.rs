@@ -10,8 +10,13 @@ use anyhow::{Context, Result, bail};
 use vmlab::run::files;
 use vmlab::run::progress::say;
 
+use crate::commands::new_series;
+
 /// The placeholder for the project's name.
 const NAME: &str = "@name@";
+
+/// The placeholder for the name of its Kconfig option.
+const OPTION: &str = "@NAME@";
 
 /// The longest module name that the kernel accepts.
 const LONGEST: usize = 55;
@@ -46,10 +51,15 @@ pub(super) fn run(dir: &Path) -> Result<u8> {
     }
     for (path, text) in FILES {
         let path = dir.join(path.replace(NAME, &name));
-        files::write_whole(&path, &text.replace(NAME, &name))?;
+        let text = text.replace(NAME, &name).replace(OPTION, &name.to_uppercase());
+        files::write_whole(&path, &text)?;
         let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             .with_context(|| format!("set the mode of {}", path.display()))?;
+    }
+    if let Err(error) = new_series::make(dir, &name).context("make the patch series") {
+        files::remove_dir(dir)?;
+        return Err(error);
     }
     say(&format!("made {}; to see it work: cd {} && lab test", dir.display(), dir.display()));
     Ok(0)
@@ -86,6 +96,9 @@ mod tests {
             assert!(!text.contains(NAME), "{}", file.display());
         }
         assert!(project.join("rust/my_module_main.rs").is_file());
+        let mails = project.join("patches/1-my_module/v1");
+        assert_eq!(fs::read_dir(mails).unwrap().count(), 3);
+        assert!(!project.join("rust/Kconfig").exists(), "it is in the tree alone");
         let script = project.join("selftests/counter.sh").metadata().unwrap();
         assert_eq!(script.permissions().mode() & 0o777, 0o755);
     }

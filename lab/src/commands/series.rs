@@ -311,12 +311,14 @@ fn typed(lab: &Lab, old: &str) -> Result<String> {
 fn identity(lab: &Lab) -> Result<(Person, String)> {
     let ident = process::read(git(&lab.root).args(["var", "GIT_AUTHOR_IDENT"]))
         .context("find who makes the patch: set user.name and user.email in git")?;
-    let person = || {
-        let (name, rest) = ident.split_once(" <")?;
-        let (mail, date) = rest.split_once("> ")?;
-        Some((Person { name: name.to_owned(), mail: mail.to_owned() }, date.to_owned()))
-    };
-    person().with_context(|| format!("git calls the author {ident}"))
+    person(&ident).with_context(|| format!("git calls the author {ident}"))
+}
+
+/// `Name <mail> date`, as git writes it.
+pub(super) fn person(ident: &str) -> Option<(Person, String)> {
+    let (name, rest) = ident.split_once(" <")?;
+    let (mail, date) = rest.split_once("> ")?;
+    Some((Person { name: name.to_owned(), mail: mail.to_owned() }, date.to_owned()))
 }
 
 fn git(folder: &Path) -> Command {
