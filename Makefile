@@ -25,7 +25,7 @@ export LAB_SERIES := $(value S)
 export LAB_TREE := $(value TREE)
 export LAB_RANGE := $(value RANGE)
 export LAB_MBOX := $(value MBOX)
-export LAB_CHECK := $(value CHECK)
+export LAB_ONLY := $(value ONLY)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -74,8 +74,8 @@ series-undo: ## take the last change of the series back
 series-edit: ## the tree after a patch, to edit: K=SERIES/NUMBER; without K: take what was edited
 	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
 
-check-series: ## check each patch [S=SERIES] [CHECK=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
-	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_CHECK),--only "$$LAB_CHECK") $(if $(LAB_SERIES),"$$LAB_SERIES")
+check-series: ## check each patch [S=SERIES] [ONLY=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
+	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench
