@@ -45,12 +45,17 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
         step.finish();
         // What was found before an interrupt is kept, too.
         kept.write(args.only.is_none() && done.is_ok())?;
-        reports.push(done?);
+        let report = done?;
+        tell(&report);
+        reports.push(report);
     }
     let (json, html) = (folder.join("results.json"), folder.join("results.html"));
     report::write_json(&reports, &json)?;
     files::write_whole(&html, &page::page(&reports))?;
-    Ok(tell(&reports, &html))
+    print::out(&format!("all of it: {}\n", html.display()));
+    // Warnings are for a person to judge.
+    let failed = reports.iter().any(|report| report.count().failed > 0);
+    Ok(if failed { Outcome::Test.exit_code() } else { 0 })
 }
 
 /// All checks. Those that build or boot a patch come here, too.
@@ -100,14 +105,7 @@ fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
-/// Prints the tables. Warnings are for a person to judge; a failure is one of the command, too.
-fn tell(reports: &[Report], page: &Path) -> u8 {
-    let mut failed = 0;
-    for report in reports {
-        colour::print(&report.table());
-        print::out(&format!("{}\n", report.count()));
-        failed += report.count().failed;
-    }
-    print::out(&format!("all of it: {}\n", page.display()));
-    if failed == 0 { 0 } else { Outcome::Test.exit_code() }
+fn tell(report: &Report) {
+    colour::print(&report.table());
+    print::out(&format!("{}\n", report.count()));
 }
