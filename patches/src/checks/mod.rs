@@ -144,19 +144,13 @@ impl<'a> At<'a> {
 
     /// A key that changes with the patch.
     pub fn patch_key(&self) -> String {
-        let patch = self.patch();
-        let mut parts = vec![patch.message.clone().into_bytes(), patch.mail.clone()];
-        for Change { path, before, after, .. } in &patch.changes {
-            parts.push(path.clone().into_bytes());
-            parts.extend([before, after].map(|blob| fingerprint(blob.as_ref()).into_bytes()));
-        }
-        files::key(parts)
+        self.subject.keys()[self.index].clone()
     }
 
     /// A key that changes with any patch of the series.
     pub fn series_key(&self) -> String {
-        let keys = (0..self.subject.patches.len()).map(|index| At::new(self.subject, index));
-        files::key(keys.map(|at| at.patch_key()).chain([self.index.to_string()]))
+        let own = self.index.to_string();
+        files::key(self.subject.keys().iter().chain([&own]))
     }
 }
 

@@ -2,14 +2,16 @@
 
 //! What is checked: a series, wherever it comes from.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use mail_parser::MessageParser;
-use vmlab::run::process;
+use vmlab::run::{files, process};
 
+use super::fingerprint;
 use crate::diff;
 use crate::folder::{Accepted, Shown, Stack};
 use crate::git::{self, Commit, Person, Repository};
@@ -50,6 +52,8 @@ pub struct Subject<'a> {
     /// The kernel tree that the series is for, to count files in and to take scripts from.
     pub folder: Option<PathBuf>,
     touched: BTreeSet<String>,
+    /// What stands for each patch in keys. To hash all of a series takes a while.
+    keys: OnceCell<Vec<String>>,
 }
 
 /// A patch of the series.
@@ -136,6 +140,15 @@ impl Patch {
     /// The first line of its message.
     pub fn subject(&self) -> &str {
         self.message.lines().next().unwrap_or_default()
+    }
+
+    fn key(&self) -> String {
+        let mut parts = vec![self.message.clone().into_bytes(), self.mail.clone()];
+        for Change { path, before, after, .. } in &self.changes {
+            parts.push(path.clone().into_bytes());
+            parts.extend([before, after].map(|blob| fingerprint(blob.as_ref()).into_bytes()));
+        }
+        files::key(parts)
     }
 
     /// What it does to one file.
@@ -345,7 +358,13 @@ impl<'a> Subject<'a> {
             history: None,
             folder: None,
             touched,
+            keys: OnceCell::new(),
         })
+    }
+
+    /// A key for each patch, which changes with it.
+    pub(super) fn keys(&self) -> &[String] {
+        self.keys.get_or_init(|| self.patches.iter().map(Patch::key).collect())
     }
 
     /// Whether the series knows the file, so that its states say what it is.
