@@ -39,7 +39,11 @@ pub fn with_own_hunks(
         }
     }
     let mut text = head[..cut + CUT.len()].to_vec();
-    text.extend_from_slice(&repository.statistics(&patch)?);
+    for line in repository.statistics(&patch)?.split_inclusive(|byte| *byte == b'\n') {
+        // Of a file with few changes among others with many, the bar is only a blank.
+        text.extend_from_slice(line.trim_ascii_end());
+        text.push(b'\n');
+    }
     text.push(b'\n');
     text.extend_from_slice(&patch);
     Ok(text)

@@ -119,6 +119,13 @@ impl Project<'_> {
         self.store(&before, stack)
     }
 
+    /// Writes the mails anew where they are not what this program writes: somebody may have changed
+    /// them by hand, or an older program.
+    pub fn refresh(&self, stack: Stack) -> Result<Done> {
+        let before = stack.clone();
+        self.store(&before, stack)
+    }
+
     /// Takes the last change back.
     pub fn undo(&self) -> Result<Vec<PathBuf>> {
         change::undo(&self.work.join("undo"))

@@ -279,6 +279,19 @@ fn a_review_goes_when_its_patch_changes_and_stays_when_another_one_does() {
 }
 
 #[test]
+fn a_mail_that_was_changed_by_hand_is_written_as_the_program_writes_it() {
+    let bench = Bench::new();
+    let before = bench.files();
+    let mail = "patches/1-demo/v1/0001-net-demo-add-the-driver.patch";
+    bench.write(mail, &bench.read(mail).replace("---\n drivers", "---\nA note.\n\n drivers"));
+    assert_ne!(bench.files(), before);
+    let project = bench.project();
+    project.refresh(project.stack().unwrap()).unwrap();
+    assert_eq!(bench.files(), before);
+    assert!(bench.read(mail).lines().all(|line| line.trim_end() == line || line == " "));
+}
+
+#[test]
 fn two_patches_cannot_have_one_subject() {
     let bench = Bench::new();
     let before = bench.files();

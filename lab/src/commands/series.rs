@@ -55,6 +55,12 @@ fn follow(project: &Project<'_>, args: &SeriesArgs) -> Result<u8> {
     let plan = project.plan(&stack, &args.put)?;
     if plan.is_empty() {
         print::out("the series have all of the source\n");
+        if !args.dry_run {
+            let done = project.refresh(stack)?;
+            if !done.files.is_empty() {
+                tell(&done);
+            }
+        }
         return Ok(0);
     }
     table(&stack, &project.source, &plan);
