@@ -364,7 +364,8 @@ pub enum SeriesAction {
     /// Build the tree after each patch, boot it and run its tests. What was seen before costs
     /// nothing.
     Prove {
-        /// Only this series; the start of its name is enough.
+        /// Only this series, where the start of its name is enough; or only this patch:
+        /// SERIES/NUMBER.
         series: Option<String>,
     },
     /// Begin the next version of a series; the mails of this one stay as they were sent.

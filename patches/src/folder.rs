@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -245,6 +246,19 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// The patches of a series, where the start of its name is enough; one patch, `SERIES/NUMBER`;
+    /// without a name, all.
+    pub fn numbers(&self, name: Option<&str>) -> Result<RangeInclusive<Number>> {
+        let Some(name) = name else { return Ok(1..=self.patches.len()) };
+        if name.contains('/') {
+            let number = self.find(name)?;
+            return Ok(number..=number);
+        }
+        let index = self.series_named(name)?;
+        let (_, first, last) = self.bounds().nth(index).context("a series without bounds")?;
+        Ok(first..=last)
     }
 
     /// The stored mails of a version stay, although the series has another one now.

@@ -292,6 +292,21 @@ fn a_mail_that_was_changed_by_hand_is_written_as_the_program_writes_it() {
 }
 
 #[test]
+fn a_series_or_a_patch_is_chosen_by_its_name() {
+    let bench = Bench::new();
+    bench.write("patches/2-more/series.toml", "tree = \"net-next\"\nafter = \"1-demo\"\n");
+    bench.project().add("2-more/0", "net: demo: more\n\nA reason.\n", jane(), DATE.into()).unwrap();
+    let stack = bench.project().stack().unwrap();
+    let numbers = |name| stack.numbers(name).map_err(|error| error.to_string());
+    assert_eq!(numbers(None), Ok(1..=4));
+    assert_eq!(numbers(Some("1")), Ok(1..=3));
+    assert_eq!(numbers(Some("2-more")), Ok(4..=4));
+    assert_eq!(numbers(Some("1-demo/2")), Ok(2..=2));
+    assert!(numbers(Some("2/2")).is_err());
+    assert!(numbers(Some("3")).is_err());
+}
+
+#[test]
 fn two_patches_cannot_have_one_subject() {
     let bench = Bench::new();
     let before = bench.files();

@@ -142,35 +142,28 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
 /// Builds, boots and tests the tree after each patch.
 fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let stack = project.stack()?;
-    let only = name.map(|name| stack.series_named(name)).transpose()?;
+    let numbers = stack.numbers(name)?;
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?;
     states.possible().context("this machine does not let folders be laid over a kernel tree")?;
     let mut failed = 0;
-    for (_, first, last) in stack
-        .bounds()
-        .enumerate()
-        .filter_map(|(index, bounds)| only.is_none_or(|only| only == index).then_some(bounds))
-    {
-        for number in first..=last {
-            let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());
-            print::out(&format!("{name}  {subject}\n"));
-            let state = State::of(&stack.weave, number);
-            let log = name.replace('/', "-");
-            for (what, ended) in [
-                ("build", &|| states.build(&state, &log) as Result<_>),
-                ("test", &|| states.test(&state, &log)),
-            ]
-                as [(&str, &dyn Fn() -> Result<patch_states::Ended>); 2]
-            {
-                let step = Step::start(&format!("{what} of {name}"), Unit::None, 0);
-                let ended = ended()?;
-                step.finish();
-                let word = if ended.passed { "ok    " } else { "FAILED" };
-                print::out(&format!("  {word}  {what}: {}\n", ended.text));
-                failed += u8::from(!ended.passed);
-            }
+    for number in numbers {
+        let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());
+        print::out(&format!("{name}  {subject}\n"));
+        let state = State::of(&stack.weave, number);
+        let log = name.replace('/', "-");
+        for (what, ended) in [
+            ("build", &|| states.build(&state, &log) as Result<_>),
+            ("test", &|| states.test(&state, &log)),
+        ] as [(&str, &dyn Fn() -> Result<patch_states::Ended>); 2]
+        {
+            let step = Step::start(&format!("{what} of {name}"), Unit::None, 0);
+            let ended = ended()?;
+            step.finish();
+            let word = if ended.passed { "ok    " } else { "FAILED" };
+            print::out(&format!("  {word}  {what}: {}\n", ended.text));
+            failed += u8::from(!ended.passed);
         }
     }
     Ok(failed.min(1))
