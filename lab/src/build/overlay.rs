@@ -17,6 +17,7 @@ use rustix::fs::{CWD, FileType};
 use vmlab::run::files;
 use vmlab::run::process;
 
+use crate::build::kconfig::Config;
 use crate::build::pipeline::Prepared;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
@@ -70,6 +71,27 @@ impl Overlay<'_> {
         // Nobody typed unshare.
         process::logged(outer, log, |_| ())
             .map_err(|error| anyhow!("{}", format!("{error:#}").replacen("unshare", &program, 1)))
+    }
+
+    /// Configures a build as the finished one, and with these options: NAME=value. What Kconfig made
+    /// of it. `args` are for make.
+    pub fn configure(
+        &self,
+        folder: &Path,
+        options: &[String],
+        args: &[&str],
+        log: &Path,
+    ) -> Result<Config> {
+        let finished = self.base.kernel.build.join(".config");
+        let text = fs::read_to_string(&finished)
+            .with_context(|| format!("read {}", finished.display()))?;
+        // Of two lines for an option, the last one counts.
+        let own: String = options.iter().map(|option| format!("CONFIG_{option}\n")).collect();
+        let config = folder.join(".config");
+        fs::write(&config, text + &own).with_context(|| format!("write {}", config.display()))?;
+        let args: Vec<&str> = args.iter().copied().chain(["olddefconfig"]).collect();
+        self.run(folder, &self.make(&args), log).context("configure")?;
+        Config::read(&config)
     }
 
     /// make for this tree, with the same output on each machine.

@@ -121,19 +121,11 @@ fn make(
     if !folder.join(".config").exists() {
         overlay::begin(folder, seed, BEGIN_WITH.iter().map(|name| seed.join(name)))?;
     }
-    let config = folder.join(".config");
-    let finished = tree.base.kernel.build.join(".config");
-    let text =
-        fs::read_to_string(&finished).with_context(|| format!("read {}", finished.display()))?;
-    // Of two lines for an option, the last one counts.
-    let own: String = build.config.iter().map(|it| format!("CONFIG_{it}\n")).collect();
-    fs::write(&config, text + &own).with_context(|| format!("write {}", config.display()))?;
     let run = |target: &str| {
         let args: Vec<&str> = STRICT.iter().copied().chain([target]).collect();
         tree.run(folder, &tree.make(&args), &log)
     };
-    run("olddefconfig").context("configure")?;
-    check(&build.config, &Config::read(&config)?)?;
+    check(&build.config, &tree.configure(folder, &build.config, &STRICT, &log)?)?;
     run("prepare")?;
     if build.config.last().is_some_and(|option| !option.ends_with("=n")) {
         run(&in_tree.target)?;

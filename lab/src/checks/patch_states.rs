@@ -24,7 +24,6 @@ use vmlab::run::pool;
 use vmlab::run::session;
 
 use crate::build::guest_programs;
-use crate::build::kconfig::Config;
 use crate::build::kernel;
 use crate::build::modules;
 use crate::build::overlay::{self, Laid, Overlay};
@@ -290,14 +289,7 @@ impl<'a> States<'a> {
         flags: &[&str],
         log: &Path,
     ) -> Result<bool> {
-        let finished = self.base.kernel.build.join(".config");
-        let text = fs::read_to_string(&finished)
-            .with_context(|| format!("read {}", finished.display()))?;
-        let own: String = self.config.iter().map(|option| format!("CONFIG_{option}\n")).collect();
-        let config = folder.join(".config");
-        fs::write(&config, text + &own).with_context(|| format!("write {}", config.display()))?;
-        self.make(overlay, folder, flags, "olddefconfig", log).context("configure")?;
-        let now = Config::read(&config)?;
+        let now = overlay.configure(folder, &self.config, flags, log)?;
         Ok(self.config.iter().all(|option| {
             option.split_once('=').is_none_or(|(name, value)| now.value(name) == value)
         }))
