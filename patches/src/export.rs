@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::folder::{Series, Stack};
 use crate::git::{Person, Repository};
 use crate::mail;
+use crate::trailers::is_trailer;
 use crate::weave::{BASE, Number};
 
 /// What is known when a series is exported.
@@ -78,11 +79,7 @@ impl Export<'_> {
     /// The message with what only the person who exports can say.
     fn signed(&self, series: &Series, message: &str) -> String {
         let mut message = message.trim_end().to_owned();
-        let trailer = |line: &str| {
-            let word = line.split_once(": ").map(|(word, _)| word);
-            word.is_some_and(|word| word.ends_with("-by") || word == "Link" || word == "Fixes")
-        };
-        if !message.lines().last().is_some_and(trailer) {
+        if !message.lines().last().is_some_and(is_trailer) {
             message.push('\n');
         }
         if let Some(assisted) = &series.settings.assisted_by {

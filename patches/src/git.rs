@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use vmlab::run::interrupt;
 use vmlab::run::process;
 
+use crate::unified;
 use crate::weave::{Blob, Mode, Tree};
 
 /// The branch with the stack.
@@ -404,12 +405,10 @@ fn quoted(path: &str) -> String {
 pub fn paths(mail: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for line in mail.lines() {
-        if let Some(both) = line.strip_prefix("diff --git a/") {
-            // Both paths are the same, or `rename from` and `rename to` follow.
-            let length = both.len().saturating_sub(" b/".len()) / 2;
-            if both.get(length..).is_some_and(|rest| rest == format!(" b/{}", &both[..length])) {
-                paths.insert(both[..length].to_owned());
-            }
+        // Both paths are the same, or `rename from` and `rename to` follow.
+        let path = unified::section(line);
+        if let Some(path) = path.filter(|path| line.ends_with(&format!("a/{path} b/{path}"))) {
+            paths.insert(path.to_owned());
         }
         for word in ["rename from ", "rename to ", "copy from ", "copy to "] {
             paths.extend(line.strip_prefix(word).map(str::to_owned));

@@ -28,8 +28,9 @@ pub fn with_own_hunks(
     let mut patch = Vec::new();
     for section in sections(&mail[start + 1..]) {
         let first = section.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let path = path(&String::from_utf8_lossy(first)).context("git wrote a strange path")?;
-        let own = weave.file(&path).map(|file| unified::hunks(file, number)).unwrap_or_default();
+        let first = String::from_utf8_lossy(first);
+        let path = unified::section(&first).context("git wrote a strange path")?;
+        let own = weave.file(path).map(|file| unified::hunks(file, number)).unwrap_or_default();
         match position(section, b"\n@@ ").filter(|_| !own.is_empty()) {
             Some(end) => {
                 patch.extend_from_slice(&section[..end + 1]);
@@ -63,13 +64,6 @@ fn after_separator(mail: &str) -> &str {
         Some((first, rest)) if first.starts_with("From ") => rest,
         _ => mail,
     }
-}
-
-/// The path of `diff --git a/PATH b/PATH`.
-fn path(line: &str) -> Option<String> {
-    let both = line.strip_prefix("diff --git a/")?;
-    let length = both.len().checked_sub(" b/".len())? / 2;
-    both.get(..length).map(str::to_owned)
 }
 
 /// The parts of a patch, one for each file.

@@ -200,16 +200,7 @@ impl Project<'_> {
     pub fn add(&self, after: &str, message: &str, author: Person, date: String) -> Result<Done> {
         let mut stack = self.stack()?;
         let before = stack.clone();
-        let (name, own) = after.rsplit_once('/').unwrap_or(("", after));
-        let number = if own == "0" {
-            let fitting: Vec<_> =
-                stack.bounds().filter(|(series, ..)| series.name.starts_with(name)).collect();
-            let [(_, first, _)] = fitting[..] else { bail!("which series is {name}?") };
-            first - 1
-        } else {
-            stack.find(after)?
-        };
-        let series = series_of(&stack, name, number)?;
+        let (series, number) = behind(&stack, after)?;
         stack.weave.open(number);
         let patch = Patch { message: message.to_owned(), author, date };
         stack.patches.insert(number, patch);
@@ -260,19 +251,7 @@ impl Project<'_> {
         let before = stack.clone();
         let number = stack.find(patch)?;
         let series = series_of(&stack, patch, number)?;
-        let (target, to) = match after.rsplit_once('/') {
-            Some((name, "0")) => {
-                let (_, first, _) = stack
-                    .bounds()
-                    .find(|(series, ..)| series.name.starts_with(name))
-                    .with_context(|| format!("which series is {name}?"))?;
-                (series_of(&stack, name, first - 1)?, first - 1)
-            }
-            _ => {
-                let to = stack.find(after)?;
-                (series_of(&stack, after, to)?, to)
-            }
-        };
+        let (target, to) = behind(&stack, after)?;
         let mut order: Vec<Number> = (1..=stack.patches.len()).filter(|n| *n != number).collect();
         let at = order.iter().take_while(|n| **n <= to).count();
         order.insert(at, number);
@@ -370,7 +349,11 @@ impl Project<'_> {
                 let message = &mut stack.patches[number - 1].message;
                 if !message.lines().any(|line| line == trailer) {
                     let text = message.trim_end();
-                    let gap = if text.lines().last().is_some_and(is_trailer) { "" } else { "\n" };
+                    let gap = if text.lines().last().is_some_and(trailers::is_trailer) {
+                        ""
+                    } else {
+                        "\n"
+                    };
                     *message = format!("{text}\n{gap}{trailer}\n");
                 }
             }
@@ -505,6 +488,10 @@ pub struct Done {
 /// Takes the reviewers' trailers from patches that change something else than before.
 fn drop_trailers(before: &Stack, stack: &mut Stack) -> Vec<(Number, String)> {
     let mut dropped = Vec::new();
+    let has_review = |patch: &Patch| patch.message.lines().any(trailers::is_review);
+    if !stack.patches.iter().any(has_review) {
+        return dropped;
+    }
     let old: BTreeSet<String> =
         (1..=before.patches.len()).map(|own| diff_of(before, own)).collect();
     for number in 1..=stack.patches.len() {
@@ -545,6 +532,19 @@ fn diff_of(stack: &Stack, number: Number) -> String {
     text
 }
 
+/// Behind which patch something goes, and in which series: `SERIES/NUMBER`; `SERIES/0` is in front of
+/// all of it.
+fn behind(stack: &Stack, after: &str) -> Result<(usize, Number)> {
+    let number = match after.rsplit_once('/').unwrap_or(("", after)) {
+        (name, "0") => {
+            let index = stack.series_named(name)?;
+            stack.bounds().nth(index).context("a series without bounds")?.1 - 1
+        }
+        _ => stack.find(after)?,
+    };
+    Ok((series_of(stack, after, number)?, number))
+}
+
 /// The index of the series that a patch is in. At the border of two the name decides.
 fn series_of(stack: &Stack, name: &str, number: Number) -> Result<usize> {
     let name = name.rsplit_once('/').map_or(name, |(series, _)| series);
@@ -564,12 +564,6 @@ pub fn shown(source: &Source, path: &str, line: Option<usize>) -> String {
         Some(line) => format!("{path}:{line}"),
         None => path,
     }
-}
-
-/// Whether a line is one of the last lines of a message, with a word in front.
-fn is_trailer(line: &str) -> bool {
-    let word = line.split_once(": ").map(|(word, _)| word);
-    word.is_some_and(|word| word.ends_with("-by") || word == "Link" || word == "Fixes")
 }
 
 /// Changes a text file.
@@ -645,9 +639,4 @@ pub fn advice(stack: &Stack, source: &Source, piece: &Piece) -> Option<String> {
             format!("{} comes before {}, which brought what is replaced", name(put), name(brought))
         }
     })
-}
-
-/// The patches that a plan changes.
-pub fn touched(plan: &Plan) -> BTreeSet<Number> {
-    plan.pieces.iter().filter_map(|piece| Some(piece.place.as_ref().ok()?.0)).collect()
 }

@@ -30,6 +30,12 @@ pub fn is_review(line: &str) -> bool {
     line.split_once(": ").is_some_and(|(word, _)| WORDS.contains(&word))
 }
 
+/// Whether a line is one of the last lines of a message, with a word in front.
+pub fn is_trailer(line: &str) -> bool {
+    let word = line.split_once(": ").map(|(word, _)| word);
+    word.is_some_and(|word| word.ends_with("-by") || word == "Link" || word == "Fixes")
+}
+
 /// All trailers of a mailbox, in its order.
 pub fn read(mailbox: &[u8]) -> Result<Vec<Given>> {
     let mut all = Vec::new();

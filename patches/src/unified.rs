@@ -109,15 +109,20 @@ fn named(text: &[u8]) -> Option<&[u8]> {
     begins.then(|| &text[..end])
 }
 
+/// The path of `diff --git a/PATH b/PATH`, where a file's section begins.
+pub fn section(line: &str) -> Option<&str> {
+    let both = line.strip_prefix("diff --git a/")?;
+    both.get(..both.len().saturating_sub(" b/".len()) / 2)
+}
+
 /// The changes in each file of a mail: lines of the old and of the new state.
 pub fn read(mail: &str) -> Result<BTreeMap<String, Vec<Hunk>>> {
     let mut files: BTreeMap<String, Vec<Hunk>> = BTreeMap::new();
     let mut path = None;
     let mut lines = mail.lines();
     while let Some(line) = lines.next() {
-        if let Some(both) = line.strip_prefix("diff --git a/") {
-            let length = both.len().saturating_sub(" b/".len()) / 2;
-            path = both.get(..length).map(str::to_owned);
+        if let Some(begun) = section(line) {
+            path = Some(begun.to_owned());
             continue;
         }
         let (Some(path), Some(head)) = (&path, line.strip_prefix("@@ -")) else {

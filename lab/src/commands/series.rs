@@ -105,14 +105,12 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
             tell(&done);
         }
         SeriesAction::Add { after, message } => {
-            let message = self::message(lab, message.as_deref(), "")?;
+            let message = self::message(lab, message.as_deref(), || Ok(String::new()))?;
             let (author, date) = identity(lab)?;
             tell(&project.add(after, &message, author, date)?);
         }
         SeriesAction::Split { patch, lines, message } => {
-            let stack = project.stack()?;
-            let old = &stack.patches[stack.find(patch)? - 1].message;
-            let message = self::message(lab, message.as_deref(), old)?;
+            let message = self::message(lab, message.as_deref(), || old_message(project, patch))?;
             let (author, date) = identity(lab)?;
             tell(&project.split(patch, lines, &message, author, date)?);
         }
@@ -130,9 +128,7 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
         SeriesAction::Move { patch, after } => tell(&project.reorder(patch, after)?),
         SeriesAction::Give { patch, lines } => tell(&project.give(lines, patch)?),
         SeriesAction::Reword { patch, message } => {
-            let stack = project.stack()?;
-            let old = &stack.patches[stack.find(patch)? - 1].message;
-            let message = self::message(lab, message.as_deref(), old)?;
+            let message = self::message(lab, message.as_deref(), || old_message(project, patch))?;
             tell(&project.reword(patch, &message)?);
         }
     }
@@ -279,11 +275,17 @@ fn tell(done: &Done) {
     }
 }
 
+/// The message that a patch has now.
+fn old_message(project: &Project<'_>, patch: &str) -> Result<String> {
+    let stack = project.stack()?;
+    Ok(stack.patches[stack.find(patch)? - 1].message.clone())
+}
+
 /// The message that was given, or what a person types.
-fn message(lab: &Lab, given: Option<&str>, old: &str) -> Result<String> {
+fn message(lab: &Lab, given: Option<&str>, old: impl FnOnce() -> Result<String>) -> Result<String> {
     let text = match given {
         Some(text) => text.to_owned(),
-        None => typed(lab, old)?,
+        None => typed(lab, &old()?)?,
     };
     let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let message = kept.join("\n").trim().to_owned();

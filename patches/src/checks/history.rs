@@ -11,6 +11,7 @@ use super::subject::Patch;
 use super::{At, Check, Finding, Outcome, Subject};
 use crate::git::Repository;
 use crate::trailers;
+use crate::unified;
 
 /// `Reviewed-by` and its like belong to what the patch still is.
 pub struct Reviews;
@@ -58,9 +59,8 @@ fn changes(mail: &str) -> BTreeMap<String, Vec<String>> {
     let mut path = None;
     let mut inside = false;
     for line in mail.lines() {
-        if let Some(both) = line.strip_prefix("diff --git a/") {
-            let length = both.len().saturating_sub(" b/".len()) / 2;
-            path = both.get(..length).map(str::to_owned);
+        if let Some(begun) = unified::section(line) {
+            path = Some(begun.to_owned());
             inside = false;
             continue;
         }
