@@ -68,7 +68,7 @@ impl Lab {
         let project = Project::load(&root)?;
         Ok(Lab {
             target: root.join("target/lab"),
-            cache: Cache::of_user(&project.cache)?,
+            cache: Cache::of_user()?,
             base: pins(&project, &root)?,
             root,
             settings,
@@ -79,7 +79,7 @@ impl Lab {
     /// Without a project, builds go to the cache: the current directory is not the lab's.
     fn without_project(here: PathBuf, settings: Settings) -> Result<Lab> {
         let project = Project::none();
-        let cache = Cache::of_user(&project.cache)?;
+        let cache = Cache::of_user()?;
         let base = Pins::own()?;
         Ok(Lab { root: here, target: cache.path("out"), cache, base, settings, project })
     }

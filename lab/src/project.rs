@@ -13,17 +13,11 @@ use serde::Deserialize;
 /// The file, at the root of a project.
 pub const FILE: &str = "lab.toml";
 
-/// The cache's folder if the project does not name one.
-const CACHE: &str = "vmlab";
-
 /// The content of `lab.toml`. Paths are relative to its folder.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
     pub name: String,
-    /// The folder of the user's cache directory: projects that name the same one share kernels.
-    #[serde(default = "default_cache")]
-    pub cache: String,
     /// The versions of kernel and tools, if they are not the lab's own.
     pub pins: Option<PathBuf>,
     /// Fragments of kernel configuration.
@@ -205,16 +199,11 @@ fn default_series() -> PathBuf {
     PathBuf::from("patches")
 }
 
-fn default_cache() -> String {
-    CACHE.to_owned()
-}
-
 impl Project {
     /// The settings without a `lab.toml`.
     pub fn none() -> Project {
         Project {
-            name: CACHE.to_owned(),
-            cache: default_cache(),
+            name: String::new(),
             pins: None,
             config: Vec::new(),
             modules: Modules::default(),
@@ -270,10 +259,9 @@ impl Project {
 
     /// Wrong values, each with the reason.
     fn fault(&self, root: &Path) -> Option<(String, String)> {
-        for name in [&self.name, &self.cache] {
-            if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-                return Some((name.clone(), format!("`{name}` is no name of a folder")));
-            }
+        let name = &self.name;
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+            return Some((name.clone(), format!("`{name}` is no name of a folder")));
         }
         if let Some(name) = self.modules.load.iter().find(|name| !name.ends_with(".ko")) {
             return Some((name.clone(), format!("`{name}` is no file name of a module (NAME.ko)")));
@@ -336,7 +324,7 @@ mod tests {
     #[test]
     fn a_name_is_enough() {
         let project = project("name = \"demo\"\n").unwrap();
-        assert_eq!((project.name.as_str(), project.cache.as_str()), ("demo", "vmlab"));
+        assert_eq!(project.name, "demo");
         assert!(project.modules.load.is_empty() && !project.selftests.net);
     }
 
@@ -345,7 +333,7 @@ mod tests {
         let cases = [
             ("name = \"a\"\nmodule = []\n", "lab.toml:2: unknown field `module`"),
             ("name = \"a\"\n\n[modules]\nload = \"x.ko\"\n", "lab.toml:4: invalid type"),
-            ("cache = \"a\"\n", "lab.toml:1: missing field `name`"),
+            ("config = []\n", "lab.toml:1: missing field `name`"),
             ("name = \"a\n", "lab.toml:1: "),
             ("name = \"a\"\n[selftests]\nfolders = [\"t\"]\n", "lab.toml:3: there is no t"),
             ("name = \"a\"\nconfig = [\"../c\"]\n", "lab.toml:2: ../c is not inside"),

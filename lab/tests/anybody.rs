@@ -203,7 +203,6 @@ fn a_new_project_is_green_at_once() {
     let made = lab(folder.0.path(), &["new", "first-module"]);
     assert_eq!(made.status.code(), Some(0), "{}", said(&made));
     let project = folder.path("first-module");
-    share_the_cache(&project);
     let tested = lab(&project, &["test", "--kbuild", kernel().to_str().unwrap()]);
     assert_eq!(tested.status.code(), Some(0), "{}", said(&tested));
     for name in ["counter.sh", "namespaces"] {
@@ -214,15 +213,6 @@ fn a_new_project_is_green_at_once() {
     assert!(said(&series).contains(all), "{}", said(&series));
     let shown = lab(&project, &["series", "show"]);
     assert!(said(&shown).contains("3  selftests: first_module:"), "{}", said(&shown));
-}
-
-/// Tools that are in this project's cache need not be fetched again.
-fn share_the_cache(project: &Path) {
-    let ours = fs::read_to_string(root().join("lab.toml")).unwrap();
-    let cache = ours.lines().find(|line| line.starts_with("cache = ")).unwrap();
-    let path = project.join("lab.toml");
-    let theirs = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{cache}\n{theirs}")).unwrap();
 }
 
 /// Panics when it is loaded.

@@ -24,6 +24,10 @@ use vmlab::run::files::{make_dir, remove_dir};
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
 
+/// The folder of the user's cache directory. There is one for all projects, and for modules without
+/// a project: the name of an entry says what it was made of, so that who wants the same finds it.
+const NAME: &str = "rnetns";
+
 /// Says that an entry that was made in place is complete.
 pub const STAMP: &str = ".complete";
 const LOCK_POLL: Duration = Duration::from_millis(200);
@@ -58,14 +62,14 @@ pub struct Lock {
 }
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/name`, or `~/.cache/name`.
-    pub fn of_user(name: &str) -> Result<Cache> {
+    /// `$XDG_CACHE_HOME/rnetns`, or `~/.cache/rnetns`.
+    pub fn of_user() -> Result<Cache> {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
             absolute("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|h| h.join(".cache")));
         match base.filter(|base| base.is_absolute()) {
-            Some(base) => Ok(Cache::at(base.join(name))),
+            Some(base) => Ok(Cache::at(base.join(NAME))),
             None => bail!("no place for the cache: set HOME or XDG_CACHE_HOME to an absolute path"),
         }
     }

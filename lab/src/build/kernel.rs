@@ -544,6 +544,7 @@ mod tests {
     use super::*;
     use crate::host::machine::Host;
     use crate::host::toolchain::Versions;
+    use crate::project::Project;
 
     fn tools() -> Toolchain {
         Toolchain::for_tests(
@@ -733,6 +734,17 @@ mod tests {
         time(&near, SystemTime::UNIX_EPOCH);
         time(&equal, SystemTime::now());
         assert_eq!(similar(&cache, wanted, name_of), Some(equal));
+    }
+
+    #[test]
+    fn a_module_without_a_project_gets_the_kernel_of_this_project() {
+        let dir = tempfile::tempdir().unwrap();
+        let nobodys = source::tests::lab(dir.path());
+        let ours = Lab { project: Project::load(&nobodys.root).unwrap(), ..nobodys.clone() };
+        let config = |lab, variant| Wanted::read(&fragments(lab, variant)).unwrap().fragment();
+        for variant in Variant::value_variants() {
+            assert_eq!(config(&nobodys, *variant), config(&ours, *variant), "{variant:?}");
+        }
     }
 
     #[test]
