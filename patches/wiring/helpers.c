@@ -7,6 +7,7 @@
 #include "net/net_namespace.c"
 #include "net/netdevice.c"
 #include "net/netfilter.c"
+#include "net/rtnetlink.c"
 #include "net/skbuff.c"
 #include "percpu.c"
 #include "percpu_refcount.c"

@@ -23,8 +23,9 @@ use kernel::{
     debugfs::Scope,
     net::{
         net_device::NetDevice,
-        ActiveNamespace,
-        Tag, //
+        Cookie,
+        LiveNamespace,
+        NamespaceRef, //
     },
     new_mutex,
     prelude::*,
@@ -201,13 +202,13 @@ fn number(word: &str) -> Result<u32> {
 }
 
 /// The namespace of a process.
-fn namespace(pid: &str) -> Result<ARef<ActiveNamespace>> {
-    ActiveNamespace::get_by_pid(pid.parse().map_err(|_| EINVAL)?)
+fn namespace(pid: &str) -> Result<NamespaceRef> {
+    LiveNamespace::get_by_pid(pid.parse().map_err(|_| EINVAL)?)
 }
 
 /// A device in the namespace of a process, and that namespace's tag.
-fn device(name: &str, pid: &str) -> Result<(ARef<NetDevice>, Tag)> {
+fn device(name: &str, pid: &str) -> Result<(ARef<NetDevice>, Cookie)> {
     let net = namespace(pid)?;
     let name = CString::try_from_fmt(fmt!("{}", name))?;
-    Ok((net.dev_get_by_name(&name)?, net.tag()))
+    Ok((net.dev_get_by_name(&name)?, net.cookie()))
 }

@@ -22,7 +22,7 @@ use kernel::{
             Protocol, //
         },
         pcpu_counters::PcpuCounters,
-        Tag, //
+        Cookie, //
     },
     prelude::*,
     sync::{
@@ -75,7 +75,7 @@ fn index(global: bool, direction: Direction, right: bool) -> usize {
 struct Observer {
     place: Place,
     /// The namespace in which the test found the device.
-    truth: Tag,
+    truth: Cookie,
     counts: Arc<Counts>,
 }
 
@@ -83,7 +83,7 @@ impl packet_type::Handler for Observer {
     fn receive(&self, packet: &Packet<'_>) {
         let direction = packet.direction();
         match (direction, self.place) {
-            (Direction::Receive, Place::Lower) => current::set(packet.net().tag().cookie()),
+            (Direction::Receive, Place::Lower) => current::set(packet.net().cookie().get()),
             (Direction::Transmit, Place::Upper) => {
                 let process = current::of_process();
                 // In a softirq no process sends: what was received last stays.
@@ -94,8 +94,8 @@ impl packet_type::Handler for Observer {
             // The packet has passed the other device before.
             _ => {}
         }
-        let explicit = packet.net().tag() == self.truth;
-        let global = current::get() == self.truth.cookie();
+        let explicit = packet.net().cookie() == self.truth;
+        let global = current::get() == self.truth.get();
         self.counts.add(index(false, direction, explicit), 1);
         self.counts.add(index(true, direction, global), 1);
     }
@@ -110,8 +110,8 @@ pub(crate) struct Experiment {
 impl Experiment {
     /// Watches two devices, each given with the namespace that it was found in.
     pub(crate) fn new(
-        lower: (ARef<NetDevice>, Tag),
-        upper: (ARef<NetDevice>, Tag),
+        lower: (ARef<NetDevice>, Cookie),
+        upper: (ARef<NetDevice>, Cookie),
     ) -> Result<Self> {
         let counts = Arc::new(Counts::new()?, GFP_KERNEL)?;
         let observe = |(dev, truth), place| {

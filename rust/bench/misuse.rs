@@ -44,7 +44,7 @@ use kernel::{
             self,
             Outgoing, //
         },
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     new_mutex,
@@ -99,7 +99,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                     Ok(())
                 }
                 b"give back" => {
-                    drop(Kept::take(ActiveNamespace::init_net()));
+                    drop(Kept::take(LiveNamespace::init_net()));
                     Ok(())
                 }
                 b"watch" => {
@@ -146,7 +146,7 @@ impl netdev_notifier::Watcher for Watch {
             return;
         }
         SEEN.add(1, Relaxed);
-        let found = ActiveNamespace::init_net().dev_get_by_name(c"misuse");
+        let found = LiveNamespace::init_net().dev_get_by_name(c"misuse");
         if !found.is_ok_and(|found| found.ifindex() == WATCHED) {
             HIDDEN.add(1, Relaxed);
         }
@@ -189,7 +189,7 @@ impl Kept {
 
     fn is_there() -> bool {
         let guard = rcu::read_lock();
-        let kept = Self::slot().get(ActiveNamespace::init_net(), &guard);
+        let kept = Self::slot().get(LiveNamespace::init_net(), &guard);
         kept.is_some_and(|kept| kept.dst.lock().is_some())
     }
 }
@@ -234,7 +234,7 @@ impl netfilter::PreRouting for Catch {
 
     fn pre_routing(net: &Namespace, packet: &mut Packet<'_>) -> Verdict {
         let guard = packet.rcu();
-        let kept = Kept::slot().get(ActiveNamespace::init_net(), guard);
+        let kept = Kept::slot().get(LiveNamespace::init_net(), guard);
         if let Some(kept) = kept.filter(|_| !net.is_init_net()) {
             let dst = packet.ip6_route_input();
             let mut kept = kept.dst.lock();
@@ -316,7 +316,7 @@ impl netfilter::Hooks for Fickle {
 fn hooks() -> Result {
     let hooks = KBox::pin_init(netfilter::register::<Fickle>(), GFP_KERNEL)?;
     for on in [false, true, false, true] {
-        netfilter::set::<Fickle>(ActiveNamespace::init_net(), on)?;
+        netfilter::set::<Fickle>(LiveNamespace::init_net(), on)?;
     }
     drop(hooks);
     Ok(())
@@ -324,14 +324,14 @@ fn hooks() -> Result {
 
 /// Where IPv6 is switched off (`ipv6.disable=1`), there is little behind these.
 fn settings() {
-    let net = ActiveNamespace::init_net();
+    let net = LiveNamespace::init_net();
     let _ = (net.fib6_generation(), net.forwards_ipv6(), net.has_rules6());
     let _ = (net.rules6_look_into_packets(), net.rt_genid_ipv4());
 }
 
 /// A packet is made with the size that was asked for, or not at all.
 fn packets() -> Result {
-    let dev = ActiveNamespace::init_net().dev_get_by_name(c"lo")?;
+    let dev = LiveNamespace::init_net().dev_get_by_name(c"lo")?;
     let new = |len| Outgoing::new(&dev, packet_type::Protocol::EXPERIMENTAL, len);
     new(0)?;
     new(1500)?;

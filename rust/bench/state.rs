@@ -9,7 +9,7 @@ use kernel::{
             self,
             HasSlot, //
         },
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     pernet_slot,
@@ -128,7 +128,7 @@ const WAYS: [(&str, Way); 7] = [
 ];
 
 /// Measures each way, in turn, so that drift does not favour one.
-pub(crate) fn measure(net: &ActiveNamespace) -> Result<KVec<Figure>> {
+pub(crate) fn measure(net: &LiveNamespace) -> Result<KVec<Figure>> {
     let mut figures = KVec::with_capacity(WAYS.len(), GFP_KERNEL)?;
     for (name, _) in WAYS {
         figures.push(Figure::new(name)?, GFP_KERNEL)?;

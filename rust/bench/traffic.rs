@@ -11,7 +11,7 @@ use kernel::{
             Protocol, //
         },
         xmit::Outgoing,
-        ActiveNamespace, //
+        LiveNamespace, //
     },
     prelude::*,
     sync::{
@@ -93,7 +93,7 @@ fn wait_for(arrived: &Atomic<u64>, want: u64, lost: u64) -> u64 {
 /// Measures both devices of `net`, in turn, so that drift does not favour one.
 ///
 /// Both have to be up; `ENODEV` if one is not there.
-pub(crate) fn measure(net: &ActiveNamespace) -> Result<KVec<Figure>> {
+pub(crate) fn measure(net: &LiveNamespace) -> Result<KVec<Figure>> {
     compare(&[
         ("packet_lo", path(net.dev_get_by_name(c"lo")?)?),
         ("packet_rlo", path(net.dev_get_by_name(c"rlo")?)?),
@@ -101,7 +101,7 @@ pub(crate) fn measure(net: &ActiveNamespace) -> Result<KVec<Figure>> {
 }
 
 /// Measures `lo` alone.
-pub(crate) fn measure_lo(net: &ActiveNamespace, name: &str) -> Result<KVec<Figure>> {
+pub(crate) fn measure_lo(net: &LiveNamespace, name: &str) -> Result<KVec<Figure>> {
     compare(&[(name, path(net.dev_get_by_name(c"lo")?)?)])
 }
 

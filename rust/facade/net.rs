@@ -72,9 +72,10 @@ pub mod xmit;
 
 pub use self::{
     namespace::{
-        ActiveNamespace,
+        Cookie,
+        LiveNamespace,
         Namespace,
-        Tag, //
+        NamespaceRef, //
     },
     ratelimit::ratelimit, //
 };

@@ -20,11 +20,11 @@ use kernel::{
     fmt,
     net::{
         namespace::namespaces,
-        ActiveNamespace, //
+        LiveNamespace,
+        NamespaceRef, //
     },
     prelude::*,
     sync::{
-        aref::ARef,
         rcu, //
     },
     uaccess::UserSliceReader, //
@@ -126,15 +126,15 @@ fn next_generation(reader: &mut UserSliceReader) -> Result {
 }
 
 /// Finds the namespace that `pid NUMBER` or `fd NUMBER` stands for.
-fn parse_namespace(command: &str) -> Result<ARef<ActiveNamespace>> {
+fn parse_namespace(command: &str) -> Result<NamespaceRef> {
     let mut words = command.split_ascii_whitespace();
     let (Some(kind), Some(number), None) = (words.next(), words.next(), words.next()) else {
         return Err(EINVAL);
     };
     let number = number.parse().map_err(|_| EINVAL)?;
     match kind {
-        "pid" => ActiveNamespace::get_by_pid(number),
-        "fd" => ActiveNamespace::get_by_fd(number),
+        "pid" => LiveNamespace::get_by_pid(number),
+        "fd" => LiveNamespace::get_by_fd(number),
         _ => Err(EINVAL),
     }
 }

@@ -49,9 +49,9 @@ use kernel::{
             Table, //
         },
         xmit,
-        ActiveNamespace,
+        LiveNamespace,
         Namespace,
-        Tag, //
+        NamespaceRef, //
     },
     pernet_slot,
     prelude::*,

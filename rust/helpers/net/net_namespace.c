@@ -5,9 +5,11 @@
 
 #ifdef CONFIG_NET
 
-__rust_helper struct net *rust_helper_get_net(struct net *net)
+__rust_helper struct net *rust_helper_get_net_track(struct net *net,
+						    netns_tracker *tracker,
+						    gfp_t gfp)
 {
-	return get_net(net);
+	return get_net_track(net, tracker, gfp);
 }
 
 #ifndef CONFIG_NET_NS
@@ -32,9 +34,17 @@ __rust_helper bool rust_helper_net_initialized(const struct net *net)
 	return net_initialized(net);
 }
 
-__rust_helper void rust_helper_put_net(struct net *net)
+__rust_helper void rust_helper_netns_tracker_alloc(struct net *net,
+						   netns_tracker *tracker,
+						   gfp_t gfp)
 {
-	put_net(net);
+	netns_tracker_alloc(net, tracker, gfp);
+}
+
+__rust_helper void rust_helper_put_net_track(struct net *net,
+					     netns_tracker *tracker)
+{
+	put_net_track(net, tracker);
 }
 
 __rust_helper struct net *rust_helper_sock_net(const struct sock *sk)

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     net_device::NetDevice,
-    ActiveNamespace, //
+    LiveNamespace, //
 };
 
 // SAFETY: `dev_hold()` keeps the structure until as many `dev_put()` have followed: unregistering
@@ -37,7 +37,7 @@ unsafe impl AlwaysRefCounted for NetDevice {
     }
 }
 
-impl ActiveNamespace {
+impl LiveNamespace {
     /// Looks up a device of this namespace, and holds it.
     ///
     /// Wraps `dev_get_by_name()`. May be called from any context; `ENODEV` if there is no such
@@ -46,10 +46,10 @@ impl ActiveNamespace {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::net::ActiveNamespace;
+    /// # use kernel::net::LiveNamespace;
     /// # use kernel::net::net_device::NetDevice;
     /// # use kernel::sync::aref::ARef;
-    /// fn loopback(net: &ActiveNamespace) -> Result<ARef<NetDevice>> {
+    /// fn loopback(net: &LiveNamespace) -> Result<ARef<NetDevice>> {
     ///     net.dev_get_by_name(c"lo")
     /// }
     /// ```

@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    ActiveNamespace,
+    LiveNamespace,
     Namespace, //
 };
 
@@ -55,11 +55,11 @@ impl<'a> Request<'a> {
 
     /// The namespace of the socket that asks. Wraps `genl_info_net()`.
     #[inline]
-    pub fn net(&self) -> &'a ActiveNamespace {
+    pub fn net(&self) -> &'a LiveNamespace {
         // SAFETY: The namespace is that of generic netlink's own socket, which does not keep it. By
         // the type invariant, it is that of the sender's socket, too, which does: those of user space
-        // hold an active reference.
-        unsafe { &*bindings::genl_info_net(self.info.as_ptr()).cast::<ActiveNamespace>() }
+        // hold a reference.
+        unsafe { LiveNamespace::from_raw(bindings::genl_info_net(self.info.as_ptr())) }
     }
 
     /// What it says.
@@ -359,10 +359,10 @@ impl<'a> Dump<'a> {
 
     /// The namespace of the socket that asks.
     #[inline]
-    pub fn net(&self) -> &'a ActiveNamespace {
+    pub fn net(&self) -> &'a LiveNamespace {
         let info: *const bindings::genl_info = self.info();
         // SAFETY: As in `Request::net`: the socket that asks is the one that reads this part.
-        unsafe { &*bindings::genl_info_net(info.cast()).cast::<ActiveNamespace>() }
+        unsafe { LiveNamespace::from_raw(bindings::genl_info_net(info.cast())) }
     }
 
     /// What the request says.

@@ -6,8 +6,8 @@
 //!
 //! - [`Namespace`]: its data is there. Its users may be gone already, and its end have begun. This
 //!   is what a packet, a device, a socket or a callback gives.
-//! - [`ActiveNamespace`]: somebody uses it, so that its exit cannot begin. `ARef<ActiveNamespace>`
-//!   owns such a reference (`get_net()`, `put_net()`).
+//! - [`LiveNamespace`]: somebody uses it, so that its exit cannot begin. [`NamespaceRef`] owns such a
+//!   reference (`get_net_track()`, `put_net_track()`).
 //!
 //! [`Namespace::get`] leads from the first to the second, when that is still possible.
 //!
@@ -26,13 +26,7 @@ use crate::{
     bindings,
     error::from_err_ptr,
     prelude::*,
-    sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
-        rcu, //
-    },
+    sync::rcu,
     task::might_sleep,
     types::Opaque, //
 };
@@ -56,7 +50,7 @@ use crate::{
 /// ```
 /// # use kernel::net::Namespace;
 /// fn same(a: &Namespace, b: &Namespace) -> bool {
-///     a.tag() == b.tag()
+///     a.cookie() == b.cookie()
 /// }
 /// ```
 #[repr(transparent)]
@@ -92,15 +86,15 @@ impl Namespace {
 
     /// Returns an identity that can be stored and compared, and nothing else.
     #[inline]
-    pub fn tag(&self) -> Tag {
+    pub fn cookie(&self) -> Cookie {
         // SAFETY: By the type invariant the pointer is valid. The cookie is written once, before
         // any `init` callback of the namespace runs, and thus before anything has borrowed it.
-        Tag(unsafe { (*self.as_raw()).net_cookie })
+        Cookie(unsafe { (*self.as_raw()).net_cookie })
     }
 
     /// Returns the inode number: the one that `ls -L -i /proc/PID/ns/net` shows.
     ///
-    /// Unlike a [`Tag`], it is used again after the namespace's end.
+    /// Unlike a [`Cookie`], it is used again after the namespace's end.
     #[inline]
     pub fn inum(&self) -> u32 {
         // SAFETY: By the type invariant the pointer is valid. The number is written by
@@ -114,22 +108,21 @@ impl Namespace {
         ptr::eq(self.as_raw(), &raw mut bindings::init_net)
     }
 
-    /// Takes an active reference, unless the namespace is ending, or not completely created yet.
+    /// Takes a reference, unless the namespace is ending, or not completely created yet.
     ///
     /// Wraps `maybe_get_net()`, behind `net_initialized()`: a creation that fails frees the
-    /// namespace whatever its count says. May be called from any context.
+    /// namespace whatever its count is. May be called from any context.
     ///
     /// # Examples
     ///
     /// ```
-    /// # use kernel::net::ActiveNamespace;
     /// # use kernel::net::Namespace;
-    /// # use kernel::sync::aref::ARef;
-    /// fn keep(net: &Namespace) -> Result<ARef<ActiveNamespace>> {
+    /// # use kernel::net::NamespaceRef;
+    /// fn keep(net: &Namespace) -> Result<NamespaceRef> {
     ///     net.get().ok_or(ENODEV)
     /// }
     /// ```
-    pub fn get(&self) -> Option<ARef<ActiveNamespace>> {
+    pub fn get(&self) -> Option<NamespaceRef> {
         // SAFETY: By the type invariant the pointer is valid.
         if !unsafe { bindings::net_initialized(self.as_raw()) } {
             return None;
@@ -138,55 +131,39 @@ impl Namespace {
         let net = NonNull::new(unsafe { bindings::maybe_get_net(self.as_raw()) })?;
         // SAFETY: `maybe_get_net()` has just counted this reference. The creation is over, so that
         // a count above zero keeps the exit from beginning.
-        Some(unsafe { ActiveNamespace::from_counted(net) })
+        Some(unsafe { NamespaceRef::from_counted(net) })
     }
 }
 
-/// A network namespace that is in use: its exit cannot begin.
+/// A network namespace that is alive: its exit cannot begin.
 ///
 /// # Invariants
 ///
-/// The namespace is completely created, and its active count is not zero while a reference to
-/// this type exists.
+/// The namespace is completely created, and its count (`ns.__ns_ref`) is not zero while a reference
+/// to this type exists.
 ///
 /// # Examples
 ///
 /// ```
-/// # use kernel::net::ActiveNamespace;
-/// # use kernel::sync::aref::ARef;
+/// # use kernel::net::LiveNamespace;
+/// # use kernel::net::NamespaceRef;
 /// // What `ip link set dev DEV netns PID` does to find its target.
-/// fn target(pid: i32) -> Result<ARef<ActiveNamespace>> {
-///     ActiveNamespace::get_by_pid(pid)
+/// fn target(pid: i32) -> Result<NamespaceRef> {
+///     LiveNamespace::get_by_pid(pid)
 /// }
 /// ```
 #[repr(transparent)]
-pub struct ActiveNamespace {
+pub struct LiveNamespace {
     net: Namespace,
 }
 
-// SAFETY: An active reference can be dropped on any thread: `put_net()` has no context of its own.
-unsafe impl Send for ActiveNamespace {}
+// SAFETY: As for `Namespace`: what keeps it alive is not part of it.
+unsafe impl Send for LiveNamespace {}
 
-// SAFETY: As for `Namespace`; taking and dropping references is atomic.
-unsafe impl Sync for ActiveNamespace {}
+// SAFETY: As for `Namespace`; taking references is atomic.
+unsafe impl Sync for LiveNamespace {}
 
-// SAFETY: By the type invariant the count is above zero, so that `get_net()` may be called, and
-// the namespace stays until as many `put_net()` have followed.
-unsafe impl AlwaysRefCounted for ActiveNamespace {
-    #[inline]
-    fn inc_ref(&self) {
-        // SAFETY: By the type invariant the pointer is valid and the count not zero.
-        unsafe { bindings::get_net(self.as_raw()) };
-    }
-
-    #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up one count that it owns.
-        unsafe { bindings::put_net(obj.cast().as_ptr()) };
-    }
-}
-
-impl Deref for ActiveNamespace {
+impl Deref for LiveNamespace {
     type Target = Namespace;
 
     #[inline]
@@ -195,25 +172,26 @@ impl Deref for ActiveNamespace {
     }
 }
 
-impl ActiveNamespace {
-    /// Makes an owned reference of one that C has counted.
+impl LiveNamespace {
+    /// Borrows a namespace from a C pointer.
     ///
     /// # Safety
     ///
-    /// `net` must be completely created, and the caller must own one active reference to it, which
-    /// it hands over.
-    unsafe fn from_counted(net: NonNull<bindings::net>) -> ARef<Self> {
-        // INVARIANT: The count that the caller hands over is above zero until it is dropped.
-        // SAFETY: The caller hands over its count; the types are transparent over `struct net`.
-        unsafe { ARef::from_raw(net.cast::<Self>()) }
+    /// `ptr` must point to a `struct net` that is completely created, and whose count is not zero
+    /// for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::net) -> &'a Self {
+        // INVARIANT: The caller promises it.
+        // SAFETY: The types are transparent over `struct net`, and the caller promises validity.
+        unsafe { &*ptr.cast::<Self>() }
     }
 
     /// Returns the initial namespace, which never ends.
     #[inline]
     pub fn init_net() -> &'static Self {
-        // INVARIANT: `init_net` is created at boot, and its count never reaches zero.
-        // SAFETY: `init_net` is a static of the kernel, and the types are transparent over it.
-        unsafe { &*(&raw mut bindings::init_net).cast::<Self>() }
+        // SAFETY: `init_net` is a static of the kernel, created at boot, whose count never reaches
+        // zero.
+        unsafe { Self::from_raw(&raw mut bindings::init_net) }
     }
 
     /// Looks up the namespace of the process `pid`, as the caller's pid namespace numbers it.
@@ -221,13 +199,13 @@ impl ActiveNamespace {
     /// Wraps `get_net_ns_by_pid()`. Process context, since it takes `task_lock()`; `ESRCH` if there
     /// is no such process, or it is exiting.
     #[inline]
-    pub fn get_by_pid(pid: i32) -> Result<ARef<Self>> {
+    pub fn get_by_pid(pid: i32) -> Result<NamespaceRef> {
         might_sleep();
         // SAFETY: The function takes any number, and returns a counted namespace or an error.
         let net = from_err_ptr(unsafe { bindings::get_net_ns_by_pid(pid) })?;
         // SAFETY: `get_net_ns_by_pid()` has counted the reference; a process is never attached to
         // a namespace that is not completely created.
-        Ok(unsafe { Self::from_counted(NonNull::new(net).ok_or(ESRCH)?) })
+        Ok(unsafe { NamespaceRef::from_counted(NonNull::new(net).ok_or(ESRCH)?) })
     }
 
     /// Looks up the namespace that the calling process has open as file descriptor `fd`.
@@ -235,41 +213,113 @@ impl ActiveNamespace {
     /// Wraps `get_net_ns_by_fd()`. Process context; `EBADF` if `fd` is not open, `EINVAL` if it is
     /// not a network namespace.
     #[inline]
-    pub fn get_by_fd(fd: i32) -> Result<ARef<Self>> {
+    pub fn get_by_fd(fd: i32) -> Result<NamespaceRef> {
         might_sleep();
         // SAFETY: The function takes any number, and returns a counted namespace or an error.
         let net = from_err_ptr(unsafe { bindings::get_net_ns_by_fd(fd) })?;
         // SAFETY: `get_net_ns_by_fd()` has counted the reference; a namespace file exists only for
         // a completely created namespace.
-        Ok(unsafe { Self::from_counted(NonNull::new(net).ok_or(EINVAL)?) })
-    }
-
-    /// Looks up the namespace that this one calls `id` (`ip netns list-id`).
-    ///
-    /// Wraps `get_net_ns_by_id()`. May be called from any context; `ENOENT` if there is none.
-    #[inline]
-    pub fn get_by_id(&self, id: i32) -> Result<ARef<Self>> {
-        // SAFETY: `self` is valid; the function takes any number.
-        let net = unsafe { bindings::get_net_ns_by_id(self.as_raw(), id) };
-        // SAFETY: If it is not null, `get_net_ns_by_id()` has counted the reference; an id is
-        // given to completely created namespaces only.
-        Ok(unsafe { Self::from_counted(NonNull::new(net).ok_or(ENOENT)?) })
+        Ok(unsafe { NamespaceRef::from_counted(NonNull::new(net).ok_or(EINVAL)?) })
     }
 }
 
-/// The identity of a network namespace, for storing in entries of shared tables.
+/// An owned reference to a network namespace: it keeps the namespace alive.
 ///
-/// It can be compared and nothing else: it keeps nothing alive and leads nowhere. It is the
-/// namespace's cookie (`SO_NETNS_COOKIE`), which is never used again, so that an entry that
-/// outlives its namespace matches nobody.
+/// With `CONFIG_NET_NS_REFCNT_TRACKER`, the kernel knows who has taken each reference: a namespace
+/// that somebody keeps for ever is reported with that stack trace. So this is a type of its own and
+/// no [`ARef`](crate::sync::aref::ARef), which has no room for a `netns_tracker`.
+///
+/// # Invariants
+///
+/// `net` is completely created, and this value owns one count of it, which `tracker` belongs to.
 ///
 /// # Examples
 ///
 /// ```
+/// # use kernel::net::LiveNamespace;
+/// # use kernel::net::NamespaceRef;
+/// fn keep(net: &LiveNamespace) -> NamespaceRef {
+///     net.into()
+/// }
+/// ```
+pub struct NamespaceRef {
+    net: NonNull<bindings::net>,
+    tracker: bindings::netns_tracker,
+}
+
+// SAFETY: A reference can be given back on any thread: `put_net_track()` has no context of its own.
+unsafe impl Send for NamespaceRef {}
+
+// SAFETY: A shared reference gives a `&LiveNamespace`, which is `Sync`.
+unsafe impl Sync for NamespaceRef {}
+
+impl NamespaceRef {
+    /// Makes an owned reference of one that C has counted, and tracks it.
+    ///
+    /// Wraps `netns_tracker_alloc()`.
+    ///
+    /// # Safety
+    ///
+    /// `net` must be completely created, and the caller must own one count of it, which it hands
+    /// over.
+    unsafe fn from_counted(net: NonNull<bindings::net>) -> Self {
+        let mut tracker = pin_init::zeroed();
+        // SAFETY: The caller promises a valid namespace; the function writes the tracker. It may be
+        // called from any context, for it allocates with `GFP_ATOMIC`; without memory the
+        // reference is counted as one of those that nobody tracks.
+        unsafe { bindings::netns_tracker_alloc(net.as_ptr(), &mut tracker, bindings::GFP_ATOMIC) };
+        // INVARIANT: The caller has handed its count over, and the tracker is that of this one.
+        Self { net, tracker }
+    }
+}
+
+impl From<&LiveNamespace> for NamespaceRef {
+    /// Takes a reference. Wraps `get_net_track()`. May be called from any context.
+    fn from(net: &LiveNamespace) -> Self {
+        let mut tracker = pin_init::zeroed();
+        // SAFETY: By the type invariant of `LiveNamespace`, the pointer is valid and the count not
+        // zero. The function writes the tracker.
+        unsafe { bindings::get_net_track(net.as_raw(), &mut tracker, bindings::GFP_ATOMIC) };
+        // INVARIANT: Just counted and tracked.
+        Self {
+            net: NonNull::from(net).cast(),
+            tracker,
+        }
+    }
+}
+
+impl Deref for NamespaceRef {
+    type Target = LiveNamespace;
+
+    #[inline]
+    fn deref(&self) -> &LiveNamespace {
+        // SAFETY: By the type invariant the namespace is completely created, and its count above
+        // zero until `self` is dropped.
+        unsafe { LiveNamespace::from_raw(self.net.as_ptr()) }
+    }
+}
+
+impl Drop for NamespaceRef {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this value owns the count, and the tracker belongs to it.
+        unsafe { bindings::put_net_track(self.net.as_ptr(), &mut self.tracker) };
+    }
+}
+
+/// The identity of a network namespace, for storing in entries of shared tables: `net_cookie`.
+///
+/// It can be compared and nothing else: it keeps nothing alive and leads nowhere. It is what
+/// `getsockopt(SO_NETNS_COOKIE)` gives to user space, and is never used again, so that an entry
+/// that outlives its namespace matches nobody.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::net::Cookie;
 /// # use kernel::net::Namespace;
-/// # use kernel::net::Tag;
 /// struct Entry {
-///     owner: Tag,
+///     owner: Cookie,
 /// }
 ///
 /// fn belongs_to(entry: &Entry, net: &Namespace) -> bool {
@@ -277,27 +327,27 @@ impl ActiveNamespace {
 /// }
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Tag(u64);
+pub struct Cookie(u64);
 
-impl Tag {
+impl Cookie {
     /// From the cookie of a `struct net` that nothing more is known of than that its memory is
     /// there.
     #[inline]
-    pub(super) fn from_cookie(cookie: u64) -> Self {
+    pub(super) fn from_raw(cookie: u64) -> Self {
         Self(cookie)
     }
 
-    /// The number: what `getsockopt(SO_NETNS_COOKIE)` gives to user space.
+    /// Returns the number.
     #[inline]
-    pub fn cookie(self) -> u64 {
+    pub fn get(self) -> u64 {
         self.0
     }
 }
 
-impl PartialEq<Namespace> for Tag {
+impl PartialEq<Namespace> for Cookie {
     #[inline]
     fn eq(&self, net: &Namespace) -> bool {
-        *self == net.tag()
+        *self == net.cookie()
     }
 }
 

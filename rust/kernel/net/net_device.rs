@@ -90,7 +90,7 @@ impl NetDevice {
     /// # use kernel::sync::rcu;
     /// fn is_in(dev: &NetDevice, net: &Namespace) -> bool {
     ///     let guard = rcu::read_lock();
-    ///     dev.net(&guard).tag() == net.tag()
+    ///     dev.net(&guard).cookie() == net.cookie()
     /// }
     /// ```
     #[inline]
@@ -646,8 +646,8 @@ impl Registered {
             )
         };
         let dev = NonNull::new(dev).ok_or(ENOMEM)?;
-        let rtnl = rtnl::lock();
-        // SAFETY: The device is valid and not registered; RTNL is held.
+        let rtnl = rtnl::lock(net);
+        // SAFETY: The device is valid and not registered; RTNL of `net`, which it gets, is held.
         let registered = to_result(unsafe {
             bindings::dev_net_set(dev.as_ptr(), net.as_raw());
             if let Some(index) = T::IFINDEX.and_then(|index| c_int::try_from(index.get()).ok()) {
@@ -702,8 +702,8 @@ impl<T: Operations> pernet::Operations for PernetDevice<T> {
         kill_list: &mut rtnl::KillList<'_>,
         _rtnl: rtnl::Held<'_>,
     ) {
-        // SAFETY: The device is registered, RTNL is held, and the list is unregistered before that
-        // is released. After this, nobody uses the value: readers are gone since `pre_exit`.
+        // SAFETY: The device is registered, RTNL of its namespace is held, and the list is
+        // unregistered before that of all namespaces is released. After this, nobody uses the value: readers are gone since `pre_exit`.
         unsafe {
             bindings::unregister_netdevice_queue(registered.dev.as_ptr(), kill_list.as_raw());
         }

@@ -69,7 +69,10 @@ impl Event {
 /// }
 /// ```
 pub trait Watcher: 'static {
-    /// Something happened to `dev`, which is in `net`. RTNL is held; may sleep.
+    /// Something happened to `dev`, which is in `net`. May sleep.
+    ///
+    /// RTNL is held, so that [`rtnl::lock`](super::rtnl::lock) must not be called. It need not be that
+    /// of `net`: the core has released that when it unregisters the devices of a namespace that ends.
     ///
     /// `dev` was registered, and is still waited for until nobody holds it: of one whose registration
     /// is not complete, and may fail, nothing is told.

@@ -28,7 +28,7 @@ use crate::{
 use super::{
     net_device::NetDevice,
     pernet,
-    ActiveNamespace,
+    LiveNamespace,
     Namespace, //
 };
 
@@ -663,7 +663,7 @@ pub struct Registration<T: Hooks> {
 ///
 /// `ENOMEM`; `ENODEV` for a namespace that [`Hooks::applies_to`] excludes, and while `T` is not
 /// [registered](register). Process context, sleeps.
-pub fn set<T: Hooks>(net: &ActiveNamespace, on: bool) -> Result {
+pub fn set<T: Hooks>(net: &LiveNamespace, on: bool) -> Result {
     let state = {
         let guard = rcu::read_lock();
         T::slot().get(net, &guard).ok_or(ENODEV)?.state.clone()

@@ -145,10 +145,10 @@ unsafe impl<H: Handler> Sync for Registration<H> {}
 /// # Examples
 ///
 /// ```
-/// # use kernel::net::ActiveNamespace;
+/// # use kernel::net::LiveNamespace;
 /// # use kernel::net::packet_type;
 /// fn watch<H: packet_type::Handler>(
-///     net: &ActiveNamespace,
+///     net: &LiveNamespace,
 ///     handler: H,
 /// ) -> Result<Pin<KBox<packet_type::Registration<H>>>> {
 ///     let dev = net.dev_get_by_name(c"eth0")?;

@@ -56,7 +56,7 @@ use super::{
         self,
         KillList, //
     },
-    ActiveNamespace,
+    LiveNamespace,
     Namespace, //
 };
 
@@ -372,7 +372,8 @@ pub trait Operations: HasSlot {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// No reader is left. Devices to be unregistered are put on `kill_list`.
+    /// No reader is left. Devices of `net` to be unregistered are put on `kill_list`; `rtnl` is
+    /// RTNL of `net`.
     fn exit_rtnl(
         _net: &Namespace,
         _stored: Pin<&Self::Stored>,
@@ -481,15 +482,16 @@ impl<T: Operations> Callbacks<T> {
 
     /// # Safety
     ///
-    /// Called by `ops_exit_rtnl_list()` only, which holds RTNL, between `pre_exit` and `exit`.
+    /// Called by `ops_exit_rtnl_list()` only, which holds RTNL of `net`, between `pre_exit` and
+    /// `exit`.
     unsafe extern "C" fn exit_rtnl(
         net: *mut bindings::net,
         dev_kill_list: *mut bindings::list_head,
     ) {
         // SAFETY: As in `init`.
         let net = unsafe { Namespace::from_raw(net) };
-        // SAFETY: The core holds RTNL during the callback.
-        let rtnl = unsafe { rtnl::Held::assume() };
+        // SAFETY: The core holds RTNL of `net` during the callback.
+        let rtnl = unsafe { rtnl::Held::assume(net) };
         // SAFETY: The core unregisters what is on this list before it releases RTNL.
         let mut kill_list = unsafe { KillList::from_raw(dev_kill_list) };
         // SAFETY: The core calls this after `init` and before `exit`.
@@ -670,18 +672,18 @@ impl<T: Operations> Registration<T> {
     /// # Examples
     ///
     /// ```
-    /// # use kernel::net::ActiveNamespace;
+    /// # use kernel::net::LiveNamespace;
     /// # use kernel::net::pernet;
     /// fn show<T: pernet::Operations<Stored = u32>>(
     ///     registration: &pernet::Registration<T>,
-    ///     net: &ActiveNamespace,
+    ///     net: &LiveNamespace,
     /// ) -> Result {
     ///     let generation = registration.get(net).ok_or(EAFNOSUPPORT)?;
     ///     pr_info!("{generation}\n");
     ///     Ok(())
     /// }
     /// ```
-    pub fn get<'a>(&'a self, net: &'a ActiveNamespace) -> Option<&'a T::Stored> {
+    pub fn get<'a>(&'a self, net: &'a LiveNamespace) -> Option<&'a T::Stored> {
         let stored = ptr::from_ref(T::slot().get(net, &rcu::read_lock())?);
         // SAFETY: The value was ready. It goes only when the namespace ends, which the active
         // reference prevents for `'a`, or when the operations are unregistered, which `&'a self`

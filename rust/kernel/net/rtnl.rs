@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The RTNL mutex, under which devices and addresses are configured.
+//! RTNL, the lock under which devices and addresses are configured.
+//!
+//! It is being split into a mutex for each namespace: whoever takes it says for which one. Until
+//! that is done, there is one mutex for all, and those of the namespaces are taken below it where
+//! `CONFIG_DEBUG_NET_SMALL_RTNL` asks for it.
 //!
 //! C header: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
 
@@ -11,74 +15,98 @@ use core::{
 
 use crate::{
     bindings,
+    task::might_sleep,
     types::NotThreadSafe, //
 };
 
-/// Proof that the current thread holds RTNL, borrowed from the code that took it.
+use super::Namespace;
+
+/// Proof that the current thread holds RTNL of a namespace, borrowed from the code that took it.
 ///
 /// # Invariants
 ///
-/// The current thread holds RTNL while a value of this type exists.
+/// The current thread holds RTNL of `net` for `'a`.
 #[derive(Clone, Copy)]
-pub struct Held<'a>(PhantomData<&'a ()>, NotThreadSafe);
+pub struct Held<'a> {
+    net: &'a Namespace,
+    _not_thread_safe: NotThreadSafe,
+}
 
-impl Held<'_> {
-    /// States that RTNL is held.
+impl<'a> Held<'a> {
+    /// States that RTNL of `net` is held.
     ///
     /// # Safety
     ///
-    /// The current thread must hold RTNL for as long as the value exists.
+    /// The current thread must hold it for `'a`.
     #[inline]
-    pub(crate) unsafe fn assume() -> Self {
+    pub(crate) unsafe fn assume(net: &'a Namespace) -> Self {
         // INVARIANT: The caller promises it.
-        Self(PhantomData, NotThreadSafe)
+        Self {
+            net,
+            _not_thread_safe: NotThreadSafe,
+        }
+    }
+
+    /// Returns the namespace whose RTNL is held.
+    #[inline]
+    pub fn net(&self) -> &'a Namespace {
+        self.net
     }
 }
 
-/// RTNL, held until this is dropped.
+/// RTNL of a namespace, held until this is dropped.
 ///
 /// # Invariants
 ///
-/// The current thread holds RTNL, and this value is the one that releases it.
-pub struct Guard(NotThreadSafe);
+/// The current thread holds RTNL of `net`, and this value is the one that releases it.
+pub struct Guard<'a> {
+    net: &'a Namespace,
+    _not_thread_safe: NotThreadSafe,
+}
 
-impl Guard {
+impl Guard<'_> {
     /// Lends the proof that RTNL is held.
     #[inline]
     pub fn held(&self) -> Held<'_> {
-        // SAFETY: By the type invariant RTNL is held while `self` is borrowed.
-        unsafe { Held::assume() }
+        // SAFETY: By the type invariant RTNL of `net` is held while `self` is borrowed.
+        unsafe { Held::assume(self.net) }
     }
 }
 
-impl Drop for Guard {
+impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant this thread holds RTNL and is to release it.
-        unsafe { bindings::rtnl_unlock() };
+        // SAFETY: By the type invariant this thread holds RTNL of `net` and is to release it.
+        unsafe { bindings::rtnl_net_unlock(self.net.as_raw()) };
     }
 }
 
-/// Takes RTNL. Sleeps; the thread must not hold it already.
+/// Takes RTNL of a namespace. Sleeps; the thread must not hold that of any namespace already.
 ///
-/// Wraps `rtnl_lock()` of `net/core/rtnetlink.c`. Dropping the guard finishes the devices that were
-/// unregistered under it (`netdev_run_todo()`), which can sleep for long.
+/// Wraps `rtnl_net_lock()`. Dropping the guard finishes the devices that were unregistered under it
+/// (`netdev_run_todo()`), which can sleep for long.
 ///
 /// # Examples
 ///
 /// ```
 /// # use kernel::net::rtnl;
-/// # fn configure(_rtnl: rtnl::Held<'_>) {}
-/// let rtnl = rtnl::lock();
-/// configure(rtnl.held());
-/// drop(rtnl);
+/// # use kernel::net::Namespace;
+/// fn configure(net: &Namespace) {
+///     let rtnl = rtnl::lock(net);
+///     pr_debug!("nobody else configures devices of {}\n", net.inum());
+///     drop(rtnl);
+/// }
 /// ```
 #[inline]
-pub fn lock() -> Guard {
-    // SAFETY: Process context is what the documentation asks for; there is no other requirement.
-    unsafe { bindings::rtnl_lock() };
+pub fn lock(net: &Namespace) -> Guard<'_> {
+    might_sleep();
+    // SAFETY: The namespace is valid, and process context is what the documentation asks for.
+    unsafe { bindings::rtnl_net_lock(net.as_raw()) };
     // INVARIANT: Just taken, and released by nobody else.
-    Guard(NotThreadSafe)
+    Guard {
+        net,
+        _not_thread_safe: NotThreadSafe,
+    }
 }
 
 /// Devices that will be unregistered together, before RTNL is released.

@@ -113,7 +113,7 @@ impl<'a> SkBuff<'a> {
     /// # use kernel::net::net_device::XmitResult;
     /// # use kernel::net::sk_buff::SkBuff;
     /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff<'_>) -> XmitResult {
-    ///     assert!(skb.net().tag() == net.tag());
+    ///     assert!(skb.net().cookie() == net.cookie());
     ///     XmitResult::Ok
     /// }
     /// ```

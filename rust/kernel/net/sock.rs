@@ -11,8 +11,8 @@ use crate::{
 };
 
 use super::{
-    Namespace,
-    Tag, //
+    Cookie,
+    Namespace, //
 };
 
 /// A socket that a packet belongs to.
@@ -85,14 +85,14 @@ impl Sock {
     /// # use kernel::net::Namespace;
     /// # use kernel::net::sk_buff::SkBuff;
     /// fn sent_from(skb: &SkBuff<'_>, net: &Namespace) -> bool {
-    ///     skb.sock().is_some_and(|sk| sk.tag() == net.tag())
+    ///     skb.sock().is_some_and(|sk| sk.net_cookie() == net.cookie())
     /// }
     /// ```
     #[inline]
-    pub fn tag(&self) -> Tag {
+    pub fn net_cookie(&self) -> Cookie {
         // SAFETY: The socket has a count on the `struct net`, so that its memory is valid. The
         // cookie is written once, before the namespace can have sockets.
-        Tag::from_cookie(unsafe { (*self.raw_net()).net_cookie })
+        Cookie::from_raw(unsafe { (*self.raw_net()).net_cookie })
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use kernel::{
             self,
             Context, //
         },
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     sync::{
@@ -48,7 +48,7 @@ pub(super) fn end() {
 
 /// Settings of the cache have changed. Whoever is not told because there is no memory sees it when
 /// they ask the next time.
-pub(super) fn cache(net: &ActiveNamespace, report: &Report) {
+pub(super) fn cache(net: &LiveNamespace, report: &Report) {
     send_report(net, report, Context::Process);
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn aside(net: &Namespace, report: impl FnOnce() -> Report, _guard: &r
 }
 
 /// Entries were flushed by a request.
-pub(super) fn flush(net: &ActiveNamespace, flushed: u64) {
+pub(super) fn flush(net: &LiveNamespace, flushed: u64) {
     let _ = genl::multicast(
         net,
         family(),

@@ -24,7 +24,7 @@ use kernel::{
         jiffies::jiffies_to_msecs,
         netlink,
         tagged_table::Action,
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     prelude::*,
@@ -307,7 +307,7 @@ const MESSAGE: usize = 192;
 const BATCH: usize = 32;
 
 fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
-    let net: &ActiveNamespace = dump.net();
+    let net: &LiveNamespace = dump.net();
     let filter = Filter::of(dump)?;
     let mut rows = KVec::with_capacity(BATCH, GFP_KERNEL)?;
     loop {

@@ -5,7 +5,7 @@
 use kernel::{
     net::{
         netfilter,
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     pernet_slot,
@@ -52,6 +52,6 @@ pub(super) fn switch(net: &Namespace, guard: &rcu::Guard) -> Option<netfilter::S
 /// off again, the hooks let packets pass: to unregister a hook drops all packets of the namespace
 /// that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process context, sleeps.
 /// `ENOMEM`.
-pub(crate) fn put_in_the_way(net: &ActiveNamespace) -> Result {
+pub(crate) fn put_in_the_way(net: &LiveNamespace) -> Result {
     netfilter::set::<Hooks>(net, true)
 }

@@ -11,7 +11,7 @@ use kernel::{
             HasSlot, //
         },
         tagged_table::Table,
-        ActiveNamespace,
+        LiveNamespace,
         Namespace, //
     },
     pernet_slot,
@@ -185,6 +185,6 @@ impl pernet::Operations for Tables {
 /// The tables, for a namespace that begins.
 pub(crate) fn get() -> Result<Tables> {
     let guard = rcu::read_lock();
-    let tables = Tables::slot().get(ActiveNamespace::init_net(), &guard);
+    let tables = Tables::slot().get(LiveNamespace::init_net(), &guard);
     tables.cloned().ok_or(ENODEV)
 }

@@ -10,8 +10,8 @@ include!("../preamble.rs");
 pub fn configure(_rtnl: rtnl::Held<'_>) {}
 
 /// Releases RTNL, then claims to hold it.
-pub fn late() {
-    let guard = rtnl::lock();
+pub fn late(net: &Namespace) {
+    let guard = rtnl::lock(net);
     let held = guard.held();
     drop(guard);
     configure(held);

@@ -8,6 +8,6 @@ include!("../preamble.rs");
 
 /// Keeps the state and drops the reference.
 pub fn escape(registration: &pernet::Registration<State>) -> Option<&State> {
-    let net = ActiveNamespace::get_by_pid(1).ok()?;
+    let net = LiveNamespace::get_by_pid(1).ok()?;
     registration.get(&net)
 }

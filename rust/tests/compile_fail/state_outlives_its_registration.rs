@@ -8,7 +8,7 @@ include!("../preamble.rs");
 
 /// Reads the state after it was unregistered.
 pub fn escape(registration: Pin<KBox<pernet::Registration<State>>>) -> u32 {
-    let state = registration.get(ActiveNamespace::init_net());
+    let state = registration.get(LiveNamespace::init_net());
     drop(registration);
     state.map_or(0, |state| state.0)
 }

@@ -12,14 +12,14 @@ pub fn under_rcu(net: &Namespace) -> u32 {
 }
 
 /// With an active reference and the registration: may be kept while sleeping.
-pub fn with_reference(registration: &pernet::Registration<State>, net: &ActiveNamespace) -> u32 {
+pub fn with_reference(registration: &pernet::Registration<State>, net: &LiveNamespace) -> u32 {
     let state = registration.get(net);
     rcu::synchronize_rcu();
     state.map_or(0, |state| state.0)
 }
 
 /// A reference that is kept.
-pub struct Keeper(ARef<ActiveNamespace>);
+pub struct Keeper(NamespaceRef);
 
 /// Takes one, if that is possible.
 pub fn keep(net: &Namespace) -> Option<Keeper> {
