@@ -33,7 +33,7 @@ impl User {
     }
 
     fn cache(&self) -> PathBuf {
-        self.dir.path().join("cache/rnetns")
+        self.dir.path().join("cache/vmlab")
     }
 
     /// A program of one line of shell.
@@ -533,7 +533,7 @@ fn a_relative_cache_is_ignored_as_its_specification_has_it_and_said() {
     let mut lab = user.lab();
     lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", "/nonexistent");
     let said = text(&lab.env("XDG_CACHE_HOME", "rel").output().unwrap());
-    let home = user.dir.path().join(".cache/rnetns");
+    let home = user.dir.path().join(".cache/vmlab");
     let want = format!("note: XDG_CACHE_HOME=rel is not absolute; the cache is {}", home.display());
     assert!(said.starts_with(&want), "{said}");
     assert!(!root().join("rel").exists());

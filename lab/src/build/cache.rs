@@ -26,7 +26,7 @@ use vmlab::run::progress::say;
 
 /// The folder of the user's cache directory. There is one for all projects, and for modules without
 /// a project: the name of an entry says what it was made of, so that who wants the same finds it.
-const NAME: &str = "rnetns";
+const NAME: &str = "vmlab";
 
 /// Says that an entry that was made in place is complete.
 pub const STAMP: &str = ".complete";
@@ -62,7 +62,7 @@ pub struct Lock {
 }
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/rnetns`, or `~/.cache/rnetns`.
+    /// `$XDG_CACHE_HOME/vmlab`, or `~/.cache/vmlab`.
     pub fn of_user() -> Result<Cache> {
         let absolute =
             |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
