@@ -115,6 +115,9 @@ pub struct GuestArgs {
     /// A folder of this machine that the guest may write to, at the same path; may be repeated.
     #[arg(long, value_name = "DIR")]
     rw: Vec<PathBuf>,
+    /// Boot each guest; without it, an emulated guest is a copy of one that has booted.
+    #[arg(long)]
+    boot: bool,
     /// Build, print each command, and print QEMU's command line instead of running it.
     #[arg(long)]
     pub dry_run: bool,
@@ -520,6 +523,7 @@ impl Cli {
             writable: guest.rw,
             gdb: debugging.gdb,
             dump: debugging.dump,
+            boot: guest.boot,
         }
     }
 

@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -60,6 +60,7 @@ fn bench() -> Bench {
         // Nothing here is about processors that race.
         turns: true,
         memory_mb: 512,
+        saved: Some(get("LAB_TEST_SAVED")),
         options: vm::Options::default(),
         progress: None,
         tells: false,
@@ -111,6 +112,57 @@ const GOOD: &str = "echo KTAP version 1; echo 1..1; echo ok 1 good";
 fn result(report: &Report, name: &str) -> (TestResult, String) {
     let test = report.tests.iter().find(|test| test.name == name).unwrap();
     (test.result, test.reason.clone())
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_copy_of_a_saved_machine_is_a_guest_of_its_own() {
+    let mut bench = bench();
+    bench.job.saved = Some(bench.dir.path().join("saved"));
+    bench.test(
+        "random.sh",
+        "echo KTAP version 1; echo 1..1; cat /proc/sys/kernel/random/uuid; date +%s; nproc; echo ok 1 a",
+    );
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let report = bench.report();
+        assert_eq!(report.outcome, Outcome::Pass);
+        assert_eq!(report.kernel_findings.len(), 0);
+        assert!(report.phases.0.iter().any(|phase| phase.name == "QEMU to PID 1, a copy"));
+        for log in ["dmesg.log", "kmsg.log"] {
+            let log = bench.log(log);
+            assert_eq!(log.matches("Linux version").count(), 1, "{log}");
+        }
+        let log = bench.log("tests/random.sh.log");
+        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        let time: u64 = lines[3].parse().unwrap();
+        assert!(time >= began && time <= began + 60, "{time} is not {began}");
+        assert_eq!(lines[4], "2", "processors");
+        assert!(!seen.contains(&lines[2]), "the same random number: {seen:?}");
+        seen.push(lines[2].clone());
+    }
+    let saved = fs::read_dir(bench.dir.path().join("saved")).unwrap().flatten();
+    assert_eq!(saved.filter(|entry| entry.path().is_dir()).count(), 1, "saved once");
+}
+
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_guest_boots_where_the_saved_machine_is_damaged() {
+    let mut bench = bench();
+    let saved = bench.dir.path().join("saved");
+    bench.job.saved = Some(saved.clone());
+    bench.test("good.sh", GOOD);
+    assert_eq!(bench.report().outcome, Outcome::Pass);
+    let only = fs::read_dir(&saved).unwrap().flatten().next().unwrap().path();
+    fs::write(only.join("state"), "no state of a machine").unwrap();
+    for (copy, boot) in [(false, true), (true, false)] {
+        let report = bench.report();
+        assert_eq!(report.outcome, Outcome::Pass);
+        let is_there = |name: &str| report.phases.0.iter().any(|phase| phase.name == name);
+        assert_eq!(is_there("kernel to PID 1"), boot);
+        assert_eq!(is_there("QEMU to PID 1, a copy"), copy, "saved anew");
+    }
 }
 
 #[test]

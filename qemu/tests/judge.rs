@@ -65,7 +65,7 @@ fn end_mark(index: usize) -> String {
 fn healthy() -> Vec<Heard> {
     let mut heard = vec![
         Heard::Console("[    0.000000] Linux".into()),
-        event(Event::Hello { release: "7.3.4".into(), uptime_ms: 1 }),
+        event(Event::Hello { release: "7.3.4".into(), uptime_ms: Some(1) }),
         record(0, 6, "Linux"),
         event(Event::Mounted),
         event(Event::Ready),

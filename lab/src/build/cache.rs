@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
+use vmlab::boot::saved;
 use vmlab::run::files::{make_dir, remove_dir};
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
@@ -37,7 +38,8 @@ const LOCKS: &str = "locks";
 pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The folders whose children are entries.
-const KINDS: [&str; 8] = ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged", "try"];
+const KINDS: [&str; 9] =
+    ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged", "try", saved::FOLDER];
 
 #[derive(Debug, Clone)]
 pub struct Cache {

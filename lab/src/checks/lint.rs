@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use vmlab::boot::kernel::Kernel;
+use vmlab::boot::saved;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::report::TestReport;
 use vmlab::run::process;
@@ -165,6 +166,7 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<TestReport> 
     command.env("RUST_TEST_THREADS", "1");
     command.env("LAB_TEST_IMAGE", &kernel.image).env("LAB_TEST_VMLINUX", &kernel.vmlinux);
     command.env("LAB_TEST_INIT", &built.guest.init).env("LAB_TEST_SOURCE", &kernel.source);
+    command.env("LAB_TEST_SAVED", lab.cache.path(saved::FOLDER));
     let load = &lab.project.modules.load;
     let first = built.modules.iter().find(|path| load.iter().any(|name| path.ends_with(name)));
     command.envs(first.map(|module| ("LAB_TEST_MODULE", module)));

@@ -219,6 +219,8 @@ impl<'a> States<'a> {
                 env: Vec::new(),
                 turns: false,
                 memory_mb: 1024,
+                // That the kernel boots is a part of what is shown.
+                saved: None,
                 options: vm::Options::default(),
                 progress: None,
                 tells: false,

@@ -26,6 +26,7 @@ pub use self::watch::run as watch;
 
 use anyhow::{Context, Result, bail};
 use vmlab::boot::accel::{self, Engine};
+use vmlab::boot::saved;
 use vmlab::boot::vm;
 use vmlab::run::files;
 use vmlab::run::job::{Job, Work};
@@ -205,6 +206,7 @@ impl Runner<'_> {
             env: ynl::environment(lab, &base.kernel),
             turns: lab.takes_turns(&work),
             memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
+            saved: Some(lab.cache.path(saved::FOLDER)),
             options: self.options.clone(),
             progress: None,
             // A person who types needs the whole terminal.

@@ -21,11 +21,11 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("SELFTESTS_DIR", SELFTESTS_DIR),
 ];
 
-/// The first message.
-pub fn hello() -> Event {
+/// The first message: of a machine that booted, or of a copy of one.
+pub fn hello(is_copy: bool) -> Event {
     Event::Hello {
         release: uname().release().to_string_lossy().into_owned(),
-        uptime_ms: uptime().as_millis().try_into().unwrap_or(u64::MAX),
+        uptime_ms: (!is_copy).then(|| uptime().as_millis().try_into().unwrap_or(u64::MAX)),
     }
 }
 

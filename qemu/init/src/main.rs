@@ -19,22 +19,27 @@ mod processors;
 mod requests;
 mod shell;
 mod tests;
+mod wake;
 
 use std::sync::mpsc::Receiver;
 
 use anyhow::{Context, Result};
-use vmlab_init::protocol::{Event, GuestWork, LOG_DONE, LOG_PANIC, START_FILE, Start};
+use vmlab_init::protocol::{Beginning, Event, GuestWork, LOG_DONE, LOG_PANIC, START_FILE, Start};
 
 use crate::port::Port;
+use crate::processors::Starting;
+use crate::requests::Requests;
+
+const PROCESSORS: &str = "start the other processors";
 
 fn main() {
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string().replace('\n', " ");
         kmsg::write(&format!("{LOG_PANIC}{text}"));
     }));
-    let (start, mut port) = start();
+    let (start, mut port, requests) = start();
     let mut heard = None;
-    if let Err(error) = work(start, &mut port, &mut heard) {
+    if let Err(error) = work(start, &mut port, requests, &mut heard) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
     // QEMU ends with the machine. What it could not pass on to a busy lab by then would be lost.
@@ -46,33 +51,43 @@ fn main() {
 
 /// Everything up to the first message. Without a port an error cannot be sent: then PID 1 panics,
 /// and so does the kernel, and its log has the reason.
-fn start() -> (Start, Port) {
+fn start() -> (Start, Port, Requests) {
     let started = mounts::kernel_filesystems().and_then(|()| {
-        let start = read_start()?;
-        let port = Port::open(start.key)?;
-        Ok((start, port))
+        let beginning = read_beginning()?;
+        let mut port = Port::open()?;
+        let mut requests = port.requests()?;
+        let (start, is_copy) = match beginning {
+            Beginning::Start(start) => (start, false),
+            Beginning::Save { key } => {
+                port.key = key;
+                processors::start().and_then(Starting::wait).context(PROCESSORS)?;
+                port.event(&Event::Saveable);
+                (wake::up(&mut requests)?, true)
+            }
+        };
+        port.key = start.key;
+        port.event(&boot::hello(is_copy));
+        Ok((start, port, requests))
     });
-    match started {
-        Ok((start, port)) => {
-            port.event(&boot::hello());
-            (start, port)
-        }
-        Err(error) => panic!("{error:#}"),
-    }
+    started.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// `heard` becomes what tells that the lab has heard the last word, if there is one that answers.
-fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Result<()> {
-    let processors = processors::start().context("start the other processors")?;
+fn work(
+    start: Start,
+    port: &mut Port,
+    mut requests: Requests,
+    heard: &mut Option<Receiver<()>>,
+) -> Result<()> {
+    let processors = processors::start().context(PROCESSORS)?;
     let host = mounts::host_root(port)?;
-    processors.wait().context("start the other processors")?;
+    processors.wait().context(PROCESSORS)?;
     boot::loopback_up().context("bring lo up")?;
     port.event(&Event::Mounted);
-    let mut requests = port.requests()?;
     let job = match start.job {
         Some(job) => job,
         // From here on the guest costs nothing, until the lab knows.
-        None => requests::job(&mut requests)?,
+        None => requests::wait_for(&mut requests, "the job")?,
     };
     files::unpack(&host, &job.files)?;
     drop(host);
@@ -102,7 +117,7 @@ fn work(start: Start, port: &mut Port, heard: &mut Option<Receiver<()>>) -> Resu
 /// would not understand an answer.
 ///
 /// Removes the file: programs must not find the key in it.
-fn read_start() -> Result<Start> {
+fn read_beginning() -> Result<Beginning> {
     let text = std::fs::read(START_FILE).with_context(|| format!("read {START_FILE}"))?;
     std::fs::remove_file(START_FILE).with_context(|| format!("remove {START_FILE}"))?;
     serde_json::from_slice(&text).with_context(|| format!("understand {START_FILE}"))

@@ -27,14 +27,15 @@ const DRIVER: &str = "/sys/bus/virtio/drivers/virtio_console";
 #[derive(Clone)]
 pub struct Port {
     file: Arc<Mutex<File>>,
-    key: u64,
+    /// In front of each event.
+    pub key: u64,
 }
 
 impl Port {
     /// Waits for the port with the right name and opens it.
-    pub fn open(key: u64) -> Result<Port> {
+    pub fn open() -> Result<Port> {
         let file = if boot::user_mode() { serial()? } else { virtio(PORT)? };
-        Ok(Port { file: Arc::new(Mutex::new(file)), key })
+        Ok(Port { file: Arc::new(Mutex::new(file)), key: 0 })
     }
 
     /// The other direction.

@@ -12,6 +12,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub fn writable_tag(number: usize) -> String {
     format!("writable{number}")
 }
 
-/// The file with a [`Start`].
+/// The file with a [`Beginning`].
 pub const START_FILE: &str = "/lab/start.json";
 /// The modules.
 pub const MODULES_DIR: &str = "/lab/modules";
@@ -52,6 +53,28 @@ pub const NO_ROOM: &str = "no memory for the files";
 
 /// What the reason for a module that was loaded and stays has in it.
 pub const DOES_NOT_UNLOAD: &str = "does not unload";
+
+/// What PID 1 finds when it begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Beginning {
+    /// It goes on at once.
+    Start(Start),
+    /// The machine is saved as soon as PID 1 runs ([`Event::Saveable`], with this key), and each
+    /// copy of it gets a [`Wake`].
+    Save { key: u64 },
+}
+
+/// What a copy of a saved machine must know: the first line that the lab sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// As in the file of a machine that boots.
+    pub start: Start,
+    /// Random bytes, so that no two copies choose the same numbers.
+    pub seed: [u8; 32],
+    /// Since 1970: the copy's clock stood still.
+    pub now: Duration,
+}
 
 /// What PID 1 knows from the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,12 +193,15 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
+    /// PID 1 of a machine that is to be saved waits for that.
+    Saveable,
     /// PID 1 runs and has its port.
     Hello {
         /// As in `uname -r`.
         release: String,
-        /// Since the kernel's start.
-        uptime_ms: u64,
+        /// Since the kernel's start; not in a copy of a saved machine, whose kernel started
+        /// long ago.
+        uptime_ms: Option<u64>,
     },
     /// File systems are mounted, and all processors run. Now the job is needed.
     Mounted,
@@ -328,7 +354,7 @@ mod tests {
     #[test]
     fn frames_arrive_as_they_were_sent() {
         let frames = [
-            Frame::Event(Event::Hello { release: "7.3.4".into(), uptime_ms: 812 }),
+            Frame::Event(Event::Hello { release: "7.3.4".into(), uptime_ms: Some(812) }),
             Frame::Out(b"ok 1 \xff\n".to_vec()),
             Frame::Err(Vec::new()),
             Frame::Kernel(b"6,0,1,-;Linux version 7.3.4\n".to_vec()),
@@ -374,8 +400,12 @@ mod tests {
         };
         for job in [Some(job), None] {
             let start = Start { key: 7, job, answers: true };
-            let text = serde_json::to_string(&start).unwrap();
-            assert_eq!(serde_json::from_str::<Start>(&text).unwrap(), start);
+            let beginning = Beginning::Start(start.clone());
+            let text = serde_json::to_string(&beginning).unwrap();
+            assert_eq!(serde_json::from_str::<Beginning>(&text).unwrap(), beginning);
+            let wake = Wake { start, seed: [9; 32], now: Duration::from_nanos(1) };
+            let text = serde_json::to_string(&wake).unwrap();
+            assert_eq!(serde_json::from_str::<Wake>(&text).unwrap(), wake);
         }
     }
 

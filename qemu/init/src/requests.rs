@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use rustix::termios::{Winsize, tcsetwinsize};
-use vmlab_init::protocol::{Event, GuestJob, Request, Size};
+use serde::de::DeserializeOwned;
+use vmlab_init::protocol::{Event, Request, Size};
 
 use crate::leftovers;
 use crate::port::Port;
@@ -20,14 +21,14 @@ pub type Terminal = Arc<Mutex<Option<File>>>;
 /// What the lab sends, line by line.
 pub type Requests = BufReader<File>;
 
-/// Waits for the job.
-pub fn job(requests: &mut Requests) -> Result<GuestJob> {
+/// Waits for a line of which it is known what it is: the job, or why a copy of a machine is woken.
+pub fn wait_for<T: DeserializeOwned>(requests: &mut Requests, what: &str) -> Result<T> {
     let mut line = String::new();
-    requests.read_line(&mut line).context("wait for the job")?;
+    requests.read_line(&mut line).with_context(|| format!("wait for {what}"))?;
     if line.is_empty() {
         bail!("the lab is gone");
     }
-    serde_json::from_str(&line).context("understand the job")
+    serde_json::from_str(&line).with_context(|| format!("understand {what}"))
 }
 
 /// Answers requests until the machine ends. What is received says that the lab has heard the last

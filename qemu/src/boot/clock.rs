@@ -19,16 +19,23 @@ const QUICK: Duration = Duration::from_micros(20);
 /// The most readings for one moment.
 const READINGS: u32 = 100;
 
-/// The kernel's `lpj=`, ticks of that clock in one of its own; `None` when its configuration is not
-/// at hand.
-pub fn loops_per_jiffy(kernel: &Kernel) -> Option<u64> {
-    let config = fs::read_to_string(kernel.build.join(".config")).ok()?;
-    Some(ticks_per_second() / jiffies_per_second(&config)?)
+/// What the kernel is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// `lpj=`, ticks of that clock in one of its own; `None` when its configuration is not at hand.
+    pub loops_per_jiffy: Option<u64>,
+    /// `tsc_early_khz=`.
+    pub kilohertz: u64,
 }
 
-/// The kernel's `tsc_early_khz=`.
-pub fn kilohertz() -> u64 {
-    ticks_per_second() / 1000
+impl Clock {
+    /// For this kernel.
+    pub fn of(kernel: &Kernel) -> Clock {
+        let ticks = ticks_per_second();
+        let config = fs::read_to_string(kernel.build.join(".config")).unwrap_or_default();
+        let loops_per_jiffy = jiffies_per_second(&config).map(|jiffies| ticks / jiffies);
+        Clock { loops_per_jiffy, kilohertz: ticks / 1000 }
+    }
 }
 
 fn jiffies_per_second(config: &str) -> Option<u64> {

@@ -7,15 +7,16 @@
 //! put into it now, behind everything that QEMU wrote before.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::boot::qmp::Qmp;
 use crate::run::progress::say;
 
 /// What the kernel logs when it gives up.
@@ -37,9 +38,10 @@ pub(super) fn on_panic(
     let mut marks = fs::File::from(marks);
     let mut qmp = Qmp::new(monitor)?;
     std::thread::spawn(move || {
-        let done = qmp.stands_still().and_then(|still| match still {
+        let stands_still = qmp.greet().and_then(|()| qmp.wait_for("SHUTDOWN"));
+        let done = stands_still.and_then(|still| match still {
             true => has_panicked(&mut marks, &log)
-                .and_then(|panicked| if panicked { qmp.dump(&file) } else { Ok(()) })
+                .and_then(|panicked| if panicked { dump(&mut qmp, &file) } else { Ok(()) })
                 .and_then(|()| qmp.ask("quit", json!({}))),
             false => Ok(()),
         });
@@ -69,65 +71,17 @@ fn has_panicked(marks: &mut fs::File, log: &Path) -> Result<bool> {
     }
 }
 
-/// QEMU's monitor: a line of JSON for each word.
-struct Qmp {
-    to: UnixStream,
-    from: BufReader<UnixStream>,
-}
-
-impl Qmp {
-    fn new(socket: UnixStream) -> Result<Qmp> {
-        let to = socket.try_clone().context("duplicate a socket")?;
-        Ok(Qmp { to, from: BufReader::new(socket) })
-    }
-
-    /// The next word; `None` when QEMU is gone.
-    fn hear(&mut self) -> Result<Option<Value>> {
-        let mut line = String::new();
-        if self.from.read_line(&mut line).context("listen to QEMU")? == 0 {
-            return Ok(None);
-        }
-        serde_json::from_str(&line).map(Some).with_context(|| format!("understand QEMU: {line}"))
-    }
-
-    /// Waits until the guest stands still; not, when QEMU is gone.
-    fn stands_still(&mut self) -> Result<bool> {
-        self.ask("qmp_capabilities", json!({}))?;
-        while let Some(word) = self.hear()? {
-            if word["event"] == "SHUTDOWN" {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Waits for the answer.
-    fn ask(&mut self, command: &str, arguments: Value) -> Result<()> {
-        // In one piece: QEMU is gone before the end of the line when it is told to quit.
-        let request = format!("{}\n", json!({"execute": command, "arguments": arguments}));
-        self.to.write_all(request.as_bytes()).context("write to QEMU")?;
-        while let Some(word) = self.hear()? {
-            if let Some(why) = word["error"]["desc"].as_str() {
-                bail!("QEMU refuses {command}: {why}");
-            }
-            if word.get("return").is_some() {
-                return Ok(());
-            }
-        }
-        // Gone: it was asked to, or dies in another way, of which the report tells.
-        Ok(())
-    }
-
-    fn dump(&mut self, file: &Path) -> Result<()> {
-        say(&format!("writing the guest's memory to {}", file.display()));
-        let protocol = format!("file:{}", file.display());
-        self.ask("dump-guest-memory", json!({"paging": false, "protocol": protocol}))
-    }
+fn dump(qmp: &mut Qmp, file: &Path) -> Result<()> {
+    say(&format!("writing the guest's memory to {}", file.display()));
+    let protocol = format!("file:{}", file.display());
+    qmp.ask("dump-guest-memory", json!({"paging": false, "protocol": protocol}))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::io::{BufRead, BufReader};
 
     /// QEMU's side of a conversation; what it was asked.
     fn converse(log: &str, words: &[&str]) -> Vec<String> {

@@ -94,6 +94,7 @@ mod tests {
             env: Vec::new(),
             turns: false,
             memory_mb: 1024,
+            saved: None,
             options: vm::Options::default(),
             progress: None,
             tells: false,

@@ -9,6 +9,8 @@ mod dump;
 pub mod files;
 pub mod initramfs;
 pub mod kernel;
+mod qmp;
+pub mod saved;
 mod strip;
 pub mod terminal;
 pub mod vm;

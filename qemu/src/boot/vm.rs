@@ -26,9 +26,10 @@ use serde::Serialize;
 use vmlab_init::protocol::{self, Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 
 use crate::boot::accel::{Engine, QEMU};
-use crate::boot::clock;
+use crate::boot::clock::Clock;
 use crate::boot::dump;
 use crate::boot::kernel::Kernel;
+use crate::boot::saved::Saved;
 use crate::run::interrupt::{self, Running};
 use crate::run::job::{Job, Work};
 use crate::run::process;
@@ -63,6 +64,8 @@ pub struct Options {
     pub gdb: Option<NonZeroU16>,
     /// The file for its memory if it panics.
     pub dump: Option<PathBuf>,
+    /// Whether it boots, and is not a copy of a machine that has.
+    pub boot: bool,
 }
 
 /// The connection between the user and the guest.
@@ -87,6 +90,17 @@ impl Person {
     }
 }
 
+/// What a machine's memory begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memory {
+    /// Nothing: it boots.
+    Empty,
+    /// Nothing: it boots, with this file as its memory, to be saved.
+    File(PathBuf),
+    /// That of a saved machine, of which it is a copy.
+    Saved(Saved),
+}
+
 /// The machine that QEMU makes.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
@@ -94,6 +108,7 @@ pub struct VmSpec {
     pub engine: Engine,
     /// MiB.
     pub memory_mb: u32,
+    pub memory: Memory,
     /// vmlinux with a PVH note.
     pub image: PathBuf,
     /// The initramfs.
@@ -105,24 +120,30 @@ pub struct VmSpec {
     pub turns: bool,
     pub options: Options,
     /// For the kernel on an emulated processor, which measures it wrongly on a busy host.
-    pub loops_per_jiffy: Option<u64>,
+    pub clock: Option<Clock>,
     /// What PID 1's events carry.
     pub key: u64,
 }
 
 impl VmSpec {
+    /// Whether QEMU is told and asked things while it runs.
+    fn is_asked(&self) -> bool {
+        self.options.dump.is_some() || self.memory != Memory::Empty
+    }
+
     /// The machine for a job.
     pub fn new(job: &Job, kernel: &Kernel, engine: Engine, initrd: PathBuf, key: u64) -> VmSpec {
         VmSpec {
             engine,
             memory_mb: job.memory_mb,
+            memory: Memory::Empty,
             image: kernel.image.clone(),
             initrd,
             firmware: Some(PathBuf::from(QBOOT)).filter(|file| file.exists()),
             person: Person::of(&job.work),
             turns: job.turns,
             options: job.options.clone(),
-            loops_per_jiffy: clock::loops_per_jiffy(kernel),
+            clock: Some(Clock::of(kernel)),
             key,
         }
     }
@@ -207,21 +228,30 @@ fn escape(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
 
-/// Starts a machine. Its kernel log goes to the file `log`, and QEMU's own complaints to `stderr`.
-pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
-    let kernel_log = File::create(log).with_context(|| format!("create {}", log.display()))?;
+/// QEMU, and our ends of its channels.
+pub(super) struct Process {
+    pub running: Running,
+    started: Instant,
+    pub log: PipeReader,
+    /// QEMU's end of the log, to write something behind what it wrote.
+    marks: Option<OwnedFd>,
+    pub port: UnixStream,
+    terminal: Option<UnixStream>,
+    pub monitor: Option<UnixStream>,
+}
+
+/// Starts QEMU. Its own complaints go to the file `stderr`.
+pub(super) fn spawn(spec: &VmSpec, stderr: &Path) -> Result<Process> {
     let complaints =
         File::create(stderr).with_context(|| format!("create {}", stderr.display()))?;
-    let (our_log, log_end) = log_pipe()?;
+    let (log, log_end) = log_pipe()?;
     let (our_port, port) = pair()?;
     let (our_terminal, terminal) = match spec.person {
         Person::Absent => (None, None),
         Person::Feeds | Person::Types => pair().map(|(a, b)| (Some(a), Some(b)))?,
     };
-    let (our_monitor, monitor) = match spec.options.dump {
-        Some(_) => pair().map(|(a, b)| (Some(a), Some(b)))?,
-        None => (None, None),
-    };
+    let (our_monitor, monitor) =
+        if spec.is_asked() { pair().map(|(a, b)| (Some(a), Some(b)))? } else { (None, None) };
     let ends = Ends { log: log_end, port, terminal, monitor };
 
     let mut command = if spec.engine == Engine::UserMode {
@@ -234,23 +264,44 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     tie(&mut command, &ends);
     let started = Instant::now();
     let running = interrupt::spawn(&mut command)?;
-    let marks = ends.log.try_clone().context("duplicate a socket")?;
+    let marks = match spec.options.dump {
+        Some(_) => Some(ends.log.try_clone().context("duplicate a socket")?),
+        None => None,
+    };
     // If QEMU's ends stayed open here, there would never be an end of file.
     drop(ends);
+    let (port, terminal, monitor) = (our_port, our_terminal, our_monitor);
+    Ok(Process { running, started, log, marks, port, terminal, monitor })
+}
 
-    let (sender, said) = mpsc::sync_channel(AHEAD);
-    match (our_monitor, &spec.options.dump) {
-        (Some(monitor), Some(file)) => dump::on_panic(monitor, marks, log, file.clone())?,
-        _ => drop(marks),
+/// Starts a machine. Its kernel log goes to the file `log`, and QEMU's own complaints to `stderr`.
+pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
+    let Process { running, started, log: said_now, marks, port, terminal, monitor } =
+        spawn(spec, stderr)?;
+    // A copy has said this before it was one.
+    let mut said_before: Box<dyn Read + Send> = Box::new(std::io::empty());
+    match (&spec.memory, &spec.options.dump, monitor, marks) {
+        (Memory::Saved(saved), _, Some(monitor), _) => {
+            saved
+                .load(monitor)
+                .with_context(|| std::fs::read_to_string(stderr).unwrap_or_default())?;
+            said_before = Box::new(saved.log()?);
+        }
+        (_, Some(file), Some(monitor), Some(marks)) => {
+            dump::on_panic(monitor, marks, log, file.clone())?;
+        }
+        _ => {}
     }
-    let frames = our_port.try_clone().context("duplicate a socket")?;
+    let kernel_log = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let (sender, said) = mpsc::sync_channel(AHEAD);
+    let frames = port.try_clone().context("duplicate a socket")?;
     let to = sender.clone();
     let key = spec.key;
     std::thread::spawn(move || read_frames(frames, key, &to));
     let log = log.to_owned();
-    std::thread::spawn(move || read_log(our_log, kernel_log, &log, &sender));
-    let (port, terminal, stderr) = (our_port, our_terminal, stderr.to_owned());
-    Ok(Vm { started, running, said, port, terminal, stderr })
+    let text = said_before.chain(said_now);
+    std::thread::spawn(move || read_log(text, kernel_log, &log, &sender));
+    Ok(Vm { started, running, said, port, terminal, stderr: stderr.to_owned() })
 }
 
 fn pair() -> Result<(UnixStream, OwnedFd)> {
@@ -311,6 +362,9 @@ fn command(spec: &VmSpec, channels: &Channels) -> Command {
     if let Some(channel) = &channels.monitor {
         monitor(&mut command, channel);
     }
+    if spec.options.dump.is_some() {
+        stand_still(&mut command);
+    }
     command
 }
 
@@ -342,12 +396,33 @@ fn processor(command: &mut Command, spec: &VmSpec) {
         Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
     };
     let number = spec.options.processors.map_or(number.to_owned(), |wanted| wanted.to_string());
-    command.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", &number]);
+    command.args(["-accel", accel, "-cpu", cpu, "-smp", &number]);
     if spec.engine == Engine::Counting {
         // A nanosecond for each instruction. Idle time is skipped.
         command.args(["-icount", "shift=0,sleep=off"]);
     }
-    command.arg("-m").arg(spec.memory_mb.to_string());
+    memory(command, spec);
+}
+
+/// A machine that is saved has all its memory in a file. Its copies map that file: what they read
+/// of it they share, and what they write is theirs alone.
+fn memory(command: &mut Command, spec: &VmSpec) {
+    let (file, share) = match &spec.memory {
+        Memory::Empty => {
+            command.args(["-machine", "q35"]).arg("-m").arg(spec.memory_mb.to_string());
+            return;
+        }
+        Memory::File(file) => (file.clone(), "on"),
+        Memory::Saved(saved) => (saved.memory(), "off"),
+    };
+    let (size, path) = (spec.memory_mb, escape(&file));
+    command.args(["-machine", "q35,memory-backend=memory"]).arg("-m").arg(size.to_string());
+    command
+        .arg("-object")
+        .arg(format!("memory-backend-file,id=memory,size={size}M,mem-path={path},share={share}"));
+    if matches!(spec.memory, Memory::Saved(_)) {
+        command.args(["-incoming", "defer"]);
+    }
 }
 
 /// No devices except those that we name. QEMU ends when the guest restarts or panics.
@@ -376,6 +451,10 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
     if let Some(firmware) = &spec.firmware {
         command.arg("-bios").arg(firmware);
     }
+    if matches!(spec.memory, Memory::Saved(_)) {
+        // It is in its memory.
+        return;
+    }
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);
     let append = "console=ttyS0 ignore_loglevel printk.devkmsg=on log_buf_len=1M panic=-1 \
                   no_timer_check tsc=reliable maxcpus=1";
@@ -384,11 +463,9 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
         words.push("rcutree.jiffies_till_first_fqs=0".to_owned());
     }
     // A counting processor's clock is its instructions, and KVM has a better way.
-    if let (Engine::Tcg, Some(loops)) = (spec.engine, spec.loops_per_jiffy) {
-        words.push(format!("lpj={loops}"));
-    }
-    if spec.engine == Engine::Tcg {
-        words.push(format!("tsc_early_khz={}", clock::kilohertz()));
+    if let (Engine::Tcg, Some(clock)) = (spec.engine, spec.clock) {
+        words.extend(clock.loops_per_jiffy.map(|loops| format!("lpj={loops}")));
+        words.push(format!("tsc_early_khz={}", clock.kilohertz));
     }
     if spec.engine != Engine::Kvm {
         words.push("norandmaps".to_owned());
@@ -445,10 +522,14 @@ fn writable(command: &mut Command, number: usize, folder: &Path) {
     command.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
 }
 
-/// For [`dump::on_panic`]: a guest that restarts, which a panic does, stands still instead.
+/// To tell QEMU something while it runs.
 fn monitor(command: &mut Command, channel: &str) {
     command.arg("-chardev").arg(format!("{channel},id=monitor"));
     command.args(["-mon", "chardev=monitor,mode=control"]);
+}
+
+/// For [`dump::on_panic`]: a guest that restarts, which a panic does, stands still instead.
+fn stand_still(command: &mut Command) {
     command.args(["-action", "reboot=shutdown,shutdown=pause"]);
 }
 
@@ -507,6 +588,12 @@ fn read_line(from: &mut impl BufRead) -> Option<String> {
     Some(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+fn complaint(stderr: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(stderr).ok()?;
+    let line = text.lines().rfind(|line| !line.trim().is_empty())?;
+    Some(line.trim_start_matches(QEMU).trim_start_matches(": ").to_owned())
+}
+
 impl Vm {
     /// The next event; `None` after this time without one. With the time of it since QEMU's start.
     pub fn listen(&self, patience: Duration) -> (Duration, Option<VmEvent>) {
@@ -528,14 +615,17 @@ impl Vm {
 
     /// QEMU's own complaint.
     pub fn complaint(&self) -> Option<String> {
-        let text = std::fs::read_to_string(&self.stderr).ok()?;
-        let line = text.lines().rfind(|line| !line.trim().is_empty())?;
-        Some(line.trim_start_matches(QEMU).trim_start_matches(": ").to_owned())
+        complaint(&self.stderr)
     }
 
     /// Sends a request to PID 1.
     pub fn request(&self, request: Request) -> Result<()> {
         self.send(&request)
+    }
+
+    /// Tells PID 1 of a copy what it must know.
+    pub fn wake(&self, wake: &protocol::Wake) -> Result<()> {
+        self.send(wake)
     }
 
     /// Sends the job to PID 1, which waits for it.
@@ -572,13 +662,14 @@ mod tests {
         VmSpec {
             engine,
             memory_mb: 1024,
+            memory: Memory::Empty,
             image: "/k/vmlinux".into(),
             initrd: "/t/initrd".into(),
             firmware: Some("/f/qboot.rom".into()),
             person: if terminal { Person::Types } else { Person::Absent },
             turns: false,
             options: Options::default(),
-            loops_per_jiffy: Some(9_200_000),
+            clock: Some(Clock { loops_per_jiffy: Some(9_200_000), kilohertz: 2_300_000 }),
             key: 0,
         }
     }
@@ -602,7 +693,7 @@ mod tests {
             "-no-reboot",
             "panic=-1",
             " lpj=9200000",
-            " tsc_early_khz=",
+            " tsc_early_khz=2300000",
             " norandmaps",
             " rcutree.jiffies_till_first_fqs=0",
             "readonly=on",
@@ -632,6 +723,7 @@ mod tests {
             writable: vec!["/d,e".into()],
             gdb: NonZeroU16::new(1234),
             dump: None,
+            boot: false,
         };
         let line = arguments(&VmSpec { options, ..spec(Engine::Tcg, false) });
         for part in [

@@ -270,6 +270,7 @@ impl Judge {
 
     fn event(&mut self, event: Event, orders: &mut Vec<Order>) {
         match event {
+            Event::Saveable => self.nonsense("that it can be saved"),
             Event::Hello { release, uptime_ms } => self.hello(release, uptime_ms),
             Event::Mounted => self.mounted(),
             Event::Ready => self.ready(orders),
@@ -327,15 +328,20 @@ impl Judge {
         }
     }
 
-    fn hello(&mut self, release: String, uptime_ms: u64) {
+    fn hello(&mut self, release: String, uptime_ms: Option<u64>) {
         if self.at != At::Booting {
             return self.nonsense("hello, once more");
         }
         self.release = Some(release);
-        // The kernel's clock starts with the kernel: what was before is QEMU and its firmware.
-        let uptime = Duration::from_millis(uptime_ms).min(self.now);
-        self.phases.add("QEMU to kernel", self.now - uptime);
-        self.phases.add("kernel to PID 1", uptime);
+        match uptime_ms {
+            // The kernel's clock starts with the kernel: what was before is QEMU and its firmware.
+            Some(uptime) => {
+                let uptime = Duration::from_millis(uptime).min(self.now);
+                self.phases.add("QEMU to kernel", self.now - uptime);
+                self.phases.add("kernel to PID 1", uptime);
+            }
+            None => self.phases.add("QEMU to PID 1, a copy", self.now),
+        }
         self.since = self.now;
         self.go(At::Mounting, self.plan.boot);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use vmlab_init::protocol::Start;
+use vmlab_init::protocol::{Beginning, Start};
 
 use crate::boot::accel::Choice;
 use crate::boot::files;
@@ -25,7 +25,7 @@ pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Res
     let budget = Budget::of(accel.used, kernel);
     let told = job.for_guest(&budget, None, 0, &archive);
     let start = Start { key: 0, job: Some(told), answers: false };
-    initramfs::write(&initrd, &job.init, &start)?;
+    initramfs::write(&initrd, &job.init, &Beginning::Start(start))?;
     let spec = VmSpec::new(job, kernel, accel.used, initrd, 0);
     Ok(vm::pasteable(&spec, folder))
 }

@@ -44,6 +44,8 @@ pub struct Job {
     pub turns: bool,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
+    /// The folder for saved machines, of which guests are copies; without, each guest boots.
+    pub saved: Option<PathBuf>,
     /// What else the machine is to be like.
     pub options: vm::Options,
     /// Lines of a test that begin with this are shown as they come, without the beginning.

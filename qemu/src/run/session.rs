@@ -7,16 +7,17 @@ use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
-use vmlab_init::protocol::{self, Frame, Request, Size, Start, Status};
+use vmlab_init::protocol::{self, Beginning, Frame, Request, Size, Start, Status, Wake};
 
 use crate::boot::accel::{self, Choice, Engine};
 use crate::boot::files;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
+use crate::boot::saved::{self, Saved};
 use crate::boot::terminal::{self, Raw};
 use crate::boot::vm::{self, Person, Vm, VmEvent, VmSpec};
 use crate::judge::judge::{Heard, Judge, Order, Plan, PlannedTest, PlannedWork};
@@ -125,9 +126,16 @@ impl Started {
     ) -> Result<Started> {
         fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
         let initrd = scratch.path().join("initrd");
-        initramfs::write(&initrd, &job.init, &Start { key, job: told, answers: true })?;
         let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
-        let vm = vm::start(&spec, &log(job), &scratch.path().join("stderr"))?;
+        let stderr = scratch.path().join("stderr");
+        let start = Start { key, job: told, answers: true };
+        let vm = match copy(job, kernel, accel.used, &spec, &stderr, &start)? {
+            Some(vm) => vm,
+            None => {
+                initramfs::write(&spec.initrd, &job.init, &Beginning::Start(start))?;
+                vm::start(&spec, &log(job), &stderr)?
+            }
+        };
         Ok(Started { key, vm, scratch })
     }
 
@@ -172,6 +180,43 @@ impl Started {
         let verdict = Session::new(job, self.vm, Judge::new(plan), logs, &mut decoder).follow()?;
         report(verdict, decoder, kernel, accel, std::mem::take(phases))
     }
+}
+
+/// A guest that is a copy of a saved machine, if there is one and it can be had. Without it the guest
+/// boots, which shows whatever was wrong.
+fn copy(
+    job: &Job,
+    kernel: &Kernel,
+    engine: Engine,
+    spec: &VmSpec,
+    stderr: &Path,
+    start: &Start,
+) -> Result<Option<Vm>> {
+    let saved = match saved::for_job(job, kernel, engine) {
+        Ok(None) => return Ok(None),
+        Ok(Some(saved)) => saved,
+        Err(error) => return boots_instead(&error),
+    };
+    match awake(&saved, spec, &log(job), stderr, start) {
+        Ok(vm) => Ok(Some(vm)),
+        Err(error) => {
+            saved.remove()?;
+            boots_instead(&error)
+        }
+    }
+}
+
+fn awake(saved: &Saved, spec: &VmSpec, log: &Path, stderr: &Path, start: &Start) -> Result<Vm> {
+    let vm = vm::start(&saved.copy(spec), log, stderr).context("copy a saved machine")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's time")?;
+    vm.wake(&Wake { start: start.clone(), seed: saved::seed()?, now })?;
+    Ok(vm)
+}
+
+fn boots_instead(error: &anyhow::Error) -> Result<Option<Vm>> {
+    interrupt::check()?;
+    say(&format!("this guest boots, as there is no copy of a saved one: {error:#}"));
+    Ok(None)
 }
 
 /// The name of the archive with the job's files.

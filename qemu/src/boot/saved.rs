@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Saved machines. One boots until PID 1 runs, and is saved; each guest is then a copy of it, which
+//! goes on from there, and costs a fifth of a boot.
+//!
+//! A copy is a guest of its own. Nothing of the host is mounted when the machine is saved, and no
+//! test has run. What a boot gave all of them alike, PID 1 makes their own: the random numbers and
+//! the time. Each has the log of the boot, with what the kernel found fault with there.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use vmlab_init::protocol::{Beginning, Event, Frame};
+
+use crate::boot::accel::{self, Engine};
+use crate::boot::archive::read;
+use crate::boot::initramfs;
+use crate::boot::kernel::Kernel;
+use crate::boot::qmp::Qmp;
+use crate::boot::vm::{self, Memory, VmSpec};
+use crate::run::files::{self, make_dir, remove_dir};
+use crate::run::interrupt;
+use crate::run::job::{Budget, Job};
+use crate::run::process;
+
+/// The name of the folder for all of them, in a user's cache.
+pub const FOLDER: &str = "saved";
+
+/// How many are kept: kernels come and go.
+const KEPT: usize = 8;
+
+/// How long QEMU may be silent while it saves or loads.
+const SILENCE: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(2);
+
+const MEMORY: &str = "memory";
+const STATE: &str = "state";
+const LOG: &str = "log";
+const LOCK: &str = "lock";
+
+/// The name of the state for QEMU.
+const STATE_FD: &str = "state";
+
+/// A machine that was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    folder: PathBuf,
+}
+
+/// The saved machine that the guest of this job can be a copy of; the first one makes it. `None` if
+/// the job wants each guest to boot.
+///
+/// Not for KVM, where a boot takes no time, nor for processors that count; nor for a machine that a
+/// debugger sees from its first instruction, or with folders of the host that only one job has.
+pub fn for_job(job: &Job, kernel: &Kernel, engine: Engine) -> Result<Option<Saved>> {
+    let options = &job.options;
+    let special = options.boot
+        || options.gdb.is_some()
+        || options.dump.is_some()
+        || !options.writable.is_empty();
+    match &job.saved {
+        Some(folder) if engine == Engine::Tcg && !special => {
+            let limit = Budget::of(engine, kernel).boot / 4;
+            find_or_make(job, kernel, folder, limit).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> Result<Saved> {
+    let saved = Saved { folder: parent.join(name(job, kernel)?) };
+    loop {
+        interrupt::check()?;
+        // Another run may have removed it meanwhile.
+        make_dir(&saved.folder)?;
+        let path = saved.folder.join(LOCK);
+        let open = File::options().create(true).append(true).open(&path);
+        let lock = open.with_context(|| format!("open {}", path.display()))?;
+        if saved.exists() {
+            saved.mark_as_used();
+            return Ok(saved);
+        }
+        match lock.try_lock() {
+            Ok(()) if saved.exists() => {}
+            Ok(()) => {
+                forget(parent);
+                if let Err(error) = make(job, kernel, &saved, limit) {
+                    saved.remove()?;
+                    return Err(error);
+                }
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(POLL),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("lock {}", path.display()));
+            }
+        }
+    }
+}
+
+/// A name for all that a boot depends on. A saved machine counts by this machine's clock, so it
+/// lasts until this machine starts again.
+fn name(job: &Job, kernel: &Kernel) -> Result<String> {
+    let boot = "/proc/sys/kernel/random/boot_id";
+    let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
+    // How fast that clock is, is measured, and never twice the same.
+    let spec = VmSpec { clock: None, ..spec(job, kernel, Path::new("")) };
+    let machine = format!("{spec:?} {}", process::display(&vm::pasteable(&spec, Path::new("/"))));
+    let (qemu, image, init) = (accel::qemu_version()?, stamp(&kernel.image)?, read(&job.init)?);
+    Ok(files::key([boot.as_bytes(), qemu.as_bytes(), machine.as_bytes(), image.as_bytes(), &init]))
+}
+
+/// Tells a file from another one that is at its place later. To read a kernel takes too long.
+fn stamp(path: &Path) -> Result<String> {
+    let meta = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+    let (place, time) = (meta.ino(), (meta.mtime(), meta.mtime_nsec()));
+    Ok(format!("{} {place} {time:?} {}", path.display(), meta.len()))
+}
+
+/// The machine to be saved. Its copies may have processors that run side by side.
+fn spec(job: &Job, kernel: &Kernel, folder: &Path) -> VmSpec {
+    let spec = VmSpec::new(job, kernel, Engine::Tcg, folder.join("initrd"), KEY);
+    VmSpec { memory: Memory::File(folder.join(MEMORY)), turns: true, ..spec }
+}
+
+/// PID 1 of a machine that is saved has said nothing that a test could forge.
+const KEY: u64 = 0;
+
+fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()> {
+    let folder = &saved.folder;
+    // What a run left that was killed.
+    for left in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if left.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_dir(&left.path())?;
+        }
+    }
+    let scratch = tempfile::tempdir_in(folder);
+    let scratch = scratch.with_context(|| format!("create a folder in {}", folder.display()))?;
+    let spec = spec(job, kernel, scratch.path());
+    initramfs::write(&spec.initrd, &job.init, &Beginning::Save { key: KEY })?;
+    save(&spec, scratch.path(), limit).context("save a machine that has booted")?;
+    // The last one says that all are there.
+    for name in [MEMORY, LOG, STATE] {
+        let to = folder.join(name);
+        fs::rename(scratch.path().join(name), &to)
+            .with_context(|| format!("create {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// Boots a machine, and saves it once PID 1 runs.
+fn save(spec: &VmSpec, folder: &Path, limit: Duration) -> Result<()> {
+    let stderr = folder.join("stderr");
+    let mut machine = vm::spawn(spec, &stderr)?;
+    let path = folder.join(LOG);
+    let mut log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let mut from = machine.log;
+    let written = std::thread::spawn(move || std::io::copy(&mut from, &mut log));
+
+    machine.port.set_read_timeout(Some(limit)).context("limit a boot")?;
+    match Frame::read(&mut machine.port, spec.key).context("wait for PID 1")? {
+        Some(Frame::Event(Event::Saveable)) => {}
+        Some(_) => bail!("PID 1 says something else than that it can be saved"),
+        None => bail!("the machine ended before PID 1 ran"),
+    }
+    let mut qmp = begin(machine.monitor)?;
+    let path = folder.join(STATE);
+    let state = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    qmp.give(STATE_FD, &state)?;
+    qmp.ask("migrate", json!({"uri": format!("fd:{STATE_FD}")}))?;
+    loop {
+        interrupt::check()?;
+        let answer = qmp.ask_for("query-migrate", json!({}))?;
+        match answer["status"].as_str() {
+            Some("completed") => break,
+            Some("failed") | None => bail!("QEMU cannot save: {answer}"),
+            Some(_) => std::thread::sleep(POLL),
+        }
+    }
+    qmp.ask("quit", json!({}))?;
+    let written = written.join().ok().context("the thread that writes the log panicked")?;
+    written.with_context(|| format!("write {}", folder.join(LOG).display()))?;
+    Ok(())
+}
+
+/// On the monitor of a machine that is to be saved or loaded, whose memory is in a file.
+fn begin(monitor: Option<UnixStream>) -> Result<Qmp> {
+    let monitor = monitor.context("a machine without a monitor")?;
+    monitor.set_read_timeout(Some(SILENCE)).context("limit QEMU's silence")?;
+    let mut qmp = Qmp::new(monitor)?;
+    qmp.greet()?;
+    let in_file = json!([{"capability": "x-ignore-shared", "state": true}]);
+    qmp.ask("migrate-set-capabilities", json!({"capabilities": in_file}))?;
+    Ok(qmp)
+}
+
+impl Saved {
+    fn exists(&self) -> bool {
+        self.folder.join(STATE).exists()
+    }
+
+    fn mark_as_used(&self) {
+        // Without it, it is only forgotten sooner.
+        let _ = File::open(&self.folder).and_then(|it| it.set_modified(SystemTime::now()));
+    }
+
+    /// The file with its memory.
+    pub(super) fn memory(&self) -> PathBuf {
+        self.folder.join(MEMORY)
+    }
+
+    /// The machine of a guest as a copy of this one.
+    pub(crate) fn copy(&self, of: &VmSpec) -> VmSpec {
+        VmSpec { memory: Memory::Saved(self.clone()), ..of.clone() }
+    }
+
+    /// The kernel log of its boot.
+    pub(super) fn log(&self) -> Result<impl Read + Send + use<>> {
+        let path = self.folder.join(LOG);
+        File::open(&path).with_context(|| format!("open {}", path.display()))
+    }
+
+    /// Makes a QEMU that waits for it into a copy, which goes on at once.
+    pub(super) fn load(&self, monitor: UnixStream) -> Result<()> {
+        let mut qmp = begin(Some(monitor))?;
+        let path = self.folder.join(STATE);
+        let state = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        qmp.give(STATE_FD, &state)?;
+        qmp.ask("migrate-incoming", json!({"uri": format!("fd:{STATE_FD}")}))?;
+        if !qmp.wait_for("RESUME")? {
+            bail!("QEMU ended");
+        }
+        Ok(())
+    }
+
+    /// Removes it: it is of no use.
+    pub fn remove(&self) -> Result<()> {
+        remove_dir(&self.folder)
+    }
+}
+
+/// Removes all but the last ones used. Copies that run keep what they have open.
+fn forget(parent: &Path) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let used = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let mut all: Vec<_> =
+        entries.filter_map(|entry| Some((used(&entry.path())?, entry.path()))).collect();
+    all.sort();
+    for (_, folder) in all.iter().rev().skip(KEPT) {
+        // What cannot be removed now is removed another time.
+        let _ = remove_dir(folder);
+    }
+}
+
+/// Random bytes.
+pub(crate) fn seed() -> Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    let mut from = File::open("/dev/urandom").context("open /dev/urandom")?;
+    match from.read_exact(&mut seed) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!("/dev/urandom is empty"),
+        read => read.context("read /dev/urandom")?,
+    }
+    Ok(seed)
+}
