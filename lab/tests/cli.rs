@@ -566,15 +566,18 @@ fn the_cache_says_how_large_it_is_and_forgets_what_nobody_uses() {
     assert!(!user.cache().join("kernel/old").exists() && user.cache().join("kernel/new").exists());
 }
 
-/// A Debian archive, by apt's own account: each mirror has one version of the kernel.
-fn archive(user: &User, mirrors: &[(&str, &str)]) {
+/// A Debian archive, by apt's own account: each mirror has one version of the kernel. `past` are
+/// archives that the machine's own sources do not name.
+fn archive(user: &User, mirrors: &[(&str, &str)], past: &[(&str, &str)]) {
     for name in ["cat", "cp", "grep", "tar", "xz", "cut"] {
         let _ = fs::remove_file(user.bin().join(name));
         user.real(name);
     }
     let (mut targets, mut versions) = (String::new(), String::new());
-    for (uri, version) in mirrors {
+    for (uri, _) in mirrors {
         targets += &format!("echo 'Debian|{uri}';");
+    }
+    for (uri, version) in mirrors.iter().chain(past) {
         versions += &format!(
             "grep -q ' {uri} ' $list && echo ' p | {version} | {uri} s/main amd64 Packages';"
         );
@@ -624,10 +627,17 @@ fn pinned() -> String {
 
 /// The version of the sources in the cache, and what the lab said.
 fn kernel_from(mirrors: &[(&str, &str)]) -> (Vec<String>, String) {
+    kernel_of_now_or_the_past(mirrors, &[])
+}
+
+fn kernel_of_now_or_the_past(
+    mirrors: &[(&str, &str)],
+    past: &[(&str, &str)],
+) -> (Vec<String>, String) {
     let user = User::new();
     user.tools();
     user.program("make", "exit 1");
-    archive(&user, mirrors);
+    archive(&user, mirrors, past);
     let mut lab = user.lab();
     let output = lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).output().unwrap();
     let entries = fs::read_dir(user.cache().join("source")).into_iter().flatten().flatten();
@@ -643,6 +653,19 @@ fn a_pinned_kernel_that_is_gone_is_found_in_another_archive() {
     assert_eq!(sources.len(), 1, "{said}");
     assert!(sources[0].contains(&format!("_{pinned}-")), "{sources:?} {said}");
     assert!(said.contains("looked for in http://b/debian") && !said.contains("warning"), "{said}");
+}
+
+#[test]
+fn a_pinned_kernel_that_all_mirrors_have_dropped_comes_from_debians_archive_of_the_past() {
+    let pins = fs::read_to_string(root().join("lab/pins.toml")).unwrap();
+    let archives = pins.lines().find(|line| line.starts_with("archives = ")).unwrap();
+    let snapshot = archives.split('"').nth(1).expect("the pin names an archive");
+    let (pinned, newer) = (pinned(), "7.3.99-1");
+    let (sources, said) =
+        kernel_of_now_or_the_past(&[("http://a/debian", newer)], &[(snapshot, &pinned)]);
+    assert!(sources.len() == 1 && sources[0].contains(&pinned), "{sources:?} {said}");
+    assert!(said.contains(&format!("looked for in {snapshot}")), "{said}");
+    assert!(!said.contains("warning"), "{said}");
 }
 
 #[test]
