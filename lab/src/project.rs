@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
+use series::source::Places;
 
 /// The file, at the root of a project.
 pub const FILE: &str = "lab.toml";
@@ -231,6 +232,13 @@ impl Project {
         })
     }
 
+    /// Where its files and folders are in a kernel tree, as the series know it.
+    pub fn places(&self) -> Places {
+        // `a/.` and `a//` are `a`.
+        let text = |path: &Path| path.components().collect::<PathBuf>().display().to_string();
+        self.upstream.iter().map(|(here, there)| (text(here), text(there))).collect()
+    }
+
     /// All paths that must exist.
     fn paths(&self) -> Vec<&Path> {
         let mut paths: Vec<&Path> = Vec::new();
@@ -345,6 +353,13 @@ mod tests {
             let error = project(text).unwrap_err().to_string();
             assert!(error.starts_with(want) && !error.contains('\n'), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_folder_has_one_place_however_it_is_written() {
+        let project = project("name = \"a\"\n[upstream]\n\"rust/\" = \"net//a/\"\n").unwrap();
+        let place = series::source::place(&project.places(), "rust/x.rs");
+        assert_eq!(place.as_deref(), Some("net/a/x.rs"));
     }
 
     #[test]

@@ -281,6 +281,41 @@ fn a_command_waits_while_another_builds_in_the_same_checkout() {
     }
 }
 
+/// Waits for a line that contains these words.
+fn wait_to_be_told(said: &mut impl Iterator<Item = String>, words: &str) {
+    assert!(said.any(|line| line.contains(words)), "it never said: {words}");
+}
+
+#[test]
+fn a_watch_runs_again_after_each_edit_until_ctrl_c() {
+    let user = User::new();
+    let project = user.dir.path().join("project");
+    fs::create_dir_all(project.join("selftests")).unwrap();
+    fs::write(project.join("lab.toml"), "name = \"x\"\n").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = user.lab();
+    command.args(["test", "--watch"]).current_dir(&project);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut lab = command.spawn().unwrap();
+    // The other ends of the pipe.
+    drop(command);
+    let mut said = BufReader::new(reader).lines().map_while(Result::ok);
+    wait_to_be_told(&mut said, "lab.toml names no selftests");
+    wait_to_be_told(&mut said, "; Ctrl-C ends it");
+    // In a folder without a file, and then a mistake in the project's own settings.
+    fs::write(project.join("selftests/a.sh"), "").unwrap();
+    wait_to_be_told(&mut said, "selftests");
+    wait_to_be_told(&mut said, "; Ctrl-C ends it");
+    fs::write(project.join("lab.toml"), "nome = \"x\"\n").unwrap();
+    wait_to_be_told(&mut said, "lab.toml changed");
+    wait_to_be_told(&mut said, "unknown field `nome`");
+    wait_to_be_told(&mut said, "; Ctrl-C ends it");
+    kill_process(Pid::from_child(&lab), Signal::INT).unwrap();
+    let rest: Vec<String> = said.collect();
+    assert_eq!(lab.wait().unwrap().code(), Some(130), "{rest:?}");
+    assert!(!rest.iter().any(|line| line.contains("error")), "{rest:?}");
+}
+
 /// A user whose `cargo` prints the words that it is given, or its environment.
 fn user_of_make(cargo: &str) -> (User, PathBuf) {
     let user = User::new();

@@ -20,7 +20,7 @@ use crate::trailers::{self, Given};
 use crate::unified;
 use crate::weave::{Blob, Mode, Number, Tree};
 
-/// Gives a file of the tree below all series.
+/// Gives a file of the tree below a series, or below all of them.
 pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
 
 /// Where everything is.
@@ -179,7 +179,11 @@ impl Project<'_> {
         let number = stack.find(&name)?;
         let folder = self.work.join(TREE);
         let mut tree = Tree::new();
-        collect(&folder, &folder, &mut tree)?;
+        for path in files::walk(&folder, |_, _| true)?.files {
+            let name = path.strip_prefix(&folder).context("a file outside of its folder")?;
+            let name = name.to_string_lossy().into_owned();
+            tree.extend(change::read(&path)?.map(|blob| (name, blob)));
+        }
         for path in tree.keys() {
             if stack.weave.file(path).is_none()
                 && let Some(blob) = (self.base)(path)?
@@ -588,21 +592,6 @@ fn renamed(text: &str, old: &str, new: &str) -> Result<String> {
         }
     }
     Ok(document.to_string())
-}
-
-/// The files below a folder.
-fn collect(root: &Path, folder: &Path, tree: &mut Tree) -> Result<()> {
-    let what = || format!("read {}", folder.display());
-    for entry in fs::read_dir(folder).with_context(what)? {
-        let path = entry.with_context(what)?.path();
-        if path.is_dir() && !path.is_symlink() {
-            collect(root, &path, tree)?;
-        } else if let Some(blob) = change::read(&path)? {
-            let name = path.strip_prefix(root).context("a file outside of its folder")?;
-            tree.insert(name.to_string_lossy().into_owned(), blob);
-        }
-    }
-    Ok(())
 }
 
 /// Why something is open, and how to decide it, for a person.

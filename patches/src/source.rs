@@ -3,35 +3,33 @@
 //! The source out of tree, and where its files are in a kernel tree.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use glob::Pattern;
-use vmlab::run::process;
+use vmlab::run::{files, process};
 
 use crate::change::{self, Change};
 use crate::git::Repository;
 use crate::rules::fits;
 use crate::weave::{Tree, Weave};
 
+/// Files and folders of a project, and where they are in a kernel tree. The longest path that fits
+/// counts.
+pub type Places = BTreeMap<String, String>;
+
 /// What a project says about its source.
 #[derive(Debug, Clone)]
 pub struct Source {
     root: PathBuf,
-    /// Files and folders, and where they are in a kernel tree. The longest path that fits counts.
-    places: BTreeMap<String, String>,
+    places: Places,
     /// What stays here: patterns of paths below the root.
     without: Vec<Pattern>,
 }
 
 impl Source {
     /// A source below `root`.
-    pub fn new(
-        root: &Path,
-        places: &BTreeMap<String, String>,
-        without: &[String],
-    ) -> Result<Source> {
+    pub fn new(root: &Path, places: &Places, without: &[String]) -> Result<Source> {
         let pattern = |text: &String| Pattern::new(text).with_context(|| format!("read {text}"));
         Ok(Source {
             root: root.to_owned(),
@@ -45,8 +43,7 @@ impl Source {
         if self.without.iter().any(|pattern| fits(pattern, path)) {
             return None;
         }
-        let (place, rest) = longest(self.places.keys(), path)?;
-        Some(format!("{}{rest}", self.places[place]))
+        place(&self.places, path)
     }
 
     /// Where a file of a kernel tree is in the source, if it comes from there.
@@ -114,9 +111,10 @@ impl Source {
     fn list(&self) -> Result<Vec<String>> {
         let repository = Repository::at(&self.root);
         if !process::capture(&mut repository.command(&["rev-parse"]))?.ok {
-            let mut files = Vec::new();
-            walk(&self.root, &self.root, &mut files)?;
-            return Ok(files);
+            let ours = |name: &str| name != BUILT && !name.starts_with('.');
+            let files = files::walk(&self.root, |name, folder| !folder || ours(name))?.files;
+            let names = files.iter().filter_map(|path| path.strip_prefix(&self.root).ok());
+            return Ok(names.map(|name| name.to_string_lossy().into_owned()).collect());
         }
         let args =
             ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"];
@@ -129,20 +127,10 @@ impl Source {
 /// Where builds go.
 const BUILT: &str = "target";
 
-fn walk(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
-    let what = || format!("read {}", folder.display());
-    for entry in fs::read_dir(folder).with_context(what)? {
-        let entry = entry.with_context(what)?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        if entry.file_type().with_context(what)?.is_dir() {
-            if name != BUILT && !name.starts_with('.') {
-                walk(root, &path, files)?;
-            }
-        } else if let Ok(name) = path.strip_prefix(root) {
-            files.push(name.to_string_lossy().into_owned());
-        }
-    }
-    Ok(())
+/// Where a file is in a kernel tree.
+pub fn place(places: &Places, path: &str) -> Option<String> {
+    let (place, rest) = longest(places.keys(), path)?;
+    Some(format!("{}{rest}", places[place]))
 }
 
 /// The longest of these paths that is `path` or a folder above it, and the rest.
@@ -160,6 +148,7 @@ fn longest<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn source() -> Source {
         let places = [
@@ -177,6 +166,7 @@ mod tests {
         let there = |path| source.upstream(path);
         assert_eq!(there("rust/rnetns/a/b.rs").unwrap(), "net/rnetns/a/b.rs");
         assert_eq!(there("rust/rnetns/include/x.h").unwrap(), "include/uapi/x.h");
+        assert_eq!(there("rust/rnetns/include").unwrap(), "include/uapi");
         assert_eq!(there("rust/rnetns2/a.rs"), None);
         assert_eq!(there("selftests/src/stress.rs"), None);
     }

@@ -49,12 +49,12 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// What is new or different in the kernel tree at `source` with the project in it.
 pub fn files(root: &Path, project: &Project, in_tree: &InTree, source: &Path) -> Result<Files> {
-    let mut files = Files::new();
+    let (mut files, places) = (Files::new(), project.places());
     for folder in &in_tree.sources {
         for path in house_rules::files(&root.join(folder))? {
             let name = path.strip_prefix(root).unwrap_or(&path);
-            if let Some(place) = place(&project.upstream, name) {
-                files.insert(place, read(&path)?);
+            if let Some(place) = series::source::place(&places, &name.to_string_lossy()) {
+                files.insert(place.into(), read(&path)?);
             }
         }
     }
@@ -84,14 +84,6 @@ pub fn files(root: &Path, project: &Project, in_tree: &InTree, source: &Path) ->
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
-}
-
-/// Where a file of the project is in the tree: the longest path that it is below decides.
-fn place(upstream: &BTreeMap<PathBuf, PathBuf>, name: &Path) -> Option<PathBuf> {
-    let below = upstream.iter().filter(|(ours, _)| name.starts_with(ours));
-    let (ours, theirs) = below.max_by_key(|(ours, _)| ours.components().count())?;
-    let rest = name.strip_prefix(ours).ok()?;
-    Some(if rest.as_os_str().is_empty() { theirs.clone() } else { theirs.join(rest) })
 }
 
 impl Insert {
@@ -151,17 +143,5 @@ mod tests {
         assert_eq!(only.chosen(text), "// x\npub mod a;\n");
         let except = insert("after = \"\"\nexcept = [\"#[path\", \"//\"]");
         assert_eq!(except.chosen(text), "pub mod a;\n\nmod b;\n");
-    }
-
-    #[test]
-    fn the_longest_path_says_where_a_file_goes() {
-        let pair = |a: &str, b: &str| (a.into(), b.into());
-        let upstream = [pair("m", "net/m"), pair("m/uapi", "include/uapi"), pair("m/y", "D/y")];
-        let upstream = upstream.into_iter().collect();
-        let goes = |name: &str| place(&upstream, Path::new(name));
-        assert_eq!(goes("m/a/b.rs"), Some("net/m/a/b.rs".into()));
-        assert_eq!(goes("m/uapi/h.h"), Some("include/uapi/h.h".into()));
-        assert_eq!(goes("m/y"), Some("D/y".into()));
-        assert_eq!(goes("n/y"), None);
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use vmlab::run::files::{self, Content};
 
 /// The first line of every source file, as a comment.
 const SPDX: &str = "SPDX-License-Identifier: GPL-2.0";
@@ -18,7 +19,7 @@ const SOURCES: [&str; 10] =
     ["rs", "c", "h", "S", "sh", "toml", "config", "yaml", "Makefile", "Kbuild"];
 
 /// Files that programs write.
-const GENERATED: [&str; 1] = ["Cargo.lock"];
+const GENERATED: [&str; 2] = ["Cargo.lock", "rust-project.json"];
 
 /// Texts that must not be in any file: the machine chooses its mirror, and absolute paths exist on
 /// one machine only. They are in two halves, so that this file does not have them.
@@ -84,29 +85,21 @@ fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> 
 
 /// The project's files: all below `root`, except build results and git's own.
 pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries =
-            fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
-            if hidden || name == "target" || name == "rust-project.json" {
-                continue;
-            }
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                Ok(kind) if kind.is_file() && !GENERATED.contains(&name.as_ref()) => {
-                    files.push(entry.path());
-                }
-                _ => {}
-            }
-        }
-    }
-    files.sort();
+    let mut files = content(root)?.files;
+    files.retain(|path| path.is_file() && !path.is_symlink());
     Ok(files)
+}
+
+/// The folders that such files can be in.
+pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
+    Ok(content(root)?.folders)
+}
+
+fn content(root: &Path) -> Result<Content> {
+    files::walk(root, |name, _| {
+        let hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
+        !hidden && name != "target" && !GENERATED.contains(&name)
+    })
 }
 
 #[cfg(test)]

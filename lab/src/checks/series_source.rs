@@ -2,8 +2,7 @@
 
 //! The project's patch series, and whether they have all of the source.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use series::change;
@@ -20,9 +19,7 @@ pub fn has_series(lab: &Lab) -> bool {
 
 /// The project's series, and its source. `base` gives the files of the kernel tree.
 pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
-    let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-    let places: BTreeMap<String, String> =
-        lab.project.upstream.iter().map(|(here, there)| (text(here), text(there))).collect();
+    let places = lab.project.places();
     ensure!(
         !places.is_empty(),
         "lab.toml does not say where the source is in a kernel tree: add a section [upstream]"

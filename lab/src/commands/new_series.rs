@@ -36,15 +36,13 @@ const BASE: [(&str, &str); 2] = [
 /// Makes the series of the project in `dir`, whose module is called `name`.
 pub(super) fn make(dir: &Path, name: &str) -> Result<()> {
     let settings = project::Project::load(dir)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let places = settings.upstream.iter().map(|(here, there)| (text(here), text(there))).collect();
     let base = |path: &str| {
         let found = BASE.iter().find(|(known, _)| *known == path);
         Ok(found.map(|(_, text)| Blob { mode: Mode::Plain, content: text.as_bytes().to_vec() }))
     };
     let scratch = tempfile::TempDir::new().context("create a folder for the series")?;
     let project = Project {
-        source: Source::new(dir, &places, &settings.series.without)?,
+        source: Source::new(dir, &settings.places(), &settings.series.without)?,
         folder: dir.join(&settings.series.folder),
         work: scratch.path().to_owned(),
         base: &base,

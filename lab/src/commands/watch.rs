@@ -2,7 +2,6 @@
 
 //! `--watch`: runs the command again whenever a file changes.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -55,7 +54,6 @@ fn root(cli: &Cli) -> Result<PathBuf> {
 struct Watched {
     root: PathBuf,
     watcher: RecommendedWatcher,
-    folders: BTreeSet<PathBuf>,
     events: Receiver<notify::Result<Event>>,
 }
 
@@ -63,27 +61,19 @@ impl Watched {
     fn new(root: &Path) -> Result<Watched> {
         let (sender, events) = mpsc::channel();
         let watcher = notify::recommended_watcher(sender).context("watch files")?;
-        let mut watched =
-            Watched { root: root.to_owned(), watcher, folders: BTreeSet::new(), events };
+        let mut watched = Watched { root: root.to_owned(), watcher, events };
         watched.follow()?;
         Ok(watched)
     }
 
-    /// Watches new folders, one by one: a watch of the whole tree would include build results.
+    /// Watches the folders that there are now, one by one: a watch of the whole tree would include
+    /// build results. A folder that was watched already may be another one of the same name.
     fn follow(&mut self) -> Result<()> {
-        let files = house_rules::files(&self.root)?;
-        let folders: BTreeSet<PathBuf> = files
-            .iter()
-            .filter_map(|file| file.parent())
-            .chain([self.root.as_path()])
-            .map(Path::to_owned)
-            .collect();
-        for folder in folders.difference(&self.folders) {
+        for folder in house_rules::folders(&self.root)? {
             self.watcher
-                .watch(folder, RecursiveMode::NonRecursive)
+                .watch(&folder, RecursiveMode::NonRecursive)
                 .with_context(|| format!("watch {}", folder.display()))?;
         }
-        self.folders = folders;
         Ok(())
     }
 
@@ -156,5 +146,24 @@ mod tests {
         watched.follow().unwrap();
         fs::write(root.join("new/a.rs"), "two").unwrap();
         assert_eq!(watched.wait().unwrap(), Path::new("new/a.rs"));
+    }
+
+    /// As `git checkout` of another branch and back leaves it.
+    #[test]
+    fn a_folder_that_went_and_came_back_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let make = || {
+            fs::create_dir(root.join("rust")).unwrap();
+            fs::write(root.join("rust/a.rs"), "one").unwrap();
+        };
+        make();
+        let mut watched = Watched::new(&root).unwrap();
+        fs::remove_dir_all(root.join("rust")).unwrap();
+        make();
+        assert!(watched.wait().unwrap().starts_with("rust"));
+        watched.follow().unwrap();
+        fs::write(root.join("rust/a.rs"), "two").unwrap();
+        assert_eq!(watched.wait().unwrap(), Path::new("rust/a.rs"));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::fs::Mode;
@@ -52,6 +52,35 @@ fn removed(result: std::io::Result<()>, path: &Path) -> Result<()> {
     }
 }
 
+/// What is in a folder and in those below it, sorted.
+#[derive(Debug, Default)]
+pub struct Content {
+    pub files: Vec<PathBuf>,
+    /// The folder itself is the first.
+    pub folders: Vec<PathBuf>,
+}
+
+/// The content of a folder. Links are not followed. `wanted` is asked with a name and whether it is a
+/// folder's; what is below a folder that is not wanted is left out, too.
+pub fn walk(root: &Path, wanted: impl Fn(&str, bool) -> bool) -> Result<Content> {
+    let mut content = Content::default();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let what = || format!("read {}", folder.display());
+        for entry in fs::read_dir(&folder).with_context(what)? {
+            let entry = entry.with_context(what)?;
+            let is_folder = entry.file_type().with_context(what)?.is_dir();
+            if wanted(&entry.file_name().to_string_lossy(), is_folder) {
+                if is_folder { &mut folders } else { &mut content.files }.push(entry.path());
+            }
+        }
+        content.folders.push(folder);
+    }
+    content.files.sort();
+    content.folders.sort();
+    Ok(content)
+}
+
 /// Writes a file atomically: readers see the old or the new one, never a part.
 pub fn write_whole(path: &Path, text: &str) -> Result<()> {
     let dir = path.parent().context("a file without a folder")?;
@@ -66,6 +95,22 @@ pub fn write_whole(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_walk_finds_what_is_wanted_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        for path in ["b/c/d", "b/built", "built/x", "e"] {
+            let path = root.join(path);
+            make_dir(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path(), root.join("link")).unwrap();
+        let found = walk(&root, |name, folder| !folder || name != "built").unwrap();
+        assert_eq!(found.files, ["b/built", "b/c/d", "e", "link"].map(|name| root.join(name)));
+        assert_eq!(found.folders, [root.clone(), root.join("b"), root.join("b/c")]);
+        assert!(walk(&root.join("none"), |_, _| true).is_err());
+    }
 
     #[test]
     fn keys_tell_every_part_apart() {
