@@ -88,12 +88,12 @@ pub struct Piece {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub pieces: Vec<Piece>,
-    changes: Vec<(String, Change)>,
+    changes: Vec<(String, Effect)>,
 }
 
 /// What happens to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
+enum Effect {
     /// The way from the lines of the last state to those of the source; and the patch that gives
     /// it this mode, if it has another one now, or none.
     Edit { steps: Vec<Step>, mode: Mode, by: Option<Number> },
@@ -161,7 +161,7 @@ impl Plan {
             let place = edit.removal();
             if let Ok((by, _)) = &place {
                 let own = edit.file.created_by().is_some_and(|created| created == *by);
-                let change = if own { Change::Forget } else { Change::Remove(*by) };
+                let change = if own { Effect::Forget } else { Effect::Remove(*by) };
                 self.changes.push((path.clone(), change));
             }
             let removed = edit.before.len();
@@ -182,21 +182,21 @@ impl Plan {
             pieces.push(Piece { path: path.clone(), line: 1, removed: 0, added: 0, place });
         }
         self.pieces.extend(pieces);
-        self.changes.push((path, Change::Edit { steps, mode: blob.mode, by }));
+        self.changes.push((path, Effect::Edit { steps, mode: blob.mode, by }));
     }
 }
 
-fn apply(weave: &mut Weave, path: &str, change: &Change) -> Result<()> {
+fn apply(weave: &mut Weave, path: &str, change: &Effect) -> Result<()> {
     let last = weave.last();
     match change {
-        Change::Forget => weave.forget(path),
-        Change::Remove(by) => {
+        Effect::Forget => weave.forget(path),
+        Effect::Remove(by) => {
             let file = weave.file_mut(path);
             let steps = vec![Step::Remove(*by); file.lines(last).count()];
             file.edit(last, &steps)?;
             file.set_mode(*by, None);
         }
-        Change::Edit { steps, mode, by } => {
+        Effect::Edit { steps, mode, by } => {
             let file = weave.file_mut(path);
             file.edit(last, steps)?;
             if let Some(by) = by {

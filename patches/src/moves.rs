@@ -22,7 +22,7 @@ struct Gone<'a> {
 
 /// Where a line was before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct MovedFrom {
     pub path: String,
     pub line: usize,
     /// The patch that brought it.
@@ -48,7 +48,7 @@ impl<'a> Moves<'a> {
     }
 
     /// Where each of these new lines was before. A shift of the indentation does not count.
-    pub fn origins(&self, lines: &[&[u8]]) -> Vec<Option<Origin>> {
+    pub fn origins(&self, lines: &[&[u8]]) -> Vec<Option<MovedFrom>> {
         let mut origins = vec![None; lines.len()];
         let mut at = 0;
         while at < lines.len() {
@@ -59,7 +59,7 @@ impl<'a> Moves<'a> {
             let length = run.len();
             for (origin, gone) in origins[at..].iter_mut().zip(&self.gone[run]) {
                 let Gone { path, line, by, .. } = *gone;
-                *origin = Some(Origin { path: path.to_owned(), line, by });
+                *origin = Some(MovedFrom { path: path.to_owned(), line, by });
             }
             at += length;
         }

@@ -131,7 +131,7 @@ pub struct Figure {
 
 /// The content of `target/bench/results.json`.
 #[derive(Debug, Serialize)]
-pub struct Results {
+pub struct BenchResults {
     engine: &'static str,
     why: String,
     figures: Vec<Figure>,
@@ -144,7 +144,7 @@ pub fn results(
     rules: &Rules,
     outputs: &[Measurements<'_>],
     whole: bool,
-) -> Result<Results> {
+) -> Result<BenchResults> {
     let mut figures = Vec::new();
     let mut why = engine.why.clone();
     for output in outputs {
@@ -160,7 +160,7 @@ pub fn results(
     if !whole {
         why = format!("{why}; NOT WHOLE: a measurement has failed");
     }
-    Ok(Results { engine: engine.used.name(), why, figures })
+    Ok(BenchResults { engine: engine.used.name(), why, figures })
 }
 
 /// The lines `# figure NAME ...` and `# memory NAME ...` of the script's output.
@@ -285,7 +285,7 @@ fn against(
     }
 }
 
-impl Results {
+impl BenchResults {
     /// Writes the JSON.
     pub fn write(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {

@@ -52,7 +52,7 @@ impl State {
 
 /// How a check of a tree ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct Checked {
     pub passed: bool,
     /// What was seen: the number of tests, or what is wrong.
     pub text: String,
@@ -122,7 +122,7 @@ impl<'a> States<'a> {
     }
 
     /// Builds what the series has of code, strictly: a warning is an error.
-    pub fn build(&self, state: &State, name: &str) -> Result<Ended> {
+    pub fn build(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("build", state, || {
             let log = self.lab.log(&format!("series-build-{name}"));
             let overlay = self.overlay("strict");
@@ -144,7 +144,7 @@ impl<'a> States<'a> {
     }
 
     /// Links the kernel with the series' code, boots it, and runs the tests that the tree has.
-    pub fn test(&self, state: &State, name: &str) -> Result<Ended> {
+    pub fn test(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("test", state, || {
             let log = self.lab.log(&format!("series-kernel-{name}"));
             let overlay = self.overlay("boot");
@@ -316,7 +316,7 @@ impl<'a> States<'a> {
         check: &str,
         state: &State,
         run: impl FnOnce() -> Result<(Result<String>, Option<PathBuf>)>,
-    ) -> Result<Ended> {
+    ) -> Result<Checked> {
         let file = self.root.join("results").join(format!("{}.json", self.key(check, state)));
         if let Ok(text) = fs::read(&file)
             && let Ok(ended) = serde_json::from_slice(&text)
@@ -328,7 +328,7 @@ impl<'a> States<'a> {
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let passed = result.is_ok();
         let text = result.unwrap_or_else(|error| format!("{error:#}"));
-        let ended = Ended { passed, text, ms, log };
+        let ended = Checked { passed, text, ms, log };
         if passed {
             files::write_whole(&file, &serde_json::to_string(&ended)?)?;
         }

@@ -12,7 +12,7 @@ use vmlab::run::print;
 
 use crate::build::kernel;
 use crate::context::Lab;
-use crate::host::doctor::{self, Check, State};
+use crate::host::doctor::{self, Check, CheckState};
 use crate::host::machine::Host;
 use crate::host::packages::{self, Rights};
 use crate::host::places;
@@ -23,7 +23,7 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     let mut checks = places::checks(lab.cache.dir()).to_vec();
     checks.extend(doctor::tools(lab, &machine));
     let rights = packages::rights(&machine);
-    let ready = checks.iter().all(|check| check.state == State::Good);
+    let ready = checks.iter().all(|check| check.state == CheckState::Good);
     let finished = lab.settings.kbuild.is_some()
         || (ready && Toolchain::find(lab).and_then(|tools| kernel::is_built(lab, &tools))?);
     if let Some(build) = &lab.settings.kbuild {
@@ -62,7 +62,10 @@ fn kbuild(lab: &Lab, build: &Path) -> Check {
     let needed = "a finished build with the options in lab/config and selftests/config";
     let check = Check::of("KBUILD", build, fit, needed, "set them and build it again");
     // Some tests may skip, and say so. Everything else works.
-    let state =
-        if lacking.is_ok() && check.state == State::Bad { State::Note } else { check.state };
+    let state = if lacking.is_ok() && check.state == CheckState::Bad {
+        CheckState::Note
+    } else {
+        check.state
+    };
     Check { state, ..check }
 }

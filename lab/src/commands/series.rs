@@ -152,7 +152,7 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
         for (what, ended) in [
             ("build", &|| states.build(&state, &log) as Result<_>),
             ("test", &|| states.test(&state, &log)),
-        ] as [(&str, &dyn Fn() -> Result<patch_states::Ended>); 2]
+        ] as [(&str, &dyn Fn() -> Result<patch_states::Checked>); 2]
         {
             let step = Step::start(&format!("{what} of {name}"), Unit::None, 0);
             let ended = ended()?;

@@ -21,7 +21,7 @@ use crate::host::version;
 
 /// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum CheckState {
     /// Found, and new enough.
     Good,
     /// Missing, but the lab gets it by itself.
@@ -45,21 +45,21 @@ pub struct Check {
     /// How to get it, when it is not there.
     pub get: String,
     /// How it came out.
-    pub state: State,
+    pub state: CheckState,
 }
 
 impl Check {
-    fn new(name: &str, found: Option<String>, needed: &str, state: State, get: &str) -> Check {
+    fn new(name: &str, found: Option<String>, needed: &str, state: CheckState, get: &str) -> Check {
         let found = found.unwrap_or_else(|| "missing".to_owned());
-        let get = if state == State::Good { String::new() } else { get.to_owned() };
+        let get = if state == CheckState::Good { String::new() } else { get.to_owned() };
         Check { name: name.to_owned(), found, needed: needed.to_owned(), get, state }
     }
 
     /// Of a folder that only the user can replace.
     pub fn of(name: &str, dir: &Path, fit: anyhow::Result<()>, needed: &str, get: &str) -> Check {
         let (found, state) = match fit {
-            Ok(()) => (dir.display().to_string(), State::Good),
-            Err(error) => (format!("{}: {error:#}", dir.display()), State::Bad),
+            Ok(()) => (dir.display().to_string(), CheckState::Good),
+            Err(error) => (format!("{}: {error:#}", dir.display()), CheckState::Bad),
         };
         Check::new(name, Some(found), needed, state, get)
     }
@@ -69,7 +69,7 @@ impl Check {
 struct Program<'a> {
     name: &'a str,
     min: &'a str,
-    otherwise: State,
+    otherwise: CheckState,
     get: String,
 }
 
@@ -77,7 +77,7 @@ impl Program<'_> {
     fn check(&self, machine: &Host, program: &str) -> Check {
         let found = machine.version(program);
         let good = found.as_deref().is_some_and(|have| version::at_least(have, self.min));
-        let state = if good { State::Good } else { self.otherwise.clone() };
+        let state = if good { CheckState::Good } else { self.otherwise.clone() };
         let found = found.or_else(|| machine.which(program).map(|_| "no version".to_owned()));
         Check::new(self.name, found, &format!("{} or later", self.min), state, &self.get)
     }
@@ -112,7 +112,7 @@ fn rust(lab: &Lab, machine: &Host) -> Vec<Check> {
     let rustc = Program {
         name: "rustc",
         min,
-        otherwise: State::Bad,
+        otherwise: CheckState::Bad,
         get: "install a Rust toolchain with rustup, then `rustup update`".to_owned(),
     }
     .check(machine, "rustc");
@@ -124,19 +124,21 @@ fn rust_src(lab: &Lab, machine: &Host, rustc: &Check) -> Check {
     let check = |found: Option<String>, needed: &str, state, get: &str| {
         Check::new("rust-src", found, needed, state, get)
     };
-    if rustc.state != State::Good {
-        return check(None, "that of rustc", State::Bad, "needs rustc first");
+    if rustc.state != CheckState::Good {
+        return check(None, "that of rustc", CheckState::Bad, "needs rustc first");
     }
     let needed = rustc.found.as_str();
     match toolchain::local_rust_src(machine) {
-        Err(error) => check(Some(format!("{error:#}")), needed, State::Bad, "see what it says"),
-        Ok(Some(_)) => check(Some(needed.to_owned()), needed, State::Good, ""),
+        Err(error) => {
+            check(Some(format!("{error:#}")), needed, CheckState::Bad, "see what it says")
+        }
+        Ok(Some(_)) => check(Some(needed.to_owned()), needed, CheckState::Good, ""),
         Ok(None) if lab.cache.has(&toolchain::rust_src_entry(needed)) => {
-            check(Some(format!("{needed} (in the cache)")), needed, State::Good, "")
+            check(Some(format!("{needed} (in the cache)")), needed, CheckState::Good, "")
         }
         Ok(None) => {
             let get = "`make` gets it from Debian, or `rustup component add rust-src`";
-            check(None, needed, State::Automatic, get)
+            check(None, needed, CheckState::Automatic, get)
         }
     }
 }
@@ -145,7 +147,7 @@ fn bindgen(lab: &Lab, machine: &Host) -> Check {
     let pin = &lab.base.rust;
     let found = toolchain::find_bindgen(lab, machine);
     let usable = found.as_ref().and_then(|path| machine.version(&path.to_string_lossy()));
-    let state = if usable.is_some() { State::Good } else { State::Automatic };
+    let state = if usable.is_some() { CheckState::Good } else { CheckState::Automatic };
     let have = usable.or_else(|| machine.version("bindgen"));
     let needed = format!("{} or later", pin.bindgen_min);
     let get = format!("`make` installs bindgen-cli {} into the cache", pin.bindgen);
@@ -164,12 +166,12 @@ fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
     let needed = format!("{min} or later");
     let chosen = std::env::var(toolchain::LIBCLANG).ok().filter(|dir| !dir.is_empty());
     let (otherwise, get) = match chosen {
-        Some(dir) => (State::Bad, format!("unset LIBCLANG_PATH, which is {dir}")),
-        None => (State::Package(package.clone()), format!("apt-get install {package}")),
+        Some(dir) => (CheckState::Bad, format!("unset LIBCLANG_PATH, which is {dir}")),
+        None => (CheckState::Package(package.clone()), format!("apt-get install {package}")),
     };
     let state = match (&loaded, &dir) {
-        (Some(have), _) if version::at_least(have, min) => State::Good,
-        (None, Some(_)) if toolchain::find_bindgen(lab, machine).is_none() => State::Good,
+        (Some(have), _) if version::at_least(have, min) => CheckState::Good,
+        (None, Some(_)) if toolchain::find_bindgen(lab, machine).is_none() => CheckState::Good,
         _ => otherwise,
     };
     let found = loaded.or_else(|| dir.map(|dir| format!("in {}", dir.display())));
@@ -215,13 +217,13 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
         name,
         min,
         get: format!("apt-get install {package}"),
-        otherwise: State::Package(package),
+        otherwise: CheckState::Package(package),
     };
     if !compiler.make_args.iter().any(|arg| arg.starts_with("LLVM=")) {
         let gcc = Program {
             name: "C compiler",
             min: "8.1",
-            otherwise: State::Bad,
+            otherwise: CheckState::Bad,
             get: "CC must name a C compiler".to_owned(),
         };
         return vec![gcc.check(machine, &compiler.cc)];
@@ -234,8 +236,8 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
     if lab.settings.llvm.is_some() || lab.settings.cc.is_some() {
         // The user named a compiler, so the package of another one does not help.
         for check in &mut checks {
-            if check.state != State::Good {
-                check.state = State::Bad;
+            if check.state != CheckState::Good {
+                check.state = CheckState::Bad;
                 check.get = "LLVM and CC must name tools that are there".to_owned();
             }
         }
@@ -252,7 +254,7 @@ fn qemu(lab: &Lab, machine: &Host) -> Check {
     Program {
         name: "QEMU",
         min: &lab.base.qemu.min,
-        otherwise: State::Package("qemu-system-x86".to_owned()),
+        otherwise: CheckState::Package("qemu-system-x86".to_owned()),
         get: "apt-get install qemu-system-x86".to_owned(),
     }
     .check(machine, "qemu-system-x86_64")
@@ -265,8 +267,8 @@ pub fn package(machine: &Host, package: &Package) -> Check {
         (None, None) => None,
     };
     let state = match there {
-        Some(_) => State::Good,
-        None => State::Package(package.apt.clone()),
+        Some(_) => CheckState::Good,
+        None => CheckState::Package(package.apt.clone()),
     };
     let get = format!("apt-get install {}", package.apt);
     Check::new(&package.apt, there, &package.why, state, &get)
@@ -275,12 +277,12 @@ pub fn package(machine: &Host, package: &Package) -> Check {
 /// Whether KVM works, by the same probe as in a run. TCG works without it.
 pub fn kvm(lab: &Lab, forced: Option<Engine>, machine: &Host) -> Check {
     if machine.which(accel::QEMU).is_none() {
-        return Check::new("KVM", None, "optional", State::Note, "needs QEMU first");
+        return Check::new("KVM", None, "optional", CheckState::Note, "needs QEMU first");
     }
     let (found, state) = match accel::choose(forced, &lab.cache.path("accel")) {
-        Ok(verdict) if verdict.used == Engine::Kvm => (verdict.why, State::Good),
-        Ok(verdict) => (format!("no: {}", verdict.why), State::Note),
-        Err(error) => (format!("{error:#}"), State::Note),
+        Ok(verdict) if verdict.used == Engine::Kvm => (verdict.why, CheckState::Good),
+        Ok(verdict) => (format!("no: {}", verdict.why), CheckState::Note),
+        Err(error) => (format!("{error:#}"), CheckState::Note),
     };
     Check::new(
         "KVM",
@@ -297,7 +299,7 @@ pub fn disk(lab: &Lab, built: bool) -> Check {
     let free = disk::free(lab.cache.dir());
     let good = free.as_ref().is_ok_and(|free| *free >= needed);
     let found = free.map_or_else(|error| format!("{error:#}"), disk::gigabytes);
-    let state = if good { State::Good } else { State::Bad };
+    let state = if good { CheckState::Good } else { CheckState::Bad };
     let get = format!(
         "free some in {}, or set XDG_CACHE_HOME to a larger disk",
         lab.cache.dir().display()
@@ -309,9 +311,9 @@ pub fn disk(lab: &Lab, built: bool) -> Check {
 pub fn mirror(lab: &Lab, needed: bool) -> Check {
     let reached = crate::host::apt::Archive::reach(lab, &lab.base.kernel.suite);
     let (state, found) = match reached {
-        Ok(uri) => (State::Good, uri),
+        Ok(uri) => (CheckState::Good, uri),
         Err(error) => {
-            let state = if needed { State::Bad } else { State::Note };
+            let state = if needed { CheckState::Bad } else { CheckState::Note };
             (state, error.to_string().lines().next().unwrap_or_default().to_owned())
         }
     };
@@ -322,9 +324,9 @@ pub fn mirror(lab: &Lab, needed: bool) -> Check {
 /// Whether a build can succeed: the lab can get everything that is missing.
 pub fn can_build(checks: &[Check], may_install: bool) -> bool {
     checks.iter().all(|check| match check.state {
-        State::Good | State::Automatic | State::Note => true,
-        State::Package(_) => may_install,
-        State::Bad => false,
+        CheckState::Good | CheckState::Automatic | CheckState::Note => true,
+        CheckState::Package(_) => may_install,
+        CheckState::Bad => false,
     })
 }
 
@@ -333,7 +335,7 @@ pub fn missing_packages(checks: &[Check]) -> Vec<String> {
     let mut packages: Vec<String> = checks
         .iter()
         .filter_map(|check| match &check.state {
-            State::Package(package) => Some(package.clone()),
+            CheckState::Package(package) => Some(package.clone()),
             _ => None,
         })
         .collect();
@@ -350,10 +352,10 @@ pub fn table(checks: &[Check]) -> String {
     let (name, found) = (width(|c| &c.name), width(|c| &c.found).min(48));
     checks.iter().fold(String::new(), |mut text, check| {
         let mark = match check.state {
-            State::Good => "ok  ",
-            State::Automatic => "auto",
-            State::Note => "note",
-            State::Package(_) | State::Bad => "MISS",
+            CheckState::Good => "ok  ",
+            CheckState::Automatic => "auto",
+            CheckState::Note => "note",
+            CheckState::Package(_) | CheckState::Bad => "MISS",
         };
         let (n, f) = (&check.name, &check.found);
         let _ = write!(text, "{mark}  {n:name$}  found: {f:found$}  needed: {}", check.needed);
@@ -425,7 +427,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lab = lab(dir.path());
         let checks = tools(&lab, &healthy(&lab).machine());
-        assert!(checks.iter().all(|check| check.state == State::Good), "{}", table(&checks));
+        assert!(checks.iter().all(|check| check.state == CheckState::Good), "{}", table(&checks));
         assert!(can_build(&checks, false));
         assert_eq!(missing_packages(&checks), Vec::<String>::new());
     }
@@ -435,7 +437,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lab = lab(dir.path());
         let checks = tools(&lab, &Fake::new().machine());
-        assert!(checks.iter().all(|check| check.state != State::Good), "{}", table(&checks));
+        assert!(checks.iter().all(|check| check.state != CheckState::Good), "{}", table(&checks));
         assert!(checks.iter().all(|check| !check.get.is_empty()), "{}", table(&checks));
         assert!(!can_build(&checks, true), "nobody installs a Rust toolchain for the user");
         let mut all = all_packages(&lab.base);
@@ -447,10 +449,10 @@ mod tests {
     fn each_wrong_version_is_found_with_what_is_needed() {
         let dir = tempfile::tempdir().unwrap();
         let lab = lab(dir.path());
-        let package = |name: &str| State::Package(name.to_owned());
+        let package = |name: &str| CheckState::Package(name.to_owned());
         let cases = [
-            ("rustc", "rustc", "rustc 1.80.0 (5 2024)", "1.80.0", State::Bad),
-            ("bindgen", "bindgen", "bindgen 0.65.1", "0.65.1", State::Automatic),
+            ("rustc", "rustc", "rustc 1.80.0 (5 2024)", "1.80.0", CheckState::Bad),
+            ("bindgen", "bindgen", "bindgen 0.65.1", "0.65.1", CheckState::Automatic),
             ("clang", "clang", "Debian clang version 14.0.6", "14.0.6", package("clang-19")),
             ("ld.lld", "lld", "LLD 16.0.0", "16.0.0", package("lld-19")),
             ("llvm-ar", "llvm", "LLVM version 9.0.0", "9.0.0", package("llvm-19")),
@@ -486,7 +488,7 @@ mod tests {
         let checks = tools(&lab, &fake.machine());
         let check = find(&checks, "libclang");
         assert_eq!(check.found, "14.0.6");
-        assert_eq!(check.state, State::Package("libclang-19-dev".to_owned()));
+        assert_eq!(check.state, CheckState::Package("libclang-19-dev".to_owned()));
     }
 
     #[test]
@@ -497,7 +499,7 @@ mod tests {
         std::fs::remove_dir_all(fake.machine().root.join("rust")).unwrap();
         let checks = tools(&lab, &fake.machine());
         let check = find(&checks, "rust-src");
-        assert_eq!((check.needed.as_str(), &check.state), ("1.95.0", &State::Automatic));
+        assert_eq!((check.needed.as_str(), &check.state), ("1.95.0", &CheckState::Automatic));
         assert!(can_build(&checks, false));
     }
 
@@ -507,7 +509,7 @@ mod tests {
         let mut lab = lab(dir.path());
         lab.settings.llvm = Some("-18".to_owned());
         let checks = tools(&lab, &healthy(&lab).machine());
-        assert_eq!(find(&checks, "clang").state, State::Bad);
+        assert_eq!(find(&checks, "clang").state, CheckState::Bad);
         assert!(!can_build(&checks, true));
     }
 

@@ -10,7 +10,7 @@ use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 
 use crate::context::Lab;
-use crate::host::doctor::{self, Check, State};
+use crate::host::doctor::{self, Check, CheckState};
 use crate::host::machine::Host;
 use crate::host::places;
 
@@ -41,7 +41,7 @@ pub fn ensure(lab: &Lab) -> Result<()> {
     places::check(lab.cache.dir())?;
     let machine = Host::this();
     let checks = doctor::tools(lab, &machine);
-    if checks.iter().any(|check| check.state == State::Bad) {
+    if checks.iter().any(|check| check.state == CheckState::Bad) {
         return Err(not_ready(checks));
     }
     let missing = doctor::missing_packages(&checks);
@@ -63,7 +63,7 @@ pub fn offer(lab: &Lab, machine: &Host, packages: &[String]) -> Result<bool> {
 }
 
 fn not_ready(mut checks: Vec<Check>) -> anyhow::Error {
-    checks.retain(|check| matches!(check.state, State::Bad | State::Package(_)));
+    checks.retain(|check| matches!(check.state, CheckState::Bad | CheckState::Package(_)));
     anyhow!("this machine cannot build:\n{}", doctor::table(&checks).trim_end())
 }
 

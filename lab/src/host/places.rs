@@ -10,7 +10,7 @@ use rustix::fs::StatVfsMountFlags;
 use vmlab::run::progress::say;
 
 use crate::host::disk;
-use crate::host::doctor::{Check, State};
+use crate::host::doctor::{Check, CheckState};
 
 /// Space for the guest's files while it runs, and for copies of sources.
 const TEMPORARY: u64 = 100_000_000;
@@ -18,7 +18,7 @@ const TEMPORARY: u64 = 100_000_000;
 /// An error with the variable, the folder and the way out.
 pub fn check(cache: &Path) -> Result<()> {
     for check in [temporary(&std::env::temp_dir()), cached(cache)] {
-        if check.state == State::Bad {
+        if check.state == CheckState::Bad {
             bail!("{} is {}: {}", check.name, check.found, check.get);
         }
     }
@@ -92,17 +92,17 @@ mod tests {
     #[test]
     fn a_folder_for_temporary_files_that_is_not_there_is_named() {
         let check = temporary(Path::new("/nonexistent/t"));
-        assert_eq!(check.state, State::Bad);
+        assert_eq!(check.state, CheckState::Bad);
         assert_eq!(check.found, "/nonexistent/t: no such folder");
         assert!(check.get.contains("TMPDIR"));
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(temporary(dir.path()).state, State::Good);
+        assert_eq!(temporary(dir.path()).state, CheckState::Good);
     }
 
     #[test]
     fn a_file_system_without_room_is_no_place_for_temporary_files() {
         let check = temporary(Path::new("/proc/self"));
-        assert_eq!(check.state, State::Bad, "{}", check.found);
+        assert_eq!(check.state, CheckState::Bad, "{}", check.found);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(unfit(Path::new(path)), want, "{path}");
         }
         let check = cached(Path::new("/u/a b/.cache/x"));
-        assert_eq!(check.state, State::Bad);
+        assert_eq!(check.state, CheckState::Bad);
         assert!(check.found.starts_with("/u/a b/.cache/x: ' ' in its path"), "{}", check.found);
     }
 }

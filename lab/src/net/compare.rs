@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use vmlab::boot::kernel::Kernel;
 use vmlab::judge::kernel_log::Finding;
+use vmlab::judge::ktap::Counts;
 use vmlab::run::files;
 use vmlab::run::job::Test;
 use vmlab::run::phases::millis;
@@ -28,7 +29,7 @@ use xshell::cmd;
 use crate::context::Lab;
 use crate::host::pins::Package;
 use crate::host::toolchain::Toolchain;
-use crate::net::results::{self, Counts, EXIT_STATUS, Judged, Results};
+use crate::net::results::{self, Differences, EXIT_STATUS, Results};
 
 /// The tests' folder in a kernel tree.
 const FOLDER: &str = "tools/testing/selftests/net";
@@ -288,9 +289,8 @@ pub struct Compared {
     pub without: Counts,
     /// The result with the module.
     pub with: Counts,
-    /// The differences.
     #[serde(flatten)]
-    pub judged: Judged,
+    pub differences: Differences,
     /// Findings in the kernel log of runs with the module only.
     pub findings: Vec<Finding>,
     /// What else went wrong, and only with the module.
@@ -331,9 +331,9 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
     let (without, with) = &pairs[0];
     Ok(Compared {
         name: name.to_owned(),
-        without: Counts::of(without),
-        with: Counts::of(with),
-        judged: results::judge(&pairs),
+        without: results::count(without),
+        with: results::count(with),
+        differences: results::differences(&pairs),
         findings,
         problems,
         pairs: pairs.len(),
@@ -360,11 +360,11 @@ impl Compared {
     /// The reason, if this is a failure.
     pub fn failure(&self) -> Option<String> {
         let mut text = String::new();
-        for name in &self.judged.worse {
+        for name in &self.differences.worse {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "passes without the module and fails with it: {name}");
         }
-        for name in &self.judged.suspect {
+        for name in &self.differences.suspect {
             let _ = writeln!(
                 text,
                 "failed in some of {} runs, all with the module: {name}",
@@ -398,7 +398,7 @@ impl Compared {
             numbers(a),
             self.ms as f64 / 1000.0
         );
-        for name in &self.judged.flaky {
+        for name in &self.differences.flaky {
             let _ = write!(
                 text,
                 "\n        not the same every time ({} pairs of runs): {name}",

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use vmlab::judge::ktap::{self, TestResult};
+use vmlab::judge::ktap::{self, Counts, TestResult};
 
 /// Begins the line with the exit status, which the script around the test prints.
 pub const EXIT_STATUS: &str = "lab: exit status ";
@@ -115,31 +115,18 @@ fn same_every_time(name: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Numbers of results.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Passed.
-    pub passed: usize,
-    /// Failed.
-    pub failed: usize,
-    /// Skipped.
-    pub skipped: usize,
-}
-
-impl Counts {
-    /// Counts the results of a run, without its exit status.
-    pub fn of(results: &Results) -> Counts {
-        // A test without other results has only its exit status.
-        let alone = results.len() == 1;
-        let counts = |name: &str| alone || name != EXIT;
-        let count = |wanted| {
-            results.iter().filter(|(name, verdict)| **verdict == wanted && counts(name)).count()
-        };
-        Counts {
-            passed: count(TestResult::Pass),
-            failed: count(TestResult::Fail),
-            skipped: count(TestResult::Skip),
-        }
+/// Counts the results of a run, without its exit status.
+pub fn count(results: &Results) -> Counts {
+    // A test without other results has only its exit status.
+    let alone = results.len() == 1;
+    let counts = |name: &str| alone || name != EXIT;
+    let count = |wanted| {
+        results.iter().filter(|(name, verdict)| **verdict == wanted && counts(name)).count()
+    };
+    Counts {
+        passed: count(TestResult::Pass),
+        failed: count(TestResult::Fail),
+        skipped: count(TestResult::Skip),
     }
 }
 
@@ -150,9 +137,9 @@ pub fn worse(without: &Results, with: &Results) -> Vec<String> {
     without.keys().filter(|name| passes(without, name) && !passes(with, name)).cloned().collect()
 }
 
-/// The verdict on all runs of a test.
+/// Results of a test that differ between its runs, by what the module has to do with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub struct Differences {
     /// Always passes without the module, and fails with it in most runs.
     pub worse: Vec<String>,
     /// Always passes without the module, and failed with it in some run, perhaps by chance.
@@ -162,8 +149,8 @@ pub struct Judged {
 }
 
 /// Judges pairs of runs, without and with the module: the first, and repeats of it.
-pub fn judge(pairs: &[(Results, Results)]) -> Judged {
-    let mut judged = Judged::default();
+pub fn differences(pairs: &[(Results, Results)]) -> Differences {
+    let mut found = Differences::default();
     let names: BTreeSet<String> =
         pairs.iter().flat_map(|(without, with)| worse(without, with)).collect();
     for name in names {
@@ -171,13 +158,13 @@ pub fn judge(pairs: &[(Results, Results)]) -> Judged {
         let steady = pairs.iter().all(|(without, _)| passes(without));
         let failed = pairs.iter().filter(|(_, with)| !passes(with)).count();
         let list = match steady {
-            true if 2 * failed > pairs.len() => &mut judged.worse,
-            true => &mut judged.suspect,
-            false => &mut judged.flaky,
+            true if 2 * failed > pairs.len() => &mut found.worse,
+            true => &mut found.suspect,
+            false => &mut found.flaky,
         };
         list.push(name);
     }
-    judged
+    found
 }
 
 #[cfg(test)]
@@ -226,12 +213,12 @@ lab: exit status 1\n";
             (EXIT, TestResult::Fail),
         ]);
         assert_eq!(parse(text), want);
-        assert_eq!(Counts::of(&parse(text)), Counts { passed: 7, failed: 4, skipped: 2 });
+        assert_eq!(count(&parse(text)), Counts { passed: 7, failed: 4, skipped: 2 });
     }
 
     #[test]
     fn a_test_without_subtests_counts_by_its_exit_status() {
-        let counts = |status: u32| Counts::of(&parse(&format!("OK\n{EXIT_STATUS}{status}\n")));
+        let counts = |status: u32| count(&parse(&format!("OK\n{EXIT_STATUS}{status}\n")));
         assert_eq!(counts(0), Counts { passed: 1, failed: 0, skipped: 0 });
         assert_eq!(counts(1), Counts { passed: 0, failed: 1, skipped: 0 });
         assert_eq!(counts(SKIPPED), Counts { passed: 0, failed: 0, skipped: 1 });
@@ -293,8 +280,8 @@ lab: exit status 1\n";
             (vec![same()], (0, 0, 0)),
             (Vec::new(), (0, 0, 0)),
         ] {
-            let judged = judge(&pairs);
-            let found = (judged.worse.len(), judged.suspect.len(), judged.flaky.len());
+            let found = differences(&pairs);
+            let found = (found.worse.len(), found.suspect.len(), found.flaky.len());
             assert_eq!(found, counts, "{pairs:?}");
         }
     }

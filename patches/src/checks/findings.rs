@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::subject::Change;
+use super::subject::FileChange;
 use crate::folder::Accepted;
 
 /// How bad a finding is. As for netdev's own checks, a person looks at warnings.
@@ -106,14 +106,14 @@ impl Outcome {
 /// What a patch brings of that which a check finds in a file: findings in lines that it adds, and
 /// findings that the file did not have before. Finding and line name it, so that a line that moves
 /// is no news.
-pub fn news(change: &Change, judge: impl Fn(&str) -> Vec<Finding>) -> Vec<Finding> {
+pub fn news(change: &FileChange, judge: impl Fn(&str) -> Vec<Finding>) -> Vec<Finding> {
     // A judge that cannot fail.
     try_news(change, |text| Ok(judge(text))).unwrap_or_default()
 }
 
 /// The same for a judge that starts a program.
 pub fn try_news(
-    change: &Change,
+    change: &FileChange,
     judge: impl Fn(&str) -> Result<Vec<Finding>>,
 ) -> Result<Vec<Finding>> {
     let Some(after) = change.text() else { return Ok(Vec::new()) };

@@ -27,7 +27,7 @@ use anyhow::Result;
 use vmlab::run::files;
 
 pub use self::findings::{Finding, Outcome, Verdict};
-pub use self::subject::{Change, Patch, Subject};
+pub use self::subject::{FileChange, Patch, Subject};
 use crate::weave::Blob;
 
 /// What a check looks at.

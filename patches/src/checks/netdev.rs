@@ -9,7 +9,7 @@ use anyhow::Result;
 use regex::Regex;
 
 use super::message::regex;
-use super::{At, Change, Check, Finding, Outcome, Scope, Verdict};
+use super::{At, Check, FileChange, Finding, Outcome, Scope, Verdict};
 
 /// Interfaces that new code is not to use.
 ///
@@ -51,7 +51,7 @@ fn code(line: &str) -> &str {
 }
 
 /// The lines of a patch that are not only moved from elsewhere.
-fn new_lines<'a>(at: &At<'a>) -> Vec<(&'a Change, usize, &'a str)> {
+fn new_lines<'a>(at: &At<'a>) -> Vec<(&'a FileChange, usize, &'a str)> {
     let changes = &at.patch().changes;
     let gone: BTreeSet<&str> =
         changes.iter().flat_map(|change| change.removed().map(str::trim)).collect();
@@ -67,9 +67,9 @@ fn new_lines<'a>(at: &At<'a>) -> Vec<(&'a Change, usize, &'a str)> {
 fn judge(
     at: &At<'_>,
     extensions: &[&str],
-    line: impl Fn(&Change, &str) -> Option<Finding>,
+    line: impl Fn(&FileChange, &str) -> Option<Finding>,
 ) -> Outcome {
-    let concerned = |change: &Change| extensions.contains(&change.extension());
+    let concerned = |change: &FileChange| extensions.contains(&change.extension());
     if !at.patch().changes.iter().any(concerned) {
         return Outcome::Nothing;
     }

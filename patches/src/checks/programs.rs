@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vmlab::run::{files, process};
 
 use super::findings::try_news;
-use super::{At, Change, Check, Finding, Outcome, Scope, Verdict};
+use super::{At, Check, FileChange, Finding, Outcome, Scope, Verdict};
 use crate::diff;
 
 /// A program that can be started.
@@ -266,8 +266,8 @@ struct Kind {
     program: &'static str,
     /// Files of the tree that it reads.
     scripts: &'static [&'static str],
-    concerns: fn(&Change) -> bool,
-    judge: fn(&Programs, &Program, &At<'_>, &Change, &str) -> Result<Vec<Finding>>,
+    concerns: fn(&FileChange) -> bool,
+    judge: fn(&Programs, &Program, &At<'_>, &FileChange, &str) -> Result<Vec<Finding>>,
 }
 
 impl Check for File {
@@ -286,7 +286,7 @@ impl Check for File {
 
     fn run(&self, at: &At<'_>) -> Result<Outcome> {
         let Kind { program, scripts, concerns, judge, .. } = self.kind;
-        let changes: Vec<&Change> = at
+        let changes: Vec<&FileChange> = at
             .patch()
             .changes
             .iter()
@@ -329,7 +329,7 @@ fn printed(command: &mut Command, verdict: fn(&str) -> Verdict) -> Result<Vec<Fi
     Ok(found)
 }
 
-fn file_name(change: &Change) -> &str {
+fn file_name(change: &FileChange) -> &str {
     change.path.rsplit('/').next().unwrap_or(&change.path)
 }
 

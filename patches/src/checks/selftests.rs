@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::{At, Change, Check, Finding, Outcome, Scope};
+use super::{At, Check, FileChange, Finding, Outcome, Scope};
 use crate::checks::findings::news;
 
 /// Each test is in its Makefile; lists are sorted.
@@ -26,7 +26,7 @@ impl Check for CheckSelftest {
     }
 
     fn run(&self, at: &At<'_>) -> Result<Outcome> {
-        let concerned: Vec<&Change> = at
+        let concerned: Vec<&FileChange> = at
             .patch()
             .changes
             .iter()

@@ -15,11 +15,9 @@ use super::fingerprint;
 use crate::diff;
 use crate::folder::{Accepted, Shown, Stack};
 use crate::git::{self, Commit, Person, Repository};
+use crate::project::Base;
 use crate::unified;
 use crate::weave::{Blob, Tree};
-
-/// Gives a file of the tree below the series.
-pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
 
 /// Where a series comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +64,7 @@ pub struct Patch {
     pub author: Person,
     /// As it is or would be sent.
     pub mail: Vec<u8>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<FileChange>,
     /// The files that the series touches, after the patch.
     pub tree: Tree,
     /// Trailers of reviewers, and the mail of the patch that each was first seen in.
@@ -75,7 +73,7 @@ pub struct Patch {
 
 /// What a patch does to a file.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct FileChange {
     pub path: String,
     pub before: Option<Blob>,
     pub after: Option<Blob>,
@@ -85,13 +83,13 @@ pub struct Change {
     pub removed: BTreeSet<usize>,
 }
 
-impl Change {
+impl FileChange {
     fn new(
         path: &str,
         before: Option<Blob>,
         after: Option<Blob>,
         hunks: Option<&Vec<diff::Hunk>>,
-    ) -> Change {
+    ) -> FileChange {
         let content = |blob: &Option<Blob>| blob.as_ref().map_or(Vec::new(), |b| b.content.clone());
         let computed = || {
             let (old, new) = (content(&before), content(&after));
@@ -101,7 +99,7 @@ impl Change {
         let added = hunks.iter().flat_map(|hunk| hunk.after.clone()).map(|line| line + 1).collect();
         let removed =
             hunks.iter().flat_map(|hunk| hunk.before.clone()).map(|line| line + 1).collect();
-        Change { path: path.to_owned(), before, after, added, removed }
+        FileChange { path: path.to_owned(), before, after, added, removed }
     }
 
     /// The file after the patch, if it is a text.
@@ -144,7 +142,7 @@ impl Patch {
 
     fn key(&self) -> String {
         let mut parts = vec![self.message.clone().into_bytes(), self.mail.clone()];
-        for Change { path, before, after, .. } in &self.changes {
+        for FileChange { path, before, after, .. } in &self.changes {
             parts.push(path.clone().into_bytes());
             parts.extend([before, after].map(|blob| fingerprint(blob.as_ref()).into_bytes()));
         }
@@ -152,7 +150,7 @@ impl Patch {
     }
 
     /// What it does to one file.
-    pub fn change(&self, path: &str) -> Option<&Change> {
+    pub fn change(&self, path: &str) -> Option<&FileChange> {
         self.changes.iter().find(|change| change.path == path)
     }
 
@@ -330,7 +328,7 @@ impl<'a> Subject<'a> {
             let changes = changed
                 .map(|path| {
                     let blob = |tree: &Tree| tree.get(path).cloned();
-                    Change::new(path, blob(last), blob(&commit.tree), hunks.get(path))
+                    FileChange::new(path, blob(last), blob(&commit.tree), hunks.get(path))
                 })
                 .collect();
             patches.push(Patch {
@@ -414,9 +412,9 @@ pub(crate) mod tests {
     }
 
     /// An empty text stands for no file.
-    pub(crate) fn change(path: &str, before: &str, after: &str) -> Change {
+    pub(crate) fn change(path: &str, before: &str, after: &str) -> FileChange {
         let file = |text: &str| (!text.is_empty()).then(|| blob(text));
-        Change::new(path, file(before), file(after), None)
+        FileChange::new(path, file(before), file(after), None)
     }
 
     /// A series of commits on a base: each has a message, and files with their new texts.

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::subject::Change;
+use super::subject::FileChange;
 use super::{At, Check, Finding, Outcome};
 
 /// Ends of lines and of files.
@@ -20,7 +20,7 @@ impl Check for Whitespace {
     }
 
     fn run(&self, at: &At<'_>) -> Result<Outcome> {
-        let texts: Vec<&Change> =
+        let texts: Vec<&FileChange> =
             at.patch().changes.iter().filter(|change| change.text().is_some()).collect();
         if texts.is_empty() {
             return Ok(Outcome::Nothing);
@@ -29,7 +29,7 @@ impl Check for Whitespace {
     }
 }
 
-fn judge(change: &Change) -> Vec<Finding> {
+fn judge(change: &FileChange) -> Vec<Finding> {
     let text = change.text().unwrap_or_default();
     let mut found = Vec::new();
     // `lines` takes a CR along.

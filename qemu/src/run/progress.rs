@@ -146,16 +146,16 @@ impl Drop for Shown {
 /// Long tasks, one after another: a terminal shows the current one, a log file gets a line for each
 /// that has ended.
 #[derive(Debug)]
-pub struct Series {
+pub struct Steps {
     total: usize,
     done: usize,
     step: Option<Step>,
 }
 
-impl Series {
+impl Steps {
     /// `total` tasks; silent if there is only one.
-    pub fn new(total: usize) -> Series {
-        Series { total, done: 0, step: None }
+    pub fn new(total: usize) -> Steps {
+        Steps { total, done: 0, step: None }
     }
 
     pub fn begin(&mut self, name: &str) {

@@ -28,7 +28,7 @@ use crate::judge::verdict::{Exit, Verdict};
 use crate::run::interrupt;
 use crate::run::job::{Budget, Job, NO_LIMIT, Test, Work};
 use crate::run::phases::Phases;
-use crate::run::progress::{Series, human, say};
+use crate::run::progress::{Steps, human, say};
 
 /// How often to check the clock and QEMU.
 const TICK: Duration = Duration::from_millis(100);
@@ -358,7 +358,7 @@ struct Session<'a> {
     judge: Judge,
     logs: Logs,
     decoder: &'a mut Decoder,
-    series: Series,
+    steps: Steps,
     began: Instant,
     raw: Option<Raw>,
     size: Option<Size>,
@@ -372,9 +372,9 @@ impl<'a> Session<'a> {
         logs: Logs,
         decoder: &'a mut Decoder,
     ) -> Session<'a> {
-        let series = Series::new(logs.tests.len());
+        let steps = Steps::new(logs.tests.len());
         let began = Instant::now();
-        Session { job, vm, judge, logs, decoder, series, began, raw: None, size: None }
+        Session { job, vm, judge, logs, decoder, steps, began, raw: None, size: None }
     }
 
     /// Listens until QEMU has ended and all its output is read.
@@ -408,7 +408,7 @@ impl<'a> Session<'a> {
             for order in self.judge.feed(at, heard) {
                 self.obey(order)?;
             }
-            self.series.draw();
+            self.steps.draw();
             self.follow_size()?;
         }
         let exit = self.end()?;
@@ -437,13 +437,13 @@ impl<'a> Session<'a> {
             Order::Began(index) => {
                 self.began = Instant::now();
                 let test = self.judge.test(index);
-                test.into_iter().for_each(|test| self.series.begin(&test.name));
+                test.into_iter().for_each(|test| self.steps.begin(&test.name));
                 Ok(())
             }
             Order::Ended(index) => {
                 let took = human(self.began.elapsed());
                 let test = self.judge.test(index);
-                test.into_iter().for_each(|it| self.series.end(&format!("{}, {took}", it.name)));
+                test.into_iter().for_each(|it| self.steps.end(&format!("{}, {took}", it.name)));
                 Ok(())
             }
             Order::Keep(index, bytes) => {

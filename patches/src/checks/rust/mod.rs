@@ -15,7 +15,7 @@ use regex::Regex;
 
 use super::findings::news;
 use super::message::regex;
-use super::{At, Change, Check, Finding, Outcome};
+use super::{At, Check, FileChange, Finding, Outcome};
 
 /// A reason for each `unsafe`.
 pub struct Safety;
@@ -50,7 +50,7 @@ static ALLOW: LazyLock<Regex> = LazyLock::new(|| regex(r"#!?\[(?:cfg_attr\(.*,\s
 /// Judges what a patch brings in its files of Rust for the kernel. Tools have rules of their own.
 fn judged(at: &At<'_>, judge: impl Fn(&str) -> Vec<Finding>) -> Outcome {
     let kernel =
-        |change: &&Change| change.extension() == "rs" && !change.path.starts_with("tools/");
+        |change: &&FileChange| change.extension() == "rs" && !change.path.starts_with("tools/");
     let files = at.patch().changes.iter().filter(kernel);
     let files: Vec<_> = files.filter(|change| change.after.is_some()).collect();
     if files.is_empty() {

@@ -59,7 +59,7 @@ pub struct Scanner {
 
 #[derive(Debug, Default)]
 struct Stream {
-    open: Option<Report>,
+    open: Option<OpenReport>,
     recent: VecDeque<String>,
     /// Frames in a row outside of a report.
     frames: usize,
@@ -67,7 +67,7 @@ struct Stream {
 
 /// A report that has not ended yet.
 #[derive(Debug)]
-struct Report {
+struct OpenReport {
     lines: Vec<String>,
     end: End,
     test: Option<String>,
@@ -147,7 +147,7 @@ impl Scanner {
         }
     }
 
-    fn keep(&mut self, report: Report, from_user_space: bool) {
+    fn keep(&mut self, report: OpenReport, from_user_space: bool) {
         if !report.announced {
             self.from_kernel += usize::from(!from_user_space);
             self.add(report.finding(from_user_space));
@@ -176,7 +176,7 @@ impl Scanner {
 
 impl Stream {
     /// Takes a line; gives the reports that are over with it.
-    fn line(&mut self, line: String, test: Option<&String>) -> Vec<Report> {
+    fn line(&mut self, line: String, test: Option<&String>) -> Vec<OpenReport> {
         let mut over = Vec::new();
         match self.open.take() {
             Some(report) => self.go_on(report, &line, test, &mut over),
@@ -190,8 +190,8 @@ impl Stream {
     }
 
     /// A line outside of any report; gives a report that is only this line.
-    fn look(&mut self, line: &str, test: Option<&String>) -> Option<Report> {
-        let report = |end, lines| Report {
+    fn look(&mut self, line: &str, test: Option<&String>) -> Option<OpenReport> {
+        let report = |end, lines| OpenReport {
             lines,
             end,
             test: test.cloned(),
@@ -211,7 +211,7 @@ impl Stream {
         } else if patterns::begins_a_stack(line) && !self.is_after_report() || frames >= 2 {
             let mut lines: Vec<String> = self.headline_above().into_iter().collect();
             lines.push(line.to_owned());
-            self.open = Some(Report { frames, ..report(End::Stack, lines) });
+            self.open = Some(OpenReport { frames, ..report(End::Stack, lines) });
             self.frames = 0;
         }
         None
@@ -232,10 +232,10 @@ impl Stream {
 
     fn go_on(
         &mut self,
-        mut report: Report,
+        mut report: OpenReport,
         line: &str,
         test: Option<&String>,
-        over: &mut Vec<Report>,
+        over: &mut Vec<OpenReport>,
     ) {
         if report.is_ended_by(line) {
             over.push(report);
@@ -246,7 +246,7 @@ impl Stream {
         if own.is_some() && report.lines[0] != CUT {
             let lines = vec![line.to_owned()];
             let test = test.cloned();
-            over.push(Report { lines, end: End::Line, test, frames: 0, announced: false });
+            over.push(OpenReport { lines, end: End::Line, test, frames: 0, announced: false });
             self.open = Some(report);
             return;
         }
@@ -256,7 +256,7 @@ impl Stream {
     }
 }
 
-impl Report {
+impl OpenReport {
     /// A report that never got to its end is over when another one starts. Inside of
     /// one, a second headline mostly belongs to it: an oops has up to three.
     fn is_ended_by(&self, line: &str) -> bool {

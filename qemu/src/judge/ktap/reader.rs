@@ -2,6 +2,8 @@
 
 //! Reads a test's output as it comes, in bounded memory.
 
+use serde::Serialize;
+
 use super::line::{self, Directive, Line, Numbered, indented, understand};
 use super::{Case, TestResult};
 use crate::judge::printk;
@@ -44,7 +46,7 @@ pub struct Output {
 }
 
 /// Numbers of results.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     pub passed: usize,
     pub skipped: usize,
