@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A kernel that is ready to boot and to build modules against: built here once
-//! and cached, or a finished build of the user's.
+//! A kernel to boot and to build modules against: built once and cached, or a finished build of the
+//! user's.
 //!
-//! A new configuration does not start from nothing, but from a copy of the most
-//! similar finished build of the same source by the same tools: kbuild compiles
-//! what the options concern. The copy is an unfinished build until it has its
-//! stamp, as any other is.
+//! A new configuration starts from a copy of the most similar finished build of the same source by
+//! the same tools, so that kbuild only compiles what the options change. Like any other build, the
+//! copy is unfinished until it has its stamp.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -36,18 +35,18 @@ pub enum Variant {
     /// Day to day.
     #[default]
     Plain,
-    /// Every check that the kernel can make of itself.
+    /// All checks that the kernel can do on itself.
     Debug,
-    /// The kernel tree's own network tests, which want many kinds of devices.
+    /// For the kernel tree's own network tests, which need many kinds of devices.
     #[value(name = "net")]
     NetSelftests,
-    /// A program of this machine, for measurements at its own speed.
+    /// User Mode Linux: a program of this machine, which measures at the machine's own speed.
     #[value(name = "uml")]
     UserMode,
 }
 
 impl Variant {
-    /// Of folders that hold what is built for it.
+    /// The end of the names of folders with files that are built for it.
     pub fn suffix(self) -> &'static str {
         match self {
             Variant::Plain => "",
@@ -57,7 +56,7 @@ impl Variant {
         }
     }
 
-    /// What make is told besides the tools.
+    /// Arguments for make, besides the tools.
     pub fn make_args(self) -> &'static [&'static str] {
         match self {
             Variant::UserMode => &["ARCH=um"],
@@ -65,30 +64,31 @@ impl Variant {
         }
     }
 
-    /// What the build of a module is told besides.
+    /// More of them for the build of a module.
     pub fn module_args(self) -> &'static [&'static str] {
         match self {
-            // User Mode Linux is no position-independent program, and its modules lie close to
-            // it: without, rustc asks for a table of addresses that its module loader lacks.
+            // User Mode Linux is no position-independent program, and its modules lie close to it.
+            // By default, rustc reaches external data through a global offset table, and the module
+            // loader there has none.
             Variant::UserMode => &["KRUSTFLAGS=-Zdirect-access-external-data=yes"],
             _ => &[],
         }
     }
 }
 
-/// Line tables are all that a stack needs for file:line; types would cost a
-/// quarter of the build time. `-g1` means this to clang and gcc alike.
+/// Line tables are enough to show file and line of a stack. Types would cost a quarter of the build
+/// time. clang and gcc both call this `-g1`.
 const LINE_TABLES: &str = "-g1";
-/// Nobody here mends the warnings of a pinned tree, and to look for them takes
-/// one part in twenty of the time. Those of a user's own tree are theirs to see.
+/// Nobody fixes the warnings of a pinned tree here, and looking for them takes 5 % of the time. The
+/// user sees those of their own tree.
 const NO_WARNINGS: &str = "-w";
 
-/// Where the merged fragment is kept in a build directory.
+/// The merged fragment, in a build directory.
 const FRAGMENT: &str = "lab.config";
-/// Where the number of objects that a build made is kept.
+/// The number of objects that a build made, in its directory.
 const OBJECTS: &str = "lab.objects";
 
-/// Gets the kernel that the settings ask for.
+/// The kernel that the settings ask for.
 pub fn prepare(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     match &lab.settings.kbuild {
         Some(build) => finished(lab, build, tools, variant),
@@ -96,15 +96,14 @@ pub fn prepare(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel>
     }
 }
 
-/// A file of `lab/config`, which the program brings along.
+/// A file of `lab/config`. It is compiled into the program.
 macro_rules! own {
     ($name:literal) => {
         Fragment::Own($name, include_str!(concat!("../../config/", $name)))
     };
 }
 
-/// The fragments that make the guest's configuration: the lab's, the project's, and those of the
-/// command line.
+/// The fragments of the guest's configuration: the lab's, the project's, those of the command line.
 pub fn fragments(lab: &Lab, variant: Variant) -> Vec<Fragment> {
     let project = lab.project.config.iter().map(|path| lab.root.join(path));
     let vm = [own!("vm.config")].into_iter().chain(project.map(Fragment::File));
@@ -139,7 +138,7 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
         let dir = lab.cache.in_place(&entry, make)?;
         return describe(dir.clone(), source.dir, dir.join("vmlinux.image"));
     }
-    // A tree that changes: its own make knows what to do again.
+    // The tree may change. Its own make knows what to build again.
     let dir = lab.cache.path(&entry);
     let lock = lab.cache.lock(&entry)?;
     files::make_dir(&dir)?;
@@ -164,14 +163,14 @@ fn kcflags(source: &Source, fragment: &str) -> String {
     format!("KCFLAGS={}", format!("{lines} {warnings}").trim())
 }
 
-/// What make was told to compile a finished kernel with: with others, it would compile again.
+/// The compiler flags of a finished kernel. With others, make would compile everything again.
 pub fn flags(lab: &Lab, kernel: &Kernel) -> Result<String> {
     let path = kernel.build.join(FRAGMENT);
     let fragment = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(kcflags(&source::find(lab)?, &fragment))
 }
 
-/// Makes a folder in which a build goes on from a finished one. It is whole or absent.
+/// Makes a folder where a build continues from a finished one. It is whole or absent.
 pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
     let new = folder.with_extension("new");
     for dir in [&new, folder] {
@@ -182,19 +181,19 @@ pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
     fs::rename(&new, folder).with_context(|| format!("rename to {}", folder.display()))
 }
 
-/// A kernel that was linked in a folder where a build went on: its image for a guest is made here.
+/// The kernel that a continued build has linked. Makes its image for a guest.
 pub fn linked(folder: &Path, source: &Path, tools: &Toolchain) -> Result<Kernel> {
     let image = folder.join("vmlinux.image");
     strip(&folder.join("vmlinux"), &image, tools)?;
     describe(folder.to_owned(), source.to_owned(), image)
 }
 
-/// Whether the kernel is for a debugger with the tree's own scripts.
+/// Whether the tree's own scripts for gdb are built.
 fn wants_gdb_scripts(fragment: &str) -> bool {
     fragment.lines().any(|line| line == "CONFIG_GDB_SCRIPTS=y")
 }
 
-/// The entry of the base kernel, to see whether it is there.
+/// Whether the base kernel is in the cache.
 pub fn is_built(lab: &Lab, tools: &Toolchain) -> Result<bool> {
     if !lab.cache.has(&source::base_entry(lab)) {
         return Ok(false);
@@ -205,9 +204,10 @@ pub fn is_built(lab: &Lab, tools: &Toolchain) -> Result<bool> {
     Ok(lab.cache.has(&entry))
 }
 
-/// The finished build whose configuration differs in the fewest options, the
-/// newest of several. What else it is made of is as it must be when the name
-/// that `name` gives to its configuration is its own.
+/// The finished build whose configuration differs in the fewest options; of several, the newest.
+///
+/// `name` gives the entry of a configuration with our source and tools. Another entry was made from
+/// others.
 fn similar(cache: &Cache, fragment: &str, name: impl Fn(&str) -> String) -> Option<PathBuf> {
     let wanted: BTreeSet<&str> = fragment.lines().collect();
     let builds = fs::read_dir(cache.path("kernel")).into_iter().flatten().flatten();
@@ -226,9 +226,8 @@ fn similar(cache: &Cache, fragment: &str, name: impl Fn(&str) -> String) -> Opti
     candidates.min().map(|(_, path)| path)
 }
 
-/// Copies a finished build into the empty directory of a new one, but for what
-/// says that it is finished, what it was configured from, and what every
-/// configuration links anew. Times are kept, by which make judges.
+/// Copies a finished build into the empty directory of a new one. Leaves out the stamp, the fragment,
+/// and what every configuration links anew. Keeps times, by which make decides.
 fn copy(seed: &Path, dir: &Path) -> Result<()> {
     let own = [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", "System.map"];
     let entries = fs::read_dir(seed).with_context(|| format!("read {}", seed.display()))?;
@@ -245,7 +244,7 @@ fn copy(seed: &Path, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the program is made that every object of the kernel depends on.
+/// The folder of the program that all objects of the kernel depend on.
 const OBJTOOL: &str = "tools/objtool";
 
 /// Sets the time of all files below a folder.
@@ -265,14 +264,13 @@ fn set_times(folder: &Path, time: SystemTime) -> Result<()> {
     Ok(())
 }
 
-/// One build in one directory.
 struct Build<'a> {
     lab: &'a Lab,
     source: &'a Source,
     dir: &'a Path,
     tools: &'a Toolchain,
     variant: Variant,
-    /// The finished build that this one starts from.
+    /// A finished build to start from.
     seed: Option<PathBuf>,
 }
 
@@ -295,18 +293,18 @@ impl Build<'_> {
         let mut make = self.tools.make();
         make.arg("-C").arg(&self.source.dir).arg(format!("O={}", self.dir.display()));
         make.args(self.variant.make_args());
-        // Nothing of this machine or of the time of day in the image.
+        // These would differ from machine to machine, and from day to day.
         make.env("KBUILD_BUILD_USER", "lab").env("KBUILD_BUILD_HOST", "lab");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
         if !self.source.fixed {
-            // Without it, a git tree is `7.3.4` or `7.3.4+` as its last commit has a tag or not,
-            // and modules of before do not load.
+            // Without it, a git tree is called `7.3.4` or `7.3.4+`: its last commit has a tag or
+            // not. Modules that were built before would not load.
             make.arg("LOCALVERSION=");
         }
         make
     }
 
-    /// make, with the flags of every compilation: with others, it would compile again.
+    /// make, with the compiler flags.
     fn compiler(&self, fragment: &str) -> Command {
         let mut make = self.make();
         make.arg(kcflags(self.source, fragment));
@@ -327,20 +325,20 @@ impl Build<'_> {
             .context("configure the kernel")
     }
 
-    /// Lets make take the objects of the seed. Each depends on objtool, which is made anew in every
-    /// folder, since its commands name the folder. It is the seed's all the same: source and compiler
-    /// are the same.
+    /// Makes make accept the objects of the seed. They depend on objtool, which is built again in
+    /// each folder, because its commands contain the folder's name. Source and compiler are the same,
+    /// so the result is: it gets the time of the seed's.
     fn keep_objects(&self, fragment: &str, step: &mut Step) -> Result<()> {
         let Some(seed) = &self.seed else { return Ok(()) };
         let made = seed.join(OBJTOOL).join("objtool").metadata().and_then(|it| it.modified());
-        // There are architectures without it.
+        // Some architectures have no objtool.
         let Ok(made) = made else { return Ok(()) };
         let mut make = self.compiler(fragment);
         make.arg("prepare");
         process::logged(make, &self.lab.log("kernel-prepare"), |line| count(step, line))
             .map_err(|error| disk::explain(error, self.lab.cache.dir()))
             .context("prepare the kernel's build")?;
-        // The objects that it is made of, too: otherwise it would be linked again.
+        // Its objects as well: otherwise it would be linked again.
         set_times(&self.dir.join(OBJTOOL), made)
     }
 
@@ -365,8 +363,7 @@ impl Build<'_> {
             .with_context(|| format!("build Linux {}", self.source.version))?;
         let objects = step.done();
         step.finish();
-        // Neither an incremental build of a user's tree nor one that started from another says
-        // anything about a whole one.
+        // Only a build from nothing tells how many objects such a build makes.
         if self.source.fixed && self.seed.is_none() {
             let path = self.dir.join(OBJECTS);
             fs::write(&path, objects.to_string())
@@ -375,8 +372,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// How many objects there will be: as many as the last build from nothing
-    /// made; before the first, the number that came with the pin.
+    /// How many objects there will be: as many as the last build from nothing made. Before the
+    /// first, the number of the pin.
     fn expected(&self) -> u64 {
         let built = fs::read_dir(self.lab.cache.path("kernel")).into_iter().flatten().flatten();
         let last = built
@@ -390,23 +387,22 @@ impl Build<'_> {
     }
 }
 
-/// Counts what a line of kbuild's tells.
+/// Counts an object, if the line of kbuild's output tells of one.
 fn count(step: &mut Step, line: &str) {
     if is_object(line) {
         step.tick();
     }
 }
 
-/// Whether a line of kbuild's says that a file was compiled or linked.
+/// Whether a line of kbuild's output says that a file was compiled or linked.
 fn is_object(line: &str) -> bool {
     ["  CC ", "  AS ", "  RUSTC ", "  AR ", "  LD ", "  HOSTCC ", "  HOSTLD "]
         .iter()
         .any(|word| line.starts_with(word))
 }
 
-/// Removes what neither a boot, nor a module build, nor a build that starts
-/// from this one reads. Single objects stay: a configuration that differs in a
-/// few options compiles the few that these concern.
+/// Removes what no boot reads, no build of a module, and no build that starts from this one. Single
+/// objects stay, for the last of these.
 fn prune(dir: &Path) -> Result<()> {
     for name in ["vmlinux.o", "vmlinux.a", "vmlinux.unstripped", "built-in.a"] {
         let path = dir.join(name);
@@ -417,7 +413,7 @@ fn prune(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The image without debug information: a tenth of the size to load.
+/// Makes the image without debug information: QEMU loads a tenth of the size.
 fn strip(vmlinux: &Path, image: &Path, tools: &Toolchain) -> Result<()> {
     let newer = |a: &Path, b: &Path| {
         let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
@@ -445,7 +441,7 @@ fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
     Ok(Kernel { release, debug, vmlinux, image, source, build })
 }
 
-/// A finished build of the user's, which is only read.
+/// A finished build of the user's. It is only read.
 fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     let shown = format!("KBUILD={}", build.display());
     let build = build.canonicalize().with_context(|| shown.clone())?;
@@ -460,14 +456,14 @@ fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Res
     let lacking = lacking(lab, &build, tools, variant)?;
     if !lacking.is_empty() {
         say(&format!(
-            "note: it has not what the tests need, some may skip: {}",
+            "note: it lacks options that the tests need, some may be skipped: {}",
             lacking.join(", ")
         ));
     }
     describe(build, source, image)
 }
 
-/// The options that a user's build should have and has not. An error when it is of no use.
+/// The options that a user's build lacks. An error if it cannot be used at all.
 pub fn lacking(
     lab: &Lab,
     build: &Path,
@@ -479,7 +475,7 @@ pub fn lacking(
     Ok(Wanted::read(&fragments(lab, variant))?.lacking(&config))
 }
 
-/// Why a build is of no use, in one sentence, before anything is compiled.
+/// Checks that a build can be used, before anything is compiled. The error is one sentence.
 fn check_finished(build: &Path, tools: &Toolchain, variant: Variant) -> Result<()> {
     if !build.is_dir() {
         bail!("not a directory");
@@ -530,7 +526,7 @@ fn same_tool(built_by: Option<&str>, have: &str, tool: &str) -> Result<()> {
     }
 }
 
-/// The source of a build directory: itself, or where its link points.
+/// The source of a build directory: the directory itself, or the target of its link.
 fn source_of(build: &Path) -> Result<PathBuf> {
     if build.join("Kconfig").exists() {
         return Ok(build.to_owned());

@@ -16,8 +16,7 @@ use crate::port::Port;
 
 const KMSG: &str = "/dev/kmsg";
 
-/// Writes a line into the kernel log. It is a marker for people and for the lab;
-/// a guest that cannot write it has worse things to report.
+/// Writes a line into the kernel log. An error is left out: the lab misses the line, and says so.
 pub fn write(line: &str) {
     if let Ok(mut file) = File::options().write(true).open(KMSG) {
         // Priority 6, info. One write is one record.
@@ -25,18 +24,18 @@ pub fn write(line: &str) {
     }
 }
 
-/// Larger than any record: each read gives one.
+/// Larger than any record. Each read gives one record.
 const RECORD: usize = 8192;
 
-/// As much as a virtio port takes at once.
+/// The most that a virtio port takes at once.
 const BATCH: usize = 24 << 10;
 
-/// How long a mark may take to come back out of the log. Nothing is decided by that: a mark that
-/// never comes is missed by the lab.
+/// How long to wait for a mark to come back out of the log. This decides no verdict: the lab checks
+/// that each mark came.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// All of the kernel log, from the boot on, on its way to the lab. The serial line has it as well,
-/// as long as nobody turns the console down.
+/// Sends the whole kernel log, from the boot on, to the lab. The serial line has it as well, unless a
+/// test turns the console down.
 pub struct Stream(Arc<Progress>);
 
 #[derive(Default)]
@@ -47,14 +46,14 @@ struct Progress {
 
 #[derive(Default)]
 struct State {
-    /// The mark that somebody waits for.
+    /// The mark to wait for.
     awaited: Option<String>,
-    /// Whether records were lost since, or cannot be read any more.
+    /// Whether records were lost, or cannot be read any more.
     lost: bool,
 }
 
 impl Stream {
-    /// Starts a thread that reads the log for ever.
+    /// Starts a thread that reads the log until the guest ends.
     pub fn start(port: Port) -> Result<Stream> {
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
@@ -69,7 +68,7 @@ impl Stream {
         Ok(Stream(progress))
     }
 
-    /// Writes a mark, and waits until it is on its way to the lab, with all that was before it.
+    /// Writes a mark, and waits until it was sent to the lab, with everything before it.
     pub fn mark(&self, mark: &str, port: &Port) {
         self.0.update(|state| *state = State { awaited: Some(mark.to_owned()), lost: state.lost });
         write(mark);
@@ -92,7 +91,7 @@ impl Progress {
     fn sent(&self, frame: &Frame) {
         let Frame::Kernel(records) = frame else { return };
         self.update(|state| {
-            // The kernel escapes some characters of a name, but not those of the number behind it.
+            // The kernel escapes some characters of a name, but none of the number behind it.
             let number = |mark: &String| mark.rsplit(' ').next().unwrap_or_default().to_owned();
             let sent = |mark: &String| String::from_utf8_lossy(records).contains(&number(mark));
             if state.awaited.as_ref().is_some_and(sent) {
@@ -102,7 +101,7 @@ impl Progress {
     }
 }
 
-/// Sends records on, several at once when they come fast; gives the reason why it cannot any more.
+/// Sends records, several at once when they come fast. Returns the error that ends it.
 fn forward(mut file: File, port: &Port, progress: &Progress) -> std::io::Error {
     let mut record = vec![0; RECORD];
     let mut batch = Vec::new();
@@ -127,11 +126,11 @@ fn forward(mut file: File, port: &Port, progress: &Progress) -> std::io::Error {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut fds = [PollFd::new(&file, PollFlags::IN)];
-                // Interrupted or not: the next read tells.
+                // The next read tells what there is, even if this was interrupted.
                 let _ = poll(&mut fds, None);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Records were overwritten before they were read. The numbers of the others show it.
+            // Records were overwritten before they were read. The lab sees it by their numbers.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 progress.update(|state| state.lost = true);
             }
@@ -140,11 +139,11 @@ fn forward(mut file: File, port: &Port, progress: &Progress) -> std::io::Error {
     }
 }
 
-/// The kernel log from now on.
+/// Reads what the kernel logs from now on.
 pub struct Since(File);
 
 impl Since {
-    /// Starts listening.
+    /// Skips what is there already.
     pub fn now() -> Result<Since> {
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
@@ -153,7 +152,7 @@ impl Since {
         Ok(Since(file))
     }
 
-    /// The messages since then.
+    /// The messages since [`Since::now`].
     pub fn lines(mut self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut record = vec![0; RECORD];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading and unloading, with the kernel's own words on failure.
+//! Loads and unloads modules. If that fails, the reason is what the kernel logs.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,7 +12,7 @@ use vmlab_init::protocol::{DOES_NOT_UNLOAD, Event, MODULES_DIR};
 use crate::kmsg::Since;
 use crate::port::Port;
 
-/// Loads modules in this order and reports each; stops at the first that fails.
+/// Loads modules in this order and reports each. Stops at the first failure.
 pub fn load_all(files: &[String], port: &mut Port) -> bool {
     for file in files {
         match load(file) {
@@ -35,12 +35,12 @@ fn load(file: &str) -> Result<()> {
         return Ok(());
     };
     let name = name_of(file);
-    // An errno alone ("exec format error") says little; the kernel log says it all.
+    // An errno such as "exec format error" says little. The kernel log has the reason.
     let said: Vec<String> = log.lines().into_iter().filter(|line| line.contains(&name)).collect();
     if said.is_empty() { bail!("{error}") } else { bail!("{} ({error})", said.join("; ")) }
 }
 
-/// Unloads modules, last first; gives what went wrong.
+/// Unloads modules, the last one first. Returns what went wrong.
 pub fn unload_all(files: &[String], patience: Duration) -> Vec<String> {
     let deadline = Instant::now() + patience;
     let mut problems = Vec::new();
@@ -53,8 +53,8 @@ pub fn unload_all(files: &[String], patience: Duration) -> Vec<String> {
     problems
 }
 
-/// Unloads a module. One that is in use gets all the time that a namespace has to end: the kernel
-/// ends namespaces, and their hold on a module, in the background.
+/// Unloads a module. If it is in use, tries again until the deadline: the kernel ends namespaces in
+/// the background, and they hold the module until then.
 pub fn unload(name: &str, deadline: Instant) -> rustix::io::Result<()> {
     let name = std::ffi::CString::new(name).map_err(|_| rustix::io::Errno::INVAL)?;
     loop {
@@ -79,7 +79,7 @@ fn names(proc_modules: &str) -> Vec<String> {
     proc_modules.lines().filter_map(name).collect()
 }
 
-/// A module's name as the kernel has it.
+/// The kernel's name for a module file.
 fn name_of(file: &str) -> String {
     file.trim_end_matches(".ko").replace('-', "_")
 }

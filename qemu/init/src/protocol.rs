@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The words between the lab and its guest.
+//! The protocol between the lab and its guest.
 //!
-//! The lab says what to do in a [`GuestJob`]: in a file of the initramfs, or, if it did
-//! not know yet when the guest started, in a line over a virtio port. The guest
-//! answers over that port with frames: a kind, a length, bytes.
-//! Output of programs travels as it is, everything else as JSON. A port of its
-//! own, because kernel messages on a shared one could tear a line of a test, and
-//! a test that prints could forge a kernel message.
+//! The lab says in a [`GuestJob`] what to do. The job is in a file of the initramfs; if the guest
+//! starts before the job is known, it follows in a line over a virtio port. The guest answers over
+//! that port with frames: a kind, a length, bytes. Output of programs is sent as it is, everything
+//! else as JSON.
+//!
+//! The port is not the console's: there, a kernel message could tear a line of a test, and a test
+//! could forge a kernel message.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Name of the virtio port, which the guest looks for.
+/// The name by which the guest finds the virtio port.
 pub const PORT: &str = "lab.events";
 /// Name of the virtio port with a command's standard input.
 pub const INPUT: &str = "lab.input";
@@ -24,11 +25,6 @@ pub const INPUT: &str = "lab.input";
 pub const HOST_TAG: &str = "host";
 /// Where the lab's files are in the guest.
 pub const LAB_DIR: &str = "/lab";
-/// The tag of a 9p export for writing.
-pub fn writable_tag(number: usize) -> String {
-    format!("writable{number}")
-}
-
 /// The file with a [`Beginning`].
 pub const START_FILE: &str = "/lab/start.json";
 /// The modules.
@@ -37,22 +33,27 @@ pub const MODULES_DIR: &str = "/lab/modules";
 pub const SELFTESTS_DIR: &str = "/lab/selftests";
 /// Programs that commands and tests find by their name.
 pub const TOOLS_DIR: &str = "/lab/tools";
-/// Starts what PID 1 writes into the kernel log before a test, see [`GuestJob::mark`].
+/// Start of the mark in the kernel log before a test, see [`GuestJob::mark`].
 pub const LOG_BEGIN: &str = "vmlab-init: begin ";
-/// See [`LOG_BEGIN`].
+/// Start of the mark after a test.
 pub const LOG_END: &str = "vmlab-init: end ";
-/// The last mark, after which nothing is left to be read.
+/// Start of the last mark: PID 1 has nothing more to do.
 pub const LOG_DONE: &str = "vmlab-init: done ";
-/// What is looked for after the tests is marked as if it were one.
+/// The search for leaks after the tests has marks like a test of this name.
 pub const LEAKS: &str = "kmemleak";
-/// Starts a line of the kernel log that says why PID 1 gave up.
+/// Start of the line in the kernel log with the panic of PID 1.
 pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
-/// What PID 1 gives up with when its memory is too small for the job's files.
+/// The reason of PID 1 if the guest's memory is too small for the job's files.
 pub const NO_ROOM: &str = "no memory for the files";
 
-/// What the reason for a module that was loaded and stays has in it.
+/// Part of the reason if a module was loaded and cannot be unloaded.
 pub const DOES_NOT_UNLOAD: &str = "does not unload";
+
+/// The tag of a 9p export for writing.
+pub fn writable_tag(number: usize) -> String {
+    format!("writable{number}")
+}
 
 /// What PID 1 finds when it begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,28 +77,26 @@ pub struct Wake {
     pub now: Duration,
 }
 
-/// What PID 1 knows from the beginning.
+/// What PID 1 knows when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Known to the lab and to PID 1 alone: no other program can speak for PID 1 by accident.
+    /// Only the lab and PID 1 know it, so that no other program speaks for PID 1 by accident.
     pub key: u64,
-    /// What it is to do, if the lab knew that before it started the guest. Otherwise this is the
-    /// first line that the lab sends.
+    /// What to do, if that was known when the guest was started. Otherwise the lab sends it as its
+    /// first line.
     pub job: Option<GuestJob>,
-    /// Whether a lab listens, and answers the last word. For a command line that a person pastes,
-    /// nobody does.
+    /// Whether a lab listens and answers. If a person pastes QEMU's command line, none does.
     pub answers: bool,
 }
 
-/// What the guest is to do.
+/// What the guest does, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestJob {
-    /// A cpio archive (newc) on the host, by its path there, with the files for [`LAB_DIR`].
+    /// A path on the host: the cpio archive (newc) with the files for [`LAB_DIR`].
     pub files: String,
-    /// The one thing to do.
     pub work: GuestWork,
-    /// File names in [`MODULES_DIR`] that are loaded first, in this order. For
-    /// tests they are loaded and unloaded again, to see that they can be.
+    /// File names in [`MODULES_DIR`]: they are loaded first, in this order. Before tests, they are
+    /// unloaded again, to check that this works.
     pub load: Vec<String>,
     /// Whether they stay loaded while tests run.
     pub keep_loaded: bool,
@@ -114,8 +113,8 @@ pub struct GuestJob {
 }
 
 impl GuestJob {
-    /// A line for the kernel log that only PID 1 can write. No two are the same, so that
-    /// whoever reads one in the log does not know the next.
+    /// A line for the kernel log that only PID 1 can write. Each is different, so that a program that
+    /// reads one in the log does not know the next.
     pub fn mark(&self, start: &str, name: &str, index: usize) -> String {
         mark(self.key, start, name, index)
     }
@@ -128,48 +127,46 @@ pub fn mark(key: u64, start: &str, name: &str, index: usize) -> String {
     format!("{start}{name} ({:016x})", hasher.finish())
 }
 
-/// What the kernel counts about itself. What it does not count is `None`.
+/// The kernel's own counters. `None`: this kernel does not have the counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Warnings, and what KASAN and its like reported, since the boot.
+    /// Warnings since the boot, with reports of KASAN and the like.
     pub warnings: Option<u64>,
     /// Oopses since the boot.
     pub oopses: Option<u64>,
     /// The bits of its taint.
     pub taint: Option<u64>,
-    /// Whether lockdep still looks for faults.
+    /// Whether lockdep is still on.
     pub lockdep: Option<bool>,
 }
 
-/// The one thing to do.
+/// The work of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestWork {
-    /// Run these one after another.
+    /// They run one after another.
     Tests(Vec<GuestTest>),
-    /// Give this line to a shell.
+    /// A line for a shell.
     Command(String),
-    /// Let a person type.
+    /// A shell for a person.
     Shell(Size),
 }
 
 /// A test program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestTest {
-    /// As people call it.
+    /// Its name for people.
     pub name: String,
-    /// Its file, relative to [`SELFTESTS_DIR`].
+    /// A file in [`SELFTESTS_DIR`].
     pub program: String,
-    /// It is killed after this.
+    /// When it is killed.
     pub timeout_ms: u64,
 }
 
 /// Size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
-    /// Lines.
     pub rows: u16,
-    /// Characters in a line.
     pub columns: u16,
 }
 
@@ -177,15 +174,14 @@ pub struct Size {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// By itself, with this status.
+    /// By itself, with this exit status.
     Exited(i32),
     /// By this signal.
     Killed(i32),
-    /// By PID 1, because it took too long.
+    /// PID 1 killed it, because it took too long.
     TimedOut,
-    /// Not at all: it is stuck in the kernel, and SIGKILL did not help.
+    /// PID 1 tried to kill it, and it is stuck in the kernel.
     Stuck,
-    /// It did not start.
     NotStarted,
 }
 
@@ -207,60 +203,56 @@ pub enum Event {
     Mounted,
     /// The job's files are there; work begins.
     Ready,
-    /// Something is not as it should be, work goes on.
+    /// A problem that does not stop the work.
     Note(String),
-    /// A module is loaded.
+    /// The file name of a module that was loaded.
     Loaded(String),
-    /// A module is not loaded; the reason is the kernel's own.
+    /// A module could not be loaded, or not unloaded.
     NotLoaded {
-        /// File name.
+        /// Its file name.
         module: String,
-        /// What the kernel says.
+        /// The kernel's own words.
         reason: String,
     },
     /// The test of this number starts.
     Begin(usize),
     /// The test of this number is over, and what it left behind is gone.
     End {
-        /// Its place in the job.
         index: usize,
-        /// How it ended.
         status: Status,
         /// How long it ran.
         ms: u64,
-        /// What the kernel counted until then.
+        /// The kernel's counters after it.
         counters: Counters,
-        /// What makes it fail whatever it printed.
+        /// The test fails by these, whatever it printed.
         problems: Vec<String>,
-        /// What else is worth knowing.
         notes: Vec<String>,
     },
-    /// Where every process waits in the kernel, in answer to [`Request::Whereabouts`].
+    /// The answer to [`Request::Whereabouts`]: where each process waits in the kernel.
     Whereabouts(Vec<String>),
     /// The command or the shell ended.
     Finished(Status),
     /// PID 1 cannot go on.
     GaveUp(String),
-    /// All done; power goes off now.
+    /// All is done. The power goes off next.
     Done,
 }
 
-/// What the lab tells the guest while it runs.
+/// What the lab tells a running guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// The person's terminal has this size now.
     Resize(Size),
-    /// It takes too long: where does it hang?
+    /// The work takes too long: report where each process waits.
     Whereabouts,
-    /// The lab has read everything up to the last word: the machine may be switched off.
+    /// The lab has read everything up to the last event: the power may go off.
     Heard,
 }
 
 /// What comes over the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// News.
     Event(Event),
     /// Standard output of the running program.
     Out(Vec<u8>),
@@ -278,10 +270,10 @@ const KERNEL: u8 = b'k';
 /// Bytes of the key in front of each event.
 const KEY: usize = size_of::<u64>();
 
-/// A frame beyond this is no frame: the stream is torn.
+/// No frame is longer. If one seems to be, the stream is torn.
 const LONGEST: u32 = 1 << 24;
 
-/// Writes a frame in one piece.
+/// Writes a frame with a single write.
 pub fn write_frame(to: &mut impl Write, kind: u8, bytes: &[u8]) -> io::Result<()> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut frame = Vec::with_capacity(5 + bytes.len());
@@ -292,7 +284,6 @@ pub fn write_frame(to: &mut impl Write, kind: u8, bytes: &[u8]) -> io::Result<()
 }
 
 impl Frame {
-    /// Sends this frame.
     pub fn write(&self, to: &mut impl Write, key: u64) -> io::Result<()> {
         match self {
             Frame::Event(event) => {
@@ -306,7 +297,7 @@ impl Frame {
         }
     }
 
-    /// Receives a frame; `None` at the end of the stream between two frames.
+    /// Reads a frame; `None` if the stream ends between two frames.
     pub fn read(from: &mut impl Read, key: u64) -> io::Result<Option<Frame>> {
         let mut kind = Vec::with_capacity(1);
         if from.by_ref().take(1).read_to_end(&mut kind)? == 0 {

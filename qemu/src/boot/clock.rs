@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The clock that an emulated processor counts by: this machine's own.
+//! The speed of the clock that an emulated processor reads (TSC): it is this machine's own.
 //!
-//! The kernel finds out how fast it is as it boots, and for each processor that starts. On a busy
-//! machine that takes 150 ms, and can be far off: waits are then too short, and the guest's time
-//! runs too fast, fortyfold in one boot. So it is told.
+//! The kernel measures the speed when it boots, and again for each processor. That takes 150 ms, and
+//! on a busy machine the result can be far off: in one boot, the guest's time ran forty times too
+//! fast. So the kernel is told the speed.
 
 use std::arch::x86_64::_rdtsc;
 use std::fs;
@@ -13,23 +13,24 @@ use std::time::{Duration, Instant};
 
 use crate::boot::kernel::Kernel;
 
-/// A reading of both clocks that nothing disturbs takes less.
+/// An undisturbed reading of both clocks takes less than this.
 const QUICK: Duration = Duration::from_micros(20);
 
 /// The most readings for one moment.
 const READINGS: u32 = 100;
 
-/// What the kernel is told of it.
+/// What the kernel is told about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
-    /// `lpj=`, ticks of that clock in one of its own; `None` when its configuration is not at hand.
+    /// For the option `lpj=`: how often the clock ticks in a jiffy. `None` if the kernel's
+    /// configuration is not there.
     pub loops_per_jiffy: Option<u64>,
-    /// `tsc_early_khz=`.
+    /// For the option `tsc_early_khz=`.
     pub kilohertz: u64,
 }
 
 impl Clock {
-    /// For this kernel.
+    /// The options of this kernel.
     pub fn of(kernel: &Kernel) -> Clock {
         let ticks = ticks_per_second();
         let config = fs::read_to_string(kernel.build.join(".config")).unwrap_or_default();
@@ -54,8 +55,8 @@ fn ticks_per_second() -> u64 {
     })
 }
 
-/// The time and the ticks at one moment. If something else runs in between, they do not belong
-/// together: of several readings, the quickest counts.
+/// The time and the ticks at the same moment. If another program runs between the two readings, they
+/// do not belong together. So the quickest of several counts.
 fn both_clocks() -> (Instant, u64) {
     quickest(|| {
         let time = Instant::now();
@@ -65,7 +66,7 @@ fn both_clocks() -> (Instant, u64) {
     })
 }
 
-/// The reading that took the shortest. Where a hypervisor handles the instruction, all are slow.
+/// The quickest reading. All are slow where a hypervisor handles the instruction.
 fn quickest<T>(mut read: impl FnMut() -> (Duration, T)) -> T {
     let mut best = read();
     for _ in 1..READINGS {

@@ -2,9 +2,9 @@
 
 //! The memory of a guest that panicked, written by QEMU for crash or drgn.
 //!
-//! QEMU says over its monitor (QMP) that the guest restarts, which is how a panic and a good end
-//! end alike, and stands still. Which of them it was, the kernel log tells: up to a mark that is
-//! put into it now, behind everything that QEMU wrote before.
+//! QEMU stops the guest when it restarts, and says so over its monitor (QMP). A panic ends in a
+//! restart, and so does a good end. The kernel log tells which it was. To know that all of the log is
+//! there, a mark is written behind everything that QEMU has written.
 
 use std::fs;
 use std::io::Write;
@@ -19,15 +19,15 @@ use serde_json::json;
 use crate::boot::qmp::Qmp;
 use crate::run::progress::say;
 
-/// What the kernel logs when it gives up.
+/// The kernel's last message in a panic.
 const PANIC: &str = "Kernel panic - not syncing";
-/// Behind the last line of the log.
+/// Marks the end of the log.
 const MARK: &str = "lab: the guest stands still";
-/// How long our own thread may take to write down what it has read.
+/// How long the lab's own thread may take to write the log to its file.
 const LOG_LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits for the guest's end in a thread of its own; then writes its memory to `file` if it
-/// panicked, and ends QEMU. `marks` is QEMU's end of the pipe that `log` is written from.
+/// Waits for the guest's end, in a thread. Writes the memory to `file` if it panicked, and ends QEMU.
+/// `marks` is QEMU's end of the pipe from which the lab writes `log`.
 pub(super) fn on_panic(
     monitor: UnixStream,
     marks: OwnedFd,
@@ -47,14 +47,14 @@ pub(super) fn on_panic(
         });
         if let Err(error) = done {
             say(&format!("no memory dump: {error:#}"));
-            // Without it QEMU would stand still for ever.
+            // Otherwise QEMU would wait for ever.
             let _ = qmp.ask("quit", json!({}));
         }
     });
     Ok(())
 }
 
-/// Whether the log has a panic in it, all of it.
+/// Whether there is a panic in the log. Waits until the log is complete.
 fn has_panicked(marks: &mut fs::File, log: &Path) -> Result<bool> {
     writeln!(marks, "\n{MARK}").context("mark the kernel log")?;
     let deadline = Instant::now() + LOG_LIMIT;

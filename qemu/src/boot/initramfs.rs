@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's first file system: PID 1, and what it knows from the beginning. No device node is
-//! needed, the kernel brings `/dev/console` itself.
+//! The guest's first file system: PID 1, and the file with what it must know. It needs no device
+//! node, since the kernel brings `/dev/console`.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -12,7 +12,7 @@ use vmlab_init::protocol::{Beginning, LAB_DIR, START_FILE};
 
 use crate::boot::archive::{Archive, DIRECTORY, REGULAR, inside, read};
 
-/// Writes it to `path`, with `init` as PID 1.
+/// Writes the archive to `path`, with `init` as PID 1.
 pub fn write(path: &Path, init: &Path, beginning: &Beginning) -> Result<()> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));

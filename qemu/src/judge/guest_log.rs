@@ -33,11 +33,11 @@ enum Place {
     Done,
 }
 
-/// Both sources.
+/// See the [module](self).
 #[derive(Debug)]
 pub struct GuestLog {
     names: Vec<String>,
-    /// The token in PID 1's marks, which tests do not know.
+    /// PID 1's marks. Tests cannot know them.
     marks: Vec<(String, Place)>,
     seen: Vec<Place>,
     stream: Records,
@@ -50,13 +50,14 @@ pub struct GuestLog {
     gaps: usize,
     console: Scanner,
     tail: VecDeque<String>,
-    /// How many findings of PID 1's stream, and of the console, were told, and what they say.
+    /// How many findings of PID 1's stream, and of the console, [`GuestLog::news`] has returned.
     told: [usize; 2],
+    /// Their kinds and texts.
     told_of: HashSet<(String, String)>,
 }
 
 impl GuestLog {
-    /// For these tests, in this order.
+    /// The log of a guest that runs these tests in this order.
     pub fn new(key: u64, names: Vec<String>) -> GuestLog {
         let mark = |start, name: &str, index| protocol::mark(key, start, name, index);
         let mut marks = vec![
@@ -86,7 +87,7 @@ impl GuestLog {
         }
     }
 
-    /// Bytes of PID 1's stream.
+    /// Takes the next bytes of PID 1's stream.
     pub fn stream(&mut self, bytes: &[u8]) {
         for record in self.stream.feed(bytes) {
             match record {
@@ -145,7 +146,7 @@ impl GuestLog {
         }
     }
 
-    /// A line of the console.
+    /// Takes the next line of the console.
     pub fn console(&mut self, line: &str) {
         let line: String = line.chars().take(LONGEST_LINE).collect();
         match self.place(printk::message(&line)) {
@@ -164,13 +165,13 @@ impl GuestLog {
         self.tail.back().map(|line| line.trim())
     }
 
-    /// The text after these words in one of the console's last lines.
+    /// The text behind these words in one of the console's last lines.
     pub fn after_words(&self, words: &str) -> Option<&str> {
         self.tail.iter().find_map(|line| line.split_once(words)).map(|(_, after)| after)
     }
 
-    /// The findings since the last call, each told once: of the console until PID 1 has its stream,
-    /// which starts with the boot again. Once PID 1 is dead the guest ends anyway.
+    /// The findings since the last call, each only once. They come from the console until PID 1 sends
+    /// its stream, which starts with the boot again. If PID 1 dies, the guest ends anyway.
     pub fn news(&mut self) -> Vec<Finding> {
         let (source, told) = match &mut self.told {
             [told, _] if self.any => (&self.records, told),
@@ -193,8 +194,7 @@ impl GuestLog {
         self.records.add(Finding { kind: kind.into(), text, test, ..Finding::default() });
     }
 
-    /// Checks the marks: those of all tests that ended, and the last one if PID 1 said that it was
-    /// done.
+    /// Checks that the marks of all tests that ended are there, and the last one if PID 1 is `done`.
     pub fn check_marks(&mut self, ended: &[usize], done: bool) {
         if self.gaps > MOST_GAPS {
             self.incomplete(format!("{} more pieces are missing", self.gaps - MOST_GAPS));
@@ -260,8 +260,8 @@ impl GuestLog {
         self.records.finish()
     }
 
-    /// Where the console goes on beyond PID 1's last record. In doubt that is too early: a report
-    /// that is there twice does no harm, and one that is lost does.
+    /// The first line of the console after PID 1's last record. In doubt, it is too early: a report
+    /// that is there twice does no harm, and a lost one does.
     fn after(&self, time: u64, text: &str) -> usize {
         let same = |message: &str| message.trim_end() == text.trim_end();
         let stamped = |line: &String| printk::stamped(line).time;
@@ -269,8 +269,8 @@ impl GuestLog {
             self.tail.iter().rposition(is).map_or(0, |place| place + 1)
         };
         let known = match last(&|line| stamped(line) == Some(time) && same(printk::message(line))) {
-            // A test turned the console down, or took the stamps away. What has an earlier stamp is
-            // known, and so is what was before a mark that PID 1 has sent.
+            // A test turned the console down, or switched the stamps off. Lines with an earlier stamp
+            // are known, and so are those before a mark that PID 1 has sent.
             0 => {
                 let earlier = last(&|line| stamped(line).is_some_and(|at| at <= time));
                 let marked = last(&|line| {
@@ -282,7 +282,7 @@ impl GuestLog {
             }
             found => found,
         };
-        // What has a later stamp is not known, wherever it is.
+        // A line with a later stamp is never known.
         let later = self.tail.iter().position(|line| stamped(line).is_some_and(|at| at > time));
         later.map_or(known, |later| known.min(later))
     }

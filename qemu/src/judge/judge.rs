@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The judge of one guest: what is heard of it goes in, with the time, and a verdict comes out.
+//! The judge of one guest. What the guest says goes in, with the time. A verdict comes out.
 //!
-//! There is no guest in here, no file and no clock. There is one way to pass: PID 1 said each of
-//! its words once and in order, every test that was asked for began, ended and was judged well,
-//! the kernel log is whole and without a finding, the kernel's own counters agree with it, and
-//! the machine switched itself off.
+//! Nothing in here starts a guest, reads a file or looks at a clock. There is one way to pass:
+//!
+//! - PID 1 sent each of its events once and in order;
+//! - every test that was asked for began, ended, and has a good result;
+//! - the kernel log is complete and has no finding, and the kernel's own counters agree with it;
+//! - the machine switched itself off.
 
 use std::time::Duration;
 
@@ -18,41 +20,41 @@ use crate::judge::live::Live;
 use crate::run::job::NO_LIMIT;
 use crate::run::phases::{Phases, millis};
 
-/// What of a test's output goes to its log file. More than that fails it.
+/// The most bytes of a test's output. A test that prints more has failed.
 pub const MOST_OUTPUT: usize = 64 << 20;
 
-/// What is kept of a test's standard error for the report.
+/// The most bytes of a test's standard error in the report.
 const LAST_WORDS: usize = 4096;
 
-/// What is kept of PID 1's remarks and of problems with what it says.
+/// The most notes of PID 1, and the most problems with what it says.
 const MOST_REMARKS: usize = 200;
 
-/// What the kernel says when the initramfs does not fit.
+/// The kernel's message when the initramfs does not fit into memory.
 const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 
-/// Bits of the kernel's taint that are no fault: a proprietary module, a processor out of specification, a firmware that
-/// is worked around, a module from outside of the tree or without a signature, a distribution's
-/// mark, a randomized layout, a KUnit test.
+/// Bits of the kernel's taint that are no fault: a proprietary module, a processor out of
+/// specification, a workaround for firmware, a module from outside of the tree or without a
+/// signature, a distribution's mark, a randomized layout, a KUnit test.
 const HARMLESS_TAINT: u64 = 1 | 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18;
 
 /// What the guest was asked to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What it is to do.
     pub work: PlannedWork,
-    /// What PID 1 was given to know its marks by.
+    /// Makes PID 1's marks, see [`vmlab_init::protocol::mark`].
     pub key: u64,
-    /// From QEMU's start until everything is mounted, and from then until the job's files are there.
+    /// The limit from QEMU's start until everything is mounted, and again from then until the job's
+    /// files are there.
     pub boot: Duration,
-    /// When it was told what to do, since QEMU's start. A guest may wait for that.
+    /// When the guest got its job, since QEMU's start. It may have waited for that.
     pub told: Duration,
-    /// Between two tests, for namespaces to end.
+    /// The limit for what a test leaves behind, such as namespaces, to end.
     pub settle: Duration,
-    /// For silence beyond a limit.
+    /// Added to limits that PID 1 keeps, before the guest counts as silent.
     pub grace: Duration,
-    /// For everything.
+    /// The limit for everything.
     pub whole: Duration,
-    /// Whether the guest's time passes as ours does: not when it counts instructions instead.
+    /// Whether the guest's clock is as fast as the lab's. It is not when it counts instructions.
     pub real_time: bool,
     /// The guest's memory, in MiB, for messages.
     pub memory_mb: u32,
@@ -60,12 +62,11 @@ pub struct Plan {
     pub log: String,
 }
 
-/// What a guest is to do.
+/// The work of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedWork {
-    /// These tests, in this order.
+    /// They run in this order.
     Tests(Vec<PlannedTest>),
-    /// A command.
     Command,
     /// A shell for a person.
     Shell,
@@ -74,7 +75,6 @@ pub enum PlannedWork {
 /// A test that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedTest {
-    /// As people call it.
     pub name: String,
     /// When PID 1 kills it.
     pub limit: Duration,
@@ -83,19 +83,19 @@ pub struct PlannedTest {
 /// What is heard of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// PID 1 speaks.
+    /// From PID 1.
     Frame(Frame),
-    /// PID 1 will not speak any more; with the reason if it stopped in mid-word.
+    /// The end of PID 1's frames, with the reason if the last one is cut off.
     FramesEnd(Option<String>),
     /// A line of the console.
     Console(String),
-    /// The console's file has all that it has room for.
+    /// The console's file is full.
     ConsoleCut,
     /// Nothing: time passes.
     Silence,
 }
 
-/// What is to be done about it.
+/// What the caller must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Connect the person's terminal.
@@ -106,21 +106,21 @@ pub enum Order {
     Ended(usize),
     /// Keep the output of this test.
     Keep(usize, Vec<u8>),
-    /// Tell what went wrong just now: in this test, if one runs.
+    /// Tell the person at once what went wrong, and in which test.
     Tell(Option<usize>, String),
-    /// Tell what the kernel has just reported, its stack decoded.
+    /// The same for a report of the kernel, with its stack decoded.
     TellFinding(Option<usize>, Finding),
-    /// Show the command's output: standard output, or standard error.
+    /// Show the command's output: to standard output if true, else to standard error.
     Show(Vec<u8>, bool),
     /// Ask the guest where it hangs.
     Ask,
-    /// Tell the guest that its last word has been heard.
+    /// Tell the guest that its last event was read.
     Release,
     /// End the guest.
     Kill,
 }
 
-/// What the guest is at.
+/// Where the guest is in its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
     Booting,
@@ -138,14 +138,14 @@ pub(super) struct Round {
     live: Live,
     pub length: usize,
     pub last_words: Vec<u8>,
-    /// When, by our clock.
+    /// When it began, by the lab's clock.
     pub begun: Option<Duration>,
     pub ended: Option<(Status, u64)>,
     pub problems: Vec<String>,
     pub notes: Vec<String>,
 }
 
-/// The judge.
+/// See the [module](self).
 #[derive(Debug)]
 pub struct Judge {
     pub(super) plan: Plan,
@@ -155,7 +155,7 @@ pub struct Judge {
     now: Duration,
     since: Duration,
     deadline: Duration,
-    /// How long the guest waited for the lab, which had much to read.
+    /// How long the guest waited because the lab had much to read.
     lag: Duration,
     pub(super) log: GuestLog,
     pub(super) phases: Phases,
@@ -165,21 +165,21 @@ pub struct Judge {
     pub(super) gave_up: Option<String>,
     pub(super) torn: Option<String>,
     pub(super) frames_ended: bool,
-    /// What took too long.
+    /// The limit that was exceeded.
     pub(super) late: Option<String>,
-    /// How the guest's clock differs from ours.
+    /// How the guest's clock differs from the lab's.
     pub(super) wrong_clock: Option<String>,
     killed: bool,
     pub(super) status: Option<Status>,
     pub(super) done: bool,
     pub(super) unpacking_failed: bool,
-    /// What PID 1 cannot have meant.
+    /// Events that PID 1 does not send in this place.
     pub(super) nonsense: Vec<String>,
     counted: bool,
 }
 
 impl Judge {
-    /// Of a guest that starts now.
+    /// The judge of a guest that starts now.
     pub fn new(plan: Plan) -> Judge {
         let tests = match &plan.work {
             PlannedWork::Tests(tests) => tests.clone(),
@@ -214,7 +214,7 @@ impl Judge {
         }
     }
 
-    /// Takes what was heard at a time since QEMU's start; gives what is to be done.
+    /// Takes what was heard, with the time since QEMU's start. Returns what to do.
     pub fn feed(&mut self, now: Duration, heard: Heard) -> Vec<Order> {
         self.now = self.now.max(now);
         let mut orders = Vec::new();
@@ -245,8 +245,8 @@ impl Judge {
         orders
     }
 
-    /// The guest was told what it waits for, at this time: it cannot have gone on before. What it said
-    /// may have come long ago, if it said much.
+    /// The guest got an answer at this time, and waited until then. If the lab had much to read, the
+    /// guest asked long before.
     pub fn answered(&mut self, at: Duration) {
         self.lag = self.lag.max(at.saturating_sub(self.now));
         self.deadline = self.deadline.max(at + self.plan.grace);
@@ -409,7 +409,7 @@ impl Judge {
         }
     }
 
-    /// The kernel's own counters against what its log says.
+    /// Compares the kernel's own counters with its log.
     fn compare(&mut self, index: usize, counters: Counters) {
         if self.counted {
             return;
@@ -432,14 +432,14 @@ impl Judge {
         if counters.lockdep == Some(false) && reports == 0 {
             wrong.push("lockdep has switched itself off, and the log does not say why".to_owned());
         }
-        // Once is enough: from then on it is so for ever.
+        // The counters never go back: they would differ after each of the next tests, too.
         self.counted = !wrong.is_empty();
         let name = self.tests[index].name.clone();
         wrong.into_iter().for_each(|wrong| self.log.add("counters", wrong, Some(&name)));
     }
 
-    /// A kernel that measured the speed of its clock on a busy machine may be far off. Limits of
-    /// tests are kept by that clock.
+    /// Compares the guest's clock with the lab's. PID 1 keeps the limits of tests by the guest's, and a
+    /// kernel that measures its speed on a busy machine may be far off.
     fn compare_clocks(&mut self, index: usize, ms: u64) {
         let begun = self.rounds[index].begun.unwrap_or(self.now);
         let ours = millis(self.now.saturating_sub(begun));
@@ -463,7 +463,7 @@ impl Judge {
 
     pub(super) fn go(&mut self, at: At, limit: Duration) {
         self.at = at;
-        // Who is late stays late.
+        // After the first limit that was exceeded, only the answer to `Ask` is awaited.
         if self.late.is_none() {
             self.deadline = self.now + limit;
         }
@@ -484,7 +484,7 @@ impl Judge {
             return;
         }
         if self.late.is_some() {
-            // It was asked where it hangs, and does not even answer that.
+            // It was asked where it hangs, and does not answer.
             if self.now > self.deadline {
                 self.kill(orders);
             }

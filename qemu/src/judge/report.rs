@@ -23,9 +23,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// Why, in one line, with the way out; empty for a pass.
     pub message: String,
-    /// The engine, when it came to that.
+    /// The engine, if a guest was to be started.
     pub accel: Option<Choice>,
-    /// Of everything that could make a difference.
+    /// Versions of everything that could make a difference.
     pub versions: BTreeMap<String, String>,
     /// How long each step took.
     pub phases: Phases,
@@ -34,7 +34,7 @@ pub struct Report {
     pub elapsed_ms: Option<u64>,
     /// Each selftest.
     pub tests: Vec<TestReport>,
-    /// What must not be in a kernel log and was.
+    /// What is wrong in the kernel logs.
     pub kernel_findings: Vec<Finding>,
     /// Other things worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -147,7 +147,7 @@ impl Report {
         text
     }
 
-    /// What is wrong and no test's failure: who reads only KTAP must see it.
+    /// What is wrong besides failed tests. KTAP has no other place for it.
     fn other_failures(&self) -> Vec<String> {
         let finding = |finding: &Finding| {
             format!("kernel log: {}: {}", finding.kind, first_line(&finding.text))
@@ -244,7 +244,7 @@ fn ktap_line(result: TestResult, number: usize, name: &str, reason: &str) -> Str
     format!("{ok} {number} {name}{skip}").trim_end().to_owned()
 }
 
-/// All lines that a failed test has to tell, but the first of its reason.
+/// All lines about a failed test, without the first of its reason.
 fn remarks(test: &TestReport) -> impl Iterator<Item = &str> {
     test.reason.lines().skip(1).chain(test.notes.iter().flat_map(|note| note.lines()))
 }

@@ -2,9 +2,9 @@
 
 //! From `symbol+0x12/0x34 [module]` to file and line.
 //!
-//! Read only when there is something to decode. A module is an object file that
-//! nobody has linked: its debug information is full of places to be filled in,
-//! which is done here, with each section at an address of our choosing.
+//! The files are read only when there is something to decode. A module is an object file that is not
+//! linked yet: this applies the relocations of its debug information, with each section at an address
+//! of our choice.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,15 +25,15 @@ type Bytes = EndianArcSlice<RunTimeEndian>;
 /// Room for one section of a module.
 const SECTION: u64 = 1 << 28;
 
-/// Where the pieces of a stack are to be found.
+/// Decodes stacks.
 #[derive(Debug)]
 pub struct Decoder {
     vmlinux: PathBuf,
     modules: HashMap<String, PathBuf>,
-    /// What a path may start with, to be cut off.
+    /// Prefixes that are cut off paths.
     roots: Vec<PathBuf>,
     loaded: HashMap<PathBuf, Option<Image>>,
-    /// What could not be read, each once.
+    /// Files that could not be read, each once.
     pub errors: Vec<String>,
 }
 
@@ -51,8 +51,7 @@ impl std::fmt::Debug for Image {
 }
 
 impl Decoder {
-    /// For this kernel and these modules; `roots` are the folders that paths are
-    /// shown relative to.
+    /// For this kernel and these modules. Paths are shown relative to `roots`.
     pub fn new(vmlinux: &Path, modules: &[PathBuf], roots: &[&Path]) -> Decoder {
         let name = |path: &PathBuf| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
@@ -71,7 +70,7 @@ impl Decoder {
     /// the kernel printed it.
     pub fn decode(&mut self, finding: &mut Finding) {
         let stack = std::mem::take(&mut finding.stack);
-        // The kernel's own way of printing a stack is on top of some.
+        // Some stacks start with the functions that print them.
         let told = stack.into_iter().skip_while(|line| is_printing(line));
         finding.stack = told.flat_map(|line| self.line(line)).collect();
     }
@@ -97,7 +96,7 @@ impl Decoder {
         let roots = self.roots.clone();
         let Some(image) = self.image(frame.module.as_deref()) else { return Vec::new() };
         let Some(address) = image.address(frame) else { return Vec::new() };
-        // A return address is after the call; the call itself is what to show.
+        // A return address is behind the call. The call itself is of interest.
         let address = if frame.exact { address } else { address.saturating_sub(1) };
         let Ok(mut frames) = image.lines.find_frames(address).skip_all_loads() else {
             return Vec::new();
@@ -171,8 +170,8 @@ impl Image {
         Ok(Image { lines: Lines::from_dwarf(dwarf)?, symbols: symbols(&file, &bases) })
     }
 
-    /// Several static functions can have one name: the size tells, mostly. The
-    /// kernel counts padding as part of a function, so it is at least that large.
+    /// Several static functions can have one name. Mostly, the size tells them apart. The kernel's
+    /// size of a function includes padding.
     fn address(&self, frame: &StackFrame) -> Option<u64> {
         let all = self.symbols.get(&frame.symbol)?;
         let best = all.iter().min_by_key(|(_, size)| frame.size.abs_diff(*size))?;
@@ -188,8 +187,8 @@ impl Bases {
         Bases((file.kind() == object::ObjectKind::Relocatable).then_some(()))
     }
 
-    /// To be added to an address in this section. Debug sections refer to each
-    /// other by offset: they stay where they are.
+    /// What to add to an address in this section: nothing for debug sections, which refer to each
+    /// other by offset.
     fn get(&self, file: &ElfFile64, index: object::SectionIndex) -> u64 {
         let code = self.0.is_some()
             && file.section_by_index(index).is_ok_and(|s| s.kind() == object::SectionKind::Text);
@@ -217,8 +216,7 @@ fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::
     let Some(section) = file.section_by_name(name) else {
         return Ok(EndianArcSlice::new([].into(), endian));
     };
-    // A section that cannot be unpacked is as good as absent: frames then stay
-    // as they are.
+    // Without a section that cannot be unpacked, frames stay as they are.
     let mut data = section.uncompressed_data().map(Cow::into_owned).unwrap_or_default();
     for (at, relocation) in section.relocations() {
         if let RelocationTarget::Symbol(index) = relocation.target()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the judge makes of all that it heard.
+//! The verdict of the judge, when the guest has ended.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -17,37 +17,34 @@ use crate::run::phases::Phases;
 /// How QEMU ended.
 #[derive(Debug, Clone, Default)]
 pub struct Exit {
-    /// Nothing if it had to be killed by us.
+    /// `None` if the lab killed it.
     pub status: Option<ExitStatus>,
-    /// What it complained about.
+    /// The end of its standard error.
     pub complaint: Option<String>,
-    /// When, since its start.
+    /// When it ended, since its start.
     pub at: Duration,
 }
 
 /// The parts of a report that come from the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// How it ended.
     pub outcome: Outcome,
-    /// Why, in a line.
+    /// The reason, in a line.
     pub message: String,
-    /// Each test.
     pub tests: Vec<TestReport>,
-    /// What is wrong with the kernel log.
+    /// What is wrong in the kernel log.
     pub findings: Vec<Finding>,
-    /// What else is worth knowing.
     pub notes: Vec<String>,
     /// How long each step took.
     pub phases: Phases,
-    /// What the kernel calls itself.
+    /// The kernel's release.
     pub release: Option<String>,
     /// How a command or a shell ended.
     pub status: Option<Status>,
 }
 
 impl Judge {
-    /// The end: nothing more will be heard.
+    /// The verdict. Nothing more will be heard.
     pub fn verdict(mut self, exit: Exit) -> Verdict {
         if self.at == At::Ending {
             self.power_off(exit.at);
@@ -92,7 +89,7 @@ impl Judge {
         let name = self.tests[index].name.clone();
         let output = round.output.finish();
         let Some((status, ms)) = round.ended else {
-            // The guest did not live to end it: what it printed so far is kept.
+            // The guest ended first. What the test printed so far is kept.
             let running = self.at == At::Test(index);
             let reason = if running { "was running when the guest ended" } else { "did not run" };
             let (result, cases) = (TestResult::Fail, output.cases);
@@ -143,7 +140,7 @@ impl Judge {
             .unwrap_or((Outcome::Pass, String::new()))
     }
 
-    /// The ways in which a guest does not live to the end of its job.
+    /// How the guest ended before its job, if it did.
     fn death(&self, findings: &[Finding], told: &Told) -> Option<(Outcome, String)> {
         let booted = !matches!(self.at, At::Booting | At::Mounting | At::Waiting);
         let dead = if booted { Outcome::Panic } else { Outcome::Boot };
@@ -152,8 +149,8 @@ impl Judge {
             _ => String::new(),
         };
         let panic = findings.iter().find(|it| it.kind == "panic" && !it.from_user_space);
-        // The kernel unpacks the initramfs, and PID 1 all other files. It can run although what
-        // follows it in the archive is cut off.
+        // The kernel unpacks the initramfs, and PID 1 unpacks all other files. If memory is short, PID
+        // 1 may run although the rest of its archive is missing.
         let no_room = panic.is_some_and(|panic| panic.text.contains("memory"))
             || self.gave_up.as_ref().is_some_and(|why| why.contains(NO_ROOM));
         if self.unpacking_failed || (self.at == At::Waiting && no_room) {
@@ -166,7 +163,7 @@ impl Judge {
             let late = format!("{late}: {}", self.how_late(told));
             return Some(match fault(findings) {
                 _ if !booted => (Outcome::Boot, late),
-                // Most likely it is why.
+                // Most likely, this is the reason.
                 Some(fault) => (Outcome::KernelLog, format!("kernel log: {fault}; then {late}")),
                 None => (Outcome::Timeout, late),
             });
@@ -185,7 +182,7 @@ impl Judge {
         Some((dead, self.disappeared(&during, told)))
     }
 
-    /// A command that never ran, although nothing speaks against it.
+    /// A command that has not ended, although the guest ended well.
     fn unfinished_command(&self) -> Option<(Outcome, String)> {
         let is_command = !matches!(self.plan.work, PlannedWork::Tests(_));
         let missing = is_command && self.status.is_none() && self.not_loaded.is_empty();
@@ -253,7 +250,7 @@ impl Judge {
         (!names.is_empty()).then(|| (Outcome::Timeout, names.join("; ")))
     }
 
-    /// A run in which nothing passed has shown nothing.
+    /// A run where nothing passed shows nothing.
     fn skipped(&self, tests: &[TestReport]) -> Option<(Outcome, String)> {
         let passed = tests.iter().any(|test| test.result == TestResult::Pass);
         if passed || !matches!(self.plan.work, PlannedWork::Tests(_)) {
@@ -269,9 +266,9 @@ impl Judge {
     }
 }
 
-/// What the end told.
+/// What the end of the guest tells.
 struct Told {
-    /// What PID 1 panicked with.
+    /// The panic of PID 1.
     said: Option<String>,
     last_line: Option<String>,
     exit: Exit,
@@ -294,14 +291,15 @@ fn way_out(reason: &str) -> &'static str {
     }
 }
 
-/// The last lines of what a test complained about.
+/// The last lines of a test's standard error.
 fn last_lines(stderr: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(6)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// What the kernel says of itself. That the log of a guest that was ended is not whole is no fault.
+/// The first fault that the kernel reports. If the guest was killed, its log is incomplete: that is
+/// no fault.
 fn fault(findings: &[Finding]) -> Option<&str> {
     let fault = |finding: &&Finding| {
         !finding.from_user_space && !["log-incomplete", "counters"].contains(&finding.kind.as_str())

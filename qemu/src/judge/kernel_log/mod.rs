@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must not be in a kernel log.
+//! Finds what must not be in a kernel log.
 //!
-//! Searched in the whole log, from the first line to the last: no test can
-//! declare a report its own. A stack trace is a finding, whatever is above it; its kind comes from
-//! its words. What is known to be harmless is listed with the reason in [`patterns`].
+//! The whole log is searched, and no test can exclude a report. A stack trace is a finding, whatever
+//! is above it. The words of the report give it its kind. [`patterns`] lists what is harmless, with
+//! the reason.
 
 mod frame;
 mod patterns;
@@ -24,8 +24,7 @@ pub struct Finding {
     pub kind: String,
     /// The lines that say what it is.
     pub text: String,
-    /// The frames, innermost first: as the kernel prints them, and as file:line
-    /// once decoded.
+    /// The frames, innermost first, as the kernel prints them. Decoded ones have file and line.
     pub stack: Vec<String>,
     /// The test that was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -150,13 +150,14 @@ static HARMLESS: &[Harmless] = &[
     h("dst_release", "unless it names a count below zero"),
 ];
 
-/// These announce a stack that is not a fault itself. Anything that breaks because of it is.
+/// Messages of fault injection. The stack that follows is no fault. What breaks because of the
+/// injected fault is one.
 pub(super) fn announces_a_fault(message: &str) -> bool {
     message.starts_with("FAULT_INJECTION: forcing a failure")
 }
 
-/// What stands between such an announcement and the first frame of its stack. With little verbosity
-/// there is no stack: then the next one is another's.
+/// Lines between such a message and the first frame of its stack. With little verbosity it has no
+/// stack: then the next stack belongs to another report.
 pub(super) fn leads_to_an_announced_stack(message: &str) -> bool {
     let starts = ["name ", "CPU: ", "Tainted: ", "Hardware name: ", "Call Trace:", "<", "? "];
     let text = message.trim_start();
