@@ -215,7 +215,9 @@ fn similar(cache: &Cache, fragment: &str, name: impl Fn(&str) -> String) -> Opti
         let entry = format!("kernel/{}", build.file_name().to_string_lossy());
         let path = build.path().join(FRAGMENT);
         let have = fs::read_to_string(&path).ok()?;
-        if !cache.has(&entry) || name(&have) != entry {
+        // With types or without: the flags of every object are others.
+        let other_flags = wants_gdb_scripts(&have) != wants_gdb_scripts(fragment);
+        if other_flags || !cache.has(&entry) || name(&have) != entry {
             return None;
         }
         let have: BTreeSet<&str> = have.lines().collect();
@@ -719,6 +721,11 @@ mod tests {
         );
         let other_tools = |fragment: &str| format!("{}-gcc", name_of(fragment));
         assert_eq!(similar(&cache, wanted, other_tools), None);
+
+        let for_gdb = format!("{wanted}CONFIG_GDB_SCRIPTS=y\n");
+        assert_eq!(similar(&cache, &for_gdb, name_of), None, "its objects have types");
+        cached(&cache, &for_gdb, true);
+        assert_eq!(similar(&cache, wanted, name_of), Some(near.clone()));
 
         let equal = cached(&cache, "CONFIG_A=y\nCONFIG_C=y\n", true);
         let time = |dir: &Path, time| {
