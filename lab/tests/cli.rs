@@ -174,6 +174,28 @@ fn a_ksrc_that_is_no_tree_is_named_with_the_variable() {
     assert!(said.contains("error: KSRC=") && said.contains("is no kernel tree"), "{said}");
 }
 
+#[test]
+fn a_ksrc_that_cannot_work_is_named_before_anything_is_installed() {
+    let user = User::new();
+    let file = |name: &str| user.dir.path().join(name);
+    for name in ["sudo", "apt-get", "cargo"] {
+        user.program(name, &format!("echo > {}", file("started").display()));
+    }
+    fs::create_dir(file("empty")).unwrap();
+    fs::write(file("notes.txt"), "").unwrap();
+    for (name, want) in [
+        ("nowhere", "No such file"),
+        ("empty", "is no kernel tree"),
+        ("notes.txt", "neither a directory nor a tarball"),
+    ] {
+        let output = user.lab().arg("kernel").env("KSRC", file(name)).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.starts_with("error: KSRC=") && said.contains(want), "{said}");
+        assert!(said.lines().count() == 1 && !file("started").exists(), "{said}");
+    }
+}
+
 /// A tree that passes every check, and a `make` that never ends.
 fn endless_build(user: &User) -> PathBuf {
     let tree = user.dir.path().join("linux");
@@ -566,7 +588,7 @@ fn a_relative_cache_is_ignored_as_its_specification_has_it_and_said() {
     let user = User::new();
     user.tools();
     let mut lab = user.lab();
-    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", "/nonexistent");
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]);
     let said = text(&lab.env("XDG_CACHE_HOME", "rel").output().unwrap());
     let home = user.dir.path().join(".cache/vmlab");
     let want = format!("note: XDG_CACHE_HOME=rel is not absolute; the cache is {}", home.display());

@@ -12,6 +12,7 @@ use vmlab::run::phases::Phases;
 use crate::build::guest_programs::{self, GuestPrograms};
 use crate::build::kernel::{self, Variant};
 use crate::build::modules;
+use crate::build::source;
 use crate::context::Lab;
 use crate::host::packages;
 use crate::host::toolchain::Toolchain;
@@ -33,8 +34,10 @@ pub struct Built {
     pub guest: GuestPrograms,
 }
 
-/// Installs what is missing, finds the tools, and builds the kernel.
+/// Installs what is missing, finds the tools, and builds the kernel. Before all that, it refuses a
+/// tree that cannot be built.
 pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Prepared> {
+    source::check(lab)?;
     let tools = phases.time("tools", || {
         packages::ensure(lab)?;
         Toolchain::find(lab)

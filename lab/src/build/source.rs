@@ -59,6 +59,15 @@ pub fn find(lab: &Lab) -> Result<Source> {
     }
 }
 
+/// Checks what can be said of `KSRC` without tools, and without unpacking anything.
+pub fn check(lab: &Lab) -> Result<()> {
+    match &lab.settings.ksrc {
+        Some(path) if path.is_dir() => user(lab, path).map(drop),
+        Some(path) => tarball(path).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// The pinned source, wherever it is to be had; else the suite's newest of the same series.
 fn base(lab: &Lab) -> Result<Source> {
     let pin = &lab.base.kernel;
@@ -190,10 +199,7 @@ fn user(lab: &Lab, path: &Path) -> Result<Source> {
         let id = path.display().to_string();
         return Ok(Source { dir: path, version, fixed: false, id });
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if !name.contains(".tar") && !name.ends_with(".tgz") {
-        bail!("KSRC={shown}: neither a directory nor a tarball");
-    }
+    let name = tarball(&path)?;
     let content = file_hash(&path)?;
     let entry = format!("source/tarball-{content}");
     let dir = lab.cache.entry(&entry, |dir| {
@@ -206,6 +212,17 @@ fn user(lab: &Lab, path: &Path) -> Result<Source> {
         Ok(())
     })?;
     Ok(Source { version: tree_version(&dir)?, fixed: true, id: entry, dir })
+}
+
+/// The name of a tarball of the user's.
+fn tarball(path: &Path) -> Result<String> {
+    let shown = path.display();
+    path.metadata().with_context(|| format!("KSRC={shown}"))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !name.contains(".tar") && !name.ends_with(".tgz") {
+        bail!("KSRC={shown}: neither a directory nor a tarball");
+    }
+    Ok(name)
 }
 
 fn file_hash(path: &Path) -> Result<String> {

@@ -10,10 +10,10 @@ use vmlab::boot::kernel::Kernel;
 use vmlab::run::process;
 use vmlab::run::progress::say;
 
-/// By it the kernel's build makes its gdb scripts.
+/// The file of the kernel's build that loads the kernel's scripts into gdb.
 const SCRIPTS: &str = "vmlinux-gdb.py";
 
-/// Says what to type in another terminal.
+/// Prints the command for another terminal.
 pub(super) fn explain(kernel: &Kernel, port: NonZeroU16, modules: &[PathBuf]) {
     say(&format!("the guest waits for a debugger:\n  {}", attach(kernel, port)));
     say(&notes(kernel, modules.first().and_then(|path| path.parent())));
