@@ -26,6 +26,7 @@ export LAB_TREE := $(value TREE)
 export LAB_RANGE := $(value RANGE)
 export LAB_MBOX := $(value MBOX)
 export LAB_ONLY := $(value ONLY)
+export LAB_TEST := $(value TEST)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -42,7 +43,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants series series-undo series-edit check-series shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -74,8 +75,11 @@ series-undo: ## take the last change of the series back
 series-edit: ## the tree after a patch, to edit: K=SERIES/NUMBER; without K: take what was edited
 	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
 
-check-series: ## check each patch [S=SERIES] [ONLY=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
-	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_SERIES),"$$LAB_SERIES")
+check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
+	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_TESTS),--tests "$$LAB_TESTS") $(if $(LAB_SERIES),"$$LAB_SERIES")
+
+bisect: ## the first patch after which a test fails: TEST=NAME [S=SERIES]
+	@$(LAB) series bisect $(if $(LAB_TEST),"$$LAB_TEST",$(error say which test: make bisect TEST=load_unload.sh)) $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench

@@ -313,6 +313,12 @@ pub struct CheckArgs {
     /// Only this check.
     #[arg(long, value_name = "CHECK")]
     pub only: Option<String>,
+    /// Only read the patches: neither build nor boot what they make.
+    #[arg(long)]
+    pub no_build: bool,
+    /// Tests of the tree, by their paths there, to run after each of other people's patches.
+    #[arg(long, value_name = "FILE", num_args = 1.., value_delimiter = ' ')]
+    pub tests: Vec<String>,
 }
 
 /// Patches are named SERIES/NUMBER, where the start of the series' name is enough; a number alone,
@@ -369,6 +375,13 @@ pub enum SeriesAction {
     Prove {
         /// Only this series, where the start of its name is enough; or only this patch:
         /// SERIES/NUMBER.
+        series: Option<String>,
+    },
+    /// Find the first patch after which a test fails, by booting.
+    Bisect {
+        /// A file of the selftests.
+        test: String,
+        /// Only in this series; the start of its name is enough.
         series: Option<String>,
     },
     /// Begin the next version of a series; the mails of this one stay as they were sent.

@@ -2,25 +2,36 @@
 
 //! Builds, boots and tests the tree after each patch of a series.
 //!
+//! The project's own code is built strictly: a warning is an error. Of other people's patches, the
+//! folders are built in which they change something, and only warnings count that the tree did not
+//! have before.
+//!
 //! A result is kept by what it was made of. A tree that was seen before costs nothing, wherever it
 //! is in a series now and whatever its patch says.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use series::weave::{BASE, Mode, Number, Tree, Weave};
+use series::checks::{self, At, Check, Finding, Subject};
+use series::weave::{BASE, Blob, Mode, Number, Tree, Weave};
 use vmlab::boot::accel::{self, Choice};
 use vmlab::boot::kernel::Kernel;
 use vmlab::boot::vm;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::files;
+use vmlab::run::interrupt;
 use vmlab::run::job::{self, Budget, Job, Test, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::pool;
+use vmlab::run::process;
 use vmlab::run::session;
 
 use crate::build::guest_programs;
@@ -40,6 +51,16 @@ pub struct State {
 }
 
 impl State {
+    /// After the patch that a check looks at.
+    pub fn at(at: &At<'_>) -> State {
+        State { files: at.patch().tree.clone(), gone: at.gone() }
+    }
+
+    /// Before all patches.
+    fn nothing() -> State {
+        State { files: Tree::new(), gone: Vec::new() }
+    }
+
     /// After this patch.
     pub fn of(weave: &Weave, number: Number) -> State {
         let gone = weave
@@ -67,18 +88,72 @@ pub struct States<'a> {
     lab: &'a Lab,
     base: &'a Prepared,
     tools: &'a Toolchain,
-    /// Options that switch the series' code on, where Kconfig has them.
-    config: Vec<String>,
-    /// What make builds then.
-    target: String,
-    /// The folder of the tests in a kernel tree.
-    selftests: Option<String>,
+    what: What,
     guest: Built,
     accel: Choice,
     root: PathBuf,
+    /// Of the tests, only this one.
+    only: Option<String>,
+}
+
+/// What is built and run.
+enum What {
+    /// The project's code.
+    Own {
+        /// Options that switch it on, where Kconfig has them.
+        config: Vec<String>,
+        /// What make builds then.
+        target: String,
+        /// The folder of the tests in a kernel tree.
+        selftests: Option<String>,
+    },
+    /// What the patches change, whatever that is.
+    Touched {
+        targets: BTreeSet<String>,
+        /// Files with tests, in the tree.
+        tests: Vec<String>,
+    },
 }
 
 impl<'a> States<'a> {
+    /// For patches of anybody, with these files of the tree as tests.
+    pub fn of_anybody(
+        lab: &'a Lab,
+        base: &'a Prepared,
+        tools: &'a Toolchain,
+        guest: Built,
+        subject: &Subject<'_>,
+        tests: &[String],
+    ) -> Result<States<'a>> {
+        let paths = subject.patches.iter().flat_map(|patch| &patch.changes);
+        let targets = targets(paths.map(|change| change.path.as_str()));
+        let what = What::Touched { targets, tests: tests.to_vec() };
+        States::new(lab, base, tools, guest, what)
+    }
+
+    fn new(
+        lab: &'a Lab,
+        base: &'a Prepared,
+        tools: &'a Toolchain,
+        guest: Built,
+        what: What,
+    ) -> Result<States<'a>> {
+        let folder = match &what {
+            What::Own { .. } => "series",
+            What::Touched { .. } => "patches",
+        };
+        Ok(States {
+            lab,
+            base,
+            tools,
+            what,
+            guest,
+            accel: accel::choose(None, &lab.cache.path("accel"))?,
+            root: modules::output(lab, base, folder)?,
+            only: None,
+        })
+    }
+
     /// For the project's own series.
     pub fn of_project(
         lab: &'a Lab,
@@ -101,17 +176,23 @@ impl<'a> States<'a> {
         let selftests = lab.project.selftests.folders.first().and_then(|folder| {
             lab.project.upstream.get(folder).map(|there| there.to_string_lossy().into_owned())
         });
-        Ok(States {
-            lab,
-            base,
-            tools,
-            config,
-            target,
-            selftests,
-            guest,
-            accel: accel::choose(None, &lab.cache.path("accel"))?,
-            root: modules::output(lab, base, "series")?,
-        })
+        States::new(lab, base, tools, guest, What::Own { config, target, selftests })
+    }
+
+    /// Of the tests, runs this one alone.
+    pub fn only(self, test: &str) -> States<'a> {
+        States { only: Some(test.to_owned()), ..self }
+    }
+
+    /// Whether a state has a file with this name among its tests.
+    pub fn has_test(&self, state: &State, test: &str) -> bool {
+        match &self.what {
+            What::Own { selftests: Some(folder), .. } => {
+                state.files.contains_key(&format!("{folder}/{test}"))
+            }
+            What::Own { selftests: None, .. } => false,
+            What::Touched { tests, .. } => tests.iter().any(|path| path.ends_with(test)),
+        }
     }
 
     /// Whether this machine can build states of a tree; else why not.
@@ -121,26 +202,89 @@ impl<'a> States<'a> {
         overlay.works(&self.root)
     }
 
-    /// Builds what the series has of code, strictly: a warning is an error.
+    /// Builds what the series has of code. A warning that the base does not have is an error.
     pub fn build(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("build", state, || {
             let log = self.lab.log(&format!("series-build-{name}"));
-            let overlay = self.overlay("strict");
-            lay(&overlay, state)?;
-            let folder = self.root.join("strict");
-            if !folder.join(".config").exists() {
-                let seed = &self.base.kernel.build;
-                overlay::begin(&folder, seed, in_tree::BEGIN_WITH.iter().map(|p| seed.join(p)))?;
-            }
-            let made = self.configure(&overlay, &folder, &in_tree::STRICT, &log).and_then(|on| {
-                self.make(&overlay, &folder, &in_tree::STRICT, "prepare", &log)?;
-                if on {
-                    self.make(&overlay, &folder, &in_tree::STRICT, &self.target, &log)?;
-                }
-                Ok(if on { "without a warning" } else { "without a warning; no module yet" })
-            });
-            Ok((made.map(str::to_owned), Some(log)))
+            let made = match &self.what {
+                What::Own { config, target, .. } => self.build_own(state, config, target, &log),
+                What::Touched { targets, .. } => self.build_touched(state, targets, &log),
+            };
+            Ok((made, Some(log)))
         })
+    }
+
+    /// A folder for builds that are not linked, in which all that `make prepare` makes is there.
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(name);
+        if !folder.join(".config").exists() {
+            let seed = &self.base.kernel.build;
+            overlay::begin(&folder, seed, in_tree::BEGIN_WITH.iter().map(|p| seed.join(p)))?;
+        }
+        Ok(folder)
+    }
+
+    fn build_own(
+        &self,
+        state: &State,
+        config: &[String],
+        target: &str,
+        log: &Path,
+    ) -> Result<String> {
+        let overlay = self.overlay("strict");
+        lay(&overlay, state)?;
+        let folder = self.folder("strict")?;
+        let on = self.configure(&overlay, &folder, config, &in_tree::STRICT, log)?;
+        self.make(&overlay, &folder, &in_tree::STRICT, "prepare", log)?;
+        if on {
+            self.make(&overlay, &folder, &in_tree::STRICT, target, log)?;
+        }
+        let what = if on { "without a warning" } else { "without a warning; no module yet" };
+        Ok(what.to_owned())
+    }
+
+    fn build_touched(
+        &self,
+        state: &State,
+        targets: &BTreeSet<String>,
+        log: &Path,
+    ) -> Result<String> {
+        let overlay = self.overlay("touched");
+        let folder = self.folder("touched")?;
+        let file = self.root.join("warnings-of-the-base");
+        let warnings = |state: &State, log: &Path| -> Result<BTreeSet<String>> {
+            lay(&overlay, state)?;
+            self.configure(&overlay, &folder, &[], &TOUCHED, log)?;
+            let mut found = BTreeSet::new();
+            for target in std::iter::once("prepare").chain(targets.iter().map(String::as_str)) {
+                self.make(&overlay, &folder, &TOUCHED, target, log)?;
+                let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+                let source = format!("{}/", self.base.kernel.source.display());
+                found.extend(self::warnings(&String::from_utf8_lossy(&text), &source));
+            }
+            Ok(found)
+        };
+        // What make does not compile again does not warn again: the base's are noted down.
+        let of_base = State::nothing();
+        let key = format!("{}\n{targets:?}", self.key("warnings", &of_base));
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        let old: BTreeSet<String> = match kept.strip_prefix(&key) {
+            Some(lines) => lines.lines().map(str::to_owned).collect(),
+            None => {
+                let log = self.lab.log("series-build-base");
+                let found = warnings(&of_base, &log).context("build the base")?;
+                let lines: Vec<&str> = found.iter().map(String::as_str).collect();
+                files::write_whole(&file, &format!("{key}\n{}", lines.join("\n")))?;
+                found
+            }
+        };
+        let new = warnings(state, log)?;
+        let news: Vec<&str> = new.difference(&old).map(String::as_str).collect();
+        if news.is_empty() {
+            let all: Vec<&str> = targets.iter().map(String::as_str).collect();
+            return Ok(format!("no new warning in {}", all.join(", ")));
+        }
+        bail!("new warnings:\n{}", news.join("\n"))
     }
 
     /// Links the kernel with the series' code, boots it, and runs the tests that the tree has.
@@ -155,8 +299,12 @@ impl<'a> States<'a> {
             }
             let flags = kernel::flags(self.lab, &self.base.kernel)?;
             let flags = [flags.as_str()];
+            let config = match &self.what {
+                What::Own { config, .. } => config.as_slice(),
+                What::Touched { .. } => &[],
+            };
             let linked = self
-                .configure(&overlay, &folder, &flags, &log)
+                .configure(&overlay, &folder, config, &flags, &log)
                 .and_then(|on| {
                     self.make(&overlay, &folder, &flags, "vmlinux", &log)?;
                     self.make(&overlay, &folder, &flags, "modules", &log)?;
@@ -186,9 +334,14 @@ impl<'a> States<'a> {
         logs: &Path,
     ) -> Result<Result<String>> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
-        let prefix = self.selftests.as_deref();
-        let (folder, tests) = write_tests(state, prefix, &self.root.join("selftests"))?;
+        let root = self.root.join("selftests");
+        let (folder, tests) = match &self.what {
+            What::Own { selftests, .. } => write_tests(state, selftests.as_deref(), &root)?,
+            What::Touched { tests, .. } => self.copy_tests(state, tests, &root)?,
+        };
         let folders = std::iter::once(folder.clone());
+        let mut tests = tests;
+        tests.retain(|test| self.only.as_ref().is_none_or(|only| test.name == *only));
         let programs = guest_programs::in_c(self.lab, self.base, folders, &tests)?;
         let load: Vec<String> = if tests.is_empty() {
             let names = modules.iter().filter_map(|path| path.file_name());
@@ -260,6 +413,47 @@ impl<'a> States<'a> {
         Ok(Ok(what))
     }
 
+    /// Copies these tests of the tree, as they are in this state, with all that is in their folder:
+    /// they call what is beside them.
+    fn copy_tests(
+        &self,
+        state: &State,
+        tests: &[String],
+        root: &Path,
+    ) -> Result<(PathBuf, Vec<Test>)> {
+        files::remove_dir(root)?;
+        let Some(first) = tests.first() else {
+            files::make_dir(root)?;
+            return Ok((root.to_owned(), Vec::new()));
+        };
+        let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let prefix = first.strip_suffix(&name(first)).unwrap_or_default();
+        if let Some(other) =
+            tests.iter().find(|test| test.strip_suffix(&name(test)) != Some(prefix))
+        {
+            bail!("{first} and {other} are tests of two folders: name those of one");
+        }
+        let (there, folder) = (self.base.kernel.source.join(prefix), root.join(prefix));
+        files::make_dir(&folder)?;
+        if there.is_dir() {
+            let mut cp = Command::new("cp");
+            cp.args(["-rL", "--"]).arg(there.join(".")).arg(&folder);
+            process::read(&mut cp).with_context(|| format!("copy {}", there.display()))?;
+        }
+        for path in &state.gone {
+            files::remove_file(&root.join(path))?;
+        }
+        for (path, blob) in state.files.iter().filter(|(path, _)| path.starts_with(prefix)) {
+            write_test(&root.join(path), blob)?;
+        }
+        let found: Vec<Test> = tests
+            .iter()
+            .filter(|test| root.join(test).is_file())
+            .map(|test| Test { name: name(test), timeout: TIME_OF_A_TEST })
+            .collect();
+        Ok((folder, found))
+    }
+
     /// The modules of the project that the build has.
     fn modules(&self, build: &Path) -> Result<Vec<PathBuf>> {
         let order = build.join("modules.order");
@@ -288,11 +482,12 @@ impl<'a> States<'a> {
         &self,
         overlay: &Overlay<'_>,
         folder: &Path,
+        config: &[String],
         flags: &[&str],
         log: &Path,
     ) -> Result<bool> {
-        let now = overlay.configure(folder, &self.config, flags, log)?;
-        Ok(self.config.iter().all(|option| {
+        let now = overlay.configure(folder, config, flags, log)?;
+        Ok(config.iter().all(|option| {
             option.split_once('=').is_none_or(|(name, value)| now.value(name) == value)
         }))
     }
@@ -325,6 +520,8 @@ impl<'a> States<'a> {
         }
         let start = Instant::now();
         let (result, log) = run()?;
+        // What an interrupt ended has shown nothing.
+        interrupt::check()?;
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let passed = result.is_ok();
         let text = result.unwrap_or_else(|error| format!("{error:#}"));
@@ -337,10 +534,19 @@ impl<'a> States<'a> {
 
     /// Changes when anything does that a check is made of.
     fn key(&self, check: &str, state: &State) -> String {
-        let mut parts: Vec<Vec<u8>> = vec![check.into(), self.target.clone().into()];
+        let mut parts: Vec<Vec<u8>> = vec![check.into()];
+        match &self.what {
+            What::Own { config, target, .. } => {
+                parts.push(target.clone().into());
+                parts.extend(config.iter().map(|option| option.clone().into_bytes()));
+            }
+            What::Touched { targets, tests } => {
+                parts.extend(targets.iter().chain(tests).map(|it| it.clone().into_bytes()));
+            }
+        }
+        parts.extend(self.only.iter().map(|test| test.clone().into_bytes()));
         parts.push(self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec());
         parts.extend(self.tools.key_parts().into_iter().map(String::into_bytes));
-        parts.extend(self.config.iter().map(|option| option.clone().into_bytes()));
         for (path, blob) in &state.files {
             parts.push(path.clone().into_bytes());
             parts.push(format!("{:?}", blob.mode).into_bytes());
@@ -349,6 +555,61 @@ impl<'a> States<'a> {
         parts.extend(state.gone.iter().map(|path| path.clone().into_bytes()));
         files::key(parts)
     }
+}
+
+/// What make is told for other people's patches.
+const TOUCHED: [&str; 2] = ["W=1", "CLIPPY=1"];
+
+/// kselftest's own, since other people's tests come without a word on it.
+const TIME_OF_A_TEST: Duration = Duration::from_secs(300);
+
+/// A check of each state: that it builds. These checks have no key, as [`States`] keeps what passed,
+/// and only that.
+pub struct Builds<'a>(pub Rc<States<'a>>);
+
+/// A check of each state: that it boots, and passes its tests.
+pub struct Boots<'a>(pub Rc<States<'a>>);
+
+impl Check for Builds<'_> {
+    fn name(&self) -> &'static str {
+        "build"
+    }
+
+    fn about(&self) -> &'static str {
+        "builds without a warning that the tree did not have before, with W=1 and Clippy"
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        judged(self.0.build(&State::at(at), &log_name(at))?)
+    }
+}
+
+impl Check for Boots<'_> {
+    fn name(&self) -> &'static str {
+        "boot and tests"
+    }
+
+    fn about(&self) -> &'static str {
+        "the kernel boots, the module loads, and the tests pass that are there by then"
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        judged(self.0.test(&State::at(at), &log_name(at))?)
+    }
+}
+
+fn log_name(at: &At<'_>) -> String {
+    let name = format!("{}-{}", at.subject.name, at.patch().number);
+    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}
+
+fn judged(ended: Checked) -> Result<checks::Outcome> {
+    let log = ended.log.map(|log| format!("; see {}", log.display())).unwrap_or_default();
+    let found = match ended.passed {
+        true => Vec::new(),
+        false => vec![Finding::fail(format!("{}{log}", ended.text))],
+    };
+    Ok(checks::Outcome::Judged(found))
 }
 
 /// The folder of all selftests of a kernel tree.
@@ -374,18 +635,62 @@ fn write_tests(state: &State, prefix: Option<&str>, root: &Path) -> Result<(Path
     let mut any = false;
     for (path, blob) in &state.files {
         let Some(name) = path.strip_prefix(&format!("{prefix}/")) else { continue };
-        let to = folder.join(name);
-        files::make_dir(to.parent().unwrap_or(&folder))?;
-        fs::write(&to, &blob.content).with_context(|| format!("write {}", to.display()))?;
-        if blob.mode == Mode::Executable {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))
-                .with_context(|| format!("set the mode of {}", to.display()))?;
-        }
+        write_test(&folder.join(name), blob)?;
         any |= name == "Makefile";
     }
     let tests = if any { job::selftests(&folder)? } else { Vec::new() };
     Ok((folder, tests))
+}
+
+fn write_test(to: &Path, blob: &Blob) -> Result<()> {
+    files::make_dir(to.parent().unwrap_or(to))?;
+    fs::write(to, &blob.content).with_context(|| format!("write {}", to.display()))?;
+    if blob.mode == Mode::Executable {
+        fs::set_permissions(to, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("set the mode of {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// What make is to build for changes of these files: their folders; the whole kernel for a header,
+/// which anything may use. Documents and tests are no part of a build.
+fn targets<'p>(paths: impl Iterator<Item = &'p str>) -> BTreeSet<String> {
+    let mut targets = BTreeSet::new();
+    for path in paths {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let top = path.split('/').next().unwrap_or_default();
+        if ["Documentation", "tools", "samples", "scripts"].contains(&top) || folder.is_empty() {
+            continue;
+        }
+        if top == "include" || folder.contains("/include/") {
+            return BTreeSet::from(["vmlinux".to_owned()]);
+        }
+        // `make prepare` builds the kernel crate.
+        let is_built = [".c", ".S", ".rs", ".h"].iter().any(|end| name.ends_with(end));
+        if is_built && top != "rust" {
+            targets.insert(format!("{folder}/"));
+        }
+    }
+    targets
+}
+
+/// The warnings in a log of make for this tree, without the number of the line, which moves.
+fn warnings(log: &str, source: &str) -> BTreeSet<String> {
+    let log = log.replace(source, "");
+    let mut found = BTreeSet::new();
+    let mut lines = log.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some((place, text)) = line.split_once(": warning: ") {
+            let path = place.split(':').next().unwrap_or(place);
+            found.insert(format!("{path}: {text}"));
+        } else if line.starts_with("warning: ") && !line.ends_with(" emitted") {
+            // rustc says where in the next line.
+            let place = lines.peek().and_then(|next| next.trim().strip_prefix("--> "));
+            let path = place.map_or("", |place| place.split(':').next().unwrap_or(place));
+            found.insert(format!("{path}: {}", line.trim_start_matches("warning: ")));
+        }
+    }
+    found
 }
 
 /// Lays a state over the tree, without the tree's files that it does not have.
@@ -406,6 +711,46 @@ fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_is_known_by_file_and_text() {
+        let log = "\
+  CC      net/ethernet/eth.o
+/k/net/ethernet/eth.c:649:12: warning: unused variable 'n' [-Wunused-variable]
+  649 | static int n;
+warning: unused import: `kernel::alloc`
+   --> /k/rust/kernel/net/x.rs:3:5
+warning: 1 warning emitted
+net/a.c: In function 'f':
+net/a.c:7: warning: two
+";
+        let found = warnings(log, "/k/");
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
+        assert_eq!(
+            found,
+            [
+                "net/a.c: two",
+                "net/ethernet/eth.c: unused variable 'n' [-Wunused-variable]",
+                "rust/kernel/net/x.rs: unused import: `kernel::alloc`",
+            ]
+        );
+        assert_eq!(warnings("  CC a.o\n", "/k/"), BTreeSet::new());
+    }
+
+    #[test]
+    fn folders_with_changes_are_built_and_all_for_a_header() {
+        let of = |paths: &[&str]| targets(paths.iter().copied()).into_iter().collect::<Vec<_>>();
+        assert_eq!(
+            of(&["net/ipv4/a.c", "net/ipv4/b.c", "net/core/c.rs"]),
+            ["net/core/", "net/ipv4/"]
+        );
+        assert_eq!(of(&["net/ipv4/a.c", "include/net/a.h"]), ["vmlinux"]);
+        assert_eq!(of(&["arch/x86/include/asm/a.h"]), ["vmlinux"]);
+        assert_eq!(of(&["net/ipv4/a.h"]), ["net/ipv4/"]);
+        let others = ["Documentation/a.c", "tools/testing/selftests/net/a.c", "MAINTAINERS"];
+        assert!(of(&others).is_empty());
+        assert!(of(&["rust/kernel/net/x.rs", "net/ipv4/Kconfig"]).is_empty());
+    }
     use series::weave::Blob;
 
     #[test]

@@ -3,23 +3,30 @@
 //! `lab check-series`: checks each patch of a series, wherever it comes from.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use series::change;
 use series::checks::report::{self, Report};
 use series::checks::runner::{self, Kept};
+use series::checks::subject::Origin;
 use series::checks::{self, Check, Subject, page, programs};
 use series::folder::Stack;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::files;
+use vmlab::run::phases::Phases;
 use vmlab::run::print;
-use vmlab::run::progress::{Step, Unit};
+use vmlab::run::progress::{Step, Unit, say};
 
+use crate::build::kernel::Variant;
+use crate::build::pipeline::{self, Built, Prepared};
 use crate::build::source;
 use crate::checkout_lock;
+use crate::checks::patch_states::{Boots, Builds, States};
 use crate::cli::CheckArgs;
 use crate::context::Lab;
 use crate::host::linters;
+use crate::host::toolchain::Toolchain;
 use crate::ui::colour;
 
 /// A script that each kernel tree has.
@@ -33,15 +40,21 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
         None => source::find(lab)?.dir,
     };
     let subjects = subjects(lab, args, &tree)?;
-    let checks = all(lab, &tree)?;
+    let proof = Proof::prepare(lab, args)?;
     let folder = lab.target.join("series");
     files::make_dir(&folder)?;
     let mut reports = Vec::new();
     for subject in &subjects {
+        let checks = all(lab, args, &tree, subject, proof.as_ref())?;
         let mut kept = Kept::read(&folder.join(format!("kept-{}.json", file_name(&subject.name))));
         let what = format!("checking {} patches of {}", subject.patches.len(), subject.name);
         let step = Step::start(&what, Unit::None, 0);
-        let done = runner::run(subject, &checks, args.only.as_deref(), &mut kept, |_| ());
+        let told = |patch: &str| {
+            if proof.is_some() {
+                say(&format!("checking {patch}"));
+            }
+        };
+        let done = runner::run(subject, &checks, args.only.as_deref(), &mut kept, told);
         step.finish();
         // What was found before an interrupt is kept, too.
         kept.write(args.only.is_none() && done.is_ok())?;
@@ -58,10 +71,74 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     Ok(if failed { Outcome::Test.exit_code() } else { 0 })
 }
 
-/// All checks. Those that build or boot a patch come here, too.
-fn all(lab: &Lab, tree: &Path) -> Result<Vec<Box<dyn Check>>> {
-    let mut all = checks::all();
+/// What is needed to build and boot patches.
+struct Proof {
+    base: Prepared,
+    tools: Toolchain,
+}
+
+impl Proof {
+    /// None where it is not asked for.
+    fn prepare(lab: &Lab, args: &CheckArgs) -> Result<Option<Proof>> {
+        if args.no_build || args.only.as_deref().is_some_and(|only| !PROOF.contains(&only)) {
+            return Ok(None);
+        }
+        if let Some(tree) = &args.tree
+            && lab.settings.ksrc.is_none()
+        {
+            print::out(&format!(
+                "note: the patches are not built: for that, check {} out where the range begins, \
+                 and name it with KSRC= too\n",
+                tree.display()
+            ));
+            return Ok(None);
+        }
+        let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
+        let tools = base.tools.clone().with_rust_src(lab)?;
+        Ok(Some(Proof { base, tools }))
+    }
+
+    fn checks<'a>(
+        &'a self,
+        lab: &'a Lab,
+        args: &CheckArgs,
+        subject: &Subject<'_>,
+    ) -> Result<Vec<Box<dyn Check + 'a>>> {
+        let (base, tools, guest) = (&self.base, &self.tools, Built::nothing(lab)?);
+        let states = match subject.origin {
+            Origin::Stack => States::of_project(lab, base, tools, guest)?,
+            Origin::Range | Origin::Mailbox => {
+                States::of_anybody(lab, base, tools, guest, subject, &args.tests)?
+            }
+        };
+        if let Err(error) = states.possible() {
+            print::out(&format!(
+                "note: the patches are not built, as this machine does not let folders be laid \
+                 over a kernel tree: {error:#}\n"
+            ));
+            return Ok(Vec::new());
+        }
+        let states = Rc::new(states);
+        Ok(vec![Box::new(Builds(states.clone())), Box::new(Boots(states))])
+    }
+}
+
+/// The names of the checks that build and boot.
+const PROOF: [&str; 2] = ["build", "boot and tests"];
+
+/// All checks.
+fn all<'a>(
+    lab: &'a Lab,
+    args: &CheckArgs,
+    tree: &Path,
+    subject: &Subject<'_>,
+    proof: Option<&'a Proof>,
+) -> Result<Vec<Box<dyn Check + 'a>>> {
+    let mut all: Vec<Box<dyn Check + 'a>> = checks::all();
     all.extend(programs::checks(linters::find(lab, tree)?));
+    if let Some(proof) = proof {
+        all.extend(proof.checks(lab, args, subject)?);
+    }
     Ok(all)
 }
 

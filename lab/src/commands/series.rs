@@ -2,6 +2,7 @@
 
 //! `lab series`: keeps the patch series equal to the source.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -16,6 +17,7 @@ use series::git::Person;
 use series::project::{self, Done, Project};
 use series::source::Source;
 use series::weave::Number;
+use vmlab::judge::outcome::Outcome;
 use vmlab::run::files;
 use vmlab::run::phases::Phases;
 use vmlab::run::print;
@@ -115,6 +117,9 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
             tell(&project.split(patch, lines, &message, author, date)?);
         }
         SeriesAction::Prove { series } => return prove(lab, project, series.as_deref()),
+        SeriesAction::Bisect { test, series } => {
+            return bisect(lab, project, test, series.as_deref());
+        }
         SeriesAction::New { series } => tell(&project.next_version(series)?),
         SeriesAction::Diff { series } => print::out(&(project.compare(series)? + "\n")),
         SeriesAction::Trailers { series, mailbox } => {
@@ -135,6 +140,67 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
     Ok(0)
 }
 
+/// Finds the first patch after which a test fails.
+fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> Result<u8> {
+    let stack = project.stack()?;
+    let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
+    let tools = base.tools.clone().with_rust_src(lab)?;
+    let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
+    states.possible().context(NOT_LAID)?;
+    let state = |number| State::of(&stack.weave, number);
+    let those: Vec<Number> =
+        stack.numbers(name)?.filter(|number| states.has_test(&state(*number), test)).collect();
+    ensure!(!those.is_empty(), "no patch brings a test {test}: name a file of the selftests");
+    let mut seen = BTreeMap::new();
+    let found = first_bad(&those, |number| {
+        let name = stack.name(number);
+        let step = Step::start(&format!("{test} after {name}"), Unit::None, 0);
+        let ended = states.test(&state(number), &name.replace('/', "-"))?;
+        step.finish();
+        let word = if ended.passed { "ok    " } else { "FAILED" };
+        print::out(&format!("{word}  {name}  {}\n", stack.patches[number - 1].subject()));
+        let passed = ended.passed;
+        seen.insert(number, ended);
+        Ok(!passed)
+    })?;
+    let Some(bad) = found else {
+        let last = stack.name(those[those.len() - 1]);
+        print::out(&format!("{test} passes after the last patch, {last}\n"));
+        return Ok(0);
+    };
+    let subject = stack.patches[bad - 1].subject();
+    print::out(&format!("{test} fails first after {}: {subject}\n", stack.name(bad)));
+    if let Some(ended) = seen.get(&bad) {
+        print::out(&format!("{}\n", ended.text));
+        ended.log.iter().for_each(|log| print::out(&format!("see {}\n", log.display())));
+    }
+    Ok(Outcome::Test.exit_code())
+}
+
+/// The first one that is bad, where all behind a bad one are bad, too; none if the last one is good.
+fn first_bad(
+    numbers: &[Number],
+    mut is_bad: impl FnMut(Number) -> Result<bool>,
+) -> Result<Option<Number>> {
+    let Some(last) = numbers.len().checked_sub(1) else { return Ok(None) };
+    if !is_bad(numbers[last])? {
+        return Ok(None);
+    }
+    // What is before `low` is good, what is from `high` on is bad.
+    let (mut low, mut high) = (0, last);
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_bad(numbers[middle])? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(Some(numbers[high]))
+}
+
+const NOT_LAID: &str = "this machine does not let folders be laid over a kernel tree";
+
 /// Builds, boots and tests the tree after each patch.
 fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let stack = project.stack()?;
@@ -142,7 +208,7 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?;
-    states.possible().context("this machine does not let folders be laid over a kernel tree")?;
+    states.possible().context(NOT_LAID)?;
     let mut failed = 0;
     for number in numbers {
         let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());
@@ -326,4 +392,25 @@ fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(folder);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_one_is_found_with_few_looks() {
+        let numbers: Vec<Number> = (10..42).collect();
+        for bad in numbers.iter().copied() {
+            let mut looks = 0;
+            let found = first_bad(&numbers, |number| {
+                looks += 1;
+                Ok(number >= bad)
+            });
+            assert_eq!(found.unwrap(), Some(bad));
+            assert!(looks <= 6, "{looks} looks for {bad}");
+        }
+        assert_eq!(first_bad(&numbers, |_| Ok(false)).unwrap(), None);
+        assert_eq!(first_bad(&[], |_| Ok(true)).unwrap(), None);
+    }
 }

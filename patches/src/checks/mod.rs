@@ -137,6 +137,13 @@ impl<'a> At<'a> {
         Ok(blob)
     }
 
+    /// Files of the base that are not there any more after the patch.
+    pub fn gone(&self) -> Vec<String> {
+        let tree = &self.patch().tree;
+        let gone = self.subject.before.keys().filter(|path| !tree.contains_key(*path));
+        gone.cloned().collect()
+    }
+
     /// The files of the base that were read.
     pub fn reads(&self) -> BTreeMap<String, String> {
         self.reads.borrow().clone()
