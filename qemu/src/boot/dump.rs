@@ -11,9 +11,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, Sender};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::boot::qmp::Qmp;
@@ -23,18 +23,29 @@ use crate::run::progress::say;
 const PANIC: &str = "Kernel panic - not syncing";
 /// Marks the end of the log.
 const MARK: &str = "lab: the guest stands still";
-/// How long the lab's own thread may take to write the log to its file.
-const LOG_LIMIT: Duration = Duration::from_secs(60);
+
+/// Follows the kernel log up to the mark.
+pub(super) struct LogEnd {
+    panicked: bool,
+    /// Gets whether there was a panic.
+    end: Sender<bool>,
+}
+
+impl LogEnd {
+    /// Takes the next line.
+    pub(super) fn line(&mut self, line: &str) {
+        self.panicked |= line.contains(PANIC);
+        if line == MARK {
+            // Nobody waits for it if QEMU has died meanwhile.
+            let _ = self.end.send(self.panicked);
+        }
+    }
+}
 
 /// Waits for the guest's end, in a thread. Writes the memory to `file` if it panicked, and ends QEMU.
-/// `marks` is QEMU's end of the pipe from which the lab writes `log`.
-pub(super) fn on_panic(
-    monitor: UnixStream,
-    marks: OwnedFd,
-    log: &Path,
-    file: PathBuf,
-) -> Result<()> {
-    let log = log.to_owned();
+/// `marks` is QEMU's end of the pipe with the kernel log. Give the lines of the log to the result.
+pub(super) fn on_panic(monitor: UnixStream, marks: OwnedFd, file: PathBuf) -> Result<LogEnd> {
+    let (end, log) = mpsc::channel();
     let mut marks = fs::File::from(marks);
     let mut qmp = Qmp::new(monitor)?;
     std::thread::spawn(move || {
@@ -51,24 +62,13 @@ pub(super) fn on_panic(
             let _ = qmp.ask("quit", json!({}));
         }
     });
-    Ok(())
+    Ok(LogEnd { panicked: false, end })
 }
 
-/// Whether there is a panic in the log. Waits until the log is complete.
-fn has_panicked(marks: &mut fs::File, log: &Path) -> Result<bool> {
+/// Whether there is a panic in the log. Waits until all of it is read.
+fn has_panicked(marks: &mut fs::File, log: &Receiver<bool>) -> Result<bool> {
     writeln!(marks, "\n{MARK}").context("mark the kernel log")?;
-    let deadline = Instant::now() + LOG_LIMIT;
-    loop {
-        let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
-        let text = String::from_utf8_lossy(&text);
-        if text.lines().any(|line| line == MARK) {
-            return Ok(text.contains(PANIC));
-        }
-        if Instant::now() > deadline {
-            bail!("the kernel log does not come to its end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    log.recv().context("the kernel log is not read to its end")
 }
 
 fn dump(qmp: &mut Qmp, file: &Path) -> Result<()> {
@@ -85,18 +85,13 @@ mod tests {
 
     /// QEMU's side of a conversation; what it was asked.
     fn converse(log: &str, words: &[&str]) -> Vec<String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("dmesg.log");
-        fs::write(&path, log).unwrap();
         let (ours, qemu) = UnixStream::pair().unwrap();
         let (mark_reader, marks) = std::io::pipe().unwrap();
-        on_panic(ours, marks.into(), &path, "/d/core".into()).unwrap();
-        let writer = path.clone();
+        let mut end = on_panic(ours, marks.into(), "/d/core".into()).unwrap();
+        log.lines().for_each(|line| end.line(line));
         std::thread::spawn(move || {
-            for line in BufReader::new(mark_reader).lines().map_while(Result::ok) {
-                let mut file = fs::File::options().append(true).open(&writer).unwrap();
-                writeln!(file, "{line}").unwrap();
-            }
+            let marks = BufReader::new(mark_reader).lines().map_while(Result::ok);
+            marks.for_each(|line| end.line(&line));
         });
         for word in words {
             writeln!(&qemu, "{word}").unwrap();

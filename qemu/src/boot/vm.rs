@@ -27,7 +27,7 @@ use vmlab_init::protocol::{self, Frame, HOST_TAG, INPUT, PORT, Request, writable
 
 use crate::boot::accel::{Engine, QEMU};
 use crate::boot::clock::Clock;
-use crate::boot::dump;
+use crate::boot::dump::{self, LogEnd};
 use crate::boot::kernel::Kernel;
 use crate::boot::saved::Saved;
 use crate::run::interrupt::{self, Running};
@@ -280,6 +280,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
         spawn(spec, stderr)?;
     // A copy has said this before it was one.
     let mut said_before: Box<dyn Read + Send> = Box::new(std::io::empty());
+    let mut log_end = None;
     match (&spec.memory, &spec.options.dump, monitor, marks) {
         (Memory::Saved(saved), _, Some(monitor), _) => {
             saved
@@ -288,7 +289,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
             said_before = Box::new(saved.log()?);
         }
         (_, Some(file), Some(monitor), Some(marks)) => {
-            dump::on_panic(monitor, marks, log, file.clone())?;
+            log_end = Some(dump::on_panic(monitor, marks, file.clone())?);
         }
         _ => {}
     }
@@ -300,7 +301,7 @@ pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     std::thread::spawn(move || read_frames(frames, key, &to));
     let log = log.to_owned();
     let text = said_before.chain(said_now);
-    std::thread::spawn(move || read_log(text, kernel_log, &log, &sender));
+    std::thread::spawn(move || read_log(text, kernel_log, &log, &sender, log_end));
     Ok(Vm { started, running, said, port, terminal, stderr: stderr.to_owned() })
 }
 
@@ -555,7 +556,13 @@ fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<Said>) {
 }
 
 /// Goes on reading if the file cannot be written: otherwise the guest would stand still.
-fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<Said>) {
+fn read_log(
+    from: impl Read,
+    mut file: File,
+    path: &Path,
+    to: &SyncSender<Said>,
+    mut end: Option<LogEnd>,
+) {
     let (mut lost, mut length) = (false, 0);
     let mut from = BufReader::new(from);
     while let Some(line) = read_line(&mut from) {
@@ -569,6 +576,9 @@ fn read_log(from: impl Read, mut file: File, path: &Path, to: &SyncSender<Said>)
         {
             lost = true;
             tell(to, VmEvent::LogLost(format!("write {}: {error}", path.display())));
+        }
+        if let Some(end) = &mut end {
+            end.line(&line);
         }
         if !tell(to, VmEvent::Log(line)) {
             return;
@@ -773,7 +783,7 @@ mod tests {
         guest.write_all(bytes).unwrap();
         drop(guest);
         let (sender, said) = mpsc::sync_channel(AHEAD);
-        read_log(ours, file, Path::new("/logs/kernel.log"), &sender);
+        read_log(ours, file, Path::new("/logs/kernel.log"), &sender, None);
         drop(sender);
         said.iter().map(|(_, said)| format!("{said:?}")).collect()
     }
