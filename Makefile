@@ -106,7 +106,7 @@ cache: ## how large the cache is, and when each part was used [PRUNE=1: remove u
 	@$(LAB) cache $(if $(filter 1,$(PRUNE)),--prune)
 
 install: ## put `lab` where cargo puts programs; for your own module: lab try, lab new
-	@$(CARGO) install --quiet --locked --path lab
+	@$(CARGO) install --locked --path lab
 
 clean: ## remove what was built from this checkout
 	@$(LAB) clean

@@ -371,6 +371,14 @@ fn what_a_person_gives_make_reaches_the_lab_as_it_is() {
     }
 }
 
+/// It builds for minutes, and warns if the shell will not find the program.
+#[test]
+fn a_person_who_installs_sees_what_cargo_says() {
+    let (user, make) = user_of_make(r#"printf '<%s>' "$@""#);
+    let installed = user.command(make).args(["-s", "install"]).output().unwrap();
+    assert_eq!(text(&installed), "<install><--locked><--path><lab>");
+}
+
 #[test]
 fn standard_input_reaches_the_lab_through_make() {
     let (user, make) = user_of_make("read line; echo \"[$line]\"");
