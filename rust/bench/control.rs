@@ -22,7 +22,6 @@
 use kernel::{
     debugfs::Scope,
     net::{
-        net_device::NetDevice,
         Cookie,
         LiveNamespace,
         NamespaceRef, //
@@ -30,15 +29,13 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::CString,
-    sync::{
-        aref::ARef,
-        Mutex, //
-    },
+    sync::Mutex,
     uaccess::UserSliceReader, //
 };
 
 use crate::{
     current_namespace::Experiment,
+    device::NetDeviceRef,
     figures::Figure,
     forward,
     idle_hooks::{
@@ -207,8 +204,8 @@ fn namespace(pid: &str) -> Result<NamespaceRef> {
 }
 
 /// A device in the namespace of a process, and that namespace's tag.
-fn device(name: &str, pid: &str) -> Result<(ARef<NetDevice>, Cookie)> {
+fn device(name: &str, pid: &str) -> Result<(NetDeviceRef, Cookie)> {
     let net = namespace(pid)?;
     let name = CString::try_from_fmt(fmt!("{}", name))?;
-    Ok((net.dev_get_by_name(&name)?, net.cookie()))
+    Ok((NetDeviceRef::get_by_name(&net, &name)?, net.cookie()))
 }

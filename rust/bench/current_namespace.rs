@@ -14,20 +14,23 @@
 use kernel::{
     fmt,
     net::{
-        net_device::NetDevice,
-        packet_type::{
-            self,
-            Direction,
-            Packet,
-            Protocol, //
-        },
         pcpu_counters::PcpuCounters,
         Cookie, //
     },
     prelude::*,
     sync::{
-        aref::ARef,
+        rcu,
         Arc, //
+    },
+};
+
+use crate::{
+    device::NetDeviceRef,
+    packet_type::{
+        self,
+        Direction,
+        Packet,
+        Protocol, //
     },
 };
 
@@ -82,8 +85,11 @@ struct Observer {
 impl packet_type::Handler for Observer {
     fn receive(&self, packet: &Packet<'_>) {
         let direction = packet.direction();
+        let guard = rcu::read_lock();
+        let explicit = packet.net(&guard).cookie();
+        drop(guard);
         match (direction, self.place) {
-            (Direction::Receive, Place::Lower) => current::set(packet.net().cookie().get()),
+            (Direction::Receive, Place::Lower) => current::set(explicit.get()),
             (Direction::Transmit, Place::Upper) => {
                 let process = current::of_process();
                 // In a softirq no process sends: what was received last stays.
@@ -94,7 +100,7 @@ impl packet_type::Handler for Observer {
             // The packet has passed the other device before.
             _ => {}
         }
-        let explicit = packet.net().cookie() == self.truth;
+        let explicit = explicit == self.truth;
         let global = current::get() == self.truth.get();
         self.counts.add(index(false, direction, explicit), 1);
         self.counts.add(index(true, direction, global), 1);
@@ -110,8 +116,8 @@ pub(crate) struct Experiment {
 impl Experiment {
     /// Watches two devices, each given with the namespace that it was found in.
     pub(crate) fn new(
-        lower: (ARef<NetDevice>, Cookie),
-        upper: (ARef<NetDevice>, Cookie),
+        lower: (NetDeviceRef, Cookie),
+        upper: (NetDeviceRef, Cookie),
     ) -> Result<Self> {
         let counts = Arc::new(Counts::new()?, GFP_KERNEL)?;
         let observe = |(dev, truth), place| {

@@ -10,7 +10,6 @@ use kernel::{
     net::net_device::NetDevice,
     prelude::*,
     str::CString,
-    sync::aref::ARef,
     time::{
         delay::fsleep,
         Delta, //
@@ -18,6 +17,7 @@ use kernel::{
 };
 
 use crate::{
+    device::NetDeviceRef,
     figures::Figure,
     table::yield_now, //
 };
@@ -76,12 +76,12 @@ impl Flows {
 
 /// A way through a router.
 pub(crate) struct Path {
-    input: ARef<NetDevice>,
-    output: ARef<NetDevice>,
+    input: NetDeviceRef,
+    output: NetDeviceRef,
 }
 
 impl Path {
-    pub(crate) fn new(input: ARef<NetDevice>, output: ARef<NetDevice>) -> Self {
+    pub(crate) fn new(input: NetDeviceRef, output: NetDeviceRef) -> Self {
         Self { input, output }
     }
 

@@ -34,16 +34,11 @@ use kernel::{
             Protocol,
             Verdict, //
         },
-        packet_type,
         pernet::{
             self,
             HasSlot, //
         },
         spinlock_bh::SpinLockBh,
-        xmit::{
-            self,
-            Outgoing, //
-        },
         LiveNamespace,
         Namespace, //
     },
@@ -62,7 +57,15 @@ use kernel::{
     uaccess::UserSliceReader, //
 };
 
-use crate::control::command;
+use crate::{
+    control::command,
+    device::NetDeviceRef,
+    packet_type,
+    xmit::{
+        self,
+        Outgoing, //
+    },
+};
 
 /// The files, for as long as this exists.
 pub(crate) type Misuse = Scope<Files>;
@@ -146,7 +149,7 @@ impl netdev_notifier::Watcher for Watch {
             return;
         }
         SEEN.add(1, Relaxed);
-        let found = LiveNamespace::init_net().dev_get_by_name(c"misuse");
+        let found = NetDeviceRef::get_by_name(LiveNamespace::init_net(), c"misuse");
         if !found.is_ok_and(|found| found.ifindex() == WATCHED) {
             HIDDEN.add(1, Relaxed);
         }
@@ -331,7 +334,7 @@ fn settings() {
 
 /// A packet is made with the size that was asked for, or not at all.
 fn packets() -> Result {
-    let dev = LiveNamespace::init_net().dev_get_by_name(c"lo")?;
+    let dev = NetDeviceRef::get_by_name(LiveNamespace::init_net(), c"lo")?;
     let new = |len| Outgoing::new(&dev, packet_type::Protocol::EXPERIMENTAL, len);
     new(0)?;
     new(1500)?;

@@ -9,6 +9,7 @@
 //! | [`table`] | the table that all namespaces share, `rhashtable` and others, and the FIB |
 //! | [`plan`] | which keys are looked up, and in which order |
 //! | [`forward`] | packets through a machine that forwards them |
+//! | [`device`], [`packet_type`], [`xmit`] | finding a device, watching its packets, sending through it |
 //! | [`current_namespace`] | the per-CPU global as an experiment: where it is wrong |
 //! | [`table_check`] | whether the table that namespaces share does what it should |
 //! | [`idle_hooks`] | hooks that do nothing, so that others come and go without code being patched |
@@ -23,15 +24,18 @@ use kernel::{
 
 mod control;
 mod current_namespace;
+mod device;
 mod figures;
 mod forward;
 mod idle_hooks;
 mod misuse;
+mod packet_type;
 mod plan;
 mod state;
 mod table;
 mod table_check;
 mod traffic;
+mod xmit;
 
 use crate::{
     control::Control,

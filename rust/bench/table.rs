@@ -25,7 +25,6 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        aref::ARef,
         rcu,
         Arc,
         SpinLock, //
@@ -33,6 +32,7 @@ use kernel::{
 };
 
 use crate::{
+    device::NetDeviceRef,
     figures::{
         rounds,
         time,
@@ -358,11 +358,11 @@ impl Drop for Twin {
 /// The pointer is valid, and nobody else frees it.
 struct Fib {
     fib: NonNull<c::Fib>,
-    _dev: ARef<NetDevice>,
+    _dev: NetDeviceRef,
 }
 
 impl Fib {
-    fn new(dev: ARef<NetDevice>, routes: u32) -> Result<Self> {
+    fn new(dev: NetDeviceRef, routes: u32) -> Result<Self> {
         // SAFETY: The device outlives it.
         let fib = unsafe { c::rnetns_bench_fib_new(&raw const *dev, routes) };
         // INVARIANT: It is new.
@@ -645,7 +645,7 @@ pub(crate) fn measure_fib(
     entries: u32,
     n: u64,
     routes: u32,
-    dev: ARef<NetDevice>,
+    dev: NetDeviceRef,
 ) -> Result<KVec<Figure>> {
     check(entries, 1)?;
     let mut entrants = KVec::with_capacity(2, GFP_KERNEL)?;

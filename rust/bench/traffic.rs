@@ -3,23 +3,11 @@
 //! Packets through `lo` and `rlo`, by one generator.
 
 use kernel::{
-    net::{
-        net_device::NetDevice,
-        packet_type::{
-            self,
-            Packet,
-            Protocol, //
-        },
-        xmit::Outgoing,
-        LiveNamespace, //
-    },
+    net::LiveNamespace,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     },
     time::{
         delay::fsleep,
@@ -27,10 +15,19 @@ use kernel::{
     },
 };
 
-use crate::figures::{
-    rounds,
-    time,
-    Figure, //
+use crate::{
+    device::NetDeviceRef,
+    figures::{
+        rounds,
+        time,
+        Figure, //
+    },
+    packet_type::{
+        self,
+        Packet,
+        Protocol, //
+    },
+    xmit::Outgoing, //
 };
 
 /// Packets in one repeat.
@@ -54,7 +51,7 @@ impl packet_type::Handler for Arrived {
 /// A device, and the handler that counts what it receives.
 type Path = Pin<KBox<packet_type::Registration<Arrived>>>;
 
-fn path(dev: ARef<NetDevice>) -> Result<Path> {
+fn path(dev: NetDeviceRef) -> Result<Path> {
     KBox::pin_init(
         packet_type::register(dev, Protocol::EXPERIMENTAL, Arrived(Atomic::new(0))),
         GFP_KERNEL,
@@ -95,14 +92,14 @@ fn wait_for(arrived: &Atomic<u64>, want: u64, lost: u64) -> u64 {
 /// Both have to be up; `ENODEV` if one is not there.
 pub(crate) fn measure(net: &LiveNamespace) -> Result<KVec<Figure>> {
     compare(&[
-        ("packet_lo", path(net.dev_get_by_name(c"lo")?)?),
-        ("packet_rlo", path(net.dev_get_by_name(c"rlo")?)?),
+        ("packet_lo", path(NetDeviceRef::get_by_name(net, c"lo")?)?),
+        ("packet_rlo", path(NetDeviceRef::get_by_name(net, c"rlo")?)?),
     ])
 }
 
 /// Measures `lo` alone.
 pub(crate) fn measure_lo(net: &LiveNamespace, name: &str) -> Result<KVec<Figure>> {
-    compare(&[(name, path(net.dev_get_by_name(c"lo")?)?)])
+    compare(&[(name, path(NetDeviceRef::get_by_name(net, c"lo")?)?)])
 }
 
 fn compare(paths: &[(&str, Path)]) -> Result<KVec<Figure>> {

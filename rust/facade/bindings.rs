@@ -39,8 +39,6 @@ mod generated {
 
     // A name that `include!` defines takes precedence over one from a glob.
     pub use super::helpers::*;
-    // With trace events it is no inline function, so that the kernel's own bindings have it too.
-    pub use super::helpers::consume_skb;
     pub use theirs::bindings::*;
 
     include!(concat!(env!("RNETNS_BINDINGS"), "/bindings_generated.rs"));

@@ -8,8 +8,6 @@ pub use theirs::net::*;
 
 #[path = "../kernel/net/deferred.rs"]
 pub mod deferred;
-#[path = "../kernel/net/dev_lookup.rs"]
-pub mod dev_lookup;
 #[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/dst.rs"]
 pub mod dst;
@@ -36,8 +34,6 @@ pub mod netdev_notifier;
 #[cfg(CONFIG_NETFILTER)]
 #[path = "../kernel/net/netfilter.rs"]
 pub mod netfilter;
-#[path = "../kernel/net/packet_type.rs"]
-pub mod packet_type;
 #[cfg(CONFIG_64BIT)]
 #[path = "../kernel/net/pcpu_counters.rs"]
 pub mod pcpu_counters;
@@ -67,8 +63,6 @@ pub mod spinlock_bh;
 pub mod tagged_table;
 #[path = "../kernel/net/tracepoint.rs"]
 pub mod tracepoint;
-#[path = "../kernel/net/xmit.rs"]
-pub mod xmit;
 
 pub use self::{
     namespace::{

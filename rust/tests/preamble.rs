@@ -29,7 +29,6 @@ use kernel::{
         },
         netdev_notifier,
         netfilter,
-        packet_type,
         pcpu_counters::PcpuCounters,
         pernet::{
             self,
@@ -48,7 +47,6 @@ use kernel::{
             Owner,
             Table, //
         },
-        xmit,
         LiveNamespace,
         Namespace,
         NamespaceRef, //

@@ -5,21 +5,6 @@
 
 #ifdef CONFIG_NET
 
-__rust_helper int rust_helper_dev_hard_header(struct sk_buff *skb,
-					      struct net_device *dev,
-					      unsigned short type,
-					      const void *daddr,
-					      const void *saddr,
-					      unsigned int len)
-{
-	return dev_hard_header(skb, dev, type, daddr, saddr, len);
-}
-
-__rust_helper void rust_helper_dev_hold(struct net_device *dev)
-{
-	dev_hold(dev);
-}
-
 __rust_helper void rust_helper_dev_lstats_add(struct net_device *dev,
 					      unsigned int len)
 {
@@ -30,17 +15,6 @@ __rust_helper void rust_helper_dev_net_set(struct net_device *dev,
 					   struct net *net)
 {
 	dev_net_set(dev, net);
-}
-
-__rust_helper void rust_helper_dev_put(struct net_device *dev)
-{
-	dev_put(dev);
-}
-
-__rust_helper unsigned int
-rust_helper_LL_RESERVED_SPACE(const struct net_device *dev)
-{
-	return LL_RESERVED_SPACE(dev);
 }
 
 __rust_helper unsigned long

@@ -6,8 +6,10 @@
 
 include!("../preamble.rs");
 
+use core::ops::Deref;
+
 /// Uses the namespace after the device was given back.
-pub fn late(dev: ARef<NetDevice>) -> u32 {
+pub fn late(dev: impl Deref<Target = NetDevice>) -> u32 {
     let guard = rcu::read_lock();
     let net = dev.net(&guard);
     drop(dev);

@@ -6,8 +6,10 @@
 
 include!("../preamble.rs");
 
+use core::ops::Deref;
+
 /// Reads a setting after the device was given back.
-pub fn late(net: &Namespace, dev: ARef<NetDevice>) -> i32 {
+pub fn late(net: &Namespace, dev: impl Deref<Target = NetDevice>) -> i32 {
     let guard = rcu::read_lock();
     let settings = in_device::InDevice::of(net, &dev, &guard);
     drop(dev);

@@ -57,10 +57,3 @@ pub fn receive(skb: SkBuff<'_>, dev: &OwnNetDevice) {
 pub fn register() -> impl PinInit<pernet::Registration<State>, Error> {
     pernet::register_pernet_subsys()
 }
-
-/// A registration may be forgotten, and packets still come to its handler: it borrows nothing.
-///
-/// This compiles for the sake of the trait's own bounds.
-pub fn is_kept_for_ever(handler: impl packet_type::Handler) -> impl packet_type::Handler + 'static {
-    handler
-}

@@ -1,46 +1,60 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Handlers of packets: callbacks for the packets of a protocol, or for all, of one device.
-//!
-//! C header: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h)
 
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
 
-use crate::{
+use kernel::{
     bindings,
+    net::{
+        net_device::NetDevice,
+        Namespace, //
+    },
     prelude::*,
-    sync::aref::ARef,
+    sync::rcu,
     types::Opaque, //
 };
 
-use super::{
-    net_device::NetDevice,
-    Namespace, //
-};
+use crate::device::NetDeviceRef;
+
+mod c {
+    use kernel::bindings::{
+        net_device,
+        sk_buff, //
+    };
+
+    // Functions of `device.c`.
+    #[allow(improper_ctypes)]
+    unsafe extern "C" {
+        pub(super) fn rnetns_bench_consume_skb(skb: *mut sk_buff);
+        pub(super) fn rnetns_bench_skb_dev(skb: *const sk_buff) -> *mut net_device;
+        pub(super) fn rnetns_bench_skb_is_outgoing(skb: *const sk_buff) -> bool;
+    }
+}
 
 /// Which packets a handler gets: an Ethernet type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Protocol(u16);
+pub(crate) struct Protocol(u16);
 
 impl Protocol {
     /// Every packet, also those that the device sends: `ETH_P_ALL`.
-    pub const ALL: Self = Self(bindings::ETH_P_ALL as u16);
+    pub(crate) const ALL: Self = Self(bindings::ETH_P_ALL as u16);
     /// For experiments on the local network: `ETH_P_802_EX1`.
-    pub const EXPERIMENTAL: Self = Self(bindings::ETH_P_802_EX1 as u16);
+    pub(crate) const EXPERIMENTAL: Self = Self(bindings::ETH_P_802_EX1 as u16);
 
     /// The number, in the byte order of this machine.
     #[inline]
-    pub fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self.0
     }
 }
 
 /// Where a packet that passes a device goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// The device has received it.
     Receive,
     /// The device is about to send it: `PACKET_OUTGOING`.
@@ -52,7 +66,7 @@ pub enum Direction {
 /// # Invariants
 ///
 /// `skb` is valid for `'a`, and so are its device and that device's namespace.
-pub struct Packet<'a> {
+pub(crate) struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     _skb: PhantomData<&'a bindings::sk_buff>,
 }
@@ -60,57 +74,30 @@ pub struct Packet<'a> {
 impl Packet<'_> {
     /// The device that the packet passes.
     #[inline]
-    pub fn dev(&self) -> &NetDevice {
+    pub(crate) fn dev(&self) -> &NetDevice {
         // SAFETY: By the type invariant packet and device are valid.
-        unsafe {
-            NetDevice::from_raw(
-                (*self.skb.as_ptr())
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .dev
-                    .cast(),
-            )
-        }
+        unsafe { NetDevice::from_raw(c::rnetns_bench_skb_dev(self.skb.as_ptr())) }
     }
 
     /// The namespace that the packet is in: that of the device which it passes.
     #[inline]
-    pub fn net(&self) -> &Namespace {
-        // SAFETY: The stack holds RCU while it calls handlers, whom the packet is only lent to.
-        unsafe { self.dev().net_rcu() }
+    pub(crate) fn net<'g>(&'g self, guard: &'g rcu::Guard) -> &'g Namespace {
+        self.dev().net(guard)
     }
 
     /// Whether the device receives or sends it.
     #[inline]
-    pub fn direction(&self) -> Direction {
+    pub(crate) fn direction(&self) -> Direction {
         // SAFETY: By the type invariant the packet is valid.
-        match unsafe { bindings::skb_pkt_type(self.skb.as_ptr()) } {
-            bindings::PACKET_OUTGOING => Direction::Transmit,
-            _ => Direction::Receive,
+        match unsafe { c::rnetns_bench_skb_is_outgoing(self.skb.as_ptr()) } {
+            true => Direction::Transmit,
+            false => Direction::Receive,
         }
     }
 }
 
 /// What is done with packets.
-///
-/// # Examples
-///
-/// Counting them:
-///
-/// ```
-/// # use kernel::net::packet_type;
-/// # use kernel::sync::atomic::Atomic;
-/// # use kernel::sync::atomic::Relaxed;
-/// struct Count(Atomic<u64>);
-///
-/// impl packet_type::Handler for Count {
-///     fn receive(&self, _packet: &packet_type::Packet<'_>) {
-///         self.0.add(1, Relaxed);
-///     }
-/// }
-/// ```
-pub trait Handler: Send + Sync + 'static {
+pub(crate) trait Handler: Send + Sync + 'static {
     /// Sees a packet. Bottom halves are off and RCU is held; runs on several CPUs at once.
     fn receive(&self, packet: &Packet<'_>);
 }
@@ -124,10 +111,10 @@ pub trait Handler: Send + Sync + 'static {
 ///
 /// `packet_type` is on the list of `dev`, and its callback belongs to `H`.
 #[pin_data(PinnedDrop)]
-pub struct Registration<H: Handler> {
+pub(crate) struct Registration<H: Handler> {
     // The handler comes first: packets may arrive as soon as `packet_type` is there.
     handler: H,
-    dev: ARef<NetDevice>,
+    dev: NetDeviceRef,
     #[pin]
     packet_type: Opaque<bindings::packet_type>,
 }
@@ -141,25 +128,8 @@ unsafe impl<H: Handler> Sync for Registration<H> {}
 /// Calls `handler` for the packets of `protocol` that pass `dev`.
 ///
 /// Wraps `dev_add_pack()`. Process context.
-///
-/// # Examples
-///
-/// ```
-/// # use kernel::net::LiveNamespace;
-/// # use kernel::net::packet_type;
-/// fn watch<H: packet_type::Handler>(
-///     net: &LiveNamespace,
-///     handler: H,
-/// ) -> Result<Pin<KBox<packet_type::Registration<H>>>> {
-///     let dev = net.dev_get_by_name(c"eth0")?;
-///     KBox::pin_init(
-///         packet_type::register(dev, packet_type::Protocol::ALL, handler),
-///         GFP_KERNEL,
-///     )
-/// }
-/// ```
-pub fn register<H: Handler>(
-    dev: ARef<NetDevice>,
+pub(crate) fn register<H: Handler>(
+    dev: NetDeviceRef,
     protocol: Protocol,
     handler: H,
 ) -> impl PinInit<Registration<H>, Error> {
@@ -186,13 +156,13 @@ pub fn register<H: Handler>(
 impl<H: Handler> Registration<H> {
     /// The handler.
     #[inline]
-    pub fn handler(&self) -> &H {
+    pub(crate) fn handler(&self) -> &H {
         &self.handler
     }
 
     /// The device.
     #[inline]
-    pub fn dev(&self) -> &NetDevice {
+    pub(crate) fn dev(&self) -> &NetDevice {
         &self.dev
     }
 }
@@ -211,7 +181,7 @@ unsafe extern "C" fn receive<H: Handler>(
     // SAFETY: The caller promises what it is part of. `drop` waits for running calls, and the
     // handler was there before the `packet_type` was on a list.
     let handler =
-        unsafe { &(*crate::container_of!(packet_type, Registration<H>, packet_type)).handler };
+        unsafe { &(*kernel::container_of!(packet_type, Registration<H>, packet_type)).handler };
     if let Some(skb) = NonNull::new(skb) {
         // INVARIANT: The reference that was given up lasts until it is dropped below; the stack
         // keeps the device, and that its namespace, while it handles the packet.
@@ -221,7 +191,7 @@ unsafe extern "C" fn receive<H: Handler>(
         });
     }
     // SAFETY: One reference is ours. Others, if any, are not touched.
-    unsafe { bindings::consume_skb(skb) };
+    unsafe { c::rnetns_bench_consume_skb(skb) };
     0
 }
 
