@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "delayed_work.c"
 #include "idr.c"
 #include "net/dst.c"
 #include "net/filter.c"

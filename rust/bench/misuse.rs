@@ -38,12 +38,10 @@ use kernel::{
             self,
             HasSlot, //
         },
-        spinlock_bh::SpinLockBh,
         LiveNamespace,
         Namespace, //
     },
     new_mutex,
-    new_spinlock_bh,
     pernet_slot,
     prelude::*,
     sync::{
@@ -51,8 +49,10 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        new_spinlock_bh,
         rcu,
-        Mutex, //
+        Mutex,
+        SpinLockBh, //
     },
     uaccess::UserSliceReader, //
 };

@@ -15,8 +15,15 @@ pub use theirs::*;
 
 #[doc(hidden)]
 pub mod bindings;
+#[path = "../kernel/ida.rs"]
+pub mod ida;
+pub mod mm;
 pub mod net;
+pub mod prelude;
+pub mod sync;
+pub mod time;
 pub mod uapi;
+pub mod workqueue;
 
 /// What stands in front of messages of this crate, as in the base kernel's.
 const __LOG_PREFIX: &[u8] = b"rust_kernel\0";

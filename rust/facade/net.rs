@@ -6,8 +6,6 @@
 
 pub use theirs::net::*;
 
-#[path = "../kernel/net/deferred.rs"]
-pub mod deferred;
 #[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/dst.rs"]
 pub mod dst;
@@ -16,15 +14,9 @@ pub mod dst;
 pub mod early_demux;
 #[path = "../kernel/net/genl.rs"]
 pub mod genl;
-#[path = "../kernel/net/ida.rs"]
-pub mod ida;
 #[cfg(CONFIG_INET)]
 #[path = "../kernel/net/in_device.rs"]
 pub mod in_device;
-#[path = "../kernel/net/jiffies.rs"]
-pub mod jiffies;
-#[path = "../kernel/net/memory.rs"]
-pub mod memory;
 #[path = "../kernel/net/namespace.rs"]
 pub mod namespace;
 #[path = "../kernel/net/net_device.rs"]
@@ -56,8 +48,6 @@ pub mod rtnl;
 pub mod sk_buff;
 #[path = "../kernel/net/sock.rs"]
 pub mod sock;
-#[path = "../kernel/net/spinlock_bh.rs"]
-pub mod spinlock_bh;
 #[cfg(all(CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/tagged_table/mod.rs"]
 pub mod tagged_table;

@@ -6,17 +6,12 @@
 #[allow(unused_imports)]
 use kernel::{
     net::{
-        deferred::{
-            self,
-            Deferred, //
-        },
         dst::{
             self,
             Dst,
             OwnedDst,
             ValidDst, //
         },
-        ida::Ida,
         in_device,
         namespace::namespaces,
         net_device::{

@@ -4,19 +4,18 @@
 //! while others look up.
 
 use kernel::{
-    net::{
-        spinlock_bh::SpinLockBh,
-        tagged_table::{
-            Published,
-            Table, //
-        },
+    net::tagged_table::{
+        Published,
+        Table, //
     },
-    new_mutex, new_spinlock_bh,
+    new_mutex,
     prelude::*,
     sync::{
+        new_spinlock_bh,
         rcu,
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLockBh, //
     },
     time::{
         Instant,

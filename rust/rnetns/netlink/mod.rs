@@ -12,16 +12,16 @@ pub(crate) mod announce;
 mod prefix;
 
 use kernel::{
-    genl_doit, genl_dumpit, genl_family,
+    genl_doit,
+    genl_dumpit,
+    genl_family,
     net::{
-        deferred::Deferred,
         genl::{
             Attributes,
             Dump,
             Message,
             Request, //
         },
-        jiffies::jiffies_to_msecs,
         netlink,
         tagged_table::Action,
         LiveNamespace,
@@ -29,6 +29,7 @@ use kernel::{
     },
     prelude::*,
     sync::rcu,
+    time::jiffies64_to_msecs,
     uapi::{
         RNETNS_A_ASIDE,
         RNETNS_A_BYPASSED,
@@ -70,6 +71,7 @@ use kernel::{
         RNETNS_FLUSH_A_FLUSHED,
         RNETNS_FLUSH_A_IFINDEX, //
     },
+    workqueue::deferred::Deferred, //
 };
 
 use self::prefix::Prefix;
@@ -390,6 +392,6 @@ impl Row {
         message.put_flag(RNETNS_ENTRY_A_LOCAL, self.is_local)?;
         message.put_flag(RNETNS_ENTRY_A_USED, self.is_used)?;
         message.put_flag(RNETNS_ENTRY_A_STALE, self.is_stale)?;
-        message.put_uint(RNETNS_ENTRY_A_AGE, jiffies_to_msecs(self.age.into()))
+        message.put_uint(RNETNS_ENTRY_A_AGE, jiffies64_to_msecs(self.age.into()))
     }
 }

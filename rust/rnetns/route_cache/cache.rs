@@ -4,10 +4,6 @@
 
 use kernel::{
     net::{
-        deferred::{
-            self,
-            Deferred, //
-        },
         dst::{
             Dst,
             ValidDst, //
@@ -17,7 +13,6 @@ use kernel::{
             self,
             HasSlot, //
         },
-        spinlock_bh::SpinLockBh,
         tagged_table::{
             Action,
             Cursor,
@@ -30,7 +25,7 @@ use kernel::{
         },
         Namespace, //
     },
-    new_spinlock_bh, pernet_slot,
+    pernet_slot,
     prelude::*,
     sync::{
         atomic::{
@@ -39,12 +34,19 @@ use kernel::{
             Release, //
         },
         barrier,
+        new_spinlock_bh,
         rcu,
-        Arc, //
+        Arc,
+        SpinLockBh, //
     },
     time::{
         msecs_to_jiffies,
         Jiffies, //
+    },
+    workqueue::deferred::{
+        self,
+        new_deferred,
+        Deferred, //
     },
 };
 
@@ -438,11 +440,7 @@ impl pernet::Operations for PernetCache {
     }
 
     fn init(net: &Namespace) -> impl PinInit<Deferred<Cache>, Error> {
-        Deferred::new(
-            Cache::new(net.inum()),
-            kernel::static_lock_class!(),
-            kernel::static_lock_class!(),
-        )
+        new_deferred!(Cache::new(net.inum()))
     }
 
     fn pre_exit(_net: &Namespace, cache: Pin<&Deferred<Cache>>) {

@@ -2,25 +2,27 @@
 
 //! IPv4 packets that come in.
 
-use kernel::net::{
-    deferred::Deferred,
-    dst::{
-        Dst,
-        ValidDst, //
+use kernel::{
+    net::{
+        dst::{
+            Dst,
+            ValidDst, //
+        },
+        in_device::{
+            InDevice,
+            Setting,
+            SourceCheck, //
+        },
+        net_device::NetDevice,
+        netfilter::{
+            self,
+            Ipv4Header,
+            Packet,
+            Verdict, //
+        },
+        Namespace, //
     },
-    in_device::{
-        InDevice,
-        Setting,
-        SourceCheck, //
-    },
-    net_device::NetDevice,
-    netfilter::{
-        self,
-        Ipv4Header,
-        Packet,
-        Verdict, //
-    },
-    Namespace, //
+    workqueue::deferred::Deferred, //
 };
 
 use super::{

@@ -4,7 +4,6 @@
 
 use kernel::{
     net::{
-        deferred::Deferred,
         dst::{
             Dst,
             ValidDst, //
@@ -18,7 +17,8 @@ use kernel::{
         },
         Namespace, //
     },
-    sync::rcu, //
+    sync::rcu,
+    workqueue::deferred::Deferred, //
 };
 
 use super::{

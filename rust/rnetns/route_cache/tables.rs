@@ -3,9 +3,9 @@
 //! The tables that all namespaces share, and how large they are.
 
 use kernel::{
+    mm::totalram_pages,
     net::{
         dst,
-        memory,
         pernet::{
             self,
             HasSlot, //
@@ -14,6 +14,7 @@ use kernel::{
         LiveNamespace,
         Namespace, //
     },
+    page::PAGE_SIZE,
     pernet_slot,
     prelude::*,
     sync::{
@@ -132,7 +133,7 @@ pub(crate) fn check_timeout(seconds: u32) -> Result {
 
 /// A number of lines that fits the memory of the machine.
 fn default_buckets() -> u32 {
-    let wanted = memory::total_bytes() / MEMORY_PER_BUCKET;
+    let wanted = totalram_pages().saturating_mul(PAGE_SIZE) / MEMORY_PER_BUCKET;
     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     let wanted = wanted.clamp(*BUCKETS.start(), MAX_DEFAULT_BUCKETS);
     // The largest power of two that is not above it.

@@ -37,6 +37,7 @@ use core::{
 use crate::{
     alloc::AllocError,
     bindings,
+    ida::Ida,
     prelude::*,
     sync::{
         atomic::Atomic,
@@ -44,19 +45,6 @@ use crate::{
         Arc, //
     },
 };
-
-use self::{
-    hash::{
-        Hash,
-        Secrets, //
-    },
-    line::{
-        Line,
-        Scan, //
-    },
-    owner::Link, //
-};
-use super::ida::Ida;
 
 pub use self::audit::Audit;
 pub use self::owner::{
@@ -68,6 +56,17 @@ pub use self::owner::{
     Refused, //
 };
 pub use self::published::Published;
+use self::{
+    hash::{
+        Hash,
+        Secrets, //
+    },
+    line::{
+        Line,
+        Scan, //
+    },
+    owner::Link, //
+};
 
 /// In how many lines a place is looked for, beginning with the one where a look-up begins. An entry
 /// that finds none in them is refused, unless its owner was promised the place.

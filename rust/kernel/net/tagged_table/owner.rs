@@ -887,11 +887,11 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     }
 
     fn new_tag(&self) -> Result<Tag> {
-        Tag::from_number(self.tags.alloc(1, MAX_TAG)?).ok_or(EINVAL)
+        Tag::from_number(self.tags.alloc(1, MAX_TAG, GFP_KERNEL)?).ok_or(EINVAL)
     }
 
     fn new_tag_atomic(&self) -> Result<Tag> {
-        Tag::from_number(self.tags.alloc_atomic(1, MAX_TAG)?).ok_or(EINVAL)
+        Tag::from_number(self.tags.alloc(1, MAX_TAG, GFP_ATOMIC)?).ok_or(EINVAL)
     }
 }
 

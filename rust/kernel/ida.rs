@@ -5,6 +5,7 @@
 //! C header: [`include/linux/idr.h`](srctree/include/linux/idr.h)
 
 use crate::{
+    alloc::Flags,
     bindings,
     error::to_result,
     prelude::*,
@@ -20,13 +21,14 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// # use kernel::net::ida::Ida;
-/// fn numbers() -> Result {
-///     let ida = KBox::pin_init(Ida::new(), GFP_KERNEL)?;
-///     let id = ida.alloc(1, 99)?;
-///     ida.free(id);
-///     Ok(())
-/// }
+/// # use kernel::ida::Ida;
+/// let ida = KBox::pin_init(Ida::new(), GFP_KERNEL)?;
+/// assert_eq!(ida.alloc(1, 2, GFP_KERNEL)?, 1);
+/// assert_eq!(ida.alloc(1, 2, GFP_KERNEL)?, 2);
+/// assert_eq!(ida.alloc(1, 2, GFP_KERNEL), Err(ENOSPC));
+/// ida.free(1);
+/// assert_eq!(ida.alloc(1, 2, GFP_KERNEL)?, 1);
+/// # Ok::<(), Error>(())
 /// ```
 #[pin_data(PinnedDrop)]
 pub struct Ida {
@@ -53,22 +55,12 @@ impl Ida {
 
     /// Gives out the lowest free number from `min` to `max`.
     ///
-    /// `ENOSPC` if there is none, `ENOMEM`. May sleep. Wraps `ida_alloc_range()`.
+    /// `ENOSPC` if there is none, `ENOMEM`. May sleep if `flags` allow it. Wraps
+    /// `ida_alloc_range()`.
     #[inline]
-    pub fn alloc(&self, min: u32, max: u32) -> Result<u32> {
-        self.alloc_with(min, max, bindings::GFP_KERNEL)
-    }
-
-    /// The same for any context, with memory that is there at once.
-    #[inline]
-    pub fn alloc_atomic(&self, min: u32, max: u32) -> Result<u32> {
-        self.alloc_with(min, max, bindings::GFP_ATOMIC)
-    }
-
-    #[inline]
-    fn alloc_with(&self, min: u32, max: u32, flags: bindings::gfp_t) -> Result<u32> {
+    pub fn alloc(&self, min: u32, max: u32, flags: Flags) -> Result<u32> {
         // SAFETY: By the type invariant the allocator is initialised.
-        let id = unsafe { bindings::ida_alloc_range(self.ida.get(), min, max, flags) };
+        let id = unsafe { bindings::ida_alloc_range(self.ida.get(), min, max, flags.as_raw()) };
         to_result(id)?;
         Ok(id as u32)
     }

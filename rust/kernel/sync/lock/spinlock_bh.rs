@@ -20,17 +20,18 @@ pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 /// The backend of [`SpinLockBh`].
 pub struct SpinLockBhBackend;
 
-/// Makes an initialiser for a [`SpinLockBh`], with a lock class of its own.
+/// Creates a [`SpinLockBh`] initialiser with a newly-created lock class.
 #[macro_export]
 macro_rules! new_spinlock_bh {
     ($inner:expr) => {
-        $crate::net::spinlock_bh::SpinLockBh::new(
+        $crate::sync::SpinLockBh::new(
             $inner,
             $crate::optional_name!(),
             $crate::static_lock_class!(),
         )
     };
 }
+pub use new_spinlock_bh;
 
 // SAFETY: `spin_lock_bh()` gives mutual exclusion; `relock` locks in the same way.
 unsafe impl Backend for SpinLockBhBackend {
