@@ -138,6 +138,8 @@ pub struct InTreeBuild {
     pub name: String,
     /// Options as `NAME=value`, on top of those of the guest's kernel; the last one is the module's.
     pub config: Vec<String>,
+    /// What make builds, if it is something else than usual.
+    pub target: Option<String>,
 }
 
 /// C code that the kernel's ynl tool generates.

@@ -87,6 +87,11 @@ pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
     Ok(checks)
 }
 
+/// What make builds.
+fn target<'a>(in_tree: &'a InTree, build: &'a InTreeBuild) -> &'a str {
+    build.target.as_deref().unwrap_or(&in_tree.target)
+}
+
 /// A name for a folder.
 fn slug(name: &str) -> String {
     name.chars()
@@ -101,7 +106,7 @@ fn key(files: &Files, base: &Prepared, in_tree: &InTree, build: &InTreeBuild) ->
         parts.extend([path.as_os_str().as_encoded_bytes().to_vec(), text.clone()]);
     }
     parts.extend(base.tools.key_parts().into_iter().map(String::into_bytes));
-    parts.push(in_tree.target.clone().into_bytes());
+    parts.push(target(in_tree, build).to_owned().into_bytes());
     parts.extend(build.config.iter().map(|option| option.clone().into_bytes()));
     files::key(parts)
 }
@@ -128,7 +133,7 @@ fn make(
     check(&build.config, &tree.configure(folder, &build.config, &STRICT, &log)?)?;
     run("prepare")?;
     if build.config.last().is_some_and(|option| !option.ends_with("=n")) {
-        run(&in_tree.target)?;
+        run(target(in_tree, build))?;
     }
     Ok(())
 }
