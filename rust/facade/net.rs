@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Networking: what the base kernel's crate has, and the abstractions of this project.
+//! Networking: the abstractions of this project, and what they extend.
 //!
 //! Upstream, the lines without `#[path]` are those of `rust/kernel/net/mod.rs`.
-
-pub use theirs::net::*;
 
 #[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_64BIT, not(CONFIG_PREEMPT_RT)))]
 #[path = "../kernel/net/dst.rs"]
@@ -12,8 +10,6 @@ pub mod dst;
 #[cfg(all(CONFIG_INET, CONFIG_IPV6, CONFIG_NETFILTER))]
 #[path = "../kernel/net/early_demux.rs"]
 pub mod early_demux;
-#[path = "../kernel/net/genl.rs"]
-pub mod genl;
 #[cfg(CONFIG_INET)]
 #[path = "../kernel/net/in_device.rs"]
 pub mod in_device;
@@ -26,6 +22,7 @@ pub mod netdev_notifier;
 #[cfg(CONFIG_NETFILTER)]
 #[path = "../kernel/net/netfilter.rs"]
 pub mod netfilter;
+pub mod netlink;
 #[cfg(CONFIG_64BIT)]
 #[path = "../kernel/net/pcpu_counters.rs"]
 pub mod pcpu_counters;

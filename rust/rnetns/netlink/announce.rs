@@ -3,12 +3,15 @@
 //! Notifications: what those who have joined the group `events` are told.
 
 use kernel::{
+    alloc::{
+        flags::{
+            GFP_ATOMIC,
+            GFP_KERNEL, //
+        },
+        Flags, //
+    },
     genl_group,
     net::{
-        genl::{
-            self,
-            Context, //
-        },
         LiveNamespace,
         Namespace, //
     },
@@ -49,35 +52,33 @@ pub(super) fn end() {
 /// Settings of the cache have changed. Whoever is not told because there is no memory sees it when
 /// they ask the next time.
 pub(super) fn cache(net: &LiveNamespace, report: &Report) {
-    send_report(net, report, Context::Process);
+    send_report(net, report, GFP_KERNEL);
 }
 
 /// The cache has stepped aside, or come back. In a packet's path.
 pub(crate) fn aside(net: &Namespace, report: impl FnOnce() -> Report, _guard: &rcu::Guard) {
     if IS_ON.load(Relaxed) {
-        send_report(net, &report(), Context::Atomic);
+        send_report(net, &report(), GFP_ATOMIC);
     }
 }
 
 /// Entries were flushed by a request.
 pub(super) fn flush(net: &LiveNamespace, flushed: u64) {
-    let _ = genl::multicast(
+    let _ = family().notify(
         net,
-        family(),
         genl_group!(RNETNS_NLGRP_EVENTS),
         RNETNS_CMD_FLUSH_NTF as u8,
-        Context::Process,
+        GFP_KERNEL,
         |message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed),
     );
 }
 
-fn send_report(net: &Namespace, report: &Report, context: Context) {
-    let _ = genl::multicast(
+fn send_report(net: &Namespace, report: &Report, flags: Flags) {
+    let _ = family().notify(
         net,
-        family(),
         genl_group!(RNETNS_NLGRP_EVENTS),
         RNETNS_CMD_CACHE_NTF as u8,
-        context,
+        flags,
         |message| put_report(message, report),
     );
 }

@@ -16,13 +16,15 @@ use kernel::{
     genl_dumpit,
     genl_family,
     net::{
-        genl::{
-            Attributes,
-            Dump,
-            Message,
-            Request, //
+        netlink::{
+            self,
+            message::Message,
+            request::{
+                Attributes,
+                Dump,
+                Request, //
+            },
         },
-        netlink,
         tagged_table::Action,
         LiveNamespace,
         Namespace, //

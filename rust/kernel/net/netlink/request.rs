@@ -6,7 +6,7 @@
 //! attributes are checked by, and a table of operations, in C. Here is what the operations are made
 //! of: [`genl_doit!`](crate::genl_doit) and [`genl_dumpit!`](crate::genl_dumpit) define the functions
 //! that the generated header declares, and [`genl_family!`](crate::genl_family) makes the generated
-//! family one that [`kernel::net::netlink`] registers.
+//! family one that [`Family::register`] registers.
 //!
 //! An operation works in the namespace of the socket that the request came by, which it is given
 //! with the request.
@@ -15,20 +15,22 @@
 
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 
 use crate::{
     bindings,
-    error::to_result,
-    net::netlink::Family,
-    prelude::*,
-    types::ScopeGuard, //
+    net::LiveNamespace,
+    prelude::*, //
 };
 
 use super::{
-    LiveNamespace,
-    Namespace, //
+    message::Message,
+    Family,
+    GenlMsg,
+    NetlinkSkBuff,
+    GENLMSG_DEFAULT_SIZE, //
 };
 
 /// How long the header of an attribute is.
@@ -94,22 +96,15 @@ impl<'a> Request<'a> {
     ///
     /// `ENOMEM`, `EMSGSIZE` if they do not fit, or the error of `fill`. Process context.
     pub fn reply(&self, fill: impl FnOnce(&mut Message<'_>) -> Result) -> Result {
-        // SAFETY: The function has no requirement.
-        let skb =
-            unsafe { bindings::genlmsg_new(bindings::GENLMSG_DEFAULT_SIZE, bindings::GFP_KERNEL) };
-        let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
-            // SAFETY: It was allocated above, and nobody else has it.
-            unsafe { bindings::nlmsg_free(skb.as_ptr()) }
-        });
         let info = self.info();
-        // SAFETY: The buffer is ours, and the header that we answer to is valid.
-        let mut message = unsafe { Message::begin(*skb, info) }.ok_or(EMSGSIZE)?;
-        fill(&mut message)?;
-        message.end();
-        // SAFETY: The function takes the buffer over, whatever comes of it.
-        to_result(unsafe {
-            bindings::genlmsg_reply(skb.dismiss().as_ptr(), self.info.as_ptr().cast())
-        })
+        // SAFETY: By the type invariant the family is that of the operation, which lasts as long as
+        // it is registered; `Family` is transparent over it. The header is that of the request.
+        let (family, cmd) = unsafe { (&*info.family.cast::<Family>(), (*info.genlhdr).cmd) };
+        let skb = NetlinkSkBuff::new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL)?;
+        let mut msg = skb.genlmsg_put(info.snd_portid, info.snd_seq, family, cmd)?;
+        fill(&mut Message::new(&mut msg))?;
+        // SAFETY: By the type invariant it is that of a request.
+        unsafe { msg.reply(self.info) }
     }
 }
 
@@ -178,163 +173,6 @@ impl<'a> Attributes<'a> {
     #[inline]
     pub fn u32(&self, attr: u32) -> Option<u32> {
         self.chunk(attr).map(u32::from_ne_bytes)
-    }
-}
-
-/// Where a notification is sent from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Context {
-    /// Where it is allowed to sleep: `GFP_KERNEL`.
-    Process,
-    /// Anywhere but in hard interrupts: `GFP_ATOMIC`.
-    Atomic,
-}
-
-/// Sends a message to the sockets of `net` that have joined a group of the family, if there are any:
-/// a notification. `group` is its number within the family.
-///
-/// `ENOMEM`, `EMSGSIZE`, or the error of `fill`; none if nobody listens. Wraps `genlmsg_multicast_netns()`.
-pub fn multicast(
-    net: &Namespace,
-    family: &'static Family,
-    group: u32,
-    cmd: u8,
-    context: Context,
-    fill: impl FnOnce(&mut Message<'_>) -> Result,
-) -> Result {
-    // SAFETY: Both are valid.
-    if unsafe { bindings::genl_has_listeners(family.as_raw(), net.as_raw().cast(), group) } == 0 {
-        return Ok(());
-    }
-    let flags = match context {
-        Context::Process => bindings::GFP_KERNEL,
-        Context::Atomic => bindings::GFP_ATOMIC,
-    };
-    // SAFETY: The function has no requirement.
-    let skb = unsafe { bindings::genlmsg_new(bindings::GENLMSG_DEFAULT_SIZE, flags) };
-    let skb = ScopeGuard::new_with_data(NonNull::new(skb).ok_or(ENOMEM)?, |skb| {
-        // SAFETY: It was allocated above, and nobody else has it.
-        unsafe { bindings::nlmsg_free(skb.as_ptr()) }
-    });
-    // SAFETY: The buffer is ours, and the family valid.
-    let hdr = unsafe { bindings::genlmsg_put(skb.as_ptr(), 0, 0, family.as_raw(), 0, cmd) };
-    // INVARIANT: The buffer is ours, and the header was put there just now.
-    let mut message = Message {
-        skb: *skb,
-        hdr: NonNull::new(hdr).ok_or(EMSGSIZE)?,
-        _skb: PhantomData,
-    };
-    fill(&mut message)?;
-    message.end();
-    // SAFETY: The function takes the buffer over, whatever comes of it.
-    let sent = unsafe {
-        bindings::genlmsg_multicast_netns(
-            family.as_raw().cast(),
-            net.as_raw(),
-            skb.dismiss().as_ptr().cast(),
-            0,
-            group,
-            flags,
-        )
-    };
-    // The last of those who listened has left.
-    if sent == ESRCH.to_errno() {
-        return Ok(());
-    }
-    to_result(sent)
-}
-
-/// A message that is being written.
-///
-/// # Invariants
-///
-/// `skb` is valid for `'a` and nobody else's; `hdr` is in it, from `genlmsg_put()`.
-pub struct Message<'a> {
-    skb: NonNull<bindings::sk_buff>,
-    hdr: NonNull<c_void>,
-    _skb: PhantomData<&'a mut bindings::sk_buff>,
-}
-
-impl Message<'_> {
-    /// Begins a message that answers a request. None if it does not fit.
-    ///
-    /// # Safety
-    ///
-    /// `skb` must be valid and the caller's as long as the message; `info` be that of a request.
-    #[inline]
-    unsafe fn begin(skb: NonNull<bindings::sk_buff>, info: &bindings::genl_info) -> Option<Self> {
-        // SAFETY: By the caller's promise.
-        let hdr = unsafe {
-            bindings::genlmsg_put(
-                skb.as_ptr(),
-                info.snd_portid,
-                info.snd_seq,
-                info.family,
-                0,
-                (*info.genlhdr).cmd,
-            )
-        };
-        // INVARIANT: By the caller's promise, and the header was put there just now.
-        Some(Self {
-            skb,
-            hdr: NonNull::new(hdr)?,
-            _skb: PhantomData,
-        })
-    }
-
-    /// The message is complete.
-    #[inline]
-    fn end(self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::genlmsg_end(self.skb.as_ptr(), self.hdr.as_ptr()) };
-    }
-
-    /// The message is taken back.
-    #[inline]
-    fn cancel(self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::genlmsg_cancel(self.skb.as_ptr(), self.hdr.as_ptr()) };
-    }
-
-    /// Puts bytes. `EMSGSIZE` if they do not fit, as for all that is put.
-    #[inline]
-    pub fn put_bytes(&mut self, attr: u32, value: &[u8]) -> Result {
-        let len = u16::try_from(value.len() + NLA_HDRLEN).map_err(|_| EMSGSIZE)?;
-        // SAFETY: By the type invariant the buffer is valid, and ours; the bytes are copied.
-        to_result(unsafe {
-            bindings::nla_put(
-                self.skb.as_ptr(),
-                attr as c_int,
-                c_int::from(len) - NLA_HDRLEN as c_int,
-                value.as_ptr().cast(),
-            )
-        })
-    }
-
-    /// Puts a number of 32 bits.
-    #[inline]
-    pub fn put_u32(&mut self, attr: u32, value: u32) -> Result {
-        self.put_bytes(attr, &value.to_ne_bytes())
-    }
-
-    /// Puts a number of 64 bits, in 32 if it fits: what a specification calls `uint`. As
-    /// `nla_put_uint()`.
-    #[inline]
-    pub fn put_uint(&mut self, attr: u32, value: u64) -> Result {
-        match u32::try_from(value) {
-            Ok(value) => self.put_u32(attr, value),
-            Err(_) => self.put_bytes(attr, &value.to_ne_bytes()),
-        }
-    }
-
-    /// Puts an attribute that says something by being there, if `value` is true.
-    #[inline]
-    pub fn put_flag(&mut self, attr: u32, value: bool) -> Result {
-        if value {
-            self.put_bytes(attr, &[])
-        } else {
-            Ok(())
-        }
     }
 }
 
@@ -413,18 +251,35 @@ impl<'a> Dump<'a> {
     pub fn message(&mut self, fill: impl FnOnce(&mut Message<'_>) -> Result) -> Result {
         let info = self.info();
         // SAFETY: By the type invariant the buffer is ours, and the request valid.
-        let mut message = unsafe { Message::begin(self.skb, info) }.ok_or(EMSGSIZE)?;
-        if let Err(error) = fill(&mut message) {
-            message.cancel();
+        let hdr = unsafe {
+            bindings::genlmsg_put(
+                self.skb.as_ptr(),
+                info.snd_portid,
+                info.snd_seq,
+                info.family,
+                0,
+                (*info.genlhdr).cmd,
+            )
+        };
+        let hdr = NonNull::new(hdr).ok_or(EMSGSIZE)?;
+        // INVARIANT: The header was put there just now. The buffer is the dump's: this is never
+        // dropped, and `fill` gets no reference by which it could be.
+        let mut msg = ManuallyDrop::new(GenlMsg {
+            skb: NetlinkSkBuff { skb: self.skb },
+            hdr,
+        });
+        if let Err(error) = fill(&mut Message::new(&mut msg)) {
+            // SAFETY: The header is that of a message in this buffer.
+            unsafe { bindings::genlmsg_cancel(self.skb.as_ptr(), hdr.as_ptr()) };
             return Err(error);
         }
         // Only now: what is compared is then taken for seen, and a message that is taken back
         // would take the mark with it.
         // SAFETY: By the type invariant, and the header is that of a message.
         unsafe {
-            bindings::genl_dump_check_consistent(self.cb.as_ptr().cast(), message.hdr.as_ptr())
-        };
-        message.end();
+            bindings::genl_dump_check_consistent(self.cb.as_ptr().cast(), hdr.as_ptr());
+            bindings::genlmsg_end(self.skb.as_ptr(), hdr.as_ptr());
+        }
         Ok(())
     }
 }
@@ -500,7 +355,7 @@ pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
 /// ```ignore
 /// genl_doit!(rnetns_nl_flush_doit => flush);
 ///
-/// fn flush(request: &genl::Request<'_>) -> Result {
+/// fn flush(request: &Request<'_>) -> Result {
 ///     let ifindex = request.attributes().u32(uapi::RNETNS_FLUSH_A_IFINDEX);
 ///     request.reply(|message| message.put_uint(uapi::RNETNS_FLUSH_A_FLUSHED, 0))
 /// }
@@ -524,7 +379,7 @@ macro_rules! genl_doit {
                 info: *mut $crate::bindings::genl_info,
             ) -> $crate::ffi::c_int {
                 // SAFETY: Only the generated table, which is one of split operations, has it.
-                unsafe { $crate::net::genl::doit(info, $operation) }
+                unsafe { $crate::net::netlink::request::doit(info, $operation) }
             }
         };
     };
@@ -554,7 +409,7 @@ macro_rules! genl_dumpit {
                 cb: *mut $crate::bindings::netlink_callback,
             ) -> $crate::ffi::c_int {
                 // SAFETY: Only the generated table has it; this is the only operation of its dumps.
-                unsafe { $crate::net::genl::dumpit(skb, cb, $operation) }
+                unsafe { $crate::net::netlink::request::dumpit(skb, cb, $operation) }
             }
         };
     };
