@@ -215,6 +215,29 @@ fn endless_build(user: &User) -> PathBuf {
     tarball
 }
 
+/// Reached by a link with a blank in its name, and a work tree of a repository that is elsewhere.
+#[test]
+fn somebodys_tree_is_built_in_the_cache_and_keeps_the_name_of_its_release() {
+    let user = User::new();
+    user.tools();
+    endless_build(&user);
+    let file = |name: &str| user.dir.path().join(name);
+    fs::write(file("linux/.git"), "gitdir: /elsewhere\n").unwrap();
+    symlink(file("linux"), file("my linux")).unwrap();
+    let before = Command::new("find").arg(file("linux")).output().unwrap().stdout;
+    user.program("make", &format!("echo \"$@\" > {}; exit 1", file("asked").display()));
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", file("my linux"));
+    let said = text(&lab.output().unwrap());
+    let asked = fs::read_to_string(file("asked")).unwrap_or_else(|_| panic!("{said}"));
+    let tree = file("linux").canonicalize().unwrap();
+    assert!(asked.contains(&format!("-C {} ", tree.display())), "{asked}");
+    let build = format!(" O={}/ksrc/7.3-", user.cache().display());
+    assert!(asked.contains(&build) && asked.contains(" LOCALVERSION= "), "{asked}");
+    let after = Command::new("find").arg(file("linux")).output().unwrap().stdout;
+    assert_eq!(String::from_utf8_lossy(&after), String::from_utf8_lossy(&before));
+}
+
 /// Waits until a program has written a whole line.
 fn wait_for_line(file: &Path) {
     let deadline = Instant::now() + Duration::from_secs(600);
