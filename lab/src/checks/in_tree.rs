@@ -93,7 +93,7 @@ fn target<'a>(in_tree: &'a InTree, build: &'a InTreeBuild) -> &'a str {
 }
 
 /// A name for a folder.
-fn slug(name: &str) -> String {
+pub(super) fn slug(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect()
@@ -115,7 +115,8 @@ fn key(files: &Files, base: &Prepared, in_tree: &InTree, build: &InTreeBuild) ->
 pub(super) const STRICT: [&str; 4] =
     ["W=1", "CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"];
 
-fn make(
+/// Configures and makes one of the builds in this folder, which begins with parts of another one.
+pub(super) fn make(
     tree: &Overlay<'_>,
     build: &InTreeBuild,
     in_tree: &InTree,

@@ -214,6 +214,31 @@ impl<'a> States<'a> {
         })
     }
 
+    /// Makes each build that the project names for a kernel tree: as a part of the kernel, and without
+    /// options of which a kernel may have none.
+    fn variants(&self, state: &State) -> Result<Vec<(String, Checked)>> {
+        let Some(in_tree) = &self.lab.project.in_tree else { return Ok(Vec::new()) };
+        let overlay = self.overlay("variants");
+        let folder = |slug: &str| self.root.join(format!("variant-{slug}"));
+        let mut all = Vec::new();
+        // What the first one has compiled serves the others.
+        let mut seed = self.base.kernel.build.clone();
+        for build in &in_tree.builds {
+            let slug = in_tree::slug(&build.name);
+            let done = self.kept(&format!("variant {}", build.config.join(" ")), state, || {
+                lay(&overlay, state)?;
+                let made = in_tree::make(&overlay, build, in_tree, &folder(&slug), &seed);
+                let log = self.lab.log(&format!("in-tree-{slug}"));
+                Ok((made.map(|()| "without a warning".to_owned()), Some(log)))
+            })?;
+            all.push((build.name.clone(), done));
+            if all.len() == 1 && folder(&slug).exists() {
+                seed = folder(&slug);
+            }
+        }
+        Ok(all)
+    }
+
     /// A folder for builds that are not linked, in which all that `make prepare` makes is there.
     fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
@@ -595,6 +620,38 @@ impl Check for Boots<'_> {
 
     fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
         judged(self.0.test(&State::at(at), &log_name(at))?)
+    }
+}
+
+/// A check of the last state of a series: that it builds as a part of the kernel, too, and without
+/// what a kernel may not have.
+pub struct Variants<'a>(pub Rc<States<'a>>);
+
+impl Check for Variants<'_> {
+    fn name(&self) -> &'static str {
+        "variants"
+    }
+
+    fn about(&self) -> &'static str {
+        "the last tree builds as a part of the kernel, and with options off"
+    }
+
+    fn scope(&self) -> checks::Scope {
+        checks::Scope::Series
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        let Some(last) = at.subject.patches.len().checked_sub(1) else {
+            return Ok(checks::Outcome::Nothing);
+        };
+        let mut found = Vec::new();
+        for (name, ended) in self.0.variants(&State::at(&At::new(at.subject, last)))? {
+            let log = ended.log.map(|log| format!("; see {}", log.display())).unwrap_or_default();
+            if !ended.passed {
+                found.push(Finding::fail(format!("{name}: {}{log}", ended.text)));
+            }
+        }
+        Ok(checks::Outcome::Judged(found))
     }
 }
 

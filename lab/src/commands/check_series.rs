@@ -22,7 +22,7 @@ use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::build::source;
 use crate::checkout_lock;
-use crate::checks::patch_states::{Boots, Builds, States};
+use crate::checks::patch_states::{Boots, Builds, States, Variants};
 use crate::cli::CheckArgs;
 use crate::context::Lab;
 use crate::host::linters;
@@ -119,12 +119,17 @@ impl Proof {
             return Ok(Vec::new());
         }
         let states = Rc::new(states);
-        Ok(vec![Box::new(Builds(states.clone())), Box::new(Boots(states))])
+        let mut checks: Vec<Box<dyn Check + 'a>> =
+            vec![Box::new(Builds(states.clone())), Box::new(Boots(states.clone()))];
+        if subject.origin == Origin::Stack && lab.project.in_tree.is_some() {
+            checks.push(Box::new(Variants(states)));
+        }
+        Ok(checks)
     }
 }
 
 /// The names of the checks that build and boot.
-const PROOF: [&str; 2] = ["build", "boot and tests"];
+const PROOF: [&str; 3] = ["build", "boot and tests", "variants"];
 
 /// All checks.
 fn all<'a>(
