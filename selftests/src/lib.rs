@@ -10,9 +10,11 @@
 //! | [`memory`] | how much the kernel has allocated, exactly enough to see a leak |
 //! | [`command`] | programs of the system, `ip` first |
 //! | [`genl`] | the netlink family `rnetns`, byte by byte |
+//! | [`fuzz`] | one scene with and without the route cache |
 //! | [`router`] | a namespace whose cache has as many entries as a test wants |
 
 pub mod command;
+pub mod fuzz;
 pub mod genl;
 pub mod idle_hooks;
 pub mod ktap;
