@@ -27,6 +27,8 @@ export LAB_RANGE := $(value RANGE)
 export LAB_MBOX := $(value MBOX)
 export LAB_ONLY := $(value ONLY)
 export LAB_TEST := $(value TEST)
+export LAB_SEED := $(value SEED)
+export LAB_SCENES := $(value SCENES)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -43,7 +45,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants fuzz series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -59,6 +61,9 @@ selftests-net: ## the kernel tree's own network tests, without and with the modu
 
 mutants: ## break one rule of the module at a time, and check that a selftest fails [T=PATTERN]
 	@$(LAB) mutants $(pattern)
+
+fuzz: ## random networks, with the cache and without: all must be the same [SEED=N] [SCENES=N]
+	@$(LAB) run -- /lab/selftests/route_cache_fuzz "$$LAB_SEED" "$${LAB_SCENES:-1000}"
 
 shell: ## a shell in the guest, with the module loaded
 	@$(LAB) shell
