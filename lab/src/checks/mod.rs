@@ -6,6 +6,7 @@ pub mod compile_fail;
 pub mod examples;
 pub mod house_rules;
 pub mod in_tree;
+mod kunit;
 mod libtest;
 pub mod lint;
 pub mod mutants;

@@ -35,11 +35,12 @@ use vmlab::run::process;
 use vmlab::run::session;
 
 use crate::build::guest_programs;
+use crate::build::kconfig::Config;
 use crate::build::kernel;
 use crate::build::modules;
 use crate::build::overlay::{self, Laid, Overlay};
 use crate::build::pipeline::{Built, Prepared};
-use crate::checks::in_tree;
+use crate::checks::{in_tree, kunit};
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 
@@ -349,7 +350,8 @@ impl<'a> States<'a> {
         })
     }
 
-    /// Runs each test of the state in a guest of its own; without tests, loads the modules once.
+    /// Runs each test of the state in a guest of its own; without tests, loads the modules once. A
+    /// kernel with KUnit has run its tests by then.
     fn boot(
         &self,
         state: &State,
@@ -411,6 +413,7 @@ impl<'a> States<'a> {
             Ok((name.to_owned(), ended.report))
         };
         let mut reports = Vec::new();
+        let first = logs.join(jobs[0].first().map_or("boot", |test| test.name.as_str()));
         pool::run(&jobs, self.lab.settings.jobs, run, |_, report| {
             reports.push(report);
             true
@@ -429,13 +432,26 @@ impl<'a> States<'a> {
         if !wrong.is_empty() {
             return Ok(Err(anyhow::anyhow!("{}", wrong.join("\n"))));
         }
+        let config = Config::read(&build.join(".config"))?;
+        let units = match config.value("KUNIT") {
+            "y" => {
+                let log = first.join("dmesg.log");
+                let text =
+                    fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+                match kunit::judge(&text) {
+                    Ok(count) => format!(", {count} KUnit tests"),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            _ => String::new(),
+        };
         let what = match (tests.is_empty(), modules.is_empty()) {
             (true, true) => "boots".to_owned(),
             (true, false) => "boots, and the module loads".to_owned(),
             _ if skipped > 0 => format!("{passed} tests, {skipped} skipped"),
             _ => format!("{passed} tests"),
         };
-        Ok(Ok(what))
+        Ok(Ok(what + &units))
     }
 
     /// Copies these tests of the tree, as they are in this state, with all that is in their folder:

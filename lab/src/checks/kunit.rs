@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What KUnit tests that are part of a kernel say when it boots.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail, ensure};
+use vmlab::judge::ktap::{self, TestResult};
+
+/// The line behind which a kernel has run them all.
+const OVER: &str = "Run /init as init process";
+
+/// Reads them from the log of a boot, with times. How many there are, if all have passed.
+pub fn judge(log: &str) -> Result<usize> {
+    let mut text = String::new();
+    for line in log.lines().map(without_time) {
+        if line == OVER {
+            break;
+        }
+        // These are totals of one suite, where KTAP has those of all.
+        if line.starts_with("# Totals: ") {
+            continue;
+        }
+        if !text.is_empty() || line.starts_with("KTAP version ") {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    ensure!(!text.is_empty(), "the kernel ran no KUnit tests");
+    let output = ktap::parse(text.as_bytes());
+    let failed = output.cases.iter().filter(|case| case.result == TestResult::Fail);
+    let failed: Vec<&str> = failed.map(|case| case.name.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("KUnit: {}", failed.join(", "));
+    }
+    ensure!(output.errors.is_empty(), "KUnit: {}", output.errors.join("; "));
+    let inner = |name: &str| {
+        let inside = format!("{name}/");
+        output.cases.iter().any(|other| other.name.starts_with(&inside))
+    };
+    Ok(output.cases.iter().filter(|case| !inner(&case.name)).count())
+}
+
+/// A line of a kernel's log without `[    1.234567] `.
+fn without_time(line: &str) -> &str {
+    let rest = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    match rest {
+        Some((time, text)) if time.trim().parse::<f64>().is_ok() => text,
+        _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSED: &str = "\
+[    0.000000] Linux version 7.3.4
+[    0.700000] KTAP version 1
+[    0.700001] 1..1
+[    0.700002]     KTAP version 1
+[    0.700003]     # Subtest: rust_demo
+[    0.700004]     # speed: normal
+[    0.700005]     1..2
+[    0.700006] clocksource: something else
+[    0.700007]     ok 1 one
+[    0.700008]     ok 2 two # SKIP no reason
+[    0.700009] # rust_demo: pass:1 fail:0 skip:1 total:2
+[    0.700010] # Totals: pass:1 fail:0 skip:1 total:2
+[    0.700011] ok 1 rust_demo
+[    0.800000] Run /init as init process
+[    0.900000] not ok 2 of somebody else
+";
+
+    #[test]
+    fn cases_of_a_boot_are_counted() {
+        assert_eq!(judge(PASSED).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_failed_case_is_named() {
+        let failed = PASSED
+            .replace("    ok 1 one", "    not ok 1 one")
+            .replace(" ok 1 rust", " not ok 1 rust");
+        let error = judge(&failed).unwrap_err().to_string();
+        assert!(error.contains("rust_demo/one"), "{error}");
+    }
+
+    #[test]
+    fn a_boot_that_ran_none_or_not_all_is_an_error() {
+        judge("[    0.1] Linux version 7.3.4\n[    0.8] Run /init as init process\n").unwrap_err();
+        let cut = PASSED.replace("[    0.700008]     ok 2 two # SKIP no reason\n", "");
+        judge(&cut).unwrap_err();
+        let cut = PASSED.replace("[    0.700011] ok 1 rust_demo\n", "");
+        judge(&cut).unwrap_err();
+    }
+}
