@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include "bottom_half.c"
 #include "idr.c"
 #include "net/dst.c"
 #include "net/filter.c"

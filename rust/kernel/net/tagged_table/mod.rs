@@ -27,6 +27,8 @@ mod hash;
 mod line;
 mod owner;
 mod published;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 
 use core::{
     mem::offset_of,
