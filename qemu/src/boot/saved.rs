@@ -24,6 +24,7 @@ use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::qmp::Qmp;
 use crate::boot::vm::{self, Memory, VmSpec};
+use crate::judge::guest_log::GuestLog;
 use crate::run::files::{self, make_dir, remove_dir};
 use crate::run::interrupt;
 use crate::run::job::{Budget, Job};
@@ -83,12 +84,12 @@ fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> R
         let path = saved.folder.join(LOCK);
         let open = File::options().create(true).append(true).open(&path);
         let lock = open.with_context(|| format!("open {}", path.display()))?;
-        if saved.exists() {
+        if saved.is_whole(job.memory_mb) {
             saved.mark_as_used();
             return Ok(saved);
         }
         match lock.try_lock() {
-            Ok(()) if saved.exists() => {}
+            Ok(()) if saved.is_whole(job.memory_mb) => {}
             Ok(()) => {
                 forget(parent);
                 if let Err(error) = make(job, kernel, &saved, limit) {
@@ -145,6 +146,9 @@ fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()
     let spec = spec(job, kernel, scratch.path());
     initramfs::write(&spec.initrd, &job.init, &Beginning::Save { key: KEY })?;
     save(&spec, scratch.path(), limit).context("save a machine that has booted")?;
+    let log = scratch.path().join(LOG);
+    let log = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
+    check_boot(&String::from_utf8_lossy(&log))?;
     // The last one says that all are there.
     for name in [MEMORY, LOG, STATE] {
         let to = folder.join(name);
@@ -152,6 +156,17 @@ fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()
             .with_context(|| format!("create {}", to.display()))?;
     }
     Ok(())
+}
+
+/// Refuses a boot in which the kernel found fault with something. On a busy machine it may have been
+/// that boot alone, and all copies would have it. A fault of each boot is found by guests that boot.
+fn check_boot(log: &str) -> Result<()> {
+    let mut heard = GuestLog::new(KEY, Vec::new());
+    log.lines().for_each(|line| heard.console(line));
+    match heard.finish().0.first() {
+        Some(finding) => bail!("the kernel's log of its boot has a report: {}", finding.text),
+        None => Ok(()),
+    }
 }
 
 /// Boots a machine, and saves it once PID 1 runs.
@@ -201,8 +216,11 @@ fn begin(monitor: Option<UnixStream>) -> Result<Qmp> {
 }
 
 impl Saved {
-    fn exists(&self) -> bool {
-        self.folder.join(STATE).exists()
+    /// Whether all is there. QEMU itself makes a memory that is not, full of zeros.
+    fn is_whole(&self, memory_mb: u32) -> bool {
+        let length = |name| fs::metadata(self.folder.join(name)).map_or(0, |meta| meta.len());
+        let memory = u64::from(memory_mb) << 20;
+        length(MEMORY) == memory && length(LOG) > 0 && length(STATE) > 0
     }
 
     fn mark_as_used(&self) {
@@ -267,4 +285,37 @@ pub(crate) fn seed() -> Result<[u8; 32]> {
         read => read.context("read /dev/urandom")?,
     }
     Ok(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_machine_is_whole_with_all_of_its_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = Saved { folder: folder.path().to_owned() };
+        for name in [MEMORY, LOG, STATE] {
+            assert!(!saved.is_whole(1), "without {name}");
+            fs::write(folder.path().join(name), "text").unwrap();
+        }
+        let memory = File::options().write(true).open(saved.memory()).unwrap();
+        for (length, whole) in [(0, false), (1 << 20, true), ((1 << 20) - 1, false)] {
+            memory.set_len(length).unwrap();
+            assert_eq!(saved.is_whole(1), whole, "{length} bytes");
+        }
+        fs::write(folder.path().join(LOG), "").unwrap();
+        memory.set_len(1 << 20).unwrap();
+        assert!(!saved.is_whole(1), "without its log");
+    }
+
+    #[test]
+    fn a_boot_with_a_report_of_the_kernel_is_not_saved() {
+        let good = "[    0.000000] Linux version 7.3.4\r\n[    0.100000] Run /init as init process";
+        check_boot(good).unwrap();
+        let bad =
+            format!("{good}\r\n[    0.200000] WARNING: kernel/time/timer.c:1 at f+0x1/0x2\r\n");
+        let refused = check_boot(&bad).unwrap_err().to_string();
+        assert!(refused.contains("WARNING"), "{refused}");
+    }
 }

@@ -2,7 +2,7 @@
 
 //! Judging a guest: test output, kernel log, stacks, and the report of it all.
 
-mod guest_log;
+pub(crate) mod guest_log;
 #[expect(clippy::module_inception, reason = "it is the judge")]
 pub mod judge;
 pub mod junit;
