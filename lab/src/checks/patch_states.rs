@@ -126,6 +126,12 @@ impl<'a> States<'a> {
         subject: &Subject<'_>,
         tests: &[String],
     ) -> Result<States<'a>> {
+        let last = subject.patches.last().map(|patch| &patch.tree);
+        if let Some(path) = missing(tests, &base.kernel.source, last) {
+            bail!(
+                "--tests {path}: neither the tree nor the patches have it: give its path in the tree"
+            );
+        }
         let paths = subject.patches.iter().flat_map(|patch| &patch.changes);
         let targets = targets(paths.map(|change| change.path.as_str()));
         let what = What::Touched { targets, tests: tests.to_vec() };
@@ -429,29 +435,23 @@ impl<'a> States<'a> {
             let failed = report.tests.iter().filter(|test| test.result == TestResult::Fail);
             wrong.extend(failed.map(|test| format!("{}: {}", test.name, test.reason)));
         }
-        if !wrong.is_empty() {
-            return Ok(Err(anyhow::anyhow!("{}", wrong.join("\n"))));
-        }
+        let seen = summary(&Seen {
+            modules: !modules.is_empty(),
+            // For a bisection, a state that a test cannot be run in is not a bad one.
+            may_skip: tests.is_empty() || self.only.is_some(),
+            tests: tests.len(),
+            passed,
+            skipped,
+            wrong,
+        });
+        let Ok(what) = seen else { return Ok(seen) };
         let config = Config::read(&build.join(".config"))?;
-        let units = match config.value("KUNIT") {
-            "y" => {
-                let log = first.join("dmesg.log");
-                let text =
-                    fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
-                match kunit::judge(&text) {
-                    Ok(count) => format!(", {count} KUnit tests"),
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-            _ => String::new(),
-        };
-        let what = match (tests.is_empty(), modules.is_empty()) {
-            (true, true) => "boots".to_owned(),
-            (true, false) => "boots, and the module loads".to_owned(),
-            _ if skipped > 0 => format!("{passed} tests, {skipped} skipped"),
-            _ => format!("{passed} tests"),
-        };
-        Ok(Ok(what + &units))
+        if config.value("KUNIT") != "y" {
+            return Ok(Ok(what));
+        }
+        let log = first.join("dmesg.log");
+        let text = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+        Ok(kunit::judge(&text).map(|count| format!("{what}, {count} KUnit tests")))
     }
 
     /// Copies these tests of the tree, as they are in this state, with all that is in their folder:
@@ -685,6 +685,41 @@ fn judged(ended: Checked) -> Result<checks::Outcome> {
     Ok(checks::Outcome::Judged(found))
 }
 
+/// What was seen of a state in its guests.
+struct Seen {
+    modules: bool,
+    may_skip: bool,
+    tests: usize,
+    passed: usize,
+    skipped: usize,
+    wrong: Vec<String>,
+}
+
+/// What to say of it; an error if something is wrong, or if no test has shown anything.
+fn summary(seen: &Seen) -> Result<String> {
+    let Seen { modules, may_skip, tests, passed, skipped, wrong } = seen;
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    if *passed == 0 && *skipped > 0 && !may_skip {
+        bail!("no test has passed, and {skipped} are skipped");
+    }
+    Ok(match (tests, modules) {
+        (0, false) => "boots".to_owned(),
+        (0, true) => "boots, and the module loads".to_owned(),
+        _ if *skipped > 0 => format!("{passed} tests, {skipped} skipped"),
+        _ => format!("{passed} tests"),
+    })
+}
+
+/// The first of these tests that neither the tree nor the last patch has.
+fn missing<'t>(tests: &'t [String], source: &Path, last: Option<&Tree>) -> Option<&'t str> {
+    let there = |path: &str| {
+        source.join(path).is_file() || last.is_some_and(|tree| tree.contains_key(path))
+    };
+    tests.iter().map(String::as_str).find(|path| !there(path))
+}
+
 /// The folder of all selftests of a kernel tree.
 const SELFTESTS: &str = "tools/testing/selftests/";
 
@@ -824,7 +859,34 @@ net/a.c:7: warning: two
         assert!(of(&others).is_empty());
         assert!(of(&["rust/kernel/net/x.rs", "net/ipv4/Kconfig"]).is_empty());
     }
-    use series::weave::Blob;
+
+    #[test]
+    fn a_state_of_which_all_tests_are_skipped_has_shown_nothing() {
+        let seen = |tests, passed, skipped, may_skip| {
+            summary(&Seen { modules: true, may_skip, tests, passed, skipped, wrong: Vec::new() })
+        };
+        assert_eq!(seen(0, 1, 0, true).unwrap(), "boots, and the module loads");
+        assert_eq!(seen(3, 2, 1, false).unwrap(), "2 tests, 1 skipped");
+        assert!(seen(3, 0, 3, false).is_err());
+        assert!(seen(1, 0, 1, true).is_ok(), "in a bisection");
+        let wrong = vec!["a: no".to_owned()];
+        let seen = Seen { modules: true, may_skip: true, tests: 1, passed: 1, skipped: 0, wrong };
+        assert!(summary(&seen).is_err());
+    }
+
+    #[test]
+    fn a_test_that_is_nowhere_is_named() {
+        let source = tempfile::tempdir().unwrap();
+        fs::write(source.path().join("old.sh"), "").unwrap();
+        let blob = Blob { mode: Mode::Plain, content: Vec::new() };
+        let last = Tree::from([("new.sh".to_owned(), blob)]);
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            missing(&names, source.path(), Some(&last)).map(str::to_owned)
+        };
+        assert_eq!(of(&["old.sh", "new.sh"]), None);
+        assert_eq!(of(&["old.sh", "odl.sh"]).as_deref(), Some("odl.sh"));
+    }
 
     #[test]
     fn the_tests_of_a_makefile_as_kernel_trees_have_it_are_found() {
