@@ -275,6 +275,27 @@ impl<'a> States<'a> {
         Ok(what.to_owned())
     }
 
+    /// Builds a state where others were built before it, and gives what make warns of.
+    fn warnings(
+        &self,
+        overlay: &Overlay<'_>,
+        folder: &Path,
+        targets: &BTreeSet<String>,
+        state: &State,
+        log: &Path,
+    ) -> Result<BTreeSet<String>> {
+        lay(overlay, state)?;
+        self.configure(overlay, folder, &[], &TOUCHED, log)?;
+        let source = format!("{}/", self.base.kernel.source.display());
+        let mut found = BTreeSet::new();
+        for target in std::iter::once("prepare").chain(targets.iter().map(String::as_str)) {
+            self.make(overlay, folder, &TOUCHED, target, log)?;
+            let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+            found.extend(warnings(&String::from_utf8_lossy(&text), &source));
+        }
+        Ok(found)
+    }
+
     fn build_touched(
         &self,
         state: &State,
@@ -282,24 +303,24 @@ impl<'a> States<'a> {
         log: &Path,
     ) -> Result<String> {
         let overlay = self.overlay("touched");
-        let folder = self.folder("touched")?;
         let file = self.root.join("warnings-of-the-base");
-        let warnings = |state: &State, log: &Path| -> Result<BTreeSet<String>> {
-            lay(&overlay, state)?;
-            self.configure(&overlay, &folder, &[], &TOUCHED, log)?;
-            let mut found = BTreeSet::new();
-            for target in std::iter::once("prepare").chain(targets.iter().map(String::as_str)) {
-                self.make(&overlay, &folder, &TOUCHED, target, log)?;
-                let text = fs::read(log).with_context(|| format!("read {}", log.display()))?;
-                let source = format!("{}/", self.base.kernel.source.display());
-                found.extend(self::warnings(&String::from_utf8_lossy(&text), &source));
-            }
-            Ok(found)
-        };
         // What make does not compile again does not warn again: the base's are noted down.
         let of_base = State::nothing();
         let key = format!("{}\n{targets:?}", self.key("warnings", &of_base));
         let kept = fs::read_to_string(&file).unwrap_or_default();
+        if !kept.starts_with(&key) {
+            files::remove_dir(&self.root.join("touched"))?;
+        }
+        let folder = self.folder("touched")?;
+        // Nor does what a build has compiled that failed, or was interrupted. Laid anew, all files of
+        // a state are young.
+        let open = self.root.join("touched-without-a-pass");
+        if open.exists() {
+            lay(&overlay, &of_base)?;
+        }
+        files::write_whole(&open, "")?;
+        let warnings =
+            |state: &State, log: &Path| self.warnings(&overlay, &folder, targets, state, log);
         let old: BTreeSet<String> = match kept.strip_prefix(&key) {
             Some(lines) => lines.lines().map(str::to_owned).collect(),
             None => {
@@ -313,6 +334,7 @@ impl<'a> States<'a> {
         let new = warnings(state, log)?;
         let news: Vec<&str> = new.difference(&old).map(String::as_str).collect();
         if news.is_empty() {
+            files::remove_file(&open)?;
             let all: Vec<&str> = targets.iter().map(String::as_str).collect();
             return Ok(format!("no new warning in {}", all.join(", ")));
         }

@@ -6,8 +6,8 @@
 //! the breakpoint that another one puts there meanwhile, the emulator may show it the breakpoint
 //! too late, when it is gone from memory: "Oops: int3", in seven of a hundred boots on a busy
 //! machine. So the lab boots on one processor, which takes less time as well, and the others
-//! follow here. A machine that is saved has all of them, so its copies do, too. Tests that make the kernel patch much are given processors that take turns: see
-//! `turns` of the lab's job.
+//! follow here. A machine that is saved has all of them, so its copies do, too. Tests that make the
+//! kernel patch much are given processors that take turns: see `turns` of the lab's job.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};

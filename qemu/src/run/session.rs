@@ -22,6 +22,7 @@ use crate::boot::terminal::{self, Raw};
 use crate::boot::vm::{self, Person, Vm, VmEvent, VmSpec};
 use crate::judge::judge::{Heard, Judge, Order, Plan, PlannedTest, PlannedWork};
 use crate::judge::kmsg::Records;
+use crate::judge::outcome::Outcome;
 use crate::judge::report::Report;
 use crate::judge::stack::Decoder;
 use crate::judge::verdict::{Exit, Verdict};
@@ -102,6 +103,7 @@ fn within(
 pub struct Started {
     key: u64,
     vm: Vm,
+    copy_of: Option<Saved>,
     scratch: TempDir,
 }
 
@@ -129,14 +131,14 @@ impl Started {
         let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
         let stderr = scratch.path().join("stderr");
         let start = Start { key, job: told, answers: true };
-        let vm = match copy(job, kernel, accel.used, &spec, &stderr, &start)? {
-            Some(vm) => vm,
+        let (vm, copy_of) = match copy(job, kernel, accel.used, &spec, &stderr, &start)? {
+            Some((vm, saved)) => (vm, Some(saved)),
             None => {
                 initramfs::write(&spec.initrd, &job.init, &Beginning::Start(start))?;
-                vm::start(&spec, &log(job), &stderr)?
+                (vm::start(&spec, &log(job), &stderr)?, None)
             }
         };
-        Ok(Started { key, vm, scratch })
+        Ok(Started { key, vm, copy_of, scratch })
     }
 
     /// Does the job, and judges, like [`run`]. The machine and the folder for logs are those of the
@@ -178,6 +180,12 @@ impl Started {
         let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
         let logs = Logs::create(job)?;
         let verdict = Session::new(job, self.vm, Judge::new(plan), logs, &mut decoder).follow()?;
+        if verdict.outcome == Outcome::Boot
+            && let Some(saved) = &self.copy_of
+        {
+            // The next guest is not to be one of what may be damaged.
+            let _ = saved.remove();
+        }
         report(verdict, decoder, kernel, accel, std::mem::take(phases))
     }
 }
@@ -191,16 +199,17 @@ fn copy(
     spec: &VmSpec,
     stderr: &Path,
     start: &Start,
-) -> Result<Option<Vm>> {
+) -> Result<Option<(Vm, Saved)>> {
     let saved = match saved::for_job(job, kernel, engine) {
         Ok(None) => return Ok(None),
         Ok(Some(saved)) => saved,
         Err(error) => return boots_instead(&error),
     };
     match awake(&saved, spec, &log(job), stderr, start) {
-        Ok(vm) => Ok(Some(vm)),
+        Ok(vm) => Ok(Some((vm, saved))),
         Err(error) => {
-            saved.remove()?;
+            // If that fails, the next guest tries it, too.
+            let _ = saved.remove();
             boots_instead(&error)
         }
     }
@@ -213,7 +222,7 @@ fn awake(saved: &Saved, spec: &VmSpec, log: &Path, stderr: &Path, start: &Start)
     Ok(vm)
 }
 
-fn boots_instead(error: &anyhow::Error) -> Result<Option<Vm>> {
+fn boots_instead<T>(error: &anyhow::Error) -> Result<Option<T>> {
     interrupt::check()?;
     say(&format!("this guest boots, as there is no copy of a saved one: {error:#}"));
     Ok(None)
