@@ -631,6 +631,7 @@ fn a_guest_that_stops_talking_is_given_up_on() {
 #[ignore = "needs a guest; make test runs it"]
 fn a_kernel_that_never_starts_pid_1_did_not_boot() {
     let mut bench = bench();
+    bench.job.options.boot = true;
     bench.budget.boot = Duration::from_millis(200);
     bench.test("good.sh", GOOD);
     let report = bench.report();
