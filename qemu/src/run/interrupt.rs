@@ -308,8 +308,10 @@ mod tests {
         );
         let mut running = ready(Care::Gentle, &script);
         let mut input = running.child.stdin.take().unwrap();
-        let ending = std::thread::spawn(move || running.end(Duration::ZERO));
+        // Before it can end by itself: from a thread, the signal could come too late for the trap.
+        ask(running.child.id().cast_signed(), Care::Gentle);
         kill_all();
+        let ending = std::thread::spawn(move || running.end(Duration::ZERO));
         std::io::Write::write_all(&mut input, b"unpacked\n").unwrap();
         ending.join().unwrap();
         assert_eq!(std::fs::read_to_string(whole).unwrap(), "unpacked\n");
