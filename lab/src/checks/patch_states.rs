@@ -684,27 +684,32 @@ impl Check for Variants<'_> {
         };
         let mut found = Vec::new();
         for (name, ended) in self.0.variants(&State::at(&At::new(at.subject, last)))? {
-            let log = ended.log.map(|log| format!("; see {}", log.display())).unwrap_or_default();
-            if !ended.passed {
-                found.push(Finding::fail(format!("{name}: {}{log}", ended.text)));
-            }
+            found.extend(wrong(&ended).map(|what| Finding::fail(format!("{name}: {what}"))));
         }
         Ok(checks::Outcome::Judged(found))
     }
 }
 
 fn log_name(at: &At<'_>) -> String {
-    let name = format!("{}-{}", at.subject.name, at.patch().number);
+    file_name(&format!("{}-{}", at.subject.name, at.patch().number))
+}
+
+/// A name for a file.
+pub fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
+/// Why nothing is built, where [`States::possible`] is not.
+pub const NOT_LAID: &str = "this machine does not let folders be laid over a kernel tree";
+
+/// What a state that did not pass has wrong, and where its log is.
+fn wrong(ended: &Checked) -> Option<String> {
+    let log = ended.log.as_ref().map(|log| format!("; see {}", log.display())).unwrap_or_default();
+    (!ended.passed).then(|| format!("{}{log}", ended.text))
+}
+
 fn judged(ended: Checked) -> Result<checks::Outcome> {
-    let log = ended.log.map(|log| format!("; see {}", log.display())).unwrap_or_default();
-    let found = match ended.passed {
-        true => Vec::new(),
-        false => vec![Finding::fail(format!("{}{log}", ended.text))],
-    };
-    Ok(checks::Outcome::Judged(found))
+    Ok(checks::Outcome::Judged(wrong(&ended).map(Finding::fail).into_iter().collect()))
 }
 
 /// What was seen of a state in its guests.

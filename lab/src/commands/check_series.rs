@@ -22,7 +22,7 @@ use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::build::source;
 use crate::checkout_lock;
-use crate::checks::patch_states::{Boots, Builds, States, Variants};
+use crate::checks::patch_states::{self, Boots, Builds, States, Variants};
 use crate::cli::CheckArgs;
 use crate::context::Lab;
 use crate::host::linters;
@@ -46,7 +46,9 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     let mut reports = Vec::new();
     for subject in &subjects {
         let checks = all(lab, args, &tree, subject, proof.as_ref())?;
-        let mut kept = Kept::read(&folder.join(format!("kept-{}.json", file_name(&subject.name))));
+        let mut kept = Kept::read(
+            &folder.join(format!("kept-{}.json", patch_states::file_name(&subject.name))),
+        );
         let what = format!("checking {} patches of {}", subject.patches.len(), subject.name);
         let step = Step::start(&what, Unit::None, 0);
         let told = |patch: &str| {
@@ -113,8 +115,8 @@ impl Proof {
         };
         if let Err(error) = states.possible() {
             print::out(&format!(
-                "note: the patches are not built, as this machine does not let folders be laid \
-                 over a kernel tree: {error:#}\n"
+                "note: the patches are not built, as {}: {error:#}\n",
+                patch_states::NOT_LAID
             ));
             return Ok(Vec::new());
         }
@@ -180,11 +182,6 @@ fn subjects(lab: &Lab, args: &CheckArgs, tree: &Path) -> Result<Vec<Subject<'sta
         subject.folder = Some(tree.to_owned());
     }
     Ok(subjects)
-}
-
-/// A name for a file.
-fn file_name(name: &str) -> String {
-    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
 fn tell(report: &Report) {

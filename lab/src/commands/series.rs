@@ -146,7 +146,7 @@ fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> R
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
-    states.possible().context(NOT_LAID)?;
+    states.possible().context(patch_states::NOT_LAID)?;
     let state = |number| State::of(&stack.weave, number);
     let those: Vec<Number> =
         stack.numbers(name)?.filter(|number| states.has_test(&state(*number), test)).collect();
@@ -199,8 +199,6 @@ fn first_bad(
     Ok(Some(numbers[high]))
 }
 
-const NOT_LAID: &str = "this machine does not let folders be laid over a kernel tree";
-
 /// Builds, boots and tests the tree after each patch.
 fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let stack = project.stack()?;
@@ -208,7 +206,7 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?;
-    states.possible().context(NOT_LAID)?;
+    states.possible().context(patch_states::NOT_LAID)?;
     let mut failed = 0;
     for number in numbers {
         let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());

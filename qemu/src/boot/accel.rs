@@ -171,10 +171,15 @@ fn remembered(remember_in: &Path) -> Result<Probed> {
     Ok(finding)
 }
 
+/// Changes when this machine starts again.
+pub(super) fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    fs::read_to_string(path).with_context(|| format!("read {path}"))
+}
+
 /// A name for this machine, its boot, QEMU and the probe.
 fn machine() -> Result<String> {
-    let boot = "/proc/sys/kernel/random/boot_id";
-    let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
+    let boot = boot_id()?;
     // A container may lack this file. The id of the boot is unique enough.
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let qemu = process::read(Command::new(QEMU).arg("--version"))?;

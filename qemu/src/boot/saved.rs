@@ -8,7 +8,7 @@
 //! the time. Each has the log of the boot, with what the kernel found fault with there.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -108,8 +108,7 @@ fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> R
 /// A name for all that a boot depends on. A saved machine counts by this machine's clock, so it
 /// lasts until this machine starts again.
 fn name(job: &Job, kernel: &Kernel) -> Result<String> {
-    let boot = "/proc/sys/kernel/random/boot_id";
-    let boot = fs::read_to_string(boot).with_context(|| format!("read {boot}"))?;
+    let boot = accel::boot_id()?;
     // How fast that clock is, is measured, and never twice the same.
     let spec = VmSpec { clock: None, ..spec(job, kernel, Path::new("")) };
     let machine = format!("{spec:?} {}", process::display(&vm::pasteable(&spec, Path::new("/"))));
@@ -280,10 +279,7 @@ fn forget(parent: &Path) {
 pub(crate) fn seed() -> Result<[u8; 32]> {
     let mut seed = [0; 32];
     let mut from = File::open("/dev/urandom").context("open /dev/urandom")?;
-    match from.read_exact(&mut seed) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!("/dev/urandom is empty"),
-        read => read.context("read /dev/urandom")?,
-    }
+    from.read_exact(&mut seed).context("read /dev/urandom")?;
     Ok(seed)
 }
 
