@@ -175,7 +175,12 @@ pub struct Rule {
     pub oif: Option<Device>,
     /// Mark and mask.
     pub mark: Option<(u32, u32)>,
+    /// For IPv4, three of its bits are compared.
     pub tos: Option<u8>,
+    /// All bits but those of ECN are compared. Not together with `tos`.
+    pub dscp: Option<u8>,
+    /// For IPv6.
+    pub flow_label: Option<u32>,
     pub protocol: Option<u8>,
     pub source_port: Option<u16>,
     pub port: Option<u16>,
@@ -485,6 +490,10 @@ impl Rule {
             .with(self.iif, |it, device| it.text(3, device.name()))
             .with(self.oif, |it, device| it.text(17, device.name()))
             .with(self.mark, |it, (mark, mask)| it.number(10, mark).number(16, mask))
+            .with(self.dscp, |it, dscp| it.attr(25, &[dscp]))
+            .with(self.flow_label, |it, label| {
+                it.attr(26, &label.to_be_bytes()).attr(27, &0xf_ffffu32.to_be_bytes())
+            })
             .with(self.protocol, |it, protocol| it.attr(22, &[protocol]))
             .with(self.source_port, ports(23))
             .with(self.port, ports(24))
@@ -506,6 +515,8 @@ impl Rule {
         add("oif", self.oif.map(|device| device.name().into()));
         add("fwmark", self.mark.map(|(mark, mask)| format!("{mark:#x}/{mask:#x}")));
         add("tos", self.tos.map(|tos| format!("{tos:#x}")));
+        add("dscp", self.dscp.map(|dscp| dscp.to_string()));
+        add("flowlabel", self.flow_label.map(|label| format!("{label:#x}")));
         add("ipproto", self.protocol.map(|protocol| protocol.to_string()));
         add("sport", self.source_port.map(|port| port.to_string()));
         add("dport", self.port.map(|port| port.to_string()));
@@ -657,6 +668,8 @@ mod tests {
             oif: None,
             mark: Some((1, 0xff)),
             tos: None,
+            dscp: None,
+            flow_label: None,
             protocol: None,
             source_port: None,
             port: Some(9),

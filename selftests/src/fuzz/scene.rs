@@ -53,6 +53,8 @@ pub fn about_a_mark() -> Vec<Step> {
         oif: None,
         mark: Some((1, u32::MAX)),
         tos: None,
+        dscp: None,
+        flow_label: None,
         protocol: None,
         source_port: None,
         port: None,
@@ -115,8 +117,15 @@ const KINDS: [Kind; 13] = [
 
 const MARKS: [u32; 4] = [0, 1, 2, 0x101];
 const SERVICES: [u8; 6] = [0, 0x08, 0x10, 0x20, 0xb8, 0x02];
+/// What a rule for IPv4 compares of the type of service.
+const TOS: u8 = 0x1c;
 const TABLES: [u32; 3] = [254, 101, 102];
 const PORTS: [u16; 3] = [7, 9, 5000];
+
+/// The bits of an address.
+fn whole(is_v4: bool) -> u8 {
+    if is_v4 { 32 } else { 128 }
+}
 
 struct Maker {
     random: Random,
@@ -442,7 +451,7 @@ impl Maker {
     }
 
     fn network(&mut self, is_v4: bool, may_be_all: bool) -> Network {
-        let whole = if is_v4 { 32 } else { 128 };
+        let whole = whole(is_v4);
         let half = if is_v4 { 24 } else { 64 };
         let number = 1 + self.random.below(TARGETS.into()) as u8;
         match self.random.below(10) {
@@ -490,21 +499,49 @@ impl Maker {
             oif: None,
             mark: None,
             tos: None,
+            dscp: None,
+            flow_label: None,
             protocol: None,
             source_port: None,
             port: None,
             suppress: None,
             action: Action::Lookup(self.random.pick(&[101, 102, 101, 102, 254])),
         };
-        let selectors = 1 + self.random.below(2);
-        for _ in 0..selectors {
+        let of_family = self.flows.iter().filter(|(_, packet)| packet.source.is_ipv4() == is_v4);
+        let flows: Vec<_> = of_family.copied().collect();
+        match flows.is_empty() || self.random.percent(40) {
+            true => self.select_anything(&mut rule),
+            false => {
+                let (place, packet) = self.random.pick(&flows);
+                self.select_flow(&mut rule, place, &packet);
+            }
+        }
+        match self.random.below(20) {
+            0 => rule.action = Action::Blackhole,
+            1 => rule.action = Action::Unreachable,
+            2 => rule.action = Action::Prohibit,
+            3 => rule.action = Action::Goto(600 + self.random.below(2) as u32 * 100),
+            4 => {
+                rule.action = Action::Lookup(254);
+                rule.suppress = Some(self.random.pick(&[0, 24, 31]));
+            }
+            _ => {}
+        }
+        self.rules.push(rule);
+        Change::Rule(Verb::Add, rule)
+    }
+
+    /// One or two selectors, whatever the packets are.
+    fn select_anything(&mut self, rule: &mut Rule) {
+        let is_v4 = rule.is_v4;
+        for _ in 0..1 + self.random.below(2) {
             match self.random.below(if self.is_about(Kind::Marks) { 18 } else { 12 }) {
                 0 => {
                     let is_near = self.random.percent(50);
                     let number = if is_near { 1 } else { 4 };
                     rule.from = Some(match self.random.percent(40) {
                         true => Network(target(66, 0, is_v4), if is_v4 { 24 } else { 64 }),
-                        false => Network(host(number, 2, is_v4), if is_v4 { 32 } else { 128 }),
+                        false => Network(host(number, 2, is_v4), whole(is_v4)),
                     });
                 }
                 1 => rule.to = Some(self.network(is_v4, false)),
@@ -525,19 +562,31 @@ impl Maker {
                 }
             }
         }
-        match self.random.below(20) {
-            0 => rule.action = Action::Blackhole,
-            1 => rule.action = Action::Unreachable,
-            2 => rule.action = Action::Prohibit,
-            3 => rule.action = Action::Goto(600 + self.random.below(2) as u32 * 100),
-            4 => {
-                rule.action = Action::Lookup(254);
-                rule.suppress = Some(self.random.pick(&[0, 24, 31]));
+    }
+
+    /// One or two selectors that a flow meets. Others differ from it in one thing: these must not
+    /// take its way.
+    fn select_flow(&mut self, rule: &mut Rule, place: Place, packet: &Packet) {
+        let is_v4 = rule.is_v4;
+        let ports = match packet.payload {
+            Payload::Udp { from, to } | Payload::TcpSyn { from, to } => Some((from, to)),
+            _ => None,
+        };
+        for _ in 0..1 + self.random.below(2) {
+            match self.random.below(9) {
+                0 => rule.from = Some(Network(packet.source, whole(is_v4))),
+                1 => rule.to = Some(Network(packet.destination, whole(is_v4))),
+                2 => rule.iif = Some(place.entrance()),
+                3 if ports.is_some() => rule.source_port = ports.map(|(from, _)| from),
+                4 if ports.is_some() => rule.port = ports.map(|(_, to)| to),
+                5 if packet.flow_label != 0 && !is_v4 => rule.flow_label = Some(packet.flow_label),
+                6 if is_v4 && packet.tos & TOS != 0 && rule.dscp.is_none() => {
+                    rule.tos = Some(packet.tos & TOS);
+                }
+                _ if rule.tos.is_none() => rule.dscp = Some(packet.tos >> 2),
+                _ => {}
             }
-            _ => {}
         }
-        self.rules.push(rule);
-        Change::Rule(Verb::Add, rule)
     }
 
     fn next_hop(&mut self) -> Change {
@@ -567,7 +616,7 @@ impl Maker {
             return Change::Address(Verb::Del, device, address, length);
         }
         let is_v4 = self.is_v4();
-        let whole = if is_v4 { 32 } else { 128 };
+        let whole = whole(is_v4);
         let device = self.random.pick(&[Device::A, Device::B, Device::C, Device::Loopback]);
         let number = 1 + self.random.below(TARGETS.into()) as u8;
         let (address, length) = match self.random.below(4) {
@@ -754,6 +803,8 @@ mod tests {
             "oif b",
             "fwmark",
             "tos ",
+            "dscp",
+            "flowlabel",
             "ipproto",
             "sport",
             "dport",
