@@ -16,7 +16,6 @@ use kernel::{
     prelude::*, //
 };
 
-#[allow(improper_ctypes)]
 mod c {
     use kernel::bindings;
 

@@ -38,7 +38,6 @@ pub(crate) struct Flows {
     spoofed: bool,
 }
 
-#[allow(improper_ctypes)]
 mod c {
     use super::{
         Flows,

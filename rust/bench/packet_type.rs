@@ -27,7 +27,6 @@ mod c {
     };
 
     // Functions of `device.c`.
-    #[allow(improper_ctypes)]
     unsafe extern "C" {
         pub(super) fn rnetns_bench_consume_skb(skb: *mut sk_buff);
         pub(super) fn rnetns_bench_skb_dev(skb: *const sk_buff) -> *mut net_device;

@@ -17,6 +17,10 @@
 //! | [`misuse`] | what safe code may do though it should not |
 //! | [`control`] | the files in debugfs by which all of it is started and read |
 
+// Behind the pointers that the C twins take, structures of the kernel have members without fields:
+// trackers, for example, that are switched off.
+#![allow(improper_ctypes)]
+
 use kernel::{
     net::pernet,
     prelude::*, //

@@ -42,7 +42,6 @@ impl pernet::Operations for State {
     }
 }
 
-#[allow(improper_ctypes)]
 mod c {
     use super::Namespace;
     use kernel::ffi::c_int;

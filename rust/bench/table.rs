@@ -54,7 +54,6 @@ const MAY_REFUSE: u32 = 500;
 /// What the values point to.
 static VALUE: u64 = 0;
 
-#[allow(improper_ctypes)]
 mod c {
     use super::{
         c_int,

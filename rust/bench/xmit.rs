@@ -24,7 +24,6 @@ mod c {
     use kernel::ffi::c_int;
 
     // Functions of `device.c`.
-    #[allow(improper_ctypes)]
     unsafe extern "C" {
         pub(super) fn rnetns_bench_header_room(dev: *const net_device) -> u32;
         pub(super) fn rnetns_bench_kfree_skb(skb: *mut sk_buff);
