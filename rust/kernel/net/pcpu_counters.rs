@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use crate::{
     alloc::AllocError,
     bindings,
+    cpu::nr_cpu_ids,
     prelude::*, //
 };
 
@@ -132,8 +133,7 @@ fn possible_cpus() -> impl Iterator<Item = i32> {
     let next = |cpu: i32| {
         // SAFETY: The mask is a static of the kernel that does not change after boot.
         let cpu = unsafe { bindings::cpumask_next(cpu, &raw const bindings::__cpu_possible_mask) };
-        // SAFETY: `nr_cpu_ids` does not change after boot.
-        (cpu < unsafe { bindings::nr_cpu_ids }).then_some(cpu as i32)
+        (cpu < nr_cpu_ids()).then_some(cpu as i32)
     };
     core::iter::successors(next(-1), move |&cpu| next(cpu))
 }

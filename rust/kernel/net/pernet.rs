@@ -75,9 +75,52 @@ impl Kind for Subsys {}
 impl Kind for Device {}
 
 mod private {
-    pub trait Sealed {}
-    impl Sealed for super::Subsys {}
-    impl Sealed for super::Device {}
+    use crate::{
+        bindings,
+        prelude::*, //
+    };
+
+    /// The kernel's pair of functions for a kind.
+    pub trait Sealed {
+        /// # Safety
+        ///
+        /// `ops` must be valid, and stay where it is until it is unregistered; its callbacks must
+        /// be those of the value whose id and size it has.
+        unsafe fn register(ops: *mut bindings::pernet_operations) -> c_int;
+
+        /// # Safety
+        ///
+        /// `ops` must be registered, by [`register`](Self::register) of the same kind.
+        unsafe fn unregister(ops: *mut bindings::pernet_operations);
+    }
+
+    impl Sealed for super::Subsys {
+        #[inline]
+        unsafe fn register(ops: *mut bindings::pernet_operations) -> c_int {
+            // SAFETY: As the caller promises.
+            unsafe { bindings::register_pernet_subsys(ops) }
+        }
+
+        #[inline]
+        unsafe fn unregister(ops: *mut bindings::pernet_operations) {
+            // SAFETY: As the caller promises.
+            unsafe { bindings::unregister_pernet_subsys(ops) }
+        }
+    }
+
+    impl Sealed for super::Device {
+        #[inline]
+        unsafe fn register(ops: *mut bindings::pernet_operations) -> c_int {
+            // SAFETY: As the caller promises.
+            unsafe { bindings::register_pernet_device(ops) }
+        }
+
+        #[inline]
+        unsafe fn unregister(ops: *mut bindings::pernet_operations) {
+            // SAFETY: As the caller promises.
+            unsafe { bindings::unregister_pernet_device(ops) }
+        }
+    }
 }
 
 /// What a value of the state looks like in the storage of a namespace. Zeroed memory is valid.
@@ -563,7 +606,6 @@ unsafe fn forget_storage(net: &Namespace, id: u32) {
 pub struct Registration<T: Operations> {
     #[pin]
     ops: Opaque<bindings::pernet_operations>,
-    unregister: unsafe extern "C" fn(*mut bindings::pernet_operations),
     _operations: PhantomData<fn() -> T>,
 }
 
@@ -597,13 +639,7 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 /// ```
 pub fn register_pernet_subsys<T: Operations<Kind = Subsys>>() -> impl PinInit<Registration<T>, Error>
 {
-    // SAFETY: The two functions belong together, and to `Subsys`.
-    unsafe {
-        Registration::new(
-            bindings::register_pernet_subsys,
-            bindings::unregister_pernet_subsys,
-        )
-    }
+    Registration::new()
 }
 
 /// Registers device operations: wraps `register_pernet_device()`.
@@ -611,25 +647,13 @@ pub fn register_pernet_subsys<T: Operations<Kind = Subsys>>() -> impl PinInit<Re
 /// As [`register_pernet_subsys`]; a namespace's devices go before its subsystems.
 pub fn register_pernet_device<T: Operations<Kind = Device>>() -> impl PinInit<Registration<T>, Error>
 {
-    // SAFETY: The two functions belong together, and to `Device`.
-    unsafe {
-        Registration::new(
-            bindings::register_pernet_device,
-            bindings::unregister_pernet_device,
-        )
-    }
+    Registration::new()
 }
 
 impl<T: Operations> Registration<T> {
-    /// # Safety
-    ///
-    /// `register` and `unregister` must be the kernel's pair for `T::Kind`.
-    unsafe fn new(
-        register: unsafe extern "C" fn(*mut bindings::pernet_operations) -> c_int,
-        unregister: unsafe extern "C" fn(*mut bindings::pernet_operations),
-    ) -> impl PinInit<Self, Error> {
+    fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            ops <- Opaque::try_ffi_init(move |ops: *mut bindings::pernet_operations| {
+            ops <- Opaque::try_ffi_init(|ops: *mut bindings::pernet_operations| {
                 let slot = T::slot();
                 if slot.claimed.xchg(true, Full) {
                     return Err(EBUSY);
@@ -650,7 +674,7 @@ impl<T: Operations> Registration<T> {
                         size: size_of::<Storage<T::Stored>>(),
                         ..pin_init::zeroed()
                     });
-                    register(ops)
+                    <T::Kind as private::Sealed>::register(ops)
                 });
                 if let Err(err) = registered {
                     slot.claimed.store(false, Release);
@@ -660,7 +684,6 @@ impl<T: Operations> Registration<T> {
                 slot.set_readable(slot.id());
                 Ok(())
             }),
-            unregister,
             _operations: PhantomData,
         }? Error)
     }
@@ -698,9 +721,9 @@ impl<T: Operations> PinnedDrop for Registration<T> {
         // INVARIANT: No reader from here on. Those that came before are in RCU critical sections,
         // which `ops_undo_list()` waits for between `pre_exit` and `exit`.
         T::slot().set_readable(NO_ID);
-        // SAFETY: By the type invariant `ops` is registered, by the function that belongs to this
-        // one, and is not unregistered elsewhere.
-        unsafe { (self.unregister)(self.ops.get()) };
+        // SAFETY: By the type invariant `ops` is registered, as the same kind, and is not
+        // unregistered elsewhere.
+        unsafe { <T::Kind as private::Sealed>::unregister(self.ops.get()) };
         T::slot().claimed.store(false, Release);
     }
 }
