@@ -442,10 +442,16 @@ impl<'a> States<'a> {
         };
         let mut reports = Vec::new();
         let first = logs.join(jobs[0].first().map_or("boot", |test| test.name.as_str()));
-        pool::run(&jobs, self.lab.settings.jobs, run, |_, report| {
-            reports.push(report);
-            true
-        });
+        pool::run(
+            &jobs,
+            self.lab.settings.jobs,
+            |_| false,
+            run,
+            |_, report| {
+                reports.push(report);
+                true
+            },
+        );
         let (mut passed, mut skipped, mut wrong) = (0, 0, Vec::new());
         for report in reports {
             let (name, report) = report?;

@@ -114,10 +114,16 @@ impl Runner<'_> {
             Ok(session::run(&job, &base.kernel, accel, Phases::default())?.report)
         };
         let mut reports = Vec::new();
-        pool::run(tests, self.lab.settings.jobs, boot, |_, report| {
-            reports.push(report);
-            !interrupt::requested()
-        });
+        pool::run(
+            tests,
+            self.lab.settings.jobs,
+            |_| false,
+            boot,
+            |_, report| {
+                reports.push(report);
+                !interrupt::requested()
+            },
+        );
         interrupt::check()?;
         Ok(Report::whole(reports.into_iter().collect::<Result<_>>()?, Phases::default()))
     }

@@ -127,6 +127,7 @@ impl Runner<'_> {
         pool::run(
             &tasks,
             self.lab.settings.jobs,
+            Task::waits,
             |task| self.work(task, &ready),
             |task, (mut report, took)| {
                 expected.iter().for_each(|skips| skips.judge(&mut report));
@@ -299,6 +300,11 @@ impl Task {
             Task::Net(_) => "net",
             Task::Selftest(..) => "",
         }
+    }
+
+    /// Whether it waits for most of its time: for guests that are slow on purpose, one after the other.
+    fn waits(&self) -> bool {
+        matches!(self, Task::HostTests)
     }
 
     /// Its name, and the number of its repeat.

@@ -5,24 +5,31 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// Works on `tasks` in their order, at most `slots` at once. As soon as a task has ended, the
+/// Works on `tasks` in their order, at most `slots` at once. Those of which `waits` is true mostly
+/// wait for something: they take no slot, and all begin at once. As soon as a task has ended, the
 /// calling thread calls `ended`, which says whether to begin more.
 pub fn run<T: Sync, R: Send>(
     tasks: &[T],
     slots: usize,
+    waits: impl Fn(&T) -> bool,
     work: impl Fn(&T) -> R + Sync,
     mut ended: impl FnMut(&T, R) -> bool,
 ) {
+    let (waiting, tasks): (Vec<&T>, Vec<&T>) = tasks.iter().partition(|task| waits(task));
     let next = AtomicUsize::new(0);
     // Without room: a worker with a result waits until it was taken.
     let (sender, results) = mpsc::sync_channel(0);
     std::thread::scope(|scope| {
+        for task in waiting {
+            let (sender, work) = (sender.clone(), &work);
+            // The receiver lives as long as this scope.
+            scope.spawn(move || drop(sender.send((task, work(task)))));
+        }
         for _ in 0..slots.clamp(1, tasks.len().max(1)) {
-            let (sender, next, work) = (sender.clone(), &next, &work);
+            let (sender, next, work, tasks) = (sender.clone(), &next, &work, &tasks);
             scope.spawn(move || {
                 while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // The receiver lives as long as this scope.
-                    let _ = sender.send((task, work(task)));
+                    let _ = sender.send((*task, work(task)));
                 }
             });
         }
@@ -47,6 +54,7 @@ mod tests {
         run(
             &tasks,
             4,
+            |task| task % 7 == 0,
             |task| task * 2,
             |task, twice| {
                 done.push((*task, twice));
@@ -65,6 +73,7 @@ mod tests {
         run(
             &[(), ()],
             2,
+            |()| false,
             |()| both.wait(),
             |(), _| {
                 done += 1;
@@ -80,6 +89,7 @@ mod tests {
         run(
             &[1, 2, 3, 4],
             1,
+            |_| false,
             |task| *task,
             |_, task| {
                 done.push(task);
@@ -91,7 +101,30 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_waits_takes_no_slot() {
+        // The first waits for the second, which has the only slot.
+        let both = Barrier::new(2);
+        let mut done = Vec::new();
+        let wait = |task: &u8| {
+            both.wait();
+            *task
+        };
+        run(
+            &[1, 2],
+            1,
+            |task| *task == 1,
+            wait,
+            |task, _| {
+                done.push(*task);
+                true
+            },
+        );
+        done.sort_unstable();
+        assert_eq!(done, [1, 2]);
+    }
+
+    #[test]
     fn no_tasks_are_no_work() {
-        run(&[] as &[u8], 3, |_| (), |_, ()| panic!("nothing to hear of"));
+        run(&[] as &[u8], 3, |_| false, |_| (), |_, ()| panic!("nothing to hear of"));
     }
 }
