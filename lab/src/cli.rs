@@ -168,6 +168,14 @@ pub enum Action {
     },
     /// Measure in the guest and print the ratios.
     Bench,
+    /// Run the project's own measurements, in a kernel made for them, and write what is to be read.
+    Study {
+        /// Only the part that takes a few minutes; writes no document.
+        #[arg(long)]
+        quick: bool,
+        /// Only parts whose name contains one of these; writes no document.
+        parts: Vec<String>,
+    },
     /// Only build a kernel.
     Kernel {
         /// The kind of kernel [default: that of the engine].

@@ -36,6 +36,7 @@ pub struct Project {
     pub in_tree: Option<InTree>,
     pub netlink: Option<Netlink>,
     pub bench: Option<Bench>,
+    pub study: Option<Study>,
     /// Where a file or a folder is in a kernel tree.
     #[serde(default)]
     pub upstream: BTreeMap<PathBuf, PathBuf>,
@@ -175,6 +176,21 @@ pub struct Bench {
     pub targets: Option<PathBuf>,
 }
 
+/// Measurements with a kernel of their own, each part in a guest of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// Kernel options on top of those of the project.
+    #[serde(default)]
+    pub config: Vec<PathBuf>,
+    /// The package with the guest's program, and the program's name.
+    pub program: String,
+    pub name: String,
+    /// The package whose program makes documents of the results: it gets their path, and the root of
+    /// the project.
+    pub report: Option<String>,
+}
+
 /// The patch series.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +234,7 @@ impl Project {
             in_tree: None,
             netlink: None,
             bench: None,
+            study: None,
             upstream: BTreeMap::new(),
             series: Series::default(),
         }
@@ -263,6 +280,9 @@ impl Project {
         if let Some(bench) = &self.bench {
             paths.push(&bench.script);
             paths.extend(bench.targets.as_deref());
+        }
+        if let Some(study) = &self.study {
+            paths.extend(study.config.iter().map(PathBuf::as_path));
         }
         paths
     }

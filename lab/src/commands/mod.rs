@@ -18,6 +18,7 @@ mod reports;
 mod run;
 mod rust_analyzer;
 mod series;
+mod study;
 mod test;
 mod try_module;
 mod watch;
@@ -73,6 +74,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Try(args) => job.try_module(args),
         Action::New { dir } => new::run(dir),
         Action::Bench => job.bench(),
+        Action::Study { quick, parts } => job.study(*quick, parts),
         Action::Kernel { variant } => {
             let variant = variant.unwrap_or(job.variant);
             let base = pipeline::base(lab, variant, &mut Phases::default())?;
