@@ -45,7 +45,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants fuzz series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants fuzz study series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -64,6 +64,9 @@ mutants: ## break one rule of the module at a time, and check that a selftest fa
 
 fuzz: ## random networks, with the cache and without: all must be the same [SEED=N] [SCENES=N]
 	@$(LAB) run -- /lab/selftests/route_cache_fuzz "$$LAB_SEED" "$${LAB_SCENES:-1000}"
+
+study: ## why packets are copied on their way into a namespace, by each way [QUICK=1] [T='PATTERN...']
+	@set -f; $(LAB) study $(if $(filter 1,$(QUICK)),--quick) $(patterns)
 
 shell: ## a shell in the guest, with the module loaded
 	@$(LAB) shell
