@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 #
 # What the shell tests share: KTAP, namespaces that go away again, the module and its figures.
 #
@@ -268,18 +269,4 @@ netns_are_settled() {
 	netns_are_gone
 	NETNS_AT_START=$(live_netns)
 	[ "$NETNS_AT_START" = "$before" ]
-}
-
-cleanup_bench() {
-	if loaded rnetns_bench; then rmmod rnetns_bench; fi
-	cleanup
-}
-
-# begin_bench [PROGRAM...]: with rnetns_bench, which has experiments.
-begin_bench() {
-	begin "$@"
-	require_module rnetns_bench
-	trap cleanup_bench EXIT
-	if loaded rnetns_bench; then rmmod rnetns_bench; fi
-	load_module rnetns_bench || skip_all "rnetns_bench does not load"
 }

@@ -8,6 +8,7 @@
 #     peer (namespace C) ===veth=== lower (A) --- upper, a macvlan (B)
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/bench_lib.sh"
 
 WATCH=/sys/kernel/debug/rnetns_bench
 PINGS=5

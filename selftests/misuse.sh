@@ -5,6 +5,7 @@
 # may break. The kernel log is judged, too.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/bench_lib.sh"
 
 MISUSE=/sys/kernel/debug/rnetns_misuse
 

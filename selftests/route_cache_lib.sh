@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
 #
 # What the tests of the route cache share: a router with two routes to one target, and the figures of
 # its cache.

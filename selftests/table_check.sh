@@ -5,6 +5,7 @@
 # random operations on tables of several sizes, then on several CPUs at once.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/bench_lib.sh"
 
 CHECK=/sys/kernel/debug/rnetns_table_check
 STEPS=4000
