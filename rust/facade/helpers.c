@@ -14,3 +14,9 @@
 #endif
 
 #include "../../patches/wiring/helpers.c"
+
+/* For what has no user in a tree yet. */
+__rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
+{
+	return maybe_get_net(net);
+}

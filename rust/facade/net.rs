@@ -13,6 +13,7 @@ pub mod early_demux;
 #[cfg(CONFIG_INET)]
 #[path = "../kernel/net/in_device.rs"]
 pub mod in_device;
+mod later;
 #[path = "../kernel/net/namespace.rs"]
 pub mod namespace;
 #[path = "../kernel/net/net_device.rs"]
@@ -52,8 +53,8 @@ pub mod tagged_table;
 pub mod tracepoint;
 
 pub use self::{
+    later::Cookie,
     namespace::{
-        Cookie,
         LiveNamespace,
         Namespace,
         NamespaceRef, //

@@ -17,12 +17,8 @@ __rust_helper struct net *rust_helper_get_net_ns_by_fd(int fd)
 {
 	return get_net_ns_by_fd(fd);
 }
-#endif
 
-__rust_helper struct net *rust_helper_maybe_get_net(struct net *net)
-{
-	return maybe_get_net(net);
-}
+#endif
 
 __rust_helper int rust_helper_check_net(const struct net *net)
 {

@@ -9,8 +9,6 @@
 //! - [`LiveNamespace`]: somebody uses it, so that its exit cannot begin. [`NamespaceRef`] owns such a
 //!   reference (`get_net_track()`, `put_net_track()`).
 //!
-//! [`Namespace::get`] leads from the first to the second, when that is still possible.
-//!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
 use core::{
@@ -44,15 +42,6 @@ use crate::{
 /// - the `struct net`, its `gen` array and the storage behind that are valid;
 /// - what subsystems allocate for it in their `init` callbacks is not freed yet: none of their `exit`
 ///   callbacks has run. What is not allocated yet is null.
-///
-/// # Examples
-///
-/// ```
-/// # use kernel::net::Namespace;
-/// fn same(a: &Namespace, b: &Namespace) -> bool {
-///     a.cookie() == b.cookie()
-/// }
-/// ```
 #[repr(transparent)]
 pub struct Namespace {
     inner: Opaque<bindings::net>,
@@ -84,17 +73,9 @@ impl Namespace {
         self.inner.get()
     }
 
-    /// Returns an identity that can be stored and compared, and nothing else.
-    #[inline]
-    pub fn cookie(&self) -> Cookie {
-        // SAFETY: By the type invariant the pointer is valid. The cookie is written once, before
-        // any `init` callback of the namespace runs, and thus before anything has borrowed it.
-        Cookie(unsafe { (*self.as_raw()).net_cookie })
-    }
-
     /// Returns the inode number: the one that `ls -L -i /proc/PID/ns/net` shows.
     ///
-    /// Unlike a [`Cookie`], it is used again after the namespace's end.
+    /// It is used again after the namespace's end.
     #[inline]
     pub fn inum(&self) -> u32 {
         // SAFETY: By the type invariant the pointer is valid. The number is written by
@@ -106,32 +87,6 @@ impl Namespace {
     #[inline]
     pub fn is_init_net(&self) -> bool {
         ptr::eq(self.as_raw(), &raw mut bindings::init_net)
-    }
-
-    /// Takes a reference, unless the namespace is ending, or not completely created yet.
-    ///
-    /// Wraps `maybe_get_net()`, behind `net_initialized()`: a creation that fails frees the
-    /// namespace whatever its count is. May be called from any context.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::Namespace;
-    /// # use kernel::net::NamespaceRef;
-    /// fn keep(net: &Namespace) -> Result<NamespaceRef> {
-    ///     net.get().ok_or(ENODEV)
-    /// }
-    /// ```
-    pub fn get(&self) -> Option<NamespaceRef> {
-        // SAFETY: By the type invariant the pointer is valid.
-        if !unsafe { bindings::net_initialized(self.as_raw()) } {
-            return None;
-        }
-        // SAFETY: As above.
-        let net = NonNull::new(unsafe { bindings::maybe_get_net(self.as_raw()) })?;
-        // SAFETY: `maybe_get_net()` has just counted this reference. The creation is over, so that
-        // a count above zero keeps the exit from beginning.
-        Some(unsafe { NamespaceRef::from_counted(net) })
     }
 }
 
@@ -262,7 +217,7 @@ impl NamespaceRef {
     ///
     /// `net` must be completely created, and the caller must own one count of it, which it hands
     /// over.
-    unsafe fn from_counted(net: NonNull<bindings::net>) -> Self {
+    pub(super) unsafe fn from_counted(net: NonNull<bindings::net>) -> Self {
         let mut tracker = pin_init::zeroed();
         // SAFETY: The caller promises a valid namespace; the function writes the tracker. It may be
         // called from any context, for it allocates with `GFP_ATOMIC`; without memory the
@@ -304,50 +259,6 @@ impl Drop for NamespaceRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant this value owns the count, and the tracker belongs to it.
         unsafe { bindings::put_net_track(self.net.as_ptr(), &mut self.tracker) };
-    }
-}
-
-/// The identity of a network namespace, for storing in entries of shared tables: `net_cookie`.
-///
-/// It can be compared and nothing else: it keeps nothing alive and leads nowhere. It is what
-/// `getsockopt(SO_NETNS_COOKIE)` gives to user space, and is never used again, so that an entry
-/// that outlives its namespace matches nobody.
-///
-/// # Examples
-///
-/// ```
-/// # use kernel::net::Cookie;
-/// # use kernel::net::Namespace;
-/// struct Entry {
-///     owner: Cookie,
-/// }
-///
-/// fn belongs_to(entry: &Entry, net: &Namespace) -> bool {
-///     entry.owner == *net
-/// }
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Cookie(u64);
-
-impl Cookie {
-    /// From the cookie of a `struct net` that nothing more is known of than that its memory is
-    /// there.
-    #[inline]
-    pub(super) fn from_raw(cookie: u64) -> Self {
-        Self(cookie)
-    }
-
-    /// Returns the number.
-    #[inline]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl PartialEq<Namespace> for Cookie {
-    #[inline]
-    fn eq(&self, net: &Namespace) -> bool {
-        *self == net.cookie()
     }
 }
 

@@ -28,7 +28,6 @@ use crate::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
-    sync::rcu,
     types::Opaque, //
 };
 
@@ -75,28 +74,6 @@ impl NetDevice {
     #[inline]
     pub fn as_raw(&self) -> *mut bindings::net_device {
         self.inner.get()
-    }
-
-    /// The namespace that the device is in now: `dev_net_rcu()`.
-    ///
-    /// Devices move, and the namespace that one has left may end: hence the guard. The namespace may be
-    /// ending already, and waiting for this device alone: hence the borrow of the device.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::Namespace;
-    /// # use kernel::net::net_device::NetDevice;
-    /// # use kernel::sync::rcu;
-    /// fn is_in(dev: &NetDevice, net: &Namespace) -> bool {
-    ///     let guard = rcu::read_lock();
-    ///     dev.net(&guard).cookie() == net.cookie()
-    /// }
-    /// ```
-    #[inline]
-    pub fn net<'g>(&'g self, _guard: &'g rcu::Guard) -> &'g Namespace {
-        // SAFETY: The guard is RCU, held for `'g`, and the device is borrowed for that.
-        unsafe { self.net_rcu() }
     }
 
     /// The namespace that the device is in now, where the caller is known to hold RCU.
@@ -612,26 +589,6 @@ unsafe impl Send for Registered {}
 unsafe impl Sync for Registered {}
 
 impl Registered {
-    /// The device.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::net_device;
-    /// # use kernel::net::Namespace;
-    /// # use kernel::net::pernet::HasSlot;
-    /// # use kernel::sync::rcu;
-    /// fn ifindex<T: net_device::Operations>(net: &Namespace, guard: &rcu::Guard) -> Option<i32> {
-    ///     Some(T::slot().get(net, guard)?.dev().ifindex())
-    /// }
-    /// ```
-    #[inline]
-    pub fn dev(&self) -> &OwnNetDevice {
-        // SAFETY: By the type invariant it is registered; `self` is only borrowed under RCU, the
-        // registration, or an active reference, before `exit_rtnl`.
-        unsafe { OwnNetDevice::from_raw(self.dev.as_ptr()) }
-    }
-
     /// Makes and registers a device of `T` in `net`. Takes RTNL.
     fn new<T: Operations>(net: &Namespace) -> Result<Self> {
         // SAFETY: The name fits (see `register`), and `setup` is for a device without private data.

@@ -18,8 +18,7 @@
 //! | `exit` | the value is dropped in place |
 //! | frees the storage | |
 //!
-//! So there are two ways to read the value, and no other: under RCU ([`Slot::get`]), and with an
-//! active reference to the namespace while the registration is borrowed ([`Registration::get`]).
+//! So there is one way to read the value: under RCU ([`Slot::get`]).
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
@@ -56,7 +55,6 @@ use super::{
         self,
         KillList, //
     },
-    LiveNamespace,
     Namespace, //
 };
 
@@ -686,32 +684,6 @@ impl<T: Operations> Registration<T> {
             }),
             _operations: PhantomData,
         }? Error)
-    }
-
-    /// Returns the state of a namespace that is in use; the borrow may be kept while sleeping.
-    ///
-    /// `None` for a namespace that [`Operations::applies_to`] excludes.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::LiveNamespace;
-    /// # use kernel::net::pernet;
-    /// fn show<T: pernet::Operations<Stored = u32>>(
-    ///     registration: &pernet::Registration<T>,
-    ///     net: &LiveNamespace,
-    /// ) -> Result {
-    ///     let generation = registration.get(net).ok_or(EAFNOSUPPORT)?;
-    ///     pr_info!("{generation}\n");
-    ///     Ok(())
-    /// }
-    /// ```
-    pub fn get<'a>(&'a self, net: &'a LiveNamespace) -> Option<&'a T::Stored> {
-        let stored = ptr::from_ref(T::slot().get(net, &rcu::read_lock())?);
-        // SAFETY: The value was ready. It goes only when the namespace ends, which the active
-        // reference prevents for `'a`, or when the operations are unregistered, which `&'a self`
-        // does.
-        Some(unsafe { &*stored })
     }
 }
 

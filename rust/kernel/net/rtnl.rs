@@ -60,17 +60,8 @@ impl<'a> Held<'a> {
 ///
 /// The current thread holds RTNL of `net`, and this value is the one that releases it.
 pub struct Guard<'a> {
-    net: &'a Namespace,
+    pub(super) net: &'a Namespace,
     _not_thread_safe: NotThreadSafe,
-}
-
-impl Guard<'_> {
-    /// Lends the proof that RTNL is held.
-    #[inline]
-    pub fn held(&self) -> Held<'_> {
-        // SAFETY: By the type invariant RTNL of `net` is held while `self` is borrowed.
-        unsafe { Held::assume(self.net) }
-    }
 }
 
 impl Drop for Guard<'_> {

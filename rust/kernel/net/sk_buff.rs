@@ -3,7 +3,7 @@
 //! Packets.
 //!
 //! A driver's [`start_xmit`](super::net_device::Operations::start_xmit) gets a [`SkBuff`], which it
-//! consumes: handing it on ([`SkBuff::netif_rx`]) or dropping it.
+//! consumes: handing it on ([`ReceivedSkBuff::netif_rx`]) or dropping it.
 //!
 //! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
 
@@ -20,8 +20,7 @@ use crate::{
 
 use super::{
     net_device::NetDevice,
-    sock::Sock,
-    Namespace, //
+    sock::Sock, //
 };
 
 /// What became of a packet given to the stack.
@@ -85,42 +84,6 @@ impl<'a> SkBuff<'a> {
     fn headlen(&self) -> u32 {
         // SAFETY: By the type invariant the packet is valid.
         unsafe { (*self.as_raw()).len - (*self.as_raw()).data_len }
-    }
-
-    /// The device that the packet is traversing.
-    #[inline]
-    pub fn dev(&self) -> &NetDevice {
-        // SAFETY: By the type invariant `dev` is set, and valid for longer than `self` is borrowed.
-        unsafe {
-            NetDevice::from_raw(
-                (*self.as_raw())
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .dev
-                    .cast(),
-            )
-        }
-    }
-
-    /// The namespace that the packet is in: that of the device which it is traversing.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::Namespace;
-    /// # use kernel::net::net_device::NetDevice;
-    /// # use kernel::net::net_device::XmitResult;
-    /// # use kernel::net::sk_buff::SkBuff;
-    /// fn start_xmit(net: &Namespace, dev: &NetDevice, skb: SkBuff<'_>) -> XmitResult {
-    ///     assert!(skb.net().cookie() == net.cookie());
-    ///     XmitResult::Ok
-    /// }
-    /// ```
-    #[inline]
-    pub fn net(&self) -> &Namespace {
-        // SAFETY: By the type invariant RCU is held for longer than `self` is borrowed.
-        unsafe { self.dev().net_rcu() }
     }
 
     /// The socket that sent the packet, if it is known and [`orphan`](Self::orphan) has not cut it.

@@ -10,10 +10,7 @@ use crate::{
     types::Opaque, //
 };
 
-use super::{
-    Cookie,
-    Namespace, //
-};
+use super::Namespace;
 
 /// A socket that a packet belongs to.
 ///
@@ -73,26 +70,6 @@ impl Sock {
         // that end and the `exit` callbacks, `cleanup_net()` waits for a grace period, and so for
         // `'guard`; until then storage and `gen` array are valid.
         in_use.then(|| unsafe { Namespace::from_raw(net) })
-    }
-
-    /// Returns the identity of the socket's namespace, whatever has become of it.
-    ///
-    /// May be called from any context.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use kernel::net::Namespace;
-    /// # use kernel::net::sk_buff::SkBuff;
-    /// fn sent_from(skb: &SkBuff<'_>, net: &Namespace) -> bool {
-    ///     skb.sock().is_some_and(|sk| sk.net_cookie() == net.cookie())
-    /// }
-    /// ```
-    #[inline]
-    pub fn net_cookie(&self) -> Cookie {
-        // SAFETY: The socket has a count on the `struct net`, so that its memory is valid. The
-        // cookie is written once, before the namespace can have sockets.
-        Cookie::from_raw(unsafe { (*self.raw_net()).net_cookie })
     }
 
     #[inline]
