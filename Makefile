@@ -29,6 +29,7 @@ export LAB_ONLY := $(value ONLY)
 export LAB_TEST := $(value TEST)
 export LAB_SEED := $(value SEED)
 export LAB_SCENES := $(value SCENES)
+export LAB_MADE := $(value MADE)
 
 export CARGO ?= cargo
 LAB := sh lab/start
@@ -59,8 +60,8 @@ test-debug: ## all selftests on a kernel with KASAN, lockdep, kmemleak, trackers
 selftests-net: ## the kernel tree's own network tests, without and with the module [TESTS='a.sh b.sh']
 	@set -f; $(LAB) selftests-net -- $$LAB_TESTS
 
-mutants: ## break one rule of the module at a time, and check that a selftest fails [T=PATTERN]
-	@$(LAB) mutants $(pattern)
+mutants: ## break one rule of the module at a time: a selftest must fail [T=PATTERN]; or [MADE=N SEED=N] single changes
+	@$(LAB) mutants $(if $(LAB_MADE),--made "$$LAB_MADE" $(if $(LAB_SEED),--seed "$$LAB_SEED"),$(pattern))
 
 fuzz: ## random networks, with the cache and without: all must be the same [SEED=N] [SCENES=N]
 	@$(LAB) run -- /lab/selftests/route_cache_fuzz "$$LAB_SEED" "$${LAB_SCENES:-1000}"

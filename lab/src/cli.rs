@@ -3,7 +3,7 @@
 //! The command line. Its help is the documentation of each command. The names of variables, and
 //! what each exit status means, are here and nowhere else.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
@@ -154,6 +154,12 @@ pub enum Action {
     Mutants {
         /// Only mutants whose name contains this.
         pattern: Option<String>,
+        /// Instead of the patches: so many single changes of the code that were not tried yet.
+        #[arg(long, value_name = "NUMBER", conflicts_with = "pattern")]
+        made: Option<NonZeroUsize>,
+        /// Which changes: the same number chooses the same ones. Without it, one is drawn and printed.
+        #[arg(long, value_name = "NUMBER", requires = "made")]
+        seed: Option<u64>,
     },
     /// Start a shell in the guest, with the module loaded.
     Shell(ShellArgs),

@@ -116,6 +116,19 @@ pub struct Mutants {
     pub folder: PathBuf,
     /// Files and folders that the modules are built from.
     pub sources: Vec<PathBuf>,
+    /// Of which files mutants are made.
+    #[serde(default)]
+    pub made: Vec<Made>,
+}
+
+/// Files whose code is changed at one place at a time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Made {
+    /// A pattern of paths: `*` stands for characters of one name, `**` for folders.
+    pub files: String,
+    /// The tests one of which must notice.
+    pub tests: Vec<String>,
 }
 
 /// Builds of the code inside a kernel tree.

@@ -3,7 +3,8 @@
 //! Mutants: copies of the module that each break one rule. A selftest must fail on each.
 //!
 //! A mutant is a patch. Its first line says which rule it breaks. Lines `Caught-by: FILE` name the
-//! selftests that must fail. The patch is applied to a copy of the checkout.
+//! selftests that must fail. Others are made of the code: see [`super::made_mutants`]. All are
+//! applied to a copy of the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use vmlab::run::job::Test;
 use vmlab::run::process;
 use xshell::cmd;
 
+use crate::checks::code_edits::Edit;
 use crate::checks::house_rules;
 use crate::context::Lab;
 use crate::host::machine::Host;
@@ -35,7 +37,15 @@ pub struct Mutant {
     pub rule: String,
     /// The tests that must fail.
     pub tests: Vec<Test>,
-    patch: PathBuf,
+    pub change: Change,
+}
+
+/// How the code is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Patch(PathBuf),
+    /// In a file of the checkout.
+    Edit(PathBuf, Edit),
 }
 
 /// The mutants of the project whose names contain the pattern, sorted by name.
@@ -52,12 +62,8 @@ pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (rule, names) =
             header(&text).with_context(|| format!("understand {}", patch.display()))?;
-        let tests = names.iter().map(|name| {
-            let test = tests.iter().find(|test| test.name == *name);
-            test.cloned().with_context(|| format!("{}: no test {name}", patch.display()))
-        });
-        let tests = tests.collect::<Result<_>>()?;
-        mutants.push(Mutant { name, rule, tests, patch });
+        let tests = named(&tests, &names).with_context(|| patch.display().to_string())?;
+        mutants.push(Mutant { name, rule, tests, change: Change::Patch(patch) });
     }
     let names: Vec<_> = mutants.iter().map(|mutant| mutant.name.clone()).collect();
     if let Some(pattern) = pattern {
@@ -67,6 +73,15 @@ pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
         bail!("no mutant is called `{}`; there are: {}", pattern.unwrap_or("*"), names.join(", "));
     }
     Ok(mutants)
+}
+
+/// The tests of these names.
+pub fn named(tests: &[Test], names: &[impl AsRef<str>]) -> Result<Vec<Test>> {
+    let find = |name: &str| {
+        let test = tests.iter().find(|test| test.name == name);
+        test.cloned().with_context(|| format!("no test is called {name}"))
+    };
+    names.iter().map(|name| find(name.as_ref())).collect()
 }
 
 /// The rule, and the names of tests.
@@ -88,7 +103,9 @@ fn header(text: &str) -> Result<(String, Vec<&str>)> {
 pub fn check(lab: &Lab) -> Result<()> {
     let copy = Copy::new(lab)?;
     for mutant in load(lab, None)? {
-        copy.apply(&mutant, &["--check"])?;
+        if let Change::Patch(patch) = &mutant.change {
+            copy.apply(patch, &["--check"])?;
+        }
     }
     Ok(())
 }
@@ -128,22 +145,37 @@ impl Copy {
 
     /// Applies the mutant while `work` runs.
     pub fn with<R>(&self, mutant: &Mutant, work: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.apply(mutant, &[])?;
-        let done = work();
-        self.apply(mutant, &["--reverse"])?;
-        done
+        match &mutant.change {
+            Change::Patch(patch) => {
+                self.apply(patch, &[])?;
+                let done = work();
+                self.apply(patch, &["--reverse"])?;
+                done
+            }
+            Change::Edit(file, edit) => {
+                let path = self.root().join(file);
+                let text = fs::read_to_string(&path)
+                    .with_context(|| format!("read {}", path.display()))?;
+                let write = |text: &str| {
+                    fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+                };
+                write(&edit.apply(&text))?;
+                let done = work();
+                write(&text)?;
+                done
+            }
+        }
     }
 
-    fn apply(&self, mutant: &Mutant, options: &[&str]) -> Result<()> {
+    fn apply(&self, patch: &Path, options: &[&str]) -> Result<()> {
         let shell = Host::this().shell(self.root())?;
-        let patch = &mutant.patch;
         // Git must not find a repository around the copy.
         let git = cmd!(shell, "git apply {options...} {patch}");
         let git = git.env("GIT_CEILING_DIRECTORIES", self.root());
         let done = process::read(&mut git.into());
         interrupt::check()?;
         done.map(drop).with_context(|| {
-            format!("{} does not fit the code any more: change it", mutant.patch.display())
+            format!("{} does not fit the code any more: change it", patch.display())
         })
     }
 }
@@ -215,7 +247,12 @@ mod tests {
         let patch = root.path().join("m.patch");
         let text = "--- a/rust/a/a.rs\n+++ b/rust/a/a.rs\n@@ -1,2 +1,2 @@\n one\n-two\n+three\n";
         fs::write(&patch, format!("A rule\n\n{text}")).unwrap();
-        let mutant = Mutant { name: "m".into(), rule: "A rule".into(), tests: vec![], patch };
+        let mutant = Mutant {
+            name: "m".into(),
+            rule: "A rule".into(),
+            tests: vec![],
+            change: Change::Patch(patch),
+        };
         let copy = Copy::of(root.path(), ["Kbuild", "rust"]).unwrap();
         let read = || fs::read_to_string(copy.root().join("rust/a/a.rs")).map_err(Into::into);
         assert_eq!(copy.with(&mutant, read).unwrap(), "one\nthree\n");
