@@ -88,7 +88,7 @@ check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME]; of others
 	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_TESTS),--tests "$$LAB_TESTS") $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bisect: ## the first patch after which a test fails: TEST=NAME [S=SERIES]
-	@$(LAB) series bisect $(if $(LAB_TEST),"$$LAB_TEST",$(error say which test: make bisect TEST=load_unload.sh)) $(if $(LAB_SERIES),"$$LAB_SERIES")
+	@$(LAB) series bisect $(if $(LAB_TEST),"$$LAB_TEST",$(error say which test: make bisect TEST=state_isolation.sh)) $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bench: ## measure in the guest and print the ratios [ENGINE=uml: kernel code at this machine's speed]
 	@$(LAB) bench
@@ -128,4 +128,4 @@ help: ## this list
 	@echo
 	@echo "KSRC=/tree: another kernel tree. KBUILD=/dir: a finished build. LLVM, CC: the compiler, as for"
 	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe. MEMORY=MIB: the guest's."
-	@echo "ENGINE=uml: User Mode Linux instead of QEMU, for run and bench."
+	@echo "ENGINE=uml: User Mode Linux instead of QEMU, for run, shell and bench."

@@ -503,8 +503,20 @@ impl Cli {
             return None;
         }
         let debugging = self.command.debugging();
+        let has_another_kernel = matches!(
+            self.command,
+            Action::TestDebug(_)
+                | Action::SelftestsNet { .. }
+                | Action::Series(_)
+                | Action::CheckSeries(_)
+        );
+        if has_another_kernel {
+            return Some("--engine uml is for run, shell and bench: drop it, or unset ENGINE");
+        }
         if self.options.accel.is_some() {
-            return Some("--accel is about QEMU, and --engine uml is not QEMU");
+            return Some(
+                "--accel is about QEMU, and --engine uml is not QEMU: drop one, or unset ACCEL",
+            );
         }
         if self.command.dry_run() {
             return Some("--dry-run prints QEMU's command line, and --engine uml is not QEMU");
@@ -663,7 +675,8 @@ mod tests {
         for words in cases {
             assert!(parse(words).is_err(), "{words:?}");
         }
-        let cases: [&[&str]; 4] = [
+        let cases: [&[&str]; 5] = [
+            &["test-debug", "--engine", "uml"],
             &["all", "--engine", "uml", "--accel", "kvm"],
             &["shell", "--engine", "uml", "--gdb"],
             &["run", "--engine", "uml", "--dump", "f", "true"],

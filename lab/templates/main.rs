@@ -87,7 +87,7 @@ fn count() -> Result<u64> {
     Ok(*counter)
 }
 
-/// An open file: the number that it was.
+/// An open file, with the counter's value when it was opened.
 struct Opened {
     text: CString,
 }

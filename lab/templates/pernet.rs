@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! News of network namespaces: the one place with `unsafe` code.
+//! Callbacks for network namespaces: the one place with `unsafe` code.
 //!
 //! A namespace is told from others by its address, which is compared and never followed. So
 //! there is nothing that could be used after its namespace ended, and nothing to be counted.
@@ -28,7 +28,7 @@ pub(crate) trait Namespaces: 'static {
     /// A namespace begins, or was there before the registration. An error fails its creation.
     fn begin(net: Id) -> Result;
 
-    /// It ends. It had begun, and will not be heard of again.
+    /// A namespace ends. It had begun, and no further call is about it.
     fn end(net: Id);
 }
 

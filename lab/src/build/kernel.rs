@@ -425,7 +425,7 @@ fn strip(vmlinux: &Path, image: &Path, tools: &Toolchain) -> Result<()> {
         return Ok(());
     }
     let objcopy = ["llvm-objcopy", "objcopy"].iter().find_map(|name| tools.machine.which(name));
-    let objcopy = objcopy.context("neither llvm-objcopy nor objcopy found")?;
+    let objcopy = objcopy.context("neither llvm-objcopy nor objcopy found: install binutils")?;
     let temporary = image.with_extension("tmp");
     process::read(
         tools.machine.command(objcopy).arg("--strip-debug").arg(vmlinux).arg(&temporary),
@@ -508,8 +508,10 @@ fn check_finished(build: &Path, tools: &Toolchain, variant: Variant) -> Result<(
             bail!("not a finished kernel build ({file} is missing): build it first");
         }
     }
-    if (variant == Variant::UserMode) != config.is_set("UML") {
-        bail!("ENGINE=uml takes a build with ARCH=um, and nothing else does");
+    match (variant == Variant::UserMode, config.is_set("UML")) {
+        (true, false) => bail!("no build with ARCH=um, which ENGINE=uml needs"),
+        (false, true) => bail!("a build with ARCH=um: add ENGINE=uml"),
+        _ => {}
     }
     if variant != Variant::UserMode && !config.is_set("PVH") {
         bail!("built without CONFIG_PVH, by which QEMU boots vmlinux: set it and build again");

@@ -50,7 +50,9 @@ pub enum Change {
 
 /// The mutants of the project whose names contain the pattern, sorted by name.
 pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
-    let Some(project) = &lab.project.mutants else { bail!("{} names no mutants", project::FILE) };
+    let Some(project) = &lab.project.mutants else {
+        bail!("{} has no section [mutants]", project::FILE)
+    };
     let folder = lab.root.join(&project.folder);
     let tests = lab.selftests()?;
     let mut patches: Vec<PathBuf> = house_rules::files(&folder)?;
@@ -184,7 +186,9 @@ impl Copy {
 pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
         Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
-        Outcome::Pass => bail!("survived: no selftest failed"),
+        Outcome::Pass => {
+            bail!("survived: its tests pass although the rule is broken; extend one of them")
+        }
         Outcome::Skipped
         | Outcome::Timeout
         | Outcome::Boot

@@ -40,7 +40,7 @@ pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
     let plan = project.plan(&stack, &[])?;
     if let Some(first) = plan.pieces.first() {
         bail!(
-            "{} changes of the source are in no patch yet, the first in {}: run `make series`",
+            "{} changes of the source are in no patch yet, the first in {}: run `lab series`",
             plan.pieces.len(),
             project::shown(&project.source, &first.path, Some(first.line))
         );

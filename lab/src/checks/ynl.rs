@@ -38,7 +38,7 @@ pub fn environment(lab: &Lab, kernel: &Kernel) -> Vec<(String, String)> {
 /// Writes the generated files anew.
 pub fn generate(lab: &Lab, kernel: &Kernel) -> Result<()> {
     let Some(netlink) = &lab.project.netlink else {
-        bail!("{} names no netlink specification", project::FILE)
+        bail!("{} has no section [netlink]", project::FILE)
     };
     let folder = lab.root.join(&netlink.folder);
     let made = Made::new(netlink, &folder, kernel)?;

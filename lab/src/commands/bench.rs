@@ -28,7 +28,7 @@ impl Runner<'_> {
     /// Measures time, then instructions, and compares.
     pub(super) fn bench(&self) -> Result<u8> {
         let Some(bench) = &self.lab.project.bench else {
-            bail!("{} names nothing to measure with", project::FILE)
+            bail!("{} has no section [bench]", project::FILE)
         };
         let targets = bench.targets.as_ref().map(|path| self.lab.root.join(path));
         let rules = figures::Rules::load(targets.as_deref())?;

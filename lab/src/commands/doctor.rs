@@ -60,7 +60,13 @@ fn kbuild(lab: &Lab, build: &Path) -> Check {
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
     let needed = "a finished build with the options in lab/config and selftests/config";
-    let check = Check::of("KBUILD", build, fit, needed, "set them and build it again");
+    let check = Check::of(
+        "KBUILD",
+        build,
+        fit,
+        needed,
+        "set these options in its .config, and build it again",
+    );
     // Some tests may skip, and say so. Everything else works.
     let state = if lacking.is_ok() && check.state == CheckState::Bad {
         CheckState::Note

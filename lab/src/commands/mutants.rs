@@ -90,7 +90,9 @@ impl Runner<'_> {
                     check(&format!("may survive: {why}"), TestResult::Pass)
                 }
                 (Fate::Survived, None) => TestReport {
-                    reason: "survived: no selftest failed".to_owned(),
+                    reason:
+                        "survived: its tests pass; extend one of them, or list it with a reason"
+                            .to_owned(),
                     ..check("", TestResult::Fail)
                 },
             }]);

@@ -34,6 +34,7 @@ use crate::durations::Durations;
 use crate::expected_skips::{self, ExpectedSkips};
 use crate::host::disk;
 use crate::net::compare::{self, Compared, NetTests};
+use crate::project;
 use crate::ui::colour;
 use crate::ui::tally::Tally;
 
@@ -102,8 +103,8 @@ impl Runner<'_> {
         let skipped = expected_skips::number(report);
         (skipped > 0 && !self.lab.settings.own_kernel()).then(|| {
             format!(
-                "{skipped} skipped, which was not judged: what another kernel than the lab's own \
-                 lacks is not known"
+                "{skipped} skipped; not judged, since the list of expected skips is for the lab's own \
+                 kernel"
             )
         })
     }
@@ -152,7 +153,10 @@ impl Runner<'_> {
     fn ready(&self, checks: bool, first: Option<&job::Test>, phases: &mut Phases) -> Result<Ready> {
         let base = pipeline::base(self.lab, self.variant, phases)?;
         if self.variant == Variant::Debug && !base.kernel.debug {
-            bail!("this kernel has neither KASAN nor lockdep: it would find nothing");
+            bail!(
+                "this kernel has none of KASAN, lockdep, KCSAN and UBSAN, and would find nothing: \
+                 unset KBUILD, or build it with the options of debug.config"
+            );
         }
         let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
         let early = match first {
@@ -229,7 +233,10 @@ impl Runner<'_> {
             Task::Examples => examples::run(lab, &base.tools)?,
         };
         if checks.is_empty() {
-            bail!("nothing was checked");
+            bail!(
+                "there was nothing to check: {} names something that is not there",
+                project::FILE
+            );
         }
         checks.iter_mut().for_each(|check| check.group = task.group().to_owned());
         Ok(Report::of_checks(checks))

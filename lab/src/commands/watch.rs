@@ -95,7 +95,9 @@ impl Watched {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    anyhow::bail!("the watch of files has ended")
+                    anyhow::bail!(
+                        "the kernel does not tell of changed files any more (inotify): start again"
+                    )
                 }
             }
         }

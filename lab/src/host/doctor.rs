@@ -129,15 +129,18 @@ fn rust_src(lab: &Lab, machine: &Host, rustc: &Check) -> Check {
     }
     let needed = rustc.found.as_str();
     match toolchain::local_rust_src(machine) {
-        Err(error) => {
-            check(Some(format!("{error:#}")), needed, CheckState::Bad, "see what it says")
-        }
+        Err(error) => check(
+            Some(format!("{error:#}")),
+            needed,
+            CheckState::Bad,
+            "unset RUST_LIB_SRC, or mend rustc",
+        ),
         Ok(Some(_)) => check(Some(needed.to_owned()), needed, CheckState::Good, ""),
         Ok(None) if lab.cache.has(&toolchain::rust_src_entry(needed)) => {
             check(Some(format!("{needed} (in the cache)")), needed, CheckState::Good, "")
         }
         Ok(None) => {
-            let get = "`make` gets it from Debian, or `rustup component add rust-src`";
+            let get = "the next run gets it from Debian; or `rustup component add rust-src`";
             check(None, needed, CheckState::Automatic, get)
         }
     }
@@ -150,7 +153,7 @@ fn bindgen(lab: &Lab, machine: &Host) -> Check {
     let state = if usable.is_some() { CheckState::Good } else { CheckState::Automatic };
     let have = usable.or_else(|| machine.version("bindgen"));
     let needed = format!("{} or later", pin.bindgen_min);
-    let get = format!("`make` installs bindgen-cli {} into the cache", pin.bindgen);
+    let get = format!("the next run installs bindgen-cli {} into the cache", pin.bindgen);
     Check::new("bindgen", have, &needed, state, &get)
 }
 
@@ -224,7 +227,7 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
             name: "C compiler",
             min: "8.1",
             otherwise: CheckState::Bad,
-            get: "CC must name a C compiler".to_owned(),
+            get: format!("CC={} is no C compiler: unset it, or name one", compiler.cc),
         };
         return vec![gcc.check(machine, &compiler.cc)];
     }
@@ -238,7 +241,7 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
         for check in &mut checks {
             if check.state != CheckState::Good {
                 check.state = CheckState::Bad;
-                check.get = "LLVM and CC must name tools that are there".to_owned();
+                check.get = "unset LLVM and CC, or let them name tools that are there".to_owned();
             }
         }
     }

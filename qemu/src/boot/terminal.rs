@@ -38,7 +38,7 @@ pub struct Raw(());
 /// An error if standard input is not a terminal.
 pub fn require() -> Result<()> {
     if !isatty(stdin()) || !isatty(stdout()) {
-        bail!("a shell needs a terminal; for a command, use `make run CMD='...'`");
+        bail!("a shell needs a terminal; for a command, use `lab run -- COMMAND`");
     }
     Ok(())
 }

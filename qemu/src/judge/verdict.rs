@@ -172,7 +172,10 @@ impl Judge {
             return Some((dead, format!("the guest gave up{during}: {why}")));
         }
         if let Some(nonsense) = self.nonsense.first() {
-            let what = format!("what PID 1 says makes no sense{during}: {nonsense}");
+            let what = format!(
+                "a message that PID 1 cannot have sent{during}: {nonsense}; a test may have written to \
+                 its port"
+            );
             return Some((dead, what));
         }
         let clean = told.exit.status.is_some_and(|status| status.success());
@@ -232,8 +235,11 @@ impl Judge {
             let said = told.exit.complaint.as_deref().unwrap_or("it says nothing");
             return format!("QEMU ended with {exit}{during}: {said}");
         }
-        let torn =
-            self.torn.as_ref().map(|torn| format!(" in mid-word ({torn})")).unwrap_or_default();
+        let torn = self
+            .torn
+            .as_ref()
+            .map(|torn| format!(" within a message ({torn})"))
+            .unwrap_or_default();
         format!("the guest stopped talking{torn}{during} and ended; {}", self.how_late(told))
     }
 
@@ -283,7 +289,7 @@ fn module_report((module, reason): &(String, String)) -> TestReport {
 
 fn way_out(reason: &str) -> &'static str {
     if reason.contains("version magic") || reason.contains("disagrees about version of symbol") {
-        ": it was built for another kernel; `make clean` and build again"
+        ": it was built for another kernel; run `lab clean`, and build again"
     } else if reason.contains("Unknown symbol") {
         ": the kernel does not export that; is the option on (--config), or another module to be loaded first?"
     } else {
