@@ -49,7 +49,7 @@ fn out(text: &str) -> Heard {
 
 fn record(sequence: u64, priority: u32, text: &str) -> Heard {
     Heard::Frame(Frame::Kernel(
-        format!("{priority},{sequence},{sequence}000,-;{text}\n").into_bytes(),
+        format!("{priority},{sequence},{},-;{text}\n", 1000 * sequence).into_bytes(),
     ))
 }
 
@@ -240,7 +240,7 @@ fn every_other_way_to_end_is_its_own_outcome() {
             "the end of all",
         ),
         (with(&record(4, 14, &end_mark(1)), record(4, 6, "a")), Outcome::KernelLog, "the end of b"),
-        (with(&Heard::FramesEnd(None), torn), Outcome::Panic, "in mid-word (mid-word)"),
+        (with(&Heard::FramesEnd(None), torn), Outcome::Panic, "within a message (mid-word)"),
         (gave_up, Outcome::Boot, "no 9p"),
     ] {
         let verdict = verdict(&heard);

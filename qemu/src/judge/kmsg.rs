@@ -79,9 +79,9 @@ fn parse(line: &str) -> Option<KernelRecord> {
     })
 }
 
-/// A number, without the sign that `parse` would take.
+/// A number as the kernel writes it: without the sign and the zeros in front that `parse` would take.
 fn number(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 /// Decodes escapes: the kernel writes the backslash and all bytes except printable ASCII as `\x0a`.
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn only_what_the_kernel_writes_is_a_record() {
-        for line in ["+6,0,0,-;text\n", "6,0, 0,-;text\n", "6,0,0,-\n"] {
+        for line in ["+6,0,0,-;text\n", "06,0,0,-;text\n", "6,0, 0,-;text\n", "6,0,0,-\n"] {
             let read = Records::default().feed(line.as_bytes());
             assert_eq!(read, [Err(line.trim_end().to_owned())]);
         }
