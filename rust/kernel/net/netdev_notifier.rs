@@ -75,7 +75,7 @@ pub trait Watcher: 'static {
     /// of `net`: the core has released that when it unregisters the devices of a namespace that ends.
     ///
     /// `dev` was registered, and is still waited for until nobody holds it: of one whose registration
-    /// is not complete, and may fail, nothing is told.
+    /// is not complete, and may fail, nothing is told. Nor is what the core repeats while it waits.
     ///
     /// Called after all other receivers, so the stack has already acted on it. When a watcher is
     /// registered, it is called for every device as if it were new; when it is unregistered, as if
@@ -137,12 +137,20 @@ unsafe extern "C" fn notify<T: Watcher>(
         return bindings::NOTIFY_DONE as c_int;
     }
     let info = info.cast::<bindings::netdev_notifier_info>();
-    // SAFETY: The chain passes this structure with a valid device. All other events are about
-    // devices that were registered: `netdev_run_todo()` waits until nobody holds them, and is not
-    // through with that. RTNL keeps the device's namespace from changing and, as the device is in
-    // it, from going.
+    // SAFETY: The chain passes this structure with a valid device.
+    let dev = unsafe { (*info).dev };
+    // While `netdev_run_todo()` waits for those who hold a device, it says once more each second that
+    // the device leaves. The device is in no list any more, and its namespace may be gone.
+    // SAFETY: As above; the state is written as a whole.
+    let state = unsafe { (&raw const (*dev).reg_state).read_volatile() };
+    if u32::from(state) == bindings::netdev_reg_state_NETREG_UNREGISTERED {
+        return bindings::NOTIFY_DONE as c_int;
+    }
+    // SAFETY: All other events are about devices that were registered: `netdev_run_todo()` waits
+    // until nobody holds them, and is not through with that. RTNL keeps the device's namespace from
+    // changing and, as the device is in it, from going.
     let (net, dev) = unsafe {
-        let dev = NetDevice::from_raw((*info).dev.cast());
+        let dev = NetDevice::from_raw(dev.cast());
         (dev.net_rcu(), dev)
     };
     T::event(net, dev, Event::from_raw(event));

@@ -470,10 +470,15 @@ impl State {
 
     /// Unregisters the hooks if they are registered, for good.
     fn close(&self) {
-        // If it was done before, nothing is left to do.
-        let _ = self.turn_off();
+        // Held throughout: whoever waits for the lock must not register them once more.
+        let mut turned = self.turned.lock();
+        if let Some(on) = (*turned).as_mut() {
+            // SAFETY: By the type invariant the namespace is valid while the lock is held.
+            let net = unsafe { Namespace::from_raw(self.net.as_ptr()) };
+            Self::unregister(net, on);
+        }
         // INVARIANT: None is registered, and the namespace is not used after that.
-        *self.turned.lock() = None;
+        *turned = None;
     }
 }
 

@@ -88,14 +88,20 @@ impl<'a> SkBuff<'a> {
 
     /// The socket that sent the packet, if it is known and [`orphan`](Self::orphan) has not cut it.
     ///
-    /// The socket may belong to another namespace than the device.
+    /// The socket may belong to another namespace than the device. One in TIME-WAIT does not count:
+    /// it does not keep its namespace.
     #[inline]
     pub fn sock(&self) -> Option<&Sock> {
-        // SAFETY: By the type invariant the packet is valid.
-        let sk = unsafe { (*self.as_raw()).sk };
+        let sk = NonNull::new(self.raw_sock())?;
         // SAFETY: A packet with a socket holds it (`sock_wfree()`, `sock_edemux()`) until it is
         // orphaned, which takes `&mut self`.
-        NonNull::new(sk).map(|sk| unsafe { Sock::from_raw(sk.as_ptr().cast()) })
+        unsafe { Sock::from_raw(sk.as_ptr()) }
+    }
+
+    #[inline]
+    fn raw_sock(&self) -> *mut bindings::sock {
+        // SAFETY: By the type invariant the packet is valid.
+        unsafe { (*self.as_raw()).sk.cast() }
     }
 
     /// Reports that the device has sent the packet, to a sender that asked for a time stamp.
@@ -129,7 +135,7 @@ impl<'a> SkBuff<'a> {
                 .__bindgen_anon_1
                 .destructor
         };
-        if destructor.is_none() && self.sock().is_none() {
+        if destructor.is_none() && self.raw_sock().is_null() {
             return;
         }
         // SAFETY: By the type invariant the packet is valid and ours; no `&Sock` of it is left,

@@ -14,28 +14,37 @@ use super::Namespace;
 
 /// A socket that a packet belongs to.
 ///
-/// It may be one of the small ones (a request or a TIME-WAIT socket): only what all of them have is
-/// reachable.
+/// It may be a small one, of a connection request: only what all kinds have is reachable. It is none
+/// in TIME-WAIT.
 ///
 /// # Invariants
 ///
-/// The `sock_common` part is valid while a reference exists.
+/// While a reference exists, the `sock_common` part is valid, and so is the memory of the namespace
+/// in it: the socket has a count on the `struct net`, `passive` if not an active one. The socket of
+/// a request holds a listening one, which has.
 #[repr(transparent)]
 pub struct Sock {
     inner: Opaque<bindings::sock>,
 }
 
 impl Sock {
-    /// Borrows a socket from a C pointer.
+    /// Borrows a socket from a C pointer; `None` for one in TIME-WAIT.
     ///
     /// # Safety
     ///
     /// `ptr` must point to a socket, of any size, that stays valid for `'a`.
     #[inline]
-    pub unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
-        // INVARIANT: The caller promises it for `'a`.
+    pub unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> Option<&'a Self> {
+        // SAFETY: The caller promises validity, and all kinds of sockets have a state.
+        let state = unsafe { (&raw const (*ptr).__sk_common.skc_state).read_volatile() };
+        // `inet_twsk_alloc()` takes no count on the namespace, which may be gone while a packet
+        // still refers to the socket. One in TIME-WAIT stays so, and no other becomes so.
+        if u32::from(state) == bindings::TCP_TIME_WAIT {
+            return None;
+        }
+        // INVARIANT: The caller promises validity for `'a`; the other kinds have a count.
         // SAFETY: The type is transparent, and the caller promises validity.
-        unsafe { &*ptr.cast::<Self>() }
+        Some(unsafe { &*ptr.cast::<Self>() })
     }
 
     /// Returns the namespace of the socket, unless its end has begun.
@@ -62,8 +71,7 @@ impl Sock {
     #[inline]
     pub fn net<'guard>(&self, _guard: &'guard rcu::Guard) -> Option<&'guard Namespace> {
         let net = self.raw_net();
-        // SAFETY: The socket has a count on the `struct net`, `passive` if not an active one, so
-        // that its memory is valid. Both only read it.
+        // SAFETY: By the type invariant the memory of the `struct net` is valid. Both only read it.
         let in_use = unsafe { bindings::net_initialized(net) && bindings::check_net(net) != 0 };
         // SAFETY: The creation of the namespace is over, so that only `cleanup_net()` ends it,
         // after its count has come to zero. It was above zero within this RCU section. Between
