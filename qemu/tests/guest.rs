@@ -753,7 +753,7 @@ fn a_module_for_another_kernel_is_refused_in_the_kernels_words() {
     let load = broken_module(&mut bench, b"vermagic=7.", b"vermagic=1.");
     let report = bench.report();
     let (_, reason) = result(&report, &load);
-    assert!(reason.contains("version magic '1.") && reason.contains("make clean"), "{reason}");
+    assert!(reason.contains("version magic '1.") && reason.contains("lab clean"), "{reason}");
     assert_eq!(report.outcome, Outcome::Test);
 }
 
