@@ -46,21 +46,21 @@ pub enum Fate {
 /// their tests, change.
 pub fn all(lab: &Lab) -> Result<Vec<Mutant>> {
     let made = lab.project.mutants.iter().flat_map(|mutants| &mutants.made);
-    let tests = lab.selftests()?;
+    let (tests, code) = (lab.selftests()?, code(lab)?);
     let mut all = Vec::new();
     for group in made {
         let pattern = Pattern::new(&group.files)
             .with_context(|| format!("{}: understand `{}`", project::FILE, group.files))?;
         let of_group = mutants::named(&tests, &group.tests)
             .with_context(|| format!("{}: mutants of {}", project::FILE, group.files))?;
-        for file in code(lab)? {
+        for file in &code {
             if series::rules::fits(&pattern, &file.to_string_lossy()) {
-                let path = lab.root.join(&file);
+                let path = lab.root.join(file);
                 let text = fs::read_to_string(&path)
                     .with_context(|| format!("read {}", path.display()))?;
                 let edits = code_edits::find(&text)
                     .with_context(|| format!("change {}", path.display()))?;
-                all.extend(edits.into_iter().map(|edit| mutant(&file, &text, edit, &of_group)));
+                all.extend(edits.into_iter().map(|edit| mutant(file, &text, edit, &of_group)));
             }
         }
     }
@@ -99,12 +99,11 @@ fn mutant(file: &Path, text: &str, edit: Edit, tests: &[Test]) -> Mutant {
 }
 
 /// Some mutants of those that were not tried. The seed decides which.
-pub fn draw(mutants: Vec<Mutant>, fates: &Fates, seed: u64, number: usize) -> Vec<Mutant> {
-    let mut left = mutants;
-    left.retain(|mutant| !fates.fates.contains_key(&mutant.name));
+pub fn draw(mutants: &[Mutant], fates: &Fates, seed: u64, number: usize) -> Vec<Mutant> {
+    let is_left = |mutant: &&Mutant| !fates.fates.contains_key(&mutant.name);
+    let mut left: Vec<&Mutant> = mutants.iter().filter(is_left).collect();
     left.sort_by_cached_key(|mutant| files::key([seed.to_string().as_str(), &mutant.name]));
-    left.truncate(number);
-    left
+    left.into_iter().take(number).cloned().collect()
 }
 
 /// What the reports of its tests say about a mutant. An error if they say nothing.
@@ -223,14 +222,14 @@ mod tests {
     fn a_seed_draws_the_same_mutants_and_none_twice() {
         let dir = tempfile::tempdir().unwrap();
         let mut fates = Fates::load(dir.path()).unwrap();
-        let first = draw(made(), &fates, 7, 2);
-        assert_eq!(first, draw(made(), &fates, 7, 2));
+        let first = draw(&made(), &fates, 7, 2);
+        assert_eq!(first, draw(&made(), &fates, 7, 2));
         assert_eq!(first.len(), 2);
         for mutant in &first {
             fates.keep(mutant, Fate::Survived).unwrap();
         }
         let fates = Fates::load(dir.path()).unwrap();
-        let rest = draw(made(), &fates, 7, 2);
+        let rest = draw(&made(), &fates, 7, 2);
         assert_eq!(rest.len(), 1);
         assert!(!first.contains(&rest[0]));
         assert!(fates.count(&made()).contains("of 3 that can be made, 2 were tried"));

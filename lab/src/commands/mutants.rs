@@ -18,15 +18,23 @@ use vmlab::run::pool;
 use vmlab::run::print;
 use vmlab::run::session;
 
-use crate::build::guest_programs::GuestPrograms;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
 use crate::checks::made_mutants::{self, Fate, Fates, Survivors};
-use crate::checks::mutants::{self, Mutant};
+use crate::checks::mutants::{self, Copy, Mutant};
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::ui::tally::Tally;
+
+/// What all mutants of a run stand on.
+struct Ground {
+    base: Prepared,
+    /// Without a mutant.
+    built: Built,
+    accel: accel::Choice,
+    copy: Copy,
+}
 
 impl Runner<'_> {
     /// Runs the mutants. First runs their tests on the unchanged module: a test that fails there
@@ -35,22 +43,19 @@ impl Runner<'_> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         let mutants = mutants::load(self.lab, pattern)?;
         let mut tally = Tally::default();
-        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
-        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let ground = self.ground()?;
         tally.tell(&[TestReport::of(
             "without a mutant, the selftests pass",
-            self.baseline(&base, &built, &mutants, &accel),
+            self.baseline(&ground, &mutants),
         )]);
         if tally.failed > 0 {
             print::out(&format!("{tally}\n"));
             return Ok(Outcome::Test.exit_code());
         }
-        let copy = mutants::Copy::new(self.lab)?;
         for mutant in &mutants {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);
-            let verdict = match self.mutant(&base, &built.guest, &copy, mutant, &accel) {
+            let verdict = match self.mutant(&ground, mutant) {
                 Ok(who) => TestReport::of(format!("{name}: noticed by {who}"), Ok(())),
                 Err(error) => TestReport::of::<()>(name, Err(error)),
             };
@@ -66,18 +71,14 @@ impl Runner<'_> {
         let (all, survivors) = (made_mutants::all(self.lab)?, Survivors::load(self.lab)?);
         let mut fates = Fates::load(&self.lab.target)?;
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(number));
-        let chosen = made_mutants::draw(all.clone(), &fates, seed, number);
+        let chosen = made_mutants::draw(&all, &fates, seed, number);
         print::out(&format!("{} mutants of seed {seed}\n", chosen.len()));
-        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
-        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        self.baseline(&base, &built, &chosen, &accel)
-            .context("the selftests fail without a mutant")?;
-        let copy = mutants::Copy::new(self.lab)?;
+        let ground = self.ground()?;
+        self.baseline(&ground, &chosen).context("the selftests fail without a mutant")?;
         let mut tally = Tally::default();
         for mutant in &chosen {
             interrupt::check()?;
-            let fate = self.fate(&base, &built.guest, &copy, mutant, &accel)?;
+            let fate = self.fate(&ground, mutant)?;
             let check = |words: &str, result| TestReport {
                 name: format!("{}: {words}", mutant.rule),
                 result,
@@ -102,15 +103,35 @@ impl Runner<'_> {
         Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
-    fn fate(
-        &self,
-        base: &Prepared,
-        guest: &GuestPrograms,
-        copy: &mutants::Copy,
-        mutant: &Mutant,
-        accel: &accel::Choice,
-    ) -> Result<Fate> {
-        let modules = match self.mutated(base, copy, mutant) {
+    fn ground(&self) -> Result<Ground> {
+        let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
+        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
+        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        Ok(Ground { base, built, accel, copy: Copy::new(self.lab)? })
+    }
+
+    /// Runs all tests that the mutants name, on the unchanged module.
+    fn baseline(&self, ground: &Ground, mutants: &[Mutant]) -> Result<()> {
+        let mut tests: Vec<Test> = mutants.iter().flat_map(|it| it.tests.clone()).collect();
+        tests.sort_by(|a, b| a.name.cmp(&b.name));
+        tests.dedup();
+        let logs = self.lab.target.join("logs/mutants/none");
+        let report = self.guests(ground, &ground.built, &tests, &logs)?;
+        match report.outcome {
+            Outcome::Pass => Ok(()),
+            _ => bail!("{}; see {}", report.message, logs.display()),
+        }
+    }
+
+    /// Runs a mutant's tests, and returns which one failed.
+    fn mutant(&self, ground: &Ground, mutant: &Mutant) -> Result<String> {
+        let modules = self.mutated(ground, mutant)?;
+        self.judged(ground, mutant, modules, &mutant.name, mutants::judge)
+    }
+
+    /// What becomes of a mutant that was made of the code.
+    fn fate(&self, ground: &Ground, mutant: &Mutant) -> Result<Fate> {
+        let modules = match self.mutated(ground, mutant) {
             Ok(modules) => modules,
             Err(error) => {
                 interrupt::check()?;
@@ -120,71 +141,43 @@ impl Runner<'_> {
                 };
             }
         };
-        let built = Built { modules, guest: guest.clone() };
-        let logs = self.lab.target.join("logs/mutants/made");
-        let report = self.guests(base, &built, &mutant.tests, accel, &logs)?;
-        made_mutants::judge(&report).with_context(|| format!("see {}", logs.display()))
+        self.judged(ground, mutant, modules, "made", made_mutants::judge)
     }
 
     /// The modules, with the change of the mutant.
-    fn mutated(
-        &self,
-        base: &Prepared,
-        copy: &mutants::Copy,
-        mutant: &Mutant,
-    ) -> Result<Vec<PathBuf>> {
+    fn mutated(&self, ground: &Ground, mutant: &Mutant) -> Result<Vec<PathBuf>> {
         let lab = Lab {
-            root: copy.root().to_owned(),
+            root: ground.copy.root().to_owned(),
             target: self.lab.target.join("mutants"),
             ..self.lab.clone()
         };
-        copy.with(mutant, || modules::build(&lab, base))
+        ground.copy.with(mutant, || modules::build(&lab, &ground.base))
     }
 
-    /// Runs all tests that the mutants name, on the unchanged module.
-    fn baseline(
+    /// What `judge` makes of a mutant's tests. Their logs are in the folder `logs`.
+    fn judged<R>(
         &self,
-        base: &Prepared,
-        built: &Built,
-        mutants: &[Mutant],
-        accel: &accel::Choice,
-    ) -> Result<()> {
-        let mut tests: Vec<Test> = mutants.iter().flat_map(|it| it.tests.clone()).collect();
-        tests.sort_by(|a, b| a.name.cmp(&b.name));
-        tests.dedup();
-        let logs = self.lab.target.join("logs/mutants/none");
-        let report = self.guests(base, built, &tests, accel, &logs)?;
-        match report.outcome {
-            Outcome::Pass => Ok(()),
-            _ => bail!("{}; see {}", report.message, logs.display()),
-        }
-    }
-
-    /// Runs a mutant's tests, and returns which one failed.
-    fn mutant(
-        &self,
-        base: &Prepared,
-        guest: &GuestPrograms,
-        copy: &mutants::Copy,
+        ground: &Ground,
         mutant: &Mutant,
-        accel: &accel::Choice,
-    ) -> Result<String> {
-        let modules = self.mutated(base, copy, mutant)?;
-        let built = Built { modules, guest: guest.clone() };
-        let logs = self.lab.target.join("logs/mutants").join(&mutant.name);
-        let report = self.guests(base, &built, &mutant.tests, accel, &logs)?;
-        mutants::judge(&report).with_context(|| format!("see {}", logs.display()))
+        modules: Vec<PathBuf>,
+        logs: &str,
+        judge: impl FnOnce(&Report) -> Result<R>,
+    ) -> Result<R> {
+        let built = Built { modules, guest: ground.built.guest.clone() };
+        let logs = self.lab.target.join("logs/mutants").join(logs);
+        let report = self.guests(ground, &built, &mutant.tests, &logs)?;
+        judge(&report).with_context(|| format!("see {}", logs.display()))
     }
 
     /// Each test in a guest of its own, side by side, on a module that loads.
     fn guests(
         &self,
-        base: &Prepared,
+        ground: &Ground,
         built: &Built,
         tests: &[Test],
-        accel: &accel::Choice,
         logs: &Path,
     ) -> Result<Report> {
+        let Ground { base, accel, .. } = ground;
         let boot = |test: &Test| -> Result<Report> {
             let work = Work::one(test.clone());
             let mut job = self.job(base, built, work, &self.lab.project.modules.load)?;

@@ -89,7 +89,11 @@ impl Runner<'_> {
         let parts = parts(&program, quick, patterns)?;
         let mut tally = Tally::default();
         let (mut names, mut results) = (Vec::new(), Vec::new());
-        let run = |part: &String| runner.part(&base, &built, &program, part, quick);
+        let run = |part: &String| {
+            let mut results = Vec::new();
+            let ended = runner.part(&base, &built, &program, part, quick, &mut results);
+            Part { name: part.clone(), check: TestReport::of(part.clone(), ended), results }
+        };
         pool::run(
             &parts,
             lab.settings.jobs,
@@ -121,21 +125,8 @@ impl Runner<'_> {
         Ok(0)
     }
 
-    /// Runs one part in a guest.
+    /// Runs one part in a guest. What it has printed is in `results`, even if it fails.
     fn part(
-        &self,
-        base: &Prepared,
-        built: &Built,
-        program: &Path,
-        part: &str,
-        quick: bool,
-    ) -> Part {
-        let mut results = Vec::new();
-        let ended = self.guest(base, built, program, part, quick, &mut results);
-        Part { name: part.to_owned(), check: TestReport::of(part.to_owned(), ended), results }
-    }
-
-    fn guest(
         &self,
         base: &Prepared,
         built: &Built,
