@@ -11,36 +11,42 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
-const NAME: &CStr = c"rnetns";
+/// The module's name.
+pub const NAME: &CStr = c"rnetns";
 /// Where the module shows its state.
 pub const DEBUGFS: &str = "/sys/kernel/debug/rnetns";
 
-/// The module's file, open.
-pub struct Module(File);
+/// A module's file, open.
+pub struct Module {
+    name: &'static CStr,
+    file: File,
+}
 
-/// The module while it is loaded. Dropping this unloads it.
-pub struct Loaded(());
+/// A module while it is loaded. Dropping this unloads it.
+pub struct Loaded {
+    name: &'static CStr,
+}
 
 impl Module {
     /// Opens `rnetns.ko` in `$MODULES_DIR`. Unloads a module that is still loaded.
     pub fn open() -> Result<Module> {
-        let path = Module::path();
-        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        if Path::new("/sys/module/rnetns").exists() {
-            unload().context("unload rnetns, which is loaded already")?;
-        }
-        Ok(Module(file))
+        Module::named(NAME)
     }
 
-    /// Where its file is.
-    pub fn path() -> PathBuf {
-        let directory = std::env::var_os("MODULES_DIR").unwrap_or("/lab/modules".into());
-        PathBuf::from(directory).join("rnetns.ko")
+    /// Opens the file of another module. As [`open`](Module::open).
+    pub fn named(name: &'static CStr) -> Result<Module> {
+        let path = file(name);
+        let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let shown = name.to_string_lossy();
+        if Path::new("/sys/module").join(&*shown).exists() {
+            unload(name).with_context(|| format!("unload {shown}, which is loaded already"))?;
+        }
+        Ok(Module { name, file })
     }
 
     /// Loads it.
     pub fn load(&self) -> Result<Loaded> {
-        self.try_load().context("load rnetns")
+        self.try_load().with_context(|| format!("load {}", self.name.to_string_lossy()))
     }
 
     /// Loads it, and returns the kernel's own answer.
@@ -50,28 +56,36 @@ impl Module {
 
     /// Loads it with parameters, as `insmod` takes them. Returns the kernel's own answer.
     pub fn load_with(&self, parameters: &CStr) -> Result<Loaded, Errno> {
-        finit_module(&self.0, parameters, ModuleInitFlags::empty()).map(Loaded)
+        finit_module(&self.file, parameters, ModuleInitFlags::empty())?;
+        Ok(Loaded { name: self.name })
     }
 }
 
 impl Loaded {
     /// Unloads it now, and returns the result.
     pub fn unload(self) -> Result<()> {
+        let name = self.name;
         std::mem::forget(self);
-        unload().context("unload rnetns")
+        unload(name).with_context(|| format!("unload {}", name.to_string_lossy()))
     }
 }
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        if let Err(error) = unload() {
-            crate::ktap::comment(&format!("unload rnetns: {error}"));
+        if let Err(error) = unload(self.name) {
+            crate::ktap::comment(&format!("unload {}: {error}", self.name.to_string_lossy()));
         }
     }
 }
 
-fn unload() -> Result<(), Errno> {
-    delete_module(NAME, DeleteModuleFlags::O_NONBLOCK)
+/// Where a module's file is.
+pub fn file(name: &CStr) -> PathBuf {
+    let directory = std::env::var_os("MODULES_DIR").unwrap_or("/lab/modules".into());
+    PathBuf::from(directory).join(format!("{}.ko", name.to_string_lossy()))
+}
+
+fn unload(name: &CStr) -> Result<(), Errno> {
+    delete_module(name, DeleteModuleFlags::O_NONBLOCK)
 }
 
 /// The figures of a namespace's state.

@@ -16,7 +16,6 @@
 static uint len_at = offsetof(struct sk_buff, len);
 static uint data_len_at = offsetof(struct sk_buff, data_len);
 static uint head_at = offsetof(struct sk_buff, head);
-static uint data_at = offsetof(struct sk_buff, data);
 static uint tail_at = offsetof(struct sk_buff, tail);
 static uint cloned_at;
 static uint cloned_bit;
@@ -24,7 +23,6 @@ static uint cloned_bit;
 module_param(len_at, uint, 0444);
 module_param(data_len_at, uint, 0444);
 module_param(head_at, uint, 0444);
-module_param(data_at, uint, 0444);
 module_param(tail_at, uint, 0444);
 module_param(cloned_at, uint, 0444);
 module_param(cloned_bit, uint, 0444);

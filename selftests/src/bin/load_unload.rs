@@ -164,7 +164,7 @@ fn in_use() -> Result<Outcome> {
 }
 
 fn describes_itself() -> Result<Outcome> {
-    let file = Module::path();
+    let file = module::file(module::NAME);
     let field = |name: &str| run(&format!("modinfo -F {name} {}", file.display()));
     for name in ["description", "author"] {
         ensure!(!field(name)?.trim().is_empty(), "no {name}");

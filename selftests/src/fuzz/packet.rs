@@ -239,7 +239,7 @@ fn ports(from: u16, to: u16) -> Vec<u8> {
     bytes
 }
 
-fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2);
     let word = |pair: &[u8]| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
     let mut sum: u32 = words.map(word).sum();

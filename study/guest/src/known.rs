@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use rnetns_selftests::command::{ip, run};
+use rnetns_selftests::fuzz::packet::checksum;
 use rnetns_selftests::netns::Netns;
 
 use crate::results::Place;
@@ -92,8 +93,7 @@ fn inject(device: &str, headroom: u32) -> Result<()> {
     bytes.extend(headroom.to_ne_bytes());
     bytes.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
     let mut header = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 10, 1, 0, 2, 10, 2, 0, 2];
-    let sum: u32 = header.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(it[1])).sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    let sum = checksum(&header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
     bytes.extend(header);
     // Ports, length, no checksum, and four bytes of data.

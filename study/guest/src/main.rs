@@ -9,7 +9,7 @@ use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use nix::kmod;
+use rnetns_selftests::module::Module;
 use rnetns_study::layout::Layout;
 use rnetns_study::measure::{Case, cases};
 use rnetns_study::tracing::Tracing;
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run(quick: bool) -> Result<bool> {
     println!("KTAP version 1");
     let part = env::var("STUDY_PART").context("STUDY_PART says which part")?;
-    let _module = Module::load()?;
+    let _module = Module::named(c"rnetns_study")?.load()?;
     let tracing = Tracing::open(&Layout::read()?)?;
     if part == KNOWN {
         println!("1..2");
@@ -97,25 +97,4 @@ fn tell(number: usize, name: &str, result: &Result<()>) -> bool {
         }
     }
     result.is_ok()
-}
-
-/// The study's own module, while it is loaded.
-struct Module;
-
-impl Module {
-    fn load() -> Result<Module> {
-        let folder = env::var_os("MODULES_DIR").unwrap_or_else(|| "/lab/modules".into());
-        let path = std::path::Path::new(&folder).join("rnetns_study.ko");
-        let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
-        kmod::finit_module(&file, c"", kmod::ModuleInitFlags::empty())
-            .with_context(|| format!("load {}", path.display()))?;
-        Ok(Module)
-    }
-}
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        // PID 1 says so if it is still there.
-        let _ = kmod::delete_module(c"rnetns_study", kmod::DeleteModuleFlags::O_NONBLOCK);
-    }
 }

@@ -53,97 +53,75 @@ struct Counter {
     key: Option<&'static str>,
 }
 
+/// A copy of a whole packet.
+const COPY: Counter = Counter {
+    event: "copy",
+    function: "skb_copy",
+    kind: Kind::Copy,
+    filter: "",
+    reason: "whole copy",
+    bytes: ("len", ""),
+    key: None,
+};
+
 const COUNTERS: [Counter; 10] = [
     Counter {
         event: "expand_cloned",
         function: "pskb_expand_head",
-        kind: Kind::Copy,
         filter: " if cloned == 1",
         reason: "cloned",
         bytes: ("tail", ""),
         key: Some("nhead"),
+        ..COPY
     },
     Counter {
         event: "expand_own",
         function: "pskb_expand_head",
-        kind: Kind::Copy,
         filter: " if cloned == 0",
         reason: "",
         bytes: ("tail", ""),
         key: Some("nhead"),
+        ..COPY
     },
-    Counter {
-        event: "copy",
-        function: "skb_copy",
-        kind: Kind::Copy,
-        filter: "",
-        reason: "whole copy",
-        bytes: ("len", ""),
-        key: None,
-    },
-    Counter {
-        event: "copy_expand",
-        function: "skb_copy_expand",
-        kind: Kind::Copy,
-        filter: "",
-        reason: "whole copy",
-        bytes: ("len", ""),
-        key: None,
-    },
+    COPY,
+    Counter { event: "copy_expand", function: "skb_copy_expand", ..COPY },
     Counter {
         event: "pskb_copy",
         function: "__pskb_copy_fclone",
-        kind: Kind::Copy,
-        filter: "",
         reason: "private head",
         bytes: ("len", "data_len"),
-        key: None,
+        ..COPY
     },
     Counter {
         event: "ubufs",
         function: "skb_copy_ubufs",
-        kind: Kind::Copy,
-        filter: "",
         reason: "pages of the user",
         bytes: ("data_len", ""),
-        key: None,
+        ..COPY
     },
     Counter {
         event: "xdp_copy",
         function: "skb_pp_cow_data",
-        kind: Kind::Copy,
-        filter: "",
         reason: "XDP wants a packet of its own",
-        bytes: ("len", ""),
-        key: None,
+        ..COPY
     },
     Counter {
         event: "clone",
         function: "skb_clone",
         kind: Kind::Clone,
-        filter: "",
         reason: "",
         bytes: ("", ""),
-        key: None,
+        ..COPY
     },
     Counter {
         event: "pull",
         function: "__pskb_pull_tail",
         kind: Kind::Pull,
-        filter: "",
         reason: "frags",
         bytes: ("delta", ""),
-        key: None,
+        ..COPY
     },
-    Counter {
-        event: "split",
-        function: "skb_segment",
-        kind: Kind::Split,
-        filter: "",
-        reason: "",
-        bytes: ("len", ""),
-        key: None,
-    },
+    Counter { event: "split", function: "skb_segment", kind: Kind::Split, reason: "", ..COPY },
 ];
 
 impl Counter {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
+use rnetns_selftests::fuzz::packet::checksum;
 
 use crate::world::Path;
 
@@ -53,18 +54,14 @@ pub const TRAFFIC: [Traffic; 9] = [
     Traffic { segments: true, gro: true, ..traffic("tcp-gro", Protocol::Tcp, MSS) },
     traffic("tcp-gso", Protocol::Tcp, 10 * MSS),
     Traffic { v6: true, quick: true, ..traffic("udp6-small", Protocol::Udp, 18) },
-    traffic6_segments(),
-    Traffic { v6: true, ..traffic("tcp6-gso", Protocol::Tcp, 10 * MSS6) },
-];
-
-const fn traffic6_segments() -> Traffic {
     Traffic {
         v6: true,
         segments: true,
         quick: true,
         ..traffic("tcp6-segments", Protocol::Tcp, MSS6)
-    }
-}
+    },
+    Traffic { v6: true, ..traffic("tcp6-gso", Protocol::Tcp, 10 * MSS6) },
+];
 
 /// How long to wait for a packet that does not come. The clock of a counting processor leaps to its
 /// next event, so this takes no time.
@@ -169,18 +166,10 @@ fn echo_request(v6: bool, number: u16, data: &[u8]) -> Vec<u8> {
     request.extend(number.to_be_bytes());
     request.extend(data);
     if !v6 {
-        let mut sum: u32 = request.chunks(2).map(word).sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        let sum = !(sum as u16);
+        let sum = checksum(&request);
         request[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     request
-}
-
-fn word(pair: &[u8]) -> u32 {
-    u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))
 }
 
 fn await_reply(socket: &OwnedFd, v6: bool, number: u16) -> Result<()> {

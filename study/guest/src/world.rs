@@ -152,6 +152,7 @@ const OUT_MAC: &str = "02:00:00:00:00:01";
 const UP_MAC: &str = "02:00:00:00:00:02";
 const DOWN_MAC: &str = "02:00:00:00:00:03";
 const BOX_MAC: &str = "02:00:00:00:00:04";
+const BRIDGE_MAC: &str = "02:00:00:00:00:05";
 
 /// The namespaces of a way.
 pub struct World {
@@ -286,16 +287,9 @@ impl World {
                         "link add link up0 name eth0 address {BOX_MAC} type macvlan mode {mode}"
                     ),
                 ])?;
-                match mode {
-                    "source" => {
-                        ip(&[&format!("link set link dev eth0 type macvlan macaddr add {OUT_MAC}")])
-                    }
-                    _ => Ok(()),
+                if mode == "source" {
+                    ip(&[&format!("link set dev eth0 type macvlan macaddr add {OUT_MAC}")])?;
                 }
-                .or_else(|_| {
-                    run(&format!("ip link set dev eth0 type macvlan macaddr add {OUT_MAC}"))
-                        .map(drop)
-                })?;
                 ip(&[&format!("link set eth0 netns {}", self.inside.path())])
             })?,
             Way::Ipvlan(mode) => self.host.run(|| {
@@ -360,7 +354,7 @@ impl World {
     fn bridge(&self) -> Result<()> {
         self.host.run(|| {
             ip(&[
-                "link add br0 type bridge mcast_snooping 0",
+                &format!("link add br0 address {BRIDGE_MAC} type bridge mcast_snooping 0"),
                 "link set up0 master br0",
                 "link set dn0 master br0",
                 "link set br0 up",
@@ -383,19 +377,10 @@ impl World {
             }
             Ok(())
         })?;
-        let mac = self.host.run(|| fs::read_to_string("/sys/class/net/br0/address").context("br0"));
-        let text = match mac {
-            Ok(text) => text,
-            // sysfs shows the devices of whoever mounted it.
-            Err(_) => self.host.run(|| run("ip -o link show dev br0"))?,
-        };
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let at = words.iter().position(|word| *word == "link/ether");
-        let mac = at.and_then(|at| words.get(at + 1)).or(words.first()).copied().unwrap_or("");
         self.inside.run(|| {
             ip(&[
-                &format!("neighbour replace 10.1.0.1 lladdr {mac} dev eth0 nud permanent"),
-                &format!("neighbour replace fd01::1 lladdr {mac} dev eth0 nud permanent"),
+                &format!("neighbour replace 10.1.0.1 lladdr {BRIDGE_MAC} dev eth0 nud permanent"),
+                &format!("neighbour replace fd01::1 lladdr {BRIDGE_MAC} dev eth0 nud permanent"),
             ])
         })
     }
