@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use series::project::{Lines, Wish};
-use vmlab::boot::accel::Engine;
+use vmlab::boot::engine::Engine;
 use vmlab::boot::vm;
 
 use crate::build::kernel::Variant;
@@ -94,7 +94,7 @@ pub struct CommonArgs {
     engine: String,
     /// Memory of the guest in MiB [default: 1024; 2048 for a debug kernel].
     #[arg(long, env = variable::MEMORY, global = true, value_name = "MIB")]
-    pub memory: Option<u32>,
+    memory: Option<u32>,
 }
 
 fn accel() -> impl TypedValueParser<Value = Engine> {
@@ -526,7 +526,7 @@ impl Cli {
             .then_some("--gdb and --dump are QEMU's, and --engine uml is not QEMU")
     }
 
-    /// The settings for builds. An empty path counts as absent.
+    /// The settings for builds and guests. An empty path counts as absent.
     pub fn settings(&self) -> Settings {
         let options = &self.options;
         let path = |path: &Option<PathBuf>| path.clone().filter(|p| !p.as_os_str().is_empty());
@@ -538,6 +538,8 @@ impl Cli {
             cc: options.cc.clone().filter(|cc| !cc.is_empty()),
             config: options.config.clone(),
             jobs: options.jobs.filter(|jobs| *jobs > 0).unwrap_or_else(default),
+            engine: if options.engine == "uml" { Some(Engine::UserMode) } else { options.accel },
+            memory_mb: options.memory,
         };
         if let Action::Try(TryArgs { kernel: Some(kernel), .. }) = &self.command {
             let built = kernel.join("include/config/auto.conf").is_file();
@@ -545,11 +547,6 @@ impl Cli {
             *which = Some(kernel.clone());
         }
         settings
-    }
-
-    /// The requested engine.
-    pub fn engine(&self) -> Option<Engine> {
-        if self.options.engine == "uml" { Some(Engine::UserMode) } else { self.options.accel }
     }
 
     /// The requested guest.

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use vmlab::boot::engine::{self, Engine};
+use vmlab::boot::kernel::Kernel;
 use vmlab::run::job::{self, Test, Work};
 
 use crate::build::cache::Cache;
@@ -25,7 +27,7 @@ pub struct Lab {
     pub project: Project,
 }
 
-/// Settings for builds, from the command line and from variables.
+/// Settings for builds and guests, from the command line and from variables.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// A kernel tree (directory or tarball) instead of the base kernel.
@@ -40,6 +42,10 @@ pub struct Settings {
     pub jobs: usize,
     /// Fragments of kernel configuration besides those of the project.
     pub config: Vec<PathBuf>,
+    /// What runs the guests; by default, KVM where it works.
+    pub engine: Option<Engine>,
+    /// Memory of a guest in MiB.
+    pub memory_mb: Option<u32>,
 }
 
 impl Settings {
@@ -82,6 +88,16 @@ impl Lab {
         let cache = Cache::of_user()?;
         let base = Pins::own()?;
         Ok(Lab { root: here, target: cache.path("out"), cache, base, settings, project })
+    }
+
+    /// What runs the guests.
+    pub fn engine(&self) -> Result<engine::Choice> {
+        engine::choose(self.settings.engine, &self.cache.path("engine"))
+    }
+
+    /// Memory of a guest with this kernel, in MiB.
+    pub fn guest_memory(&self, kernel: &Kernel) -> u32 {
+        self.settings.memory_mb.unwrap_or(if kernel.debug { 2048 } else { 1024 })
     }
 
     /// The selftests of all the project's folders.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
-use vmlab::boot::accel::{Choice, Engine};
+use vmlab::boot::engine::{Choice, Engine};
 use vmlab::boot::kernel::Kernel;
 use vmlab::boot::vm;
 use vmlab::judge::ktap::TestResult;
@@ -84,10 +84,11 @@ impl Bench {
     }
 
     fn run(&mut self) -> Ended {
-        let accel = Choice { used: Engine::Tcg, why: "these tests are about the lab".into() };
+        let engine = Choice { used: Engine::Tcg, why: "these tests are about the lab".into() };
         let mut phases = Phases::default();
-        let ended = session::run_within(&self.budget, &self.job, &self.kernel, &accel, &mut phases)
-            .unwrap();
+        let ended =
+            session::run_within(&self.budget, &self.job, &self.kernel, &engine, &mut phases)
+                .unwrap();
         // Shown when a test fails.
         println!("{}: {:?}", ended.report.message, ended.report.kernel_findings);
         ended
@@ -265,15 +266,15 @@ fn a_guest_that_started_early_gets_files_that_are_built_meanwhile() {
     let mut bench = bench();
     let tests = bench.dir.path().join("tests");
     fs::remove_dir(&tests).unwrap();
-    let accel = Choice { used: Engine::Tcg, why: String::new() };
-    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let early = Started::early(&bench.job, &bench.kernel, &engine).unwrap();
     let log = || fs::read_to_string(bench.job.logs.join("dmesg.log")).ok();
     // PID 1 runs, and has mounted the host's root or is about to.
     wait_for("PID 1", || log()?.contains("Run /init").then_some(()));
     fs::create_dir(&tests).unwrap();
     bench.test("good.sh", &format!("cat data >&2; [ -w data ] && {GOOD}"));
     fs::write(tests.join("data"), "built later\n").unwrap();
-    let ended = early.run(&bench.job, &bench.kernel, &accel, Phases::default()).unwrap();
+    let ended = early.run(&bench.job, &bench.kernel, &engine, Phases::default()).unwrap();
     assert_eq!((ended.report.outcome, ended.report.message.as_str()), (Outcome::Pass, ""));
     assert!(bench.log("tests/good.sh.log").contains("built later"));
     let phases: Vec<_> = ended.report.phases.0.iter().map(|it| it.name.as_str()).collect();
@@ -285,19 +286,19 @@ fn a_guest_that_started_early_gets_files_that_are_built_meanwhile() {
 fn a_guest_that_started_early_ends_with_what_it_waits_for() {
     let mut bench = bench();
     bench.job.memory_mb = 523;
-    let accel = Choice { used: Engine::Tcg, why: String::new() };
-    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let early = Started::early(&bench.job, &bench.kernel, &engine).unwrap();
     wait_for("QEMU", || qemu_with(523));
     drop(early);
     wait_for("QEMU to end", || qemu_with(523).is_none().then_some(()));
 
     // One that dies is judged when its job is there.
-    let early = Started::early(&bench.job, &bench.kernel, &accel).unwrap();
+    let early = Started::early(&bench.job, &bench.kernel, &engine).unwrap();
     let qemu = wait_for("QEMU", || qemu_with(523));
     rustix::process::kill_process(qemu, Signal::KILL).unwrap();
     wait_for("QEMU to end", || qemu_with(523).is_none().then_some(()));
     bench.test("good.sh", GOOD);
-    let ended = early.run(&bench.job, &bench.kernel, &accel, Phases::default()).unwrap();
+    let ended = early.run(&bench.job, &bench.kernel, &engine, Phases::default()).unwrap();
     assert_eq!(ended.report.outcome, Outcome::Boot, "{}", ended.report.message);
     assert!(ended.report.message.contains("SIGKILL"), "{}", ended.report.message);
 }
@@ -700,8 +701,8 @@ fn a_full_disk_ends_the_run_with_the_reason() {
     let bench = bench();
     fs::create_dir(&bench.job.logs).unwrap();
     std::os::unix::fs::symlink("/dev/full", bench.job.logs.join("dmesg.log")).unwrap();
-    let accel = Choice { used: Engine::Tcg, why: String::new() };
-    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &engine, Phases::default());
     let error = format!("{:#}", run.unwrap_err());
     assert!(error.contains("dmesg.log: No space left on device"), "{error}");
     assert!(error.contains("make room"), "{error}");
@@ -868,8 +869,8 @@ fn lab_to_be_ended() {
     let mut bench = bench();
     bench.job.memory_mb = memory_mb.to_str().unwrap().parse().unwrap();
     bench.test("long.sh", "sleep 600");
-    let accel = Choice { used: Engine::Tcg, why: String::new() };
-    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &engine, Phases::default());
     assert_eq!(run.unwrap_err().to_string(), "interrupted");
     println!("ended in good order");
 }
@@ -891,8 +892,8 @@ fn lab_that_tells() {
                   echo \"<4>$line\" > /dev/kmsg; done; sleep 600";
     bench.test("long.sh", script);
     limit(&mut bench, "long.sh", PATIENCE);
-    let accel = Choice { used: Engine::Tcg, why: String::new() };
-    let run = session::run(&bench.job, &bench.kernel, &accel, Phases::default());
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let run = session::run(&bench.job, &bench.kernel, &engine, Phases::default());
     assert_eq!(run.unwrap_err().to_string(), "interrupted");
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use vmlab::boot::accel::Choice;
+use vmlab::boot::engine::Choice;
 
 use self::targets::{Comparison, Ratio, Target, Where};
 
@@ -339,7 +339,7 @@ fn row(table: &mut String, [name, value, unit, ratio, target, verdict]: [String;
 
 #[cfg(test)]
 mod tests {
-    use vmlab::boot::accel::Engine;
+    use vmlab::boot::engine::Engine;
 
     use super::*;
 
@@ -421,13 +421,13 @@ mod tests {
 
     #[test]
     fn every_measured_value_is_in_the_results_in_both_units() {
-        let accel = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
+        let engine = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
         let texts = [output(9.0, 1000.0), output(12.0, 1100.0)];
         let outputs = [
             Measurements { unit: Counted::Time, text: &texts[0] },
             Measurements { unit: Counted::Instructions, text: &texts[1] },
         ];
-        let all = results(&accel, &rules(), &outputs, true).unwrap();
+        let all = results(&engine, &rules(), &outputs, true).unwrap();
         let json = serde_json::to_value(&all).unwrap();
         assert_eq!(json["engine"], "tcg");
         let figures = json["figures"].as_array().unwrap();
@@ -456,11 +456,11 @@ mod tests {
 
     #[test]
     fn what_was_measured_before_a_failure_is_kept() {
-        let accel = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
+        let engine = Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() };
         let text = output(9.0, 1000.0);
         let cut = text.find("# figure packet_theirs").unwrap() + 30;
         let outputs = [Measurements { unit: Counted::Time, text: &text[..cut] }];
-        let all = results(&accel, &rules(), &outputs, false).unwrap();
+        let all = results(&engine, &rules(), &outputs, false).unwrap();
         assert!(all.figures.iter().any(|figure| figure.name == "one_against_two"));
         assert!(all.why.ends_with("a measurement has failed"), "{}", all.why);
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel::{self, Engine};
+use vmlab::boot::engine::{self, Engine};
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
 use vmlab::run::job::{self, Work};
@@ -39,9 +39,9 @@ impl Runner<'_> {
         if !built.modules.iter().any(|path| path.ends_with(&bench.module)) {
             bail!("there is no {} to measure with", bench.module);
         }
-        let engine = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let engine = self.lab.engine()?;
         let counting =
-            accel::Choice { used: Engine::Counting, why: "to count instructions".to_owned() };
+            engine::Choice { used: Engine::Counting, why: "to count instructions".to_owned() };
         let mut runs = vec![(&engine, "time")];
         if engine.used == Engine::UserMode {
             say("not counting instructions: that takes QEMU, and another kernel");
@@ -51,9 +51,9 @@ impl Runner<'_> {
         let mut runs =
             runs.into_iter().zip([figures::Counted::Time, figures::Counted::Instructions]);
         let (mut texts, mut outcome) = (Vec::new(), Outcome::Pass);
-        while let (Outcome::Pass, Some(((accel, what), unit))) = (outcome, runs.next()) {
+        while let (Outcome::Pass, Some(((engine, what), unit))) = (outcome, runs.next()) {
             say(&format!("measuring {what}"));
-            let (text, report) = self.measure(bench, &base, &built, accel)?;
+            let (text, report) = self.measure(bench, &base, &built, engine)?;
             outcome = report.outcome;
             if outcome != Outcome::Pass {
                 print::err(&report.table());
@@ -74,7 +74,7 @@ impl Runner<'_> {
         bench: &Bench,
         base: &Prepared,
         built: &Built,
-        accel: &accel::Choice,
+        engine: &engine::Choice,
     ) -> Result<(String, Report)> {
         let script = self.lab.root.join(&bench.script);
         let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -82,7 +82,7 @@ impl Runner<'_> {
         let mut job = self.job(base, built, Work::one(test), &[])?;
         job.selftests.push(script);
         job.progress = Some(figures::PROGRESS);
-        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        let report = session::run(&job, &base.kernel, engine, Phases::default())?.report;
         let log = job.logs.join("tests").join(format!("{name}.log"));
         let output = match fs::read_to_string(&log) {
             // The run ended before the measurements.

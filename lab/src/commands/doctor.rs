@@ -5,7 +5,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use vmlab::boot::accel::Engine;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::interrupt;
 use vmlab::run::print;
@@ -18,7 +17,7 @@ use crate::host::packages::{self, Rights};
 use crate::host::places;
 use crate::host::toolchain::Toolchain;
 
-pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
+pub(super) fn run(lab: &Lab) -> Result<u8> {
     let machine = Host::this();
     let mut checks = places::checks(lab.cache.dir()).to_vec();
     checks.extend(doctor::tools(lab, &machine));
@@ -29,7 +28,7 @@ pub(super) fn run(lab: &Lab, engine: Option<Engine>) -> Result<u8> {
     if let Some(build) = &lab.settings.kbuild {
         checks.push(kbuild(lab, build));
     }
-    checks.push(doctor::kvm(lab, engine, &machine));
+    checks.push(doctor::kvm(lab, &machine));
     checks.push(doctor::disk(lab, finished));
     checks.push(doctor::mirror(lab, !finished));
     interrupt::check()?;

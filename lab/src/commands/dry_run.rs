@@ -3,7 +3,7 @@
 //! `--dry-run` and `--list`: show what a run would do.
 
 use anyhow::Result;
-use vmlab::boot::accel::{self, Choice};
+use vmlab::boot::engine::Choice;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::dry;
 use vmlab::run::job::{self, Job, Work};
@@ -30,22 +30,22 @@ impl Runner<'_> {
         let tests = job::select(self.lab.selftests()?, &args.patterns)?;
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let engine = self.lab.engine()?;
         for test in tests {
             let name = test.name.clone();
             let work = Work::one(test);
             let mut job = self.job(&base, &built, work, &[])?;
             job.logs = job.logs.join(name);
-            self.show(&job, &base.kernel, &accel)?;
+            self.show(&job, &base.kernel, &engine)?;
         }
         Ok(0)
     }
 
     /// QEMU's command line for one job, to paste. Its initramfs is kept for that.
-    pub(super) fn show(&self, job: &Job, kernel: &Kernel, accel: &Choice) -> Result<()> {
+    pub(super) fn show(&self, job: &Job, kernel: &Kernel, engine: &Choice) -> Result<()> {
         let name = job.logs.file_name().unwrap_or_default();
         let folder = self.lab.target.join("dry-run").join(name);
-        let command = dry::command(job, kernel, accel, &folder)?;
+        let command = dry::command(job, kernel, engine, &folder)?;
         print::out(&format!("{}\n", process::display(&command)));
         Ok(())
     }

@@ -26,7 +26,7 @@ mod watch;
 pub use self::watch::run as watch;
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel::{self, Engine};
+use vmlab::boot::engine::{self, Engine};
 use vmlab::boot::saved;
 use vmlab::boot::vm;
 use vmlab::run::files;
@@ -46,21 +46,13 @@ use crate::log_folder;
 
 /// Runs the command. Returns the exit status.
 pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
-    let engine = cli.engine();
-    let variant = match (&cli.command, engine) {
+    let variant = match (&cli.command, lab.settings.engine) {
         (Action::TestDebug(_), _) => Variant::Debug,
         (Action::SelftestsNet { .. }, _) => Variant::NetSelftests,
         (_, Some(Engine::UserMode)) => Variant::UserMode,
         _ => Variant::Plain,
     };
-    let job = Runner {
-        lab,
-        engine,
-        variant,
-        memory_mb: cli.options.memory,
-        options: options(cli)?,
-        dry_run: cli.command.dry_run(),
-    };
+    let job = Runner { lab, variant, options: options(cli)?, dry_run: cli.command.dry_run() };
     match &cli.command {
         Action::All => job.test(&TestArgs::default(), false),
         Action::Test(args) | Action::TestDebug(args) if args.list => job.list(args),
@@ -92,7 +84,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
             Ok(0)
         }
         Action::Cache { prune } => cache::run(lab, *prune),
-        Action::Doctor => doctor::run(lab, engine),
+        Action::Doctor => doctor::run(lab),
         Action::Lint => job.lint(),
         Action::RustAnalyzer => rust_analyzer::run(lab),
         // main does this one, which needs no lab.
@@ -131,10 +123,7 @@ fn options(cli: &Cli) -> Result<vm::Options> {
 #[derive(Debug, Clone)]
 struct Runner<'a> {
     lab: &'a Lab,
-    engine: Option<Engine>,
     variant: Variant,
-    /// What was asked for.
-    memory_mb: Option<u32>,
     options: vm::Options,
     /// Whether to print QEMU's command line instead of running it.
     dry_run: bool,
@@ -151,7 +140,7 @@ impl Runner<'_> {
         mut phases: Phases,
         lock: CheckoutLock,
     ) -> Result<Ended> {
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let engine = self.lab.engine()?;
         let name = if matches!(work, Work::Shell) { "shell" } else { "run" };
         let folder = log_folder::take(&self.lab.target.join("logs"), name)?;
         let job = |built: &Built, work| -> Result<Job> {
@@ -159,16 +148,16 @@ impl Runner<'_> {
         };
         let early = job(&Built::nothing(self.lab)?, work)?;
         let work = early.work.clone();
-        let early = self.early(&early, base, &accel)?;
+        let early = self.early(&early, base, &engine)?;
         let built = pipeline::build(self.lab, base, &mut phases)?;
         let job = job(&built, work)?;
         match early {
-            Some(guest) => guest.run_then(&job, &base.kernel, &accel, phases, || drop(lock)),
+            Some(guest) => guest.run_then(&job, &base.kernel, &engine, phases, || drop(lock)),
             None => {
                 if let Some(port) = self.options.gdb {
                     gdb::explain(&base.kernel, port, &built.modules);
                 }
-                session::run_then(&job, &base.kernel, &accel, phases, || drop(lock))
+                session::run_then(&job, &base.kernel, &engine, phases, || drop(lock))
             }
         }
     }
@@ -179,12 +168,12 @@ impl Runner<'_> {
         &self,
         job: &Job,
         base: &Prepared,
-        accel: &accel::Choice,
+        engine: &engine::Choice,
     ) -> Result<Option<Started>> {
-        if self.options.gdb.is_some() || accel.used == Engine::UserMode {
+        if self.options.gdb.is_some() || engine.used == Engine::UserMode {
             return Ok(None);
         }
-        Started::early(job, &base.kernel, accel).map(Some)
+        Started::early(job, &base.kernel, engine).map(Some)
     }
 
     pub(super) fn job(
@@ -208,7 +197,7 @@ impl Runner<'_> {
             // These files are in the host's root, which the guest also has.
             env: ynl::environment(lab, &base.kernel),
             turns: lab.takes_turns(&work),
-            memory_mb: self.memory_mb.unwrap_or(if base.kernel.debug { 2048 } else { 1024 }),
+            memory_mb: lab.guest_memory(&base.kernel),
             saved: Some(lab.cache.path(saved::FOLDER)),
             options: self.options.clone(),
             progress: None,

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel;
+use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
@@ -32,7 +32,7 @@ struct Ground {
     base: Prepared,
     /// Without a mutant.
     built: Built,
-    accel: accel::Choice,
+    engine: engine::Choice,
     copy: Copy,
 }
 
@@ -106,8 +106,8 @@ impl Runner<'_> {
     fn ground(&self) -> Result<Ground> {
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        Ok(Ground { base, built, accel, copy: Copy::new(self.lab)? })
+        let engine = self.lab.engine()?;
+        Ok(Ground { base, built, engine, copy: Copy::new(self.lab)? })
     }
 
     /// Runs all tests that the mutants name, on the unchanged module.
@@ -177,14 +177,14 @@ impl Runner<'_> {
         tests: &[Test],
         logs: &Path,
     ) -> Result<Report> {
-        let Ground { base, accel, .. } = ground;
+        let Ground { base, engine, .. } = ground;
         let boot = |test: &Test| -> Result<Report> {
             let work = Work::one(test.clone());
             let mut job = self.job(base, built, work, &self.lab.project.modules.load)?;
             job.logs = logs.join(&test.name);
             // A failure is what is wanted.
             job.tells = false;
-            Ok(session::run(&job, &base.kernel, accel, Phases::default())?.report)
+            Ok(session::run(&job, &base.kernel, engine, Phases::default())?.report)
         };
         let mut reports = Vec::new();
         pool::run(

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel;
+use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::TestReport;
@@ -39,7 +39,7 @@ pub(super) struct Guests<'a> {
     pub base: &'a Prepared,
     pub built: &'a Built,
     pub tests: &'a NetTests,
-    pub accel: &'a accel::Choice,
+    pub engine: &'a engine::Choice,
 }
 
 impl Runner<'_> {
@@ -73,8 +73,8 @@ impl Runner<'_> {
         tally: &mut Tally,
     ) -> Result<()> {
         let prepared = self.prepare_net_of(base, list)?;
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
-        let guests = Guests { base, built, tests: &prepared, accel: &accel };
+        let engine = self.lab.engine()?;
+        let guests = Guests { base, built, tests: &prepared, engine: &engine };
         let mut all: Vec<Compared> = Vec::new();
         for test in tests {
             interrupt::check()?;
@@ -141,7 +141,7 @@ impl Runner<'_> {
 
     /// One network test in a guest of its own.
     fn net_test(&self, guests: Guests, test: &job::Test, loaded: bool) -> Result<Run> {
-        let Guests { base, built, tests, accel } = guests;
+        let Guests { base, built, tests, engine } = guests;
         let work = Work::one(test.clone());
         let load: &[String] = if loaded { &self.lab.project.modules.load } else { &[] };
         let mut job = self.job(base, built, work, load)?;
@@ -151,7 +151,7 @@ impl Runner<'_> {
         job.tells = false;
         job.selftests = vec![tests.script(test)?];
         job.logs = net_logs(self.lab, &test.name, loaded);
-        let report = session::run(&job, &base.kernel, accel, Phases::default())?.report;
+        let report = session::run(&job, &base.kernel, engine, Phases::default())?.report;
         if matches!(report.outcome, Outcome::Boot | Outcome::Build) {
             bail!("{}", report.message);
         }

@@ -3,7 +3,6 @@
 //! `lab run` and `lab shell`: one command, or a person, in the guest.
 
 use anyhow::{Context, Result};
-use vmlab::boot::accel;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::job::Work;
 use vmlab::run::phases::Phases;
@@ -23,9 +22,9 @@ impl Runner<'_> {
         let load = &self.lab.project.modules.load;
         if self.dry_run {
             let built = pipeline::build(self.lab, &base, &mut phases)?;
-            let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+            let engine = self.lab.engine()?;
             let job = self.job(&base, &built, work, load)?;
-            return self.show(&job, &base.kernel, &accel).map(|()| 0);
+            return self.show(&job, &base.kernel, &engine).map(|()| 0);
         }
         let ended = self.boot(&base, work, load, phases, lock)?;
         let harmed = ended.report.outcome != Outcome::Pass;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
-use vmlab::boot::accel::{Choice, Engine};
+use vmlab::boot::engine::{Choice, Engine};
 use vmlab::boot::kernel::Kernel;
 use vmlab::judge::kernel_log::Finding;
 use vmlab::judge::outcome::Outcome;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel;
+use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
@@ -56,7 +56,7 @@ enum Task {
 struct Ready {
     base: Prepared,
     built: Built,
-    accel: accel::Choice,
+    engine: engine::Choice,
     net: Option<(compare::List, NetTests)>,
     early: Early,
 }
@@ -158,18 +158,18 @@ impl Runner<'_> {
                  unset KBUILD, or build it with the options of debug.config"
             );
         }
-        let accel = accel::choose(self.engine, &self.lab.cache.path("accel"))?;
+        let engine = self.lab.engine()?;
         let early = match first {
             Some(test) => {
                 let job = self.selftest_job(test, 0, &base, &Built::nothing(self.lab)?)?;
-                self.early(&job, &base, &accel)?.map(|guest| (test.name.clone(), guest))
+                self.early(&job, &base, &engine)?.map(|guest| (test.name.clone(), guest))
             }
             None => None,
         };
         let built = pipeline::build(self.lab, &base, phases)?;
         let compares = checks && self.lab.project.selftests.net;
         let net = if compares { Some(self.prepare_net(&base)?) } else { None };
-        Ok(Ready { base, built, accel, net, early: Mutex::new(early) })
+        Ok(Ready { base, built, engine, net, early: Mutex::new(early) })
     }
 
     /// All tasks, the longest first.
@@ -245,14 +245,14 @@ impl Runner<'_> {
     /// A guest for one selftest.
     fn selftest(&self, test: &job::Test, round: u32, ready: &Ready) -> Result<Report> {
         let job = self.selftest_job(test, round, &ready.base, &ready.built)?;
-        let (kernel, accel, phases) = (&ready.base.kernel, &ready.accel, Phases::default());
+        let (kernel, engine, phases) = (&ready.base.kernel, &ready.engine, Phases::default());
         let early = || {
             let mut early = ready.early.lock().unwrap_or_else(PoisonError::into_inner);
             early.take_if(|(name, _)| round == 0 && *name == test.name)
         };
         let ended = match early() {
-            Some((_, guest)) => guest.run(&job, kernel, accel, phases),
-            None => session::run(&job, kernel, accel, phases),
+            Some((_, guest)) => guest.run(&job, kernel, engine, phases),
+            None => session::run(&job, kernel, engine, phases),
         };
         Ok(ended?.report)
     }
@@ -273,7 +273,8 @@ impl Runner<'_> {
 
     fn net_check(&self, ready: &Ready, test: &job::Test) -> Result<Report> {
         let (_, tests) = ready.net.as_ref().context("the network tests are not prepared")?;
-        let guests = Guests { base: &ready.base, built: &ready.built, tests, accel: &ready.accel };
+        let guests =
+            Guests { base: &ready.base, built: &ready.built, tests, engine: &ready.engine };
         let (check, compared) = self.compare_one(guests, test);
         let notes = compared.iter().map(Compared::line).collect();
         let (group, name) = ("net".to_owned(), test.name.clone());

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use vmlab::boot::accel;
 use vmlab::boot::kernel::Kernel;
 use vmlab::judge::report::Report;
 use vmlab::run::files;
@@ -93,7 +92,7 @@ impl Runner<'_> {
         let guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };
         let built = Built { modules: tried.modules.clone(), guest };
         let load: Vec<String> = tried.modules.iter().map(|path| name(path)).collect();
-        let accel = accel::choose(self.engine, &tried.lab.cache.path("accel"))?;
+        let engine = tried.lab.engine()?;
         let mut parts = Vec::new();
         for script in scripts {
             let test = job::Test { name: name(script), timeout: LIMIT };
@@ -104,13 +103,13 @@ impl Runner<'_> {
             job.directory = tried.lab.root.clone();
             job.logs = job.logs.join(name(script));
             if self.dry_run {
-                runner.show(&job, &tried.base.kernel, &accel)?;
+                runner.show(&job, &tried.base.kernel, &engine)?;
                 continue;
             }
             if let Some(port) = self.options.gdb {
                 gdb::explain(&tried.base.kernel, port, &built.modules);
             }
-            parts.push(session::run(&job, &tried.base.kernel, &accel, Phases::default())?.report);
+            parts.push(session::run(&job, &tried.base.kernel, &engine, Phases::default())?.report);
         }
         Ok((!parts.is_empty()).then(|| Report::whole(parts, phases)))
     }

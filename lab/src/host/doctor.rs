@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use vmlab::boot::accel::{self, Engine};
+use vmlab::boot::engine::{self, Engine};
 use vmlab::run::process;
 
 use crate::context::Lab;
@@ -278,11 +278,11 @@ pub fn package(machine: &Host, package: &Package) -> Check {
 }
 
 /// Whether KVM works, by the same probe as in a run. TCG works without it.
-pub fn kvm(lab: &Lab, forced: Option<Engine>, machine: &Host) -> Check {
-    if machine.which(accel::QEMU).is_none() {
+pub fn kvm(lab: &Lab, machine: &Host) -> Check {
+    if machine.which(engine::QEMU).is_none() {
         return Check::new("KVM", None, "optional", CheckState::Note, "needs QEMU first");
     }
-    let (found, state) = match accel::choose(forced, &lab.cache.path("accel")) {
+    let (found, state) = match lab.engine() {
         Ok(verdict) if verdict.used == Engine::Kvm => (verdict.why, CheckState::Good),
         Ok(verdict) => (format!("no: {}", verdict.why), CheckState::Note),
         Err(error) => (format!("{error:#}"), CheckState::Note),

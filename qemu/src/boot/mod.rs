@@ -2,10 +2,10 @@
 
 //! Starting a guest: engine, initramfs, virtual machine, terminal.
 
-pub mod accel;
 mod archive;
 pub(crate) mod clock;
 mod dump;
+pub mod engine;
 pub mod files;
 pub mod initramfs;
 pub mod kernel;

@@ -18,8 +18,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use vmlab_init::protocol::{Beginning, Event, Frame};
 
-use crate::boot::accel::{self, Engine};
 use crate::boot::archive::read;
+use crate::boot::engine::{self, Engine};
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
 use crate::boot::qmp::Qmp;
@@ -108,11 +108,11 @@ fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> R
 /// A name for all that a boot depends on. A saved machine counts by this machine's clock, so it
 /// lasts until this machine starts again.
 fn name(job: &Job, kernel: &Kernel) -> Result<String> {
-    let boot = accel::boot_id()?;
+    let boot = engine::boot_id()?;
     // How fast that clock is, is measured, and never twice the same.
     let spec = VmSpec { clock: None, ..spec(job, kernel, Path::new("")) };
     let machine = format!("{spec:?} {}", process::display(&vm::pasteable(&spec, Path::new("/"))));
-    let (qemu, image, init) = (accel::qemu_version()?, stamp(&kernel.image)?, read(&job.init)?);
+    let (qemu, image, init) = (engine::qemu_version()?, stamp(&kernel.image)?, read(&job.init)?);
     Ok(files::key([boot.as_bytes(), qemu.as_bytes(), machine.as_bytes(), image.as_bytes(), &init]))
 }
 

@@ -25,9 +25,9 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 use vmlab_init::protocol::{self, Frame, HOST_TAG, INPUT, PORT, Request, writable_tag};
 
-use crate::boot::accel::{Engine, QEMU};
 use crate::boot::clock::Clock;
 use crate::boot::dump::{self, LogEnd};
+use crate::boot::engine::{Engine, QEMU};
 use crate::boot::kernel::Kernel;
 use crate::boot::saved::Saved;
 use crate::run::interrupt::{self, Running};
@@ -390,14 +390,14 @@ fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
 /// two and most machines have them. `max` under TCG is everything that it can translate; the
 /// default processor is one of 2003.
 fn processor(command: &mut Command, spec: &VmSpec) {
-    let (accel, cpu, number) = match spec.engine {
+    let (engine, cpu, number) = match spec.engine {
         Engine::Kvm => ("kvm", "host", "2"),
         Engine::Tcg if spec.turns => ("tcg,thread=single", "max", "2"),
         Engine::Tcg => ("tcg,thread=multi", "max", "2"),
         Engine::Counting | Engine::UserMode => ("tcg,thread=single", "max", "1"),
     };
     let number = spec.options.processors.map_or(number.to_owned(), |wanted| wanted.to_string());
-    command.args(["-accel", accel, "-cpu", cpu, "-smp", &number]);
+    command.args(["-accel", engine, "-cpu", cpu, "-smp", &number]);
     if spec.engine == Engine::Counting {
         // A nanosecond for each instruction. Idle time is skipped.
         command.args(["-icount", "shift=0,sleep=off"]);

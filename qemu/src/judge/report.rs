@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::boot::accel::Choice;
+use crate::boot::engine::Choice;
 use crate::judge::kernel_log::Finding;
 use crate::judge::ktap::{Case, TestResult};
 use crate::judge::outcome::Outcome;
@@ -24,7 +24,7 @@ pub struct Report {
     /// Why, in one line, with the way out; empty for a pass.
     pub message: String,
     /// The engine, if a guest was to be started.
-    pub accel: Option<Choice>,
+    pub engine: Option<Choice>,
     /// Versions of everything that could make a difference.
     pub versions: BTreeMap<String, String>,
     /// How long each step took.
@@ -99,7 +99,7 @@ impl Report {
         Report {
             outcome: Outcome::Build,
             message,
-            accel: None,
+            engine: None,
             versions: BTreeMap::new(),
             phases,
             elapsed_ms: None,
@@ -219,8 +219,8 @@ impl Report {
                 (count(TestResult::Pass), count(TestResult::Fail), count(TestResult::Skip));
             parts.push(format!("{} passed, {} failed, {} skipped", counts.0, counts.1, counts.2));
         }
-        if let Some(accel) = &self.accel {
-            parts.push(format!("{} ({})", accel.used.name(), accel.why));
+        if let Some(engine) = &self.engine {
+            parts.push(format!("{} ({})", engine.used.name(), engine.why));
         }
         let steps = || self.phases.0.iter().map(|phase| phase.ms).sum();
         parts.push(format!("{} in all", seconds(self.elapsed_ms.unwrap_or_else(steps))));
@@ -270,7 +270,7 @@ pub fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::accel::Engine;
+    use crate::boot::engine::Engine;
     use std::time::Duration;
 
     /// One of each.
@@ -294,7 +294,7 @@ mod tests {
         Report {
             outcome: Outcome::KernelLog,
             message: "kernel log in rlo.sh: BUG: KASAN".into(),
-            accel: Some(Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() }),
+            engine: Some(Choice { used: Engine::Tcg, why: "there is no /dev/kvm".into() }),
             versions: [("linux".to_owned(), "7.3.4".to_owned())].into(),
             phases,
             elapsed_ms: None,
@@ -322,8 +322,8 @@ mod tests {
         let json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(json["outcome"], "kernel-log");
-        assert_eq!(json["accel"]["used"], "tcg");
-        assert_eq!(json["accel"]["why"], "there is no /dev/kvm");
+        assert_eq!(json["engine"]["used"], "tcg");
+        assert_eq!(json["engine"]["why"], "there is no /dev/kvm");
         assert_eq!(json["versions"]["linux"], "7.3.4");
         assert_eq!(json["phases"][0]["name"], "boot to PID 1");
         assert_eq!(json["phases"][0]["ms"], 1400);

@@ -33,7 +33,7 @@ impl Report {
         whole.phases.0.extend(medians(&parts));
         let mut runs: Vec<TestReport> = Vec::new();
         for part in parts {
-            whole.accel = whole.accel.or(part.accel);
+            whole.engine = whole.engine.or(part.engine);
             whole.versions.extend(part.versions);
             whole.kernel_findings.extend(part.kernel_findings);
             runs.extend(part.tests);

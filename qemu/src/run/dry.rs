@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Result;
 use vmlab_init::protocol::{Beginning, Start};
 
-use crate::boot::accel::Choice;
+use crate::boot::engine::Choice;
 use crate::boot::files;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
@@ -18,14 +18,14 @@ use crate::run::job::{Budget, Job};
 
 /// QEMU's command line for this job, whose initramfs and files are written to `folder`, an absolute
 /// path.
-pub fn command(job: &Job, kernel: &Kernel, accel: &Choice, folder: &Path) -> Result<Command> {
+pub fn command(job: &Job, kernel: &Kernel, engine: &Choice, folder: &Path) -> Result<Command> {
     make_dir(folder)?;
     let (initrd, archive) = (folder.join("initrd"), folder.join("files"));
     files::write(&archive, job)?;
-    let budget = Budget::of(accel.used, kernel);
+    let budget = Budget::of(engine.used, kernel);
     let told = job.for_guest(&budget, None, 0, &archive);
     let start = Start { key: 0, job: Some(told), answers: false };
     initramfs::write(&initrd, &job.init, &Beginning::Start(start))?;
-    let spec = VmSpec::new(job, kernel, accel.used, initrd, 0);
+    let spec = VmSpec::new(job, kernel, engine.used, initrd, 0);
     Ok(vm::pasteable(&spec, folder))
 }

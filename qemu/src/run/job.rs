@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use vmlab_init::protocol;
 
-use crate::boot::accel::{Choice, Engine};
+use crate::boot::engine::{Choice, Engine};
 use crate::boot::kernel::Kernel;
 use crate::boot::vm;
 use crate::run::process;
@@ -192,8 +192,8 @@ impl Budget {
     }
 
     /// For this job. A person who debugs takes their time.
-    pub fn for_job(job: &Job, kernel: &Kernel, accel: &Choice) -> Budget {
-        let budget = Budget::of(accel.used, kernel);
+    pub fn for_job(job: &Job, kernel: &Kernel, engine: &Choice) -> Budget {
+        let budget = Budget::of(engine.used, kernel);
         if job.options.gdb.is_some() { budget.without_limits() } else { budget }
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use vmlab_init::protocol::{self, Beginning, Frame, Request, Size, Start, Status, Wake};
 
-use crate::boot::accel::{self, Choice, Engine};
+use crate::boot::engine::{self, Choice, Engine};
 use crate::boot::files;
 use crate::boot::initramfs;
 use crate::boot::kernel::Kernel;
@@ -53,19 +53,19 @@ pub struct Ended {
 }
 
 /// Boots, does the job, and judges.
-pub fn run(job: &Job, kernel: &Kernel, accel: &Choice, phases: Phases) -> Result<Ended> {
-    run_then(job, kernel, accel, phases, || ())
+pub fn run(job: &Job, kernel: &Kernel, engine: &Choice, phases: Phases) -> Result<Ended> {
+    run_then(job, kernel, engine, phases, || ())
 }
 
 /// Like [`run`]; calls `packed` once the guest does not need the job's files any more.
 pub fn run_then(
     job: &Job,
     kernel: &Kernel,
-    accel: &Choice,
+    engine: &Choice,
     mut phases: Phases,
     packed: impl FnOnce(),
 ) -> Result<Ended> {
-    within(&Budget::for_job(job, kernel, accel), job, kernel, accel, &mut phases, packed)
+    within(&Budget::for_job(job, kernel, engine), job, kernel, engine, &mut phases, packed)
 }
 
 /// Like [`run`], with explicit limits.
@@ -73,17 +73,17 @@ pub fn run_within(
     budget: &Budget,
     job: &Job,
     kernel: &Kernel,
-    accel: &Choice,
+    engine: &Choice,
     phases: &mut Phases,
 ) -> Result<Ended> {
-    within(budget, job, kernel, accel, phases, || ())
+    within(budget, job, kernel, engine, phases, || ())
 }
 
 fn within(
     budget: &Budget,
     job: &Job,
     kernel: &Kernel,
-    accel: &Choice,
+    engine: &Choice,
     phases: &mut Phases,
     packed: impl FnOnce(),
 ) -> Result<Ended> {
@@ -93,9 +93,9 @@ fn within(
     phases.time("archive", || files::write(&archive, job))?;
     let key = key();
     let told = job.for_guest(budget, terminal::size(), key, &archive);
-    let started = Started::start(job, kernel, accel, scratch, key, Some(told))?;
+    let started = Started::start(job, kernel, engine, scratch, key, Some(told))?;
     packed();
-    started.follow(budget, Duration::ZERO, job, kernel, accel, phases)
+    started.follow(budget, Duration::ZERO, job, kernel, engine, phases)
 }
 
 /// A guest that runs.
@@ -113,25 +113,25 @@ impl Started {
     /// in there.
     ///
     /// Dropping it ends it.
-    pub fn early(job: &Job, kernel: &Kernel, accel: &Choice) -> Result<Started> {
+    pub fn early(job: &Job, kernel: &Kernel, engine: &Choice) -> Result<Started> {
         require_terminal(job)?;
-        Started::start(job, kernel, accel, scratch()?, key(), None)
+        Started::start(job, kernel, engine, scratch()?, key(), None)
     }
 
     fn start(
         job: &Job,
         kernel: &Kernel,
-        accel: &Choice,
+        engine: &Choice,
         scratch: TempDir,
         key: u64,
         told: Option<protocol::GuestJob>,
     ) -> Result<Started> {
         fs::create_dir_all(&job.logs).with_context(|| format!("create {}", job.logs.display()))?;
         let initrd = scratch.path().join("initrd");
-        let spec = VmSpec::new(job, kernel, accel.used, initrd, key);
+        let spec = VmSpec::new(job, kernel, engine.used, initrd, key);
         let stderr = scratch.path().join("stderr");
         let start = Start { key, job: told, answers: true };
-        let (vm, copy_of) = match copy(job, kernel, accel.used, &spec, &stderr, &start)? {
+        let (vm, copy_of) = match copy(job, kernel, engine.used, &spec, &stderr, &start)? {
             Some((vm, saved)) => (vm, Some(saved)),
             None => {
                 initramfs::write(&spec.initrd, &job.init, &Beginning::Start(start))?;
@@ -143,8 +143,8 @@ impl Started {
 
     /// Does the job, and judges, like [`run`]. The machine and the folder for logs are those of the
     /// job that it was started for.
-    pub fn run(self, job: &Job, kernel: &Kernel, accel: &Choice, phases: Phases) -> Result<Ended> {
-        self.run_then(job, kernel, accel, phases, || ())
+    pub fn run(self, job: &Job, kernel: &Kernel, engine: &Choice, phases: Phases) -> Result<Ended> {
+        self.run_then(job, kernel, engine, phases, || ())
     }
 
     /// Like [`Started::run`]; see [`run_then`].
@@ -152,18 +152,18 @@ impl Started {
         self,
         job: &Job,
         kernel: &Kernel,
-        accel: &Choice,
+        engine: &Choice,
         mut phases: Phases,
         packed: impl FnOnce(),
     ) -> Result<Ended> {
-        let budget = Budget::for_job(job, kernel, accel);
+        let budget = Budget::for_job(job, kernel, engine);
         let archive = self.scratch.path().join(ARCHIVE);
         phases.time("archive", || files::write(&archive, job))?;
         packed();
         let told = self.vm.age();
         // A guest that is dead already cannot be told: the judge sees what happened to it.
         let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
-        self.follow(&budget, told, job, kernel, accel, &mut phases)
+        self.follow(&budget, told, job, kernel, engine, &mut phases)
     }
 
     fn follow(
@@ -172,10 +172,10 @@ impl Started {
         told: Duration,
         job: &Job,
         kernel: &Kernel,
-        accel: &Choice,
+        engine: &Choice,
         phases: &mut Phases,
     ) -> Result<Ended> {
-        let plan = Plan { told, ..plan(job, budget, accel.used, self.key, &log(job)) };
+        let plan = Plan { told, ..plan(job, budget, engine.used, self.key, &log(job)) };
         let roots: [&Path; 3] = [&job.root, &kernel.source, &kernel.build];
         let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
         let logs = Logs::create(job)?;
@@ -186,7 +186,7 @@ impl Started {
             // The next guest is not to be one of what may be damaged.
             let _ = saved.remove();
         }
-        report(verdict, decoder, kernel, accel, std::mem::take(phases))
+        report(verdict, decoder, kernel, engine, std::mem::take(phases))
     }
 }
 
@@ -547,7 +547,7 @@ fn report(
     verdict: Verdict,
     mut decoder: Decoder,
     kernel: &Kernel,
-    accel: &Choice,
+    engine: &Choice,
     mut phases: Phases,
 ) -> Result<Ended> {
     let Verdict { mut findings, mut notes, .. } = verdict;
@@ -560,10 +560,10 @@ fn report(
     notes.append(&mut decoder.errors);
     let release = verdict.release.unwrap_or_else(|| kernel.release.clone());
     let versions: BTreeMap<String, String> =
-        [("linux".to_owned(), release), ("qemu".to_owned(), accel::qemu_version()?)].into();
+        [("linux".to_owned(), release), ("qemu".to_owned(), engine::qemu_version()?)].into();
     let report = Report {
         outcome: verdict.outcome,
-        accel: Some(accel.clone()),
+        engine: Some(engine.clone()),
         versions,
         tests: verdict.tests,
         kernel_findings: findings,

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of trees, as checks of a series.
+
+use std::rc::Rc;
+
+use anyhow::Result;
+use series::checks::{self, At, Check, Finding};
+
+use super::{Checked, State, States, file_name};
+
+/// A check of each state: that it builds. These checks have no key, as [`States`] keeps what passed,
+/// and only that.
+pub struct Builds<'a>(pub Rc<States<'a>>);
+
+/// A check of each state: that it boots, and passes its tests.
+pub struct Boots<'a>(pub Rc<States<'a>>);
+
+impl Check for Builds<'_> {
+    fn name(&self) -> &'static str {
+        "build"
+    }
+
+    fn about(&self) -> &'static str {
+        "builds without a warning that the tree did not have before, with W=1 and Clippy"
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        judged(self.0.build(&State::at(at), &log_name(at))?)
+    }
+}
+
+impl Check for Boots<'_> {
+    fn name(&self) -> &'static str {
+        "boot and tests"
+    }
+
+    fn about(&self) -> &'static str {
+        "the kernel boots, the module loads, and the tests pass that are there by then"
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        judged(self.0.test(&State::at(at), &log_name(at))?)
+    }
+}
+
+/// A check of the last state of a series: that it builds as a part of the kernel, too, and without
+/// what a kernel may not have.
+pub struct Variants<'a>(pub Rc<States<'a>>);
+
+impl Check for Variants<'_> {
+    fn name(&self) -> &'static str {
+        "variants"
+    }
+
+    fn about(&self) -> &'static str {
+        "the last tree builds as a part of the kernel, and with options off"
+    }
+
+    fn scope(&self) -> checks::Scope {
+        checks::Scope::Series
+    }
+
+    fn run(&self, at: &At<'_>) -> Result<checks::Outcome> {
+        let Some(last) = at.subject.patches.len().checked_sub(1) else {
+            return Ok(checks::Outcome::Nothing);
+        };
+        let mut found = Vec::new();
+        for (name, ended) in self.0.variants(&State::at(&At::new(at.subject, last)))? {
+            found.extend(wrong(&ended).map(|what| Finding::fail(format!("{name}: {what}"))));
+        }
+        Ok(checks::Outcome::Judged(found))
+    }
+}
+
+fn log_name(at: &At<'_>) -> String {
+    file_name(&format!("{}-{}", at.subject.name, at.patch().number))
+}
+
+/// What a state that did not pass has wrong, and where its log is.
+fn wrong(ended: &Checked) -> Option<String> {
+    let log = ended.log.as_ref().map(|log| format!("; see {}", log.display())).unwrap_or_default();
+    (!ended.passed).then(|| format!("{}{log}", ended.text))
+}
+
+fn judged(ended: Checked) -> Result<checks::Outcome> {
+    Ok(checks::Outcome::Judged(wrong(&ended).map(Finding::fail).into_iter().collect()))
+}

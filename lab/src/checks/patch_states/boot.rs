@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Booting the tree after a patch, and running its tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use vmlab::boot::kernel::Kernel;
+use vmlab::boot::vm;
+use vmlab::judge::ktap::TestResult;
+use vmlab::judge::outcome::Outcome;
+use vmlab::run::job::{Budget, Job, Test, Work};
+use vmlab::run::phases::Phases;
+use vmlab::run::pool;
+use vmlab::run::session;
+
+use super::{Checked, State, States, What, lay, tree_tests};
+use crate::build::guest_programs;
+use crate::build::kconfig::Config;
+use crate::build::kernel;
+use crate::build::modules;
+use crate::checks::kunit;
+
+impl States<'_> {
+    /// Links the kernel with the series' code, boots it, and runs the tests that the tree has.
+    pub fn test(&self, state: &State, name: &str) -> Result<Checked> {
+        self.kept("test", state, || {
+            let log = self.lab.log(&format!("series-kernel-{name}"));
+            let overlay = self.overlay("boot");
+            lay(&overlay, state)?;
+            let folder = self.root.join("boot");
+            if !folder.join(".config").exists() {
+                kernel::begin_from(&self.base.kernel, &folder)?;
+            }
+            let flags = kernel::flags(self.lab, &self.base.kernel)?;
+            let flags = [flags.as_str()];
+            let config = match &self.what {
+                What::Own { config, .. } => config.as_slice(),
+                What::Touched { .. } => &[],
+            };
+            let linked = self
+                .configure(&overlay, &folder, config, &flags, &log)
+                .and_then(|on| {
+                    self.make(&overlay, &folder, &flags, "vmlinux", &log)?;
+                    self.make(&overlay, &folder, &flags, "modules", &log)?;
+                    Ok(on)
+                })
+                .and_then(|on| {
+                    Ok((kernel::linked(&folder, &self.base.kernel.source, self.tools)?, on))
+                });
+            match linked {
+                Err(error) => Ok((Err(error), Some(log))),
+                Ok((kernel, on)) => {
+                    let logs = self.lab.target.join("logs/series").join(name);
+                    let ended = self.boot(state, &kernel, &folder, on, &logs)?;
+                    Ok((ended, Some(logs)))
+                }
+            }
+        })
+    }
+
+    /// Runs each test of the state in a guest of its own; without tests, loads the modules once. A
+    /// kernel with KUnit has run its tests by then.
+    fn boot(
+        &self,
+        state: &State,
+        kernel: &Kernel,
+        build: &Path,
+        on: bool,
+        logs: &Path,
+    ) -> Result<Result<String>> {
+        let modules = if on { self.modules(build)? } else { Vec::new() };
+        let root = self.root.join("selftests");
+        let (folder, mut tests) = match &self.what {
+            What::Own { selftests, .. } => tree_tests::write(state, selftests.as_deref(), &root)?,
+            What::Touched { tests, .. } => {
+                tree_tests::copy(&self.base.kernel.source, state, tests, &root)?
+            }
+        };
+        tests.retain(|test| self.only.as_ref().is_none_or(|only| test.name == *only));
+        let programs =
+            guest_programs::in_c(self.lab, self.base, std::iter::once(folder.clone()), &tests)?;
+        let selftests: Vec<PathBuf> = std::iter::once(folder).chain(programs).collect();
+        let jobs: Vec<Job> = match tests.is_empty() {
+            true => vec![Job {
+                load: file_names(&modules),
+                ..self.job(kernel, Work::Command("true".to_owned()), &modules, &selftests, logs)
+            }],
+            false => {
+                let job = |test: &Test| {
+                    let work = Work::Tests(vec![test.clone()]);
+                    self.job(kernel, work, &modules, &selftests, logs)
+                };
+                tests.iter().map(job).collect()
+            }
+        };
+        let seen = Seen {
+            modules: !modules.is_empty(),
+            // For a bisection, a state that a test cannot be run in is not a bad one.
+            may_skip: tests.is_empty() || self.only.is_some(),
+            tests: tests.len(),
+            ..self.run_all(&jobs, kernel)?
+        };
+        let what = match summary(&seen) {
+            Ok(what) => what,
+            wrong => return Ok(wrong),
+        };
+        let config = Config::read(&build.join(".config"))?;
+        if config.value("KUNIT") != "y" {
+            return Ok(Ok(what));
+        }
+        let log = jobs[0].logs.join("dmesg.log");
+        let text = fs::read_to_string(&log).with_context(|| format!("read {}", log.display()))?;
+        Ok(kunit::judge(&text).map(|count| format!("{what}, {count} KUnit tests")))
+    }
+
+    fn job(
+        &self,
+        kernel: &Kernel,
+        work: Work,
+        modules: &[PathBuf],
+        selftests: &[PathBuf],
+        logs: &Path,
+    ) -> Job {
+        let logs = logs.join(name(&work));
+        Job {
+            work,
+            modules: modules.to_vec(),
+            load: Vec::new(),
+            keep_loaded: false,
+            init: self.guest.guest.init.clone(),
+            selftests: selftests.to_vec(),
+            tools: self.guest.guest.tools.clone(),
+            directory: PathBuf::from("/"),
+            env: Vec::new(),
+            turns: false,
+            memory_mb: self.lab.guest_memory(kernel),
+            // That the kernel boots is a part of what is shown.
+            saved: None,
+            options: vm::Options::default(),
+            progress: None,
+            tells: false,
+            logs,
+            root: modules::debug_root(self.lab),
+        }
+    }
+
+    /// Runs the jobs, as many at once as the user allows.
+    fn run_all(&self, jobs: &[Job], kernel: &Kernel) -> Result<Seen> {
+        let run = |job: &Job| -> Result<_> {
+            let budget = Budget::for_job(job, kernel, &self.engine);
+            let phases = &mut Phases::default();
+            let ended = session::run_within(&budget, job, kernel, &self.engine, phases)?;
+            Ok((name(&job.work).to_owned(), ended.report))
+        };
+        let mut reports = Vec::new();
+        pool::run(
+            jobs,
+            self.lab.settings.jobs,
+            |_| false,
+            run,
+            |_, report| {
+                reports.push(report);
+                true
+            },
+        );
+        let mut seen = Seen::default();
+        for report in reports {
+            let (name, report) = report?;
+            match report.outcome {
+                Outcome::Pass => seen.passed += 1,
+                Outcome::Skipped => seen.skipped += 1,
+                _ => seen.wrong.push(format!("{name}: {}", report.message)),
+            }
+            let failed = report.tests.iter().filter(|test| test.result == TestResult::Fail);
+            seen.wrong.extend(failed.map(|test| format!("{}: {}", test.name, test.reason)));
+        }
+        Ok(seen)
+    }
+
+    /// The modules of the project that the build has.
+    fn modules(&self, build: &Path) -> Result<Vec<PathBuf>> {
+        let order = build.join("modules.order");
+        let text =
+            fs::read_to_string(&order).with_context(|| format!("read {}", order.display()))?;
+        let wanted = &self.lab.project.modules.load;
+        let paths = text.lines().map(|line| build.join(line).with_extension("ko"));
+        Ok(paths
+            .filter(|path| {
+                path.file_name().is_some_and(|name| wanted.iter().any(|w| name == w.as_str()))
+            })
+            .collect())
+    }
+}
+
+/// What the logs of a job are called.
+fn name(work: &Work) -> &str {
+    match work {
+        Work::Tests(tests) => tests.first().map_or("boot", |test| test.name.as_str()),
+        _ => "boot",
+    }
+}
+
+fn file_names(paths: &[PathBuf]) -> Vec<String> {
+    let names = paths.iter().filter_map(|path| path.file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+/// What was seen of a state in its guests.
+#[derive(Debug, Default)]
+struct Seen {
+    modules: bool,
+    may_skip: bool,
+    tests: usize,
+    passed: usize,
+    skipped: usize,
+    wrong: Vec<String>,
+}
+
+/// What to say of it; an error if something is wrong, or if no test has shown anything.
+fn summary(seen: &Seen) -> Result<String> {
+    let Seen { modules, may_skip, tests, passed, skipped, wrong } = seen;
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    if *passed == 0 && *skipped > 0 && !may_skip {
+        bail!("no test has passed, and {skipped} are skipped");
+    }
+    Ok(match (tests, modules) {
+        (0, false) => "boots".to_owned(),
+        (0, true) => "boots, and the module loads".to_owned(),
+        _ if *skipped > 0 => format!("{passed} tests, {skipped} skipped"),
+        _ => format!("{passed} tests"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_which_all_tests_are_skipped_has_shown_nothing() {
+        let seen = |tests, passed, skipped, may_skip| {
+            summary(&Seen { modules: true, may_skip, tests, passed, skipped, wrong: Vec::new() })
+        };
+        assert_eq!(seen(0, 1, 0, true).unwrap(), "boots, and the module loads");
+        assert_eq!(seen(3, 2, 1, false).unwrap(), "2 tests, 1 skipped");
+        assert!(seen(3, 0, 3, false).is_err());
+        assert!(seen(1, 0, 1, true).is_ok(), "in a bisection");
+        let wrong = vec!["a: no".to_owned()];
+        let seen = Seen { modules: true, may_skip: true, tests: 1, passed: 1, skipped: 0, wrong };
+        assert!(summary(&seen).is_err());
+    }
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Builds, boots and tests the tree after each patch of a series.
+//!
+//! The project's own code is built strictly: a warning is an error. Of other people's patches, the
+//! folders are built in which they change something, and only warnings count that the tree did not
+//! have before.
+//!
+//! A result is kept by what it was made of. A tree that was seen before costs nothing, wherever it
+//! is in a series now and whatever its patch says.
+
+mod as_checks;
+mod boot;
+mod build;
+mod tree_tests;
+
+pub use self::as_checks::{Boots, Builds, Variants};
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use series::checks::{At, Subject};
+use series::weave::{BASE, Mode, Number, Tree, Weave};
+use vmlab::boot::engine::Choice;
+use vmlab::run::files;
+use vmlab::run::interrupt;
+
+use crate::build::modules;
+use crate::build::overlay::{Laid, Overlay};
+use crate::build::pipeline::{Built, Prepared};
+use crate::context::Lab;
+use crate::host::toolchain::Toolchain;
+
+/// What is different in the tree after a patch.
+pub struct State {
+    files: Tree,
+    /// Files of the tree that are not there any more.
+    gone: Vec<String>,
+}
+
+impl State {
+    /// After the patch that a check looks at.
+    pub fn at(at: &At<'_>) -> State {
+        State { files: at.patch().tree.clone(), gone: at.gone() }
+    }
+
+    /// Before all patches.
+    fn nothing() -> State {
+        State { files: Tree::new(), gone: Vec::new() }
+    }
+
+    /// After this patch.
+    pub fn of(weave: &Weave, number: Number) -> State {
+        let gone = weave
+            .files()
+            .filter(|(_, file)| file.mode(BASE).is_some() && file.mode(number).is_none());
+        let gone = gone.map(|(path, _)| path.to_owned()).collect();
+        State { files: weave.state(number), gone }
+    }
+}
+
+/// How a check of a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    pub passed: bool,
+    /// What was seen: the number of tests, or what is wrong.
+    pub text: String,
+    /// How long it took when it was made.
+    pub ms: u64,
+    /// The log, if there is one.
+    pub log: Option<PathBuf>,
+}
+
+/// What the trees of a series are built from and tested with.
+pub struct States<'a> {
+    lab: &'a Lab,
+    base: &'a Prepared,
+    tools: &'a Toolchain,
+    what: What,
+    guest: Built,
+    engine: Choice,
+    root: PathBuf,
+    /// Of the tests, only this one.
+    only: Option<String>,
+}
+
+/// What is built and run.
+enum What {
+    /// The project's code.
+    Own {
+        /// Options that switch it on, where Kconfig has them.
+        config: Vec<String>,
+        /// What make builds then.
+        target: String,
+        /// The folder of the tests in a kernel tree.
+        selftests: Option<String>,
+    },
+    /// What the patches change, whatever that is.
+    Touched {
+        targets: BTreeSet<String>,
+        /// Files with tests, in the tree.
+        tests: Vec<String>,
+    },
+}
+
+impl<'a> States<'a> {
+    /// For patches of anybody, with these files of the tree as tests.
+    pub fn of_anybody(
+        lab: &'a Lab,
+        base: &'a Prepared,
+        tools: &'a Toolchain,
+        guest: Built,
+        subject: &Subject<'_>,
+        tests: &[String],
+    ) -> Result<States<'a>> {
+        let last = subject.patches.last().map(|patch| &patch.tree);
+        if let Some(path) = missing(tests, &base.kernel.source, last) {
+            bail!(
+                "--tests {path}: neither the tree nor the patches have it: give its path in the tree"
+            );
+        }
+        let paths = subject.patches.iter().flat_map(|patch| &patch.changes);
+        let targets = build::targets(paths.map(|change| change.path.as_str()));
+        let what = What::Touched { targets, tests: tests.to_vec() };
+        States::new(lab, base, tools, guest, what)
+    }
+
+    fn new(
+        lab: &'a Lab,
+        base: &'a Prepared,
+        tools: &'a Toolchain,
+        guest: Built,
+        what: What,
+    ) -> Result<States<'a>> {
+        let folder = match &what {
+            What::Own { .. } => "series",
+            What::Touched { .. } => "patches",
+        };
+        Ok(States {
+            lab,
+            base,
+            tools,
+            what,
+            guest,
+            engine: lab.engine()?,
+            root: modules::output(lab, base, folder)?,
+            only: None,
+        })
+    }
+
+    /// For the project's own series.
+    pub fn of_project(
+        lab: &'a Lab,
+        base: &'a Prepared,
+        tools: &'a Toolchain,
+        guest: Built,
+    ) -> Result<States<'a>> {
+        let series = &lab.project.series;
+        let (config, target) = match (&series.target, &lab.project.in_tree) {
+            (Some(target), _) => (series.config.clone(), target.clone()),
+            (None, Some(in_tree)) => {
+                let first = in_tree.builds.first().context("[in_tree] has no build")?;
+                (first.config.clone(), in_tree.target.clone())
+            }
+            (None, None) => bail!(
+                "lab.toml does not say what is built in a kernel tree: add `target` and `config` \
+                 to [series]"
+            ),
+        };
+        let selftests = lab.project.selftests.folders.first().and_then(|folder| {
+            lab.project.upstream.get(folder).map(|there| there.to_string_lossy().into_owned())
+        });
+        States::new(lab, base, tools, guest, What::Own { config, target, selftests })
+    }
+
+    /// Of the tests, runs this one alone.
+    pub fn only(self, test: &str) -> States<'a> {
+        States { only: Some(test.to_owned()), ..self }
+    }
+
+    /// Whether a state has a file with this name among its tests.
+    pub fn has_test(&self, state: &State, test: &str) -> bool {
+        match &self.what {
+            What::Own { selftests: Some(folder), .. } => {
+                state.files.contains_key(&format!("{folder}/{test}"))
+            }
+            What::Own { selftests: None, .. } => false,
+            What::Touched { tests, .. } => tests.iter().any(|path| path.ends_with(test)),
+        }
+    }
+
+    /// Whether this machine can build states of a tree; else why not.
+    pub fn possible(&self) -> Result<()> {
+        let overlay = self.overlay("strict");
+        files::make_dir(&overlay.over)?;
+        overlay.works(&self.root)
+    }
+
+    fn overlay(&self, name: &str) -> Overlay<'_> {
+        Overlay {
+            lab: self.lab,
+            base: self.base,
+            tools: self.tools,
+            over: self.root.join(format!("{name}-over")),
+        }
+    }
+
+    /// Configures the kernel. Whether the series' code is on: before its Kconfig comes, it cannot.
+    fn configure(
+        &self,
+        overlay: &Overlay<'_>,
+        folder: &Path,
+        config: &[String],
+        flags: &[&str],
+        log: &Path,
+    ) -> Result<bool> {
+        let now = overlay.configure(folder, config, flags, log)?;
+        Ok(config.iter().all(|option| {
+            option.split_once('=').is_none_or(|(name, value)| now.value(name) == value)
+        }))
+    }
+
+    fn make(
+        &self,
+        overlay: &Overlay<'_>,
+        folder: &Path,
+        flags: &[&str],
+        target: &str,
+        log: &Path,
+    ) -> Result<()> {
+        let args: Vec<&str> = flags.iter().copied().chain([target]).collect();
+        overlay.run(folder, &overlay.make(&args), log)
+    }
+
+    /// Makes a check, or takes its result from before. Only what passed is kept: what failed may
+    /// have had its reason in this machine.
+    fn kept(
+        &self,
+        check: &str,
+        state: &State,
+        run: impl FnOnce() -> Result<(Result<String>, Option<PathBuf>)>,
+    ) -> Result<Checked> {
+        let file = self.root.join("results").join(format!("{}.json", self.key(check, state)));
+        if let Ok(text) = fs::read(&file)
+            && let Ok(ended) = serde_json::from_slice(&text)
+        {
+            return Ok(ended);
+        }
+        let start = Instant::now();
+        let (result, log) = run()?;
+        // What an interrupt ended has shown nothing.
+        interrupt::check()?;
+        let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        let passed = result.is_ok();
+        let text = result.unwrap_or_else(|error| format!("{error:#}"));
+        let ended = Checked { passed, text, ms, log };
+        if passed {
+            files::write_whole(&file, &serde_json::to_string(&ended)?)?;
+        }
+        Ok(ended)
+    }
+
+    /// Changes when anything does that a check is made of.
+    fn key(&self, check: &str, state: &State) -> String {
+        let mut parts: Vec<Vec<u8>> = vec![check.into()];
+        match &self.what {
+            What::Own { config, target, .. } => {
+                parts.push(target.clone().into());
+                parts.extend(config.iter().map(|option| option.clone().into_bytes()));
+            }
+            What::Touched { targets, tests } => {
+                parts.extend(targets.iter().chain(tests).map(|it| it.clone().into_bytes()));
+            }
+        }
+        parts.extend(self.only.iter().map(|test| test.clone().into_bytes()));
+        parts.push(self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec());
+        parts.extend(self.tools.key_parts().into_iter().map(String::into_bytes));
+        for (path, blob) in &state.files {
+            parts.push(path.clone().into_bytes());
+            parts.push(format!("{:?}", blob.mode).into_bytes());
+            parts.push(blob.content.clone());
+        }
+        parts.extend(state.gone.iter().map(|path| path.clone().into_bytes()));
+        files::key(parts)
+    }
+}
+
+/// A name for a file.
+pub fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}
+
+/// Why nothing is built, where [`States::possible`] is not.
+pub const NOT_LAID: &str = "this machine does not let folders be laid over a kernel tree";
+
+/// The first of these tests that neither the tree nor the last patch has.
+fn missing<'t>(tests: &'t [String], source: &Path, last: Option<&Tree>) -> Option<&'t str> {
+    let there = |path: &str| {
+        source.join(path).is_file() || last.is_some_and(|tree| tree.contains_key(path))
+    };
+    tests.iter().map(String::as_str).find(|path| !there(path))
+}
+
+/// Lays a state over the tree, without the tree's files that it does not have.
+fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
+    let files = state.files.iter().map(|(path, blob)| Laid {
+        path: Path::new(path),
+        content: Some(&blob.content),
+        executable: blob.mode == Mode::Executable,
+    });
+    let gone = state.gone.iter().map(|path| Laid {
+        path: Path::new(path),
+        content: None,
+        executable: false,
+    });
+    overlay.lay(files.chain(gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use series::weave::Blob;
+
+    #[test]
+    fn a_test_that_is_nowhere_is_named() {
+        let source = tempfile::tempdir().unwrap();
+        fs::write(source.path().join("old.sh"), "").unwrap();
+        let blob = Blob { mode: Mode::Plain, content: Vec::new() };
+        let last = Tree::from([("new.sh".to_owned(), blob)]);
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            missing(&names, source.path(), Some(&last)).map(str::to_owned)
+        };
+        assert_eq!(of(&["old.sh", "new.sh"]), None);
+        assert_eq!(of(&["old.sh", "odl.sh"]).as_deref(), Some("odl.sh"));
+    }
+}

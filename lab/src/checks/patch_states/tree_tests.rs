@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests that a tree has after a patch, as files for a guest.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use series::weave::{Blob, Mode};
+use vmlab::run::files;
+use vmlab::run::job::{self, Test};
+use vmlab::run::process;
+
+use super::State;
+
+/// kselftest's own, since other people's tests come without a word on it.
+const TIME_OF_A_TEST: Duration = Duration::from_secs(300);
+
+/// The folder of all selftests of a kernel tree.
+const SELFTESTS: &str = "tools/testing/selftests/";
+
+/// What stands for the kernel's own file of this name, which the Makefiles of tests include: the
+/// lab asks for the names of the tests, and nothing else.
+const LIB_MK: &str = "\
+.PHONY: programs
+programs:
+\t@printf '%s\\n' $(TEST_PROGS) $(TEST_GEN_PROGS)
+";
+
+/// Writes the tests of a state below a folder, where a kernel tree has them below
+/// [`SELFTESTS`]: their own folder there, and the list of them.
+pub(super) fn write(
+    state: &State,
+    prefix: Option<&str>,
+    root: &Path,
+) -> Result<(PathBuf, Vec<Test>)> {
+    files::remove_dir(root)?;
+    files::make_dir(root)?;
+    let Some(prefix) = prefix else { return Ok((root.to_owned(), Vec::new())) };
+    let folder = root.join(prefix.strip_prefix(SELFTESTS).unwrap_or(prefix));
+    files::make_dir(&folder)?;
+    files::write_whole(&root.join("lib.mk"), LIB_MK)?;
+    let mut any = false;
+    for (path, blob) in &state.files {
+        let Some(name) = path.strip_prefix(&format!("{prefix}/")) else { continue };
+        write_test(&folder.join(name), blob)?;
+        any |= name == "Makefile";
+    }
+    let tests = if any { job::selftests(&folder)? } else { Vec::new() };
+    Ok((folder, tests))
+}
+
+/// Copies these tests of the tree, as they are in this state, with all that is in their folder:
+/// they call what is beside them.
+pub(super) fn copy(
+    source: &Path,
+    state: &State,
+    tests: &[String],
+    root: &Path,
+) -> Result<(PathBuf, Vec<Test>)> {
+    files::remove_dir(root)?;
+    let Some(first) = tests.first() else {
+        files::make_dir(root)?;
+        return Ok((root.to_owned(), Vec::new()));
+    };
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let prefix = first.strip_suffix(&name(first)).unwrap_or_default();
+    if let Some(other) = tests.iter().find(|test| test.strip_suffix(&name(test)) != Some(prefix)) {
+        bail!("{first} and {other} are tests of two folders: name those of one");
+    }
+    let (there, folder) = (source.join(prefix), root.join(prefix));
+    files::make_dir(&folder)?;
+    if there.is_dir() {
+        let mut cp = Command::new("cp");
+        cp.args(["-rL", "--"]).arg(there.join(".")).arg(&folder);
+        process::read(&mut cp).with_context(|| format!("copy {}", there.display()))?;
+    }
+    for path in &state.gone {
+        files::remove_file(&root.join(path))?;
+    }
+    for (path, blob) in state.files.iter().filter(|(path, _)| path.starts_with(prefix)) {
+        write_test(&root.join(path), blob)?;
+    }
+    let found: Vec<Test> = tests
+        .iter()
+        .filter(|test| root.join(test).is_file())
+        .map(|test| Test { name: name(test), timeout: TIME_OF_A_TEST })
+        .collect();
+    Ok((folder, found))
+}
+
+fn write_test(to: &Path, blob: &Blob) -> Result<()> {
+    files::make_dir(to.parent().unwrap_or(to))?;
+    fs::write(to, &blob.content).with_context(|| format!("write {}", to.display()))?;
+    if blob.mode == Mode::Executable {
+        fs::set_permissions(to, fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("set the mode of {}", to.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use series::weave::Tree;
+
+    #[test]
+    fn the_tests_of_a_makefile_as_kernel_trees_have_it_are_found() {
+        let makefile = "TEST_PROGS := \\\n\ta.sh \\\n\tb.sh \\\n# end of TEST_PROGS\n\n\
+                        include ../../lib.mk\n";
+        let file = |name: &str, text: &str, mode| {
+            let path = format!("tools/testing/selftests/net/demo/{name}");
+            (path, Blob { mode, content: text.as_bytes().to_vec() })
+        };
+        let files = Tree::from([
+            file("Makefile", makefile, Mode::Plain),
+            file("a.sh", "true\n", Mode::Executable),
+            file("b.sh", "true\n", Mode::Executable),
+        ]);
+        let state = State { files, gone: Vec::new() };
+        let root = tempfile::tempdir().unwrap();
+        let prefix = "tools/testing/selftests/net/demo";
+        let (folder, tests) = write(&state, Some(prefix), root.path()).unwrap();
+        let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(names, ["a.sh", "b.sh"]);
+        assert!(folder.join("a.sh").is_file());
+    }
+}
