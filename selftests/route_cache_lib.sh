@@ -115,10 +115,21 @@ cable() {
 		type veth peer name "$5" netns "$PREFIX$4" address "02:00:00:00:0$1:02"
 }
 
+# add_netns_with_own_udp_table NAME...: the table of UDP sockets is one for all namespaces, unless told
+# otherwise. The kernel gives a packet the route that its socket knows only if that socket is the first
+# of its chain (early demux), so a socket anywhere could take that from a socket here.
+add_netns_with_own_udp_table() {
+	local before setting=/proc/sys/net/ipv4/udp_child_hash_entries
+	before=$(<$setting)
+	echo 128 >$setting
+	add_netns "$@"
+	echo "$before" >$setting
+}
+
 # router NAME SOURCE DESTINATION OTHER: makes the namespaces of the picture above.
 router() {
 	local rt=$1 src=$2 dst=$3 alt=$4 name
-	add_netns "$@"
+	add_netns_with_own_udp_table "$@"
 	hold "$@"
 	for name in "$src" "$dst" "$alt"; do
 		set_in "$name" "${quiet[@]}"
