@@ -219,8 +219,11 @@ pub enum Action {
     Lint,
     /// Write rust-project.json for an editor.
     RustAnalyzer,
-    /// Print the completions of a shell: source <(lab completions bash)
-    Completions { shell: Shell },
+    /// Print what a shell needs to complete the lab's commands: source <(lab completions bash)
+    Completions {
+        /// Which one.
+        shell: Shell,
+    },
     /// Remove what was built from this project.
     Clean,
     /// Clean, and remove the cache with kernels, sources and downloads.
@@ -346,6 +349,7 @@ pub enum SeriesAction {
     /// Put the tree after a patch into a folder; what is edited there becomes part of the patch
     /// when the command is given again without a patch.
     Edit {
+        /// SERIES/NUMBER; without it, what was edited is taken.
         patch: Option<String>,
         /// Files of the kernel tree that no patch touches yet.
         #[arg(long, num_args = 1.., value_delimiter = ' ')]
@@ -353,6 +357,7 @@ pub enum SeriesAction {
     },
     /// Add a patch without changes behind another one; SERIES/0: in front of all.
     Add {
+        /// SERIES/NUMBER of the patch in front of it.
         after: String,
         /// Subject, blank line, body; without it, an editor asks.
         #[arg(long, short)]
@@ -360,19 +365,30 @@ pub enum SeriesAction {
     },
     /// Make a patch of some lines of a patch, behind it.
     Split {
+        /// SERIES/NUMBER.
         patch: String,
         /// Lines of the source: FILE:FIRST-LAST.
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
         lines: Vec<Lines>,
+        /// Subject, blank line, body; without it, an editor asks.
         #[arg(long, short)]
         message: Option<String>,
     },
     /// Make one patch of a patch and the next one.
-    Join { patch: String },
+    Join {
+        /// SERIES/NUMBER of the first.
+        patch: String,
+    },
     /// Put a patch behind another one; SERIES/0: in front of all.
-    Move { patch: String, after: String },
+    Move {
+        /// SERIES/NUMBER.
+        patch: String,
+        /// SERIES/NUMBER of the patch in front of it then.
+        after: String,
+    },
     /// Give lines of the source to another patch.
     Give {
+        /// SERIES/NUMBER of the patch that gets them.
         patch: String,
         /// Lines of the source: FILE:FIRST-LAST.
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
@@ -380,7 +396,9 @@ pub enum SeriesAction {
     },
     /// Give a patch another message.
     Reword {
+        /// SERIES/NUMBER.
         patch: String,
+        /// Subject, blank line, body; without it, an editor asks.
         #[arg(long, short)]
         message: Option<String>,
     },
@@ -399,11 +417,18 @@ pub enum SeriesAction {
         series: Option<String>,
     },
     /// Begin the next version of a series; the mails of this one stay as they were sent.
-    New { series: String },
+    New {
+        /// The start of its name is enough.
+        series: String,
+    },
     /// Show what changed from the version before.
-    Diff { series: String },
+    Diff {
+        /// The start of its name is enough.
+        series: String,
+    },
     /// Put the Reviewed-by, Acked-by and Tested-by lines of a mailbox on the patches.
     Trailers {
+        /// The start of its name is enough.
         series: String,
         /// The thread, as `b4 mbox` gets it.
         mailbox: PathBuf,
@@ -683,6 +708,19 @@ mod tests {
             assert!(parse(words).unwrap().contradiction().is_some(), "{words:?}");
         }
         assert!(parse(&["shell", "--engine", "uml"]).unwrap().contradiction().is_none());
+    }
+
+    #[test]
+    fn every_command_and_argument_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

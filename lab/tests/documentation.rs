@@ -35,13 +35,35 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
-/// Words behind `make ` where code begins: at the start of a line or behind a backquote.
+/// Each line of a code block, and what is between backquotes elsewhere.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let mut block = false;
+    text.lines().flat_map(move |line| {
+        block ^= line.starts_with("```");
+        let found: Vec<&str> = match block {
+            true => vec![line.trim_start_matches("$ ")],
+            false => line.split('`').skip(1).step_by(2).collect(),
+        };
+        found
+    })
+}
+
+/// Words behind `make ` where code begins.
 fn make_targets(text: &str) -> impl Iterator<Item = &str> {
-    let code = text.lines().flat_map(|line| {
-        line.split('`').skip(1).step_by(2).chain(std::iter::once(line.trim_start_matches("$ ")))
-    });
-    code.filter_map(|code| code.strip_prefix("make ")?.split_whitespace().next())
+    code(text)
+        .filter_map(|code| code.strip_prefix("make ")?.split_whitespace().next())
         .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
+/// The words of each `lab …`, up to a comment or to what is for the guest.
+fn lab_commands(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    code(text)
+        .filter_map(|code| code.strip_prefix("lab "))
+        .filter(|code| code.starts_with(|c: char| c.is_ascii_lowercase()))
+        .map(|code| {
+            let words = code.split_whitespace();
+            words.take_while(|word| !["#", "--"].contains(word)).collect()
+        })
 }
 
 /// All `--option` words.
@@ -57,6 +79,15 @@ fn help(command: &[&str]) -> String {
     let lab = Command::new(env!("CARGO_BIN_EXE_lab")).arg("help").args(command).output().unwrap();
     assert!(lab.status.success(), "{command:?}");
     String::from_utf8(lab.stdout).unwrap()
+}
+
+fn can_help(command: &[&str]) -> bool {
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    lab.arg("help").args(command).output().unwrap().status.success()
+}
+
+fn is_name(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_lowercase())
 }
 
 #[test]
@@ -107,6 +138,25 @@ fn every_option_in_the_labs_page_exists() {
 }
 
 #[test]
+fn every_command_of_the_lab_exists_with_its_options() {
+    let mut checked = 0;
+    for (page, text) in pages() {
+        for words in lab_commands(&text) {
+            let page = page.display();
+            let group = words[0] == "series" && words.get(1).is_some_and(|it| is_name(it));
+            let command = &words[..if group { 2 } else { 1 }];
+            assert!(can_help(command), "{page}: lab {}", command.join(" "));
+            let known = help(command);
+            for option in options(&words.join(" ")) {
+                assert!(options(&known).contains(option), "{page}: lab {}", words.join(" "));
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked} commands: nothing would be checked");
+}
+
+#[test]
 fn every_outcome_has_a_line_with_its_exit_code() {
     let page = text("Documentation/lab.md");
     for outcome in Outcome::ALL {
@@ -119,7 +169,13 @@ fn every_outcome_has_a_line_with_its_exit_code() {
 #[test]
 fn the_parts_of_a_page_are_found() {
     assert_eq!(links("a [b](c.md) ![d](e.svg)").collect::<Vec<_>>(), ["c.md", "e.svg"]);
-    let text = "make them\n$ make test T=x\nRun `make lint`, or `make`.\n`make KSRC=/x`";
-    assert_eq!(make_targets(text).collect::<Vec<_>>(), ["them", "test", "lint"]);
+    let text = "make them\n```\nmake all\n$ make test T=x\n```\nRun `make lint`, or `make`.\n`make KSRC=/x`";
+    assert_eq!(make_targets(text).collect::<Vec<_>>(), ["all", "test", "lint"]);
+    let text =
+        "```\nlab run --cpus 2 -- ls -l\n```\nthe\nlab is `lab test --list # all`; `lab ...`";
+    assert_eq!(
+        lab_commands(text).collect::<Vec<_>>(),
+        [vec!["run", "--cpus", "2"], vec!["test", "--list"]]
+    );
     assert_eq!(options("`--a-b N`, -- c").into_iter().collect::<Vec<_>>(), ["--a-b"]);
 }

@@ -28,7 +28,7 @@ macro_rules! template {
 }
 
 /// The path and content of each file.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     (".gitignore", template!("gitignore")),
     ("Kbuild", template!("Kbuild")),
     ("Makefile", template!("Makefile")),
@@ -39,6 +39,7 @@ const FILES: [(&str, &str); 12] = [
     ("selftests/Makefile", template!("selftests.mk")),
     ("selftests/config", template!("config")),
     ("selftests/counter.sh", template!("counter.sh")),
+    ("selftests/expected-skips", template!("expected-skips")),
     ("selftests/namespaces.c", template!("namespaces.c")),
     ("selftests/settings", "timeout=45\n"),
 ];
@@ -83,6 +84,7 @@ fn name(dir: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expected_skips;
     use crate::project::Project;
 
     #[test]
@@ -99,6 +101,8 @@ mod tests {
         let mails = project.join("patches/1-my_module/v1");
         assert_eq!(fs::read_dir(mails).unwrap().count(), 3);
         assert!(!project.join("rust/Kconfig").exists(), "it is in the tree alone");
+        let skips = expected_skips::load(&project.join("selftests")).unwrap();
+        assert!(skips.is_some(), "no skip is allowed from the beginning");
         let script = project.join("selftests/counter.sh").metadata().unwrap();
         assert_eq!(script.permissions().mode() & 0o777, 0o755);
     }
