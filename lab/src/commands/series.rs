@@ -157,7 +157,7 @@ fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> R
         let step = Step::start(&format!("{test} after {name}"), Unit::None, 0);
         let ended = states.test(&state(number), &name.replace('/', "-"))?;
         step.finish();
-        let word = if ended.passed { "ok    " } else { "FAILED" };
+        let word = if ended.passed { "ok    " } else { "FAIL  " };
         print::out(&format!("{word}  {name}  {}\n", stack.patches[number - 1].subject()));
         let passed = ended.passed;
         seen.insert(number, ended);
@@ -221,7 +221,7 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
             let step = Step::start(&format!("{what} of {name}"), Unit::None, 0);
             let ended = ended()?;
             step.finish();
-            let word = if ended.passed { "ok    " } else { "FAILED" };
+            let word = if ended.passed { "ok    " } else { "FAIL  " };
             print::out(&format!("  {word}  {what}: {}\n", ended.text));
             failed += u8::from(!ended.passed);
         }

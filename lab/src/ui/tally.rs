@@ -42,7 +42,7 @@ impl Tally {
 fn entry(check: &TestReport) -> String {
     let word = match check.result {
         TestResult::Pass => "ok    ",
-        TestResult::Fail => "FAILED",
+        TestResult::Fail => "FAIL  ",
         TestResult::Skip => "skip  ",
     };
     let reason: String = check.reason.lines().map(|line| format!("        {line}\n")).collect();
@@ -88,7 +88,7 @@ mod tests {
         let told = checks.each_ref().map(entry);
         assert_eq!(
             told,
-            ["ok      a\n", "FAILED  b\n        no\n", "skip    c\n        no tool\n"]
+            ["ok      a\n", "FAIL    b\n        no\n", "skip    c\n        no tool\n"]
         );
     }
 }

@@ -13,7 +13,7 @@ use crate::folder::Accepted;
 /// How bad a finding is. As for netdev's own checks, a person looks at warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Severity {
     Pass,
     Warning,
     Fail,
@@ -22,7 +22,7 @@ pub enum Verdict {
 /// What is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    pub verdict: Verdict,
+    pub severity: Severity,
     /// In the kernel tree; none: the message.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub path: Option<String>,
@@ -47,15 +47,15 @@ pub enum Outcome {
 
 impl Finding {
     pub fn fail(text: impl Into<String>) -> Finding {
-        Finding::new(Verdict::Fail, text)
+        Finding::new(Severity::Fail, text)
     }
 
     pub fn warning(text: impl Into<String>) -> Finding {
-        Finding::new(Verdict::Warning, text)
+        Finding::new(Severity::Warning, text)
     }
 
-    pub fn new(verdict: Verdict, text: impl Into<String>) -> Finding {
-        Finding { verdict, path: None, line: None, text: text.into(), accepted: None }
+    pub fn new(severity: Severity, text: impl Into<String>) -> Finding {
+        Finding { severity, path: None, line: None, text: text.into(), accepted: None }
     }
 
     /// In this file.
@@ -90,9 +90,9 @@ impl Finding {
 
 impl Outcome {
     /// The worst that counts.
-    pub fn verdict(&self) -> Verdict {
+    pub fn severity(&self) -> Severity {
         let open = self.findings().iter().filter(|finding| finding.accepted.is_none());
-        open.map(|finding| finding.verdict).max().unwrap_or(Verdict::Pass)
+        open.map(|finding| finding.severity).max().unwrap_or(Severity::Pass)
     }
 
     pub fn findings(&self) -> &[Finding] {
@@ -169,8 +169,8 @@ mod tests {
         findings.iter_mut().for_each(|each| each.accept("long", std::slice::from_ref(&rule)));
         assert_eq!(findings[0].accepted.as_deref(), Some("a table"));
         assert_eq!(findings[1].accepted, None);
-        assert_eq!(Outcome::Judged(findings.clone()).verdict(), Verdict::Fail);
-        assert_eq!(Outcome::Judged(findings[..1].to_vec()).verdict(), Verdict::Pass);
+        assert_eq!(Outcome::Judged(findings.clone()).severity(), Severity::Fail);
+        assert_eq!(Outcome::Judged(findings[..1].to_vec()).severity(), Severity::Pass);
         let mut other = findings[0].clone();
         other.accept("wide", &[rule]);
         assert_eq!(other.accepted, None);

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use vmlab::run::files;
 
-pub use self::findings::{Finding, Outcome, Verdict};
+pub use self::findings::{Finding, Outcome, Severity};
 pub use self::subject::{FileChange, Patch, Subject};
 use crate::weave::Blob;
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use regex::Regex;
 
 use super::message::regex;
-use super::{At, Check, FileChange, Finding, Outcome, Scope, Verdict};
+use super::{At, Check, FileChange, Finding, Outcome, Scope, Severity};
 
 /// Interfaces that new code is not to use.
 ///
@@ -173,9 +173,9 @@ impl Check for Ynl {
                     found.push(Finding::warning(text).of(&change.path));
                 }
                 if !made.is_empty() && !made.iter().any(|path| touched(path)) {
-                    let verdict = if change.is_new() { Verdict::Fail } else { Verdict::Warning };
+                    let severity = if change.is_new() { Severity::Fail } else { Severity::Warning };
                     let text = format!("{} is not generated anew in this patch", made[0]);
-                    found.push(Finding::new(verdict, text).of(&change.path));
+                    found.push(Finding::new(severity, text).of(&change.path));
                 }
             }
             let after = change.after.as_ref().and_then(|blob| generated_from(&blob.content));

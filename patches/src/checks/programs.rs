@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use vmlab::run::{files, process};
 
 use super::findings::try_news;
-use super::{At, Check, FileChange, Finding, Outcome, Scope, Verdict};
+use super::{At, Check, FileChange, Finding, Outcome, Scope, Severity};
 use crate::diff;
 
 /// A program that can be started.
@@ -170,12 +170,12 @@ impl Check for Checkpatch {
 fn of_checkpatch(line: &str) -> Option<Finding> {
     let (path, number, text) = place(line)?;
     let (level, text) = text.split_once(':')?;
-    let verdict = match level {
-        "ERROR" => Verdict::Fail,
-        "WARNING" | "CHECK" => Verdict::Warning,
+    let severity = match level {
+        "ERROR" => Severity::Fail,
+        "WARNING" | "CHECK" => Severity::Warning,
         _ => return None,
     };
-    let finding = Finding::new(verdict, text.trim());
+    let finding = Finding::new(severity, text.trim());
     let mail = path.ends_with("/mail") || path == "mail" || path.is_empty();
     Some(if mail { finding } else { finding.of(path).at(number) })
 }
@@ -313,13 +313,13 @@ impl Check for File {
 }
 
 /// Findings that a program prints as `FILE:LINE: text`.
-fn printed(command: &mut Command, verdict: fn(&str) -> Verdict) -> Result<Vec<Finding>> {
+fn printed(command: &mut Command, severity: fn(&str) -> Severity) -> Result<Vec<Finding>> {
     let said = process::capture(command)?;
     let all = format!("{}{}", said.stdout, said.stderr);
     let mut found = Vec::new();
     for line in all.lines() {
         if let Some((_, number, text)) = place(line) {
-            found.push(Finding::new(verdict(text), text).at(number));
+            found.push(Finding::new(severity(text), text).at(number));
         }
     }
     if !said.ok && found.is_empty() {
@@ -343,7 +343,7 @@ static CODESPELL: Kind = Kind {
     },
     judge: |_, program, _, change, text| {
         let (_folder, file) = scratch(file_name(change), text.as_bytes())?;
-        printed(program.command().arg(&file), |_| Verdict::Warning)
+        printed(program.command().arg(&file), |_| Severity::Warning)
     },
 };
 
@@ -369,11 +369,11 @@ static SHELLCHECK: Kind = Kind {
         let mut command = program.command();
         command.current_dir(file.parent().unwrap_or(&file));
         command.args(["-x", "-e", "SC2317,SC2329", "-f", "gcc"]).arg(file_name(change));
-        let verdict = |text: &str| match text.split_once(':') {
-            Some(("error", _)) => Verdict::Fail,
-            _ => Verdict::Warning,
+        let severity = |text: &str| match text.split_once(':') {
+            Some(("error", _)) => Severity::Fail,
+            _ => Severity::Warning,
         };
-        printed(&mut command, verdict)
+        printed(&mut command, severity)
     },
 };
 
@@ -388,7 +388,7 @@ static YAMLLINT: Kind = Kind {
         let mut command = program.command();
         command.current_dir(folder.path()).args(["-f", "parsable"]).arg(&file);
         printed(&mut command, |text| {
-            if text.starts_with("[error]") { Verdict::Fail } else { Verdict::Warning }
+            if text.starts_with("[error]") { Severity::Fail } else { Severity::Warning }
         })
     },
 };

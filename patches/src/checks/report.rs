@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use vmlab::run::files;
 
-use super::{Outcome, Verdict};
+use super::{Outcome, Severity};
 
 /// All of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,11 +53,11 @@ impl Cell {
         match &self.outcome {
             Outcome::Nothing => "-",
             Outcome::Skipped(_) => "skip",
-            Outcome::Judged(findings) => match self.outcome.verdict() {
-                Verdict::Fail => "FAIL",
-                Verdict::Warning => "warn",
-                Verdict::Pass if findings.is_empty() => "ok",
-                Verdict::Pass => "accepted",
+            Outcome::Judged(findings) => match self.outcome.severity() {
+                Severity::Fail => "FAIL",
+                Severity::Warning => "warn",
+                Severity::Pass if findings.is_empty() => "ok",
+                Severity::Pass => "accepted",
             },
         }
     }
@@ -123,9 +123,9 @@ impl Report {
             let _ = writeln!(text, "\n           {}", parts.join("; "));
             for cell in cells {
                 for finding in cell.outcome.findings() {
-                    let word = match (&finding.accepted, finding.verdict) {
+                    let word = match (&finding.accepted, finding.severity) {
                         (Some(_), _) => "accepted",
-                        (None, Verdict::Fail) => "FAIL",
+                        (None, Severity::Fail) => "FAIL",
                         (None, _) => "warn",
                     };
                     let _ = write!(text, "           {word}  {}: ", cell.check);
@@ -239,7 +239,8 @@ pub(super) mod tests {
         }
         assert_eq!(read, [report()]);
         assert!(
-            text.contains("\"verdict\": \"warning\"") && text.contains("\"accepted\": \"a table\"")
+            text.contains("\"severity\": \"warning\"")
+                && text.contains("\"accepted\": \"a table\"")
         );
     }
 }
