@@ -7,26 +7,26 @@
 //! the same tools, so that kbuild only compiles what the options change. Like any other build, the
 //! copy is unfinished until it has its stamp.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-use std::fs::{self, File};
+mod finished;
+mod seed;
+
+pub use self::finished::lacking;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::files;
 use vmlab::run::process;
-use vmlab::run::progress::{Step, Unit, say};
+use vmlab::run::progress::{Step, Unit};
 
-use crate::build::cache::{self, Cache};
 use crate::build::kconfig::{Config, Fragment, Wanted};
 use crate::build::source::{self, Source};
 use crate::context::Lab;
 use crate::host::disk;
-use crate::host::places;
 use crate::host::toolchain::Toolchain;
 
 /// What a kernel is for: each kind has a configuration of its own.
@@ -91,7 +91,7 @@ const OBJECTS: &str = "lab.objects";
 /// The kernel that the settings ask for.
 pub fn prepare(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     match &lab.settings.kbuild {
-        Some(build) => finished(lab, build, tools, variant),
+        Some(build) => finished::take(lab, build, tools, variant),
         None => build(lab, tools, variant),
     }
 }
@@ -126,7 +126,7 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     let make = |dir: &Path| -> Result<()> {
         let tools = tools.clone().with_rust_src(lab)?;
         let seed = match source.fixed {
-            true => similar(&lab.cache, &wanted.fragment(), name),
+            true => seed::similar(&lab.cache, &wanted.fragment(), name),
             false => None,
         };
         Build { lab, source: &source, dir, tools: &tools, variant, seed }.run(&wanted)
@@ -177,7 +177,7 @@ pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
         files::remove_dir(dir)?;
     }
     files::make_dir(&new)?;
-    copy(&kernel.build, &new)?;
+    seed::copy(&kernel.build, &new)?;
     fs::rename(&new, folder).with_context(|| format!("rename to {}", folder.display()))
 }
 
@@ -204,67 +204,8 @@ pub fn is_built(lab: &Lab, tools: &Toolchain) -> Result<bool> {
     Ok(lab.cache.has(&entry))
 }
 
-/// The finished build whose configuration differs in the fewest options; of several, the newest.
-///
-/// `name` gives the entry of a configuration with our source and tools. Another entry was made from
-/// others.
-fn similar(cache: &Cache, fragment: &str, name: impl Fn(&str) -> String) -> Option<PathBuf> {
-    let wanted: BTreeSet<&str> = fragment.lines().collect();
-    let builds = fs::read_dir(cache.path("kernel")).into_iter().flatten().flatten();
-    let candidates = builds.filter_map(|build| {
-        let entry = format!("kernel/{}", build.file_name().to_string_lossy());
-        let path = build.path().join(FRAGMENT);
-        let have = fs::read_to_string(&path).ok()?;
-        // With types or without: the flags of every object are others.
-        let other_flags = wants_gdb_scripts(&have) != wants_gdb_scripts(fragment);
-        if other_flags || !cache.has(&entry) || name(&have) != entry {
-            return None;
-        }
-        let have: BTreeSet<&str> = have.lines().collect();
-        let made: SystemTime = path.metadata().ok()?.modified().ok()?;
-        let differences = wanted.symmetric_difference(&have).count();
-        Some(((differences, Reverse(made)), build.path()))
-    });
-    candidates.min().map(|(_, path)| path)
-}
-
-/// Copies a finished build into the empty directory of a new one. Leaves out the stamp, the fragment,
-/// and what every configuration links anew. Keeps times, by which make decides.
-fn copy(seed: &Path, dir: &Path) -> Result<()> {
-    let own = [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", "System.map"];
-    let entries = fs::read_dir(seed).with_context(|| format!("read {}", seed.display()))?;
-    let mut parts = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read {}", seed.display()))?;
-        if !own.iter().any(|name| entry.file_name() == *name) {
-            parts.push(entry.path());
-        }
-    }
-    let mut cp = Command::new("cp");
-    cp.args(["-a", "--reflink=auto", "-t"]).arg(dir).args(parts);
-    process::read(&mut cp).with_context(|| format!("copy {}", seed.display()))?;
-    Ok(())
-}
-
 /// The folder of the program that all objects of the kernel depend on.
 const OBJTOOL: &str = "tools/objtool";
-
-/// Sets the time of all files below a folder.
-fn set_times(folder: &Path, time: SystemTime) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
-        let (path, kind) = (entry.path(), entry.file_type()?);
-        if kind.is_dir() {
-            set_times(&path, time)?;
-        } else if kind.is_file() {
-            let file = File::options().append(true).open(&path);
-            file.and_then(|file| file.set_modified(time))
-                .with_context(|| format!("set the time of {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
 
 struct Build<'a> {
     lab: &'a Lab,
@@ -279,7 +220,8 @@ struct Build<'a> {
 impl Build<'_> {
     fn run(&self, wanted: &Wanted) -> Result<()> {
         if let Some(seed) = &self.seed {
-            copy(seed, self.dir).map_err(|error| disk::explain(error, self.lab.cache.dir()))?;
+            seed::copy(seed, self.dir)
+                .map_err(|error| disk::explain(error, self.lab.cache.dir()))?;
         }
         self.configure(wanted)?;
         wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
@@ -341,7 +283,7 @@ impl Build<'_> {
             .map_err(|error| disk::explain(error, self.lab.cache.dir()))
             .context("prepare the kernel's build")?;
         // Its objects as well: otherwise it would be linked again.
-        set_times(&self.dir.join(OBJTOOL), made)
+        seed::set_times(&self.dir.join(OBJTOOL), made)
     }
 
     fn compile(&self, fragment: &str) -> Result<()> {
@@ -443,209 +385,10 @@ fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
     Ok(Kernel { release, debug, vmlinux, image, source, build })
 }
 
-/// A finished build of the user's. It is only read.
-fn finished(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
-    let shown = format!("KBUILD={}", build.display());
-    let build = build.canonicalize().with_context(|| shown.clone())?;
-    places::buildable(&build).with_context(|| shown.clone())?;
-    check_finished(&build, tools, variant).with_context(|| shown.clone())?;
-    let source = source_of(&build).with_context(|| shown.clone())?;
-    let image = lab.target.join("kbuild").join(files::key([build.display().to_string()]));
-    files::make_dir(&image)?;
-    let image = image.join("vmlinux.image");
-    strip(&build.join("vmlinux"), &image, tools)?;
-    say(&format!("using the kernel in {}", build.display()));
-    let lacking = lacking(lab, &build, tools, variant)?;
-    if !lacking.is_empty() {
-        say(&format!(
-            "note: it lacks options that the tests need, some may be skipped: {}",
-            lacking.join(", ")
-        ));
-    }
-    describe(build, source, image)
-}
-
-/// The options that a user's build lacks. An error if it cannot be used at all.
-pub fn lacking(
-    lab: &Lab,
-    build: &Path,
-    tools: &Toolchain,
-    variant: Variant,
-) -> Result<Vec<String>> {
-    check_finished(build, tools, variant)?;
-    let config = Config::read(&build.join("include/config/auto.conf"))?;
-    Ok(Wanted::read(&fragments(lab, variant))?.lacking(&config))
-}
-
-/// Checks that a build can be used, before anything is compiled. The error is one sentence.
-fn check_finished(build: &Path, tools: &Toolchain, variant: Variant) -> Result<()> {
-    if !build.is_dir() {
-        bail!("not a directory");
-    }
-    let auto = build.join("include/config/auto.conf");
-    if !auto.exists() {
-        bail!("not a finished kernel build (no include/config/auto.conf): build it first");
-    }
-    let config = Config::read(&auto)?;
-    if !config.is_set("RUST") {
-        bail!("built without Rust (CONFIG_RUST is not set): set it and build again, or use KSRC");
-    }
-    if !config.is_set("MODULES") {
-        bail!("built without CONFIG_MODULES: no module can be loaded");
-    }
-    for file in ["rust/libkernel.rmeta", "rust/libcore.rmeta", "scripts/target.json"] {
-        if !build.join(file).exists() {
-            bail!(
-                "it has CONFIG_RUST but no Rust metadata ({file} is missing), as distribution \
-                 headers are: use a complete build directory, or KSRC"
-            );
-        }
-    }
-    same_tool(config.text("RUSTC_VERSION_TEXT"), &tools.versions.rustc, "rustc")?;
-    same_tool(config.text("CC_VERSION_TEXT"), &tools.versions.cc, "compiler")?;
-    for file in ["Module.symvers", "vmlinux"] {
-        if !build.join(file).exists() {
-            bail!("not a finished kernel build ({file} is missing): build it first");
-        }
-    }
-    match (variant == Variant::UserMode, config.is_set("UML")) {
-        (true, false) => bail!("no build with ARCH=um, which ENGINE=uml needs"),
-        (false, true) => bail!("a build with ARCH=um: add ENGINE=uml"),
-        _ => {}
-    }
-    if variant != Variant::UserMode && !config.is_set("PVH") {
-        bail!("built without CONFIG_PVH, by which QEMU boots vmlinux: set it and build again");
-    }
-    Ok(())
-}
-
-fn same_tool(built_by: Option<&str>, have: &str, tool: &str) -> Result<()> {
-    match built_by {
-        Some(built_by) if built_by == have => Ok(()),
-        Some(built_by) => bail!(
-            "built by another {tool}: \"{built_by}\", while this is \"{have}\"; Rust metadata \
-             and objects only fit the {tool} that made them, so build it again with this one"
-        ),
-        None => bail!("its configuration does not say which {tool} built it"),
-    }
-}
-
-/// The source of a build directory: the directory itself, or the target of its link.
-fn source_of(build: &Path) -> Result<PathBuf> {
-    if build.join("Kconfig").exists() {
-        return Ok(build.to_owned());
-    }
-    let link = build.join("source");
-    link.canonicalize().with_context(|| format!("follow {}", link.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::machine::Host;
-    use crate::host::toolchain::Versions;
     use crate::project::Project;
-
-    fn tools() -> Toolchain {
-        Toolchain::for_tests(
-            Host::this(),
-            Versions {
-                rustc: "rustc 1.95.0 (5 2026)".into(),
-                cc: "clang version 19.1.7".into(),
-                ..Versions::default()
-            },
-        )
-    }
-
-    /// A finished build as far as the check looks, to be spoiled by each case.
-    fn finished_build(dir: &Path) {
-        for sub in ["include/config", "rust", "scripts"] {
-            fs::create_dir_all(dir.join(sub)).unwrap();
-        }
-        config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\nCONFIG_PVH=y\n");
-        let files = [
-            "rust/libkernel.rmeta",
-            "rust/libcore.rmeta",
-            "scripts/target.json",
-            "vmlinux",
-            "Module.symvers",
-        ];
-        for file in files {
-            fs::write(dir.join(file), "").unwrap();
-        }
-    }
-
-    fn config(dir: &Path, options: &str) {
-        let text = format!(
-            "{options}CONFIG_RUSTC_VERSION_TEXT=\"rustc 1.95.0 (5 2026)\"\n\
-             CONFIG_CC_VERSION_TEXT=\"clang version 19.1.7\"\n"
-        );
-        fs::write(dir.join("include/config/auto.conf"), text).unwrap();
-    }
-
-    #[test]
-    fn a_complete_build_is_accepted() {
-        let dir = tempfile::tempdir().unwrap();
-        finished_build(dir.path());
-        check_finished(dir.path(), &tools(), Variant::Plain).unwrap();
-    }
-
-    #[test]
-    fn a_build_of_no_use_says_why_in_a_sentence() {
-        type Spoil = fn(&Path);
-        let all = "CONFIG_RUST=y\nCONFIG_MODULES=y\n";
-        let cases: [(Spoil, &str); 7] = [
-            (
-                |dir| fs::remove_file(dir.join("include/config/auto.conf")).unwrap(),
-                "not a finished kernel build (no include/config/auto.conf)",
-            ),
-            (|dir| config(dir, "CONFIG_MODULES=y\n"), "built without Rust"),
-            (|dir| config(dir, "CONFIG_RUST=y\n"), "built without CONFIG_MODULES"),
-            (|dir| config(dir, "CONFIG_RUST=y\nCONFIG_MODULES=y\n"), "built without CONFIG_PVH"),
-            (
-                |dir| fs::remove_file(dir.join("rust/libkernel.rmeta")).unwrap(),
-                "no Rust metadata (rust/libkernel.rmeta is missing), as distribution headers",
-            ),
-            (|dir| fs::remove_file(dir.join("vmlinux")).unwrap(), "(vmlinux is missing)"),
-            (
-                |dir| fs::remove_file(dir.join("Module.symvers")).unwrap(),
-                "(Module.symvers is missing)",
-            ),
-        ];
-        assert!(!all.contains("PVH"));
-        for (spoil, want) in cases {
-            let dir = tempfile::tempdir().unwrap();
-            finished_build(dir.path());
-            spoil(dir.path());
-            let error =
-                check_finished(dir.path(), &tools(), Variant::Plain).unwrap_err().to_string();
-            assert!(error.contains(want), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_build_by_another_rustc_or_compiler_names_both() {
-        let dir = tempfile::tempdir().unwrap();
-        finished_build(dir.path());
-        for (rustc, cc, want) in [
-            (
-                "rustc 1.94.0 (4 2026)",
-                "clang version 19.1.7",
-                "another rustc: \"rustc 1.95.0 (5 2026)\", while this is \"rustc 1.94.0",
-            ),
-            (
-                "rustc 1.95.0 (5 2026)",
-                "clang version 18.0.0",
-                "another compiler: \"clang version 19.1.7\"",
-            ),
-        ] {
-            let mut tools = tools();
-            tools.versions.rustc = rustc.into();
-            tools.versions.cc = cc.into();
-            let error = check_finished(dir.path(), &tools, Variant::Plain).unwrap_err().to_string();
-            assert!(error.contains(want), "{error}");
-        }
-    }
 
     #[test]
     fn only_lines_about_objects_count() {
@@ -691,56 +434,6 @@ mod tests {
         }
     }
 
-    /// A build in a cache, named as `name` names its configuration.
-    fn cached(cache: &Cache, fragment: &str, whole: bool) -> PathBuf {
-        let dir = cache.path(&name_of(fragment));
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join(FRAGMENT), fragment).unwrap();
-        if whole {
-            fs::write(dir.join(cache::STAMP), "whole\n").unwrap();
-        }
-        dir
-    }
-
-    fn name_of(fragment: &str) -> String {
-        format!("kernel/7.3.4-{}", files::key([fragment]))
-    }
-
-    #[test]
-    fn a_build_starts_from_the_most_similar_finished_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path().to_owned());
-        let wanted = "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=y\n";
-        assert_eq!(similar(&cache, wanted, name_of), None, "there is no cache yet");
-        let far = cached(&cache, "CONFIG_A=y\n", true);
-        assert_eq!(similar(&cache, wanted, name_of), Some(far.clone()));
-        let near = cached(&cache, "CONFIG_A=y\nCONFIG_B=y\n", true);
-        cached(&cache, "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=n\n", false);
-        assert_eq!(
-            similar(&cache, wanted, name_of),
-            Some(near.clone()),
-            "half-finished ones are not used"
-        );
-        let other_tools = |fragment: &str| format!("{}-gcc", name_of(fragment));
-        assert_eq!(similar(&cache, wanted, other_tools), None);
-
-        let for_gdb = format!("{wanted}CONFIG_GDB_SCRIPTS=y\n");
-        assert_eq!(similar(&cache, &for_gdb, name_of), None, "its objects have types");
-        cached(&cache, &for_gdb, true);
-        assert_eq!(similar(&cache, wanted, name_of), Some(near.clone()));
-
-        let equal = cached(&cache, "CONFIG_A=y\nCONFIG_C=y\n", true);
-        let time = |dir: &Path, time| {
-            let file = File::options().write(true).open(dir.join(FRAGMENT)).unwrap();
-            file.set_modified(time).unwrap();
-        };
-        time(&equal, SystemTime::UNIX_EPOCH);
-        assert_eq!(similar(&cache, wanted, name_of), Some(near.clone()), "the newer of two");
-        time(&near, SystemTime::UNIX_EPOCH);
-        time(&equal, SystemTime::now());
-        assert_eq!(similar(&cache, wanted, name_of), Some(equal));
-    }
-
     #[test]
     fn a_module_without_a_project_gets_the_kernel_of_this_project() {
         let dir = tempfile::tempdir().unwrap();
@@ -758,40 +451,5 @@ mod tests {
             Source { dir: PathBuf::new(), version: String::new(), fixed: true, id: String::new() };
         assert_eq!(kcflags(&source, "CONFIG_NET=y\n"), "KCFLAGS=-g1 -w");
         assert_eq!(kcflags(&source, "CONFIG_GDB_SCRIPTS=y\n"), "KCFLAGS=-w");
-    }
-
-    #[test]
-    fn all_files_of_a_folder_get_the_time() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("inner")).unwrap();
-        for name in ["objtool", "inner/check.o"] {
-            fs::write(dir.path().join(name), "").unwrap();
-        }
-        set_times(dir.path(), SystemTime::UNIX_EPOCH).unwrap();
-        for name in ["objtool", "inner/check.o"] {
-            let time = dir.path().join(name).metadata().unwrap().modified().unwrap();
-            assert_eq!(time, SystemTime::UNIX_EPOCH, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_copy_is_not_finished_and_keeps_times() {
-        let dir = tempfile::tempdir().unwrap();
-        let (seed, new) = (dir.path().join("seed"), dir.path().join("new"));
-        for folder in [&seed.join("net"), &new] {
-            fs::create_dir_all(folder).unwrap();
-        }
-        for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", ".config", "net/a.o"] {
-            fs::write(seed.join(name), name).unwrap();
-        }
-        let object = File::options().write(true).open(seed.join("net/a.o")).unwrap();
-        object.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        copy(&seed, &new).unwrap();
-        for name in [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image"] {
-            assert!(!new.join(name).exists(), "{name}");
-        }
-        assert!(new.join(".config").exists());
-        let copied = new.join("net/a.o").metadata().unwrap().modified().unwrap();
-        assert_eq!(copied, SystemTime::UNIX_EPOCH);
     }
 }
