@@ -18,8 +18,8 @@ other_namespaces_have_neither_device_nor_state() {
 	# One namespace is older than the module, one younger.
 	add_netns younger
 	for name in older younger; do
-		inum=$(inum $name)
-		has_rlo $name && fail "the $name namespace has a device"
+		inum=$(inum "$name")
+		has_rlo "$name" && fail "the $name namespace has a device"
 		has_state "$inum" && fail "the $name namespace has state"
 	done
 	expect_equal "namespaces with state" "$(cut -d ' ' -f 1 "$DEBUGFS/namespaces")" "$(inum)"
@@ -44,24 +44,25 @@ other_namespaces_are_refused_by_name() {
 	exec 9<&-
 	ip netns exec "${PREFIX}older" sleep infinity &
 	pid=$!
-	wait_until is_in $pid "$inum" || fail "the process did not come to its namespace"
+	wait_until is_in "$pid" "$inum" || fail "the process did not come to its namespace"
 	expect_refused "$REFUSED" next_generation "pid $pid"
-	kill $pid
-	wait $pid 2>/dev/null
+	kill "$pid"
+	wait "$pid" 2>/dev/null
 	expect_equal "the initial namespace's figures" "$(cut -d ' ' -f 1,3- "$DEBUGFS/namespaces")" "$before"
 	expect_at_least "lines in the log" "$(log_lines "$inum")" 1
 }
 
 # Over netlink, the refusal of a request and the end of a dump say why.
 other_namespaces_are_told_why_over_netlink() {
-	local why="the module works in the initial namespace only" operation
+	local why="the module works in the initial namespace only" operation words
 	if ! command -v rnetnsctl >/dev/null; then
 		skip "rnetnsctl is not installed"
 		return
 	fi
 	for operation in stats dump flush "flush --dst 10.0.0.0/8" "set --quota 5" "set --enable off"; do
-		expect_refused "$why" in_netns older rnetnsctl $operation
-		expect_refused "$REFUSED" in_netns older rnetnsctl $operation
+		read -ra words <<<"$operation"
+		expect_refused "$why" in_netns older rnetnsctl "${words[@]}"
+		expect_refused "$REFUSED" in_netns older rnetnsctl "${words[@]}"
 	done
 	expect "the initial namespace" rnetnsctl stats
 	expect "the initial namespace" rnetnsctl dump
@@ -71,22 +72,22 @@ other_namespaces_are_told_why_over_netlink() {
 # be none at first; and so many refusals are made that not all of them can be told, however long they
 # take.
 the_log_line_is_rate_limited() {
-	local i inum lines allowed from=$SECONDS refused=0 accepted=0
+	local inum lines allowed from=$SECONDS refused=0 accepted=0
 	add_netns loud
 	inum=$(inum loud)
 	exec 9<"/run/netns/${PREFIX}loud"
 	for ((allowed = 50; refused < 2 * allowed && SECONDS - from < PATIENCE; )); do
-		for i in {1..100}; do
+		for _ in {1..100}; do
 			next_generation "fd 9" 2>/dev/null && accepted=$((accepted + 1))
 		done
 		refused=$((refused + 100))
 		# The last period may have begun just now, and the first one before.
 		allowed=$((10 * ((SECONDS - from) / 5 + 2)))
 	done
-	expect_equal "accepted" $accepted 0
+	expect_equal "accepted" "$accepted" 0
 	lines=$(log_lines "$inum")
-	[ "$lines" -le $allowed ] || fail "$lines lines in the log for $refused refusals, want $allowed at most"
-	[ $allowed -lt $refused ] || fail "$refused refusals in $((SECONDS - from)) s show nothing"
+	[ "$lines" -le "$allowed" ] || fail "$lines lines in the log for $refused refusals, want $allowed at most"
+	[ "$allowed" -lt "$refused" ] || fail "$refused refusals in $((SECONDS - from)) s show nothing"
 	wait_until is_told "$inum" || fail "no line in the log"
 	exec 9<&-
 	del_netns loud

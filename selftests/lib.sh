@@ -9,6 +9,7 @@
 
 export LC_ALL=C
 MODULES_DIR=${MODULES_DIR:-/lab/modules}
+# shellcheck disable=SC2034 # tests use it
 HERE=$(cd "$(dirname "$0")" && pwd)
 DEBUGFS=/sys/kernel/debug/rnetns
 KSFT_SKIP=4

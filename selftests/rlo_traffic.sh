@@ -34,35 +34,35 @@ stats() {
 # device. In its own count, which is of what it has received, they have no Ethernet header.
 ping_counted() {
 	local packets=$((2 * PINGS)) bytes=$((2 * PINGS * ($2 + $3))) out before after state
-	before=($(stats a rlo))
-	state=($(figure device_packets "$A") $(figure device_bytes "$A"))
-	out=$(in_netns a ping "-$1" -q -c $PINGS -i 0.1 -W $PATIENCE -s "$2" -I "$4" "$5" 2>&1) ||
+	read -ra before < <(stats a rlo)
+	state=("$(figure device_packets "$A")" "$(figure device_bytes "$A")")
+	out=$(in_netns a ping "-$1" -q -c "$PINGS" -i 0.1 -W "$PATIENCE" -s "$2" -I "$4" "$5" 2>&1) ||
 		fail "ping: $out"
 	[[ $out == *" $PINGS received"* ]] || fail "not all came back: $out"
-	after=($(stats a rlo))
+	read -ra after < <(stats a rlo)
 	expect_equal "received bytes" $((after[0] - before[0])) $((bytes - 14 * packets))
-	expect_equal "received packets" $((after[1] - before[1])) $packets
+	expect_equal "received packets" $((after[1] - before[1])) "$packets"
 	expect_equal "sent bytes" $((after[2] - before[2])) $((bytes - 14 * packets))
-	expect_equal "sent packets" $((after[3] - before[3])) $packets
-	expect_equal "packets in the state" $(($(figure device_packets "$A") - state[0])) $packets
-	expect_equal "bytes in the state" $(($(figure device_bytes "$A") - state[1])) $bytes
+	expect_equal "sent packets" $((after[3] - before[3])) "$packets"
+	expect_equal "packets in the state" $(($(figure device_packets "$A") - state[0])) "$packets"
+	expect_equal "bytes in the state" $(($(figure device_bytes "$A") - state[1])) "$bytes"
 	expect_equal "dropped" "$(figure dropped "$A")" 0
 }
 
 ipv4_goes_through_and_is_counted() {
-	ping_counted 4 56 $HEADERS4 192.0.2.1 192.0.2.2
+	ping_counted 4 56 "$HEADERS4" 192.0.2.1 192.0.2.2
 }
 
 ipv6_goes_through_and_is_counted() {
-	ping_counted 6 56 $HEADERS6 2001:db8::1 2001:db8::2
+	ping_counted 6 56 "$HEADERS6" 2001:db8::1 2001:db8::2
 }
 
 large_ipv4_packets_go_through_whole() {
-	ping_counted 4 60000 $HEADERS4 192.0.2.1 192.0.2.2
+	ping_counted 4 60000 "$HEADERS4" 192.0.2.1 192.0.2.2
 }
 
 large_ipv6_packets_go_through_whole() {
-	ping_counted 6 60000 $HEADERS6 2001:db8::1 2001:db8::2
+	ping_counted 6 60000 "$HEADERS6" 2001:db8::1 2001:db8::2
 }
 
 attributes_are_those_of_lo() {
@@ -105,12 +105,12 @@ a_link_is_detected() {
 a_feature_can_be_switched_off_where_lo_can() {
 	local feature=tx-tcp-segmentation device
 	for device in lo rlo; do
-		expect "switch off" in_netns a ethtool -K $device $feature off
+		expect "switch off" in_netns a ethtool -K "$device" "$feature" off
 	done
 	expect_features_of_lo
 	[[ $(of_ethtool -k rlo) == *"$feature: off"* ]] || fail "$feature is still on"
 	for device in lo rlo; do
-		expect "switch on" in_netns a ethtool -K $device $feature on
+		expect "switch on" in_netns a ethtool -K "$device" "$feature" on
 	done
 }
 
@@ -136,8 +136,8 @@ the_address_can_be_changed_where_lo_allows_it() {
 	add_netns mac
 	for state in up down; do
 		for address in 02:00:00:00:00:07 01:00:00:00:00:07; do
-			expect_equal "$address while $state" "$(set_address rlo $state $address)" \
-				"$(set_address lo $state $address)"
+			expect_equal "$address while $state" "$(set_address rlo "$state" "$address")" \
+				"$(set_address lo "$state" "$address")"
 		done
 	done
 	[[ $(set_address rlo up 02:00:00:00:00:09) == *" 02:00:00:00:00:09 "* ]] ||
@@ -161,13 +161,13 @@ it_works_again_after_down_and_up() {
 	# The kernel forgets these when a device goes down.
 	ip_in a route add 192.0.2.1/32 dev rlo table 101
 	ip_in a route add 192.0.2.2/32 dev rlo table 101
-	ping_counted 4 56 $HEADERS4 192.0.2.1 192.0.2.2
+	ping_counted 4 56 "$HEADERS4" 192.0.2.1 192.0.2.2
 }
 
 # The IPv6 stack keeps references to devices of its own accord.
 it_works_without_ipv6() {
 	expect "disable" in_netns a sysctl -qw net.ipv6.conf.all.disable_ipv6=1
-	ping_counted 4 56 $HEADERS4 192.0.2.1 192.0.2.2
+	ping_counted 4 56 "$HEADERS4" 192.0.2.1 192.0.2.2
 	in_netns a ping -6 -c 1 -W 1 2001:db8::2 >/dev/null 2>&1 && fail "IPv6 still works"
 }
 
@@ -182,8 +182,8 @@ it_goes_with_its_namespace() {
 	local inum
 	plumb b
 	inum=$(inum b)
-	expect "IPv4" in_netns b ping -c 1 -W $PATIENCE -I 192.0.2.1 192.0.2.2
-	expect "IPv6" in_netns b ping -c 1 -W $PATIENCE -I 2001:db8::1 2001:db8::2
+	expect "IPv4" in_netns b ping -c 1 -W "$PATIENCE" -I 192.0.2.1 192.0.2.2
+	expect "IPv6" in_netns b ping -c 1 -W "$PATIENCE" -I 2001:db8::1 2001:db8::2
 	has_state "$inum" || fail "no state"
 	del_netns a b
 	wait_until has_no_state "$inum" || fail "the state is still there"

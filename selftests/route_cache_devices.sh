@@ -32,7 +32,7 @@ a_device_that_goes_down() {
 	6) expect_cached rt entries6=0 ;;
 	esac
 	near 2 b | sed 's/^addr add/addr replace/' | batch_in rt
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	now "up again"
 	exchange dst 3
 	warm dst
@@ -47,7 +47,7 @@ a_device_that_is_deleted() {
 	expect "cable" ip -batch - <<<"$(cable 2 rt b dst e)"
 	near 2 b | batch_in rt
 	far 2 e | batch_in dst
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	warm dst
 	goes "the deletion of the way in" ip -n "${PREFIX}rt" link del dev a
 	expect_cached rt entries4=0 entries6=0
@@ -64,7 +64,7 @@ a_device_that_is_moved() {
 	refused 3
 	goes "the move back" ip -n "${PREFIX}alt" link set dev b netns "${PREFIX}rt"
 	near 2 b | batch_in rt
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	warm dst
 	goes "the end of the device" ip -n "${PREFIX}dst" link del dev e
 	remove_topology
@@ -101,7 +101,7 @@ a_module_that_goes() {
 	warm dst
 	goes "the module" rmmod rnetns
 	now "without the module"
-	said=$(in_netns src ping "-$family" -n -c 3 -i 0.01 -W $PATIENCE "$TARGET" 2>&1)
+	said=$(in_netns src ping "-$family" -n -c 3 -i 0.01 -W "$PATIENCE" "$TARGET" 2>&1)
 	[[ $said == *" 3 received"* ]] || fail "not all pings were answered: $said"
 	goes "a device, without the module" ip -n "${PREFIX}rt" link del dev b
 	expect "module" load

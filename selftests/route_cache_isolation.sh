@@ -12,8 +12,8 @@ SAME=20
 
 # Each router gets packets by a device of `crowd` and passes them on to one of `out`.
 crowd() {
-	local i name names=() index
-	for i in $(seq $SAME); do names+=("rt$i"); done
+	local i name names=()
+	for i in $(seq "$SAME"); do names+=("rt$i"); done
 	add_netns crowd out "${names[@]}"
 	hold crowd out "${names[@]}"
 	set_in crowd "${quiet[@]}"
@@ -25,7 +25,7 @@ crowd() {
 				ipv6/conf/default/router_solicitations >/dev/null' || fail "settings of $name"
 	done
 	# Device indexes are the same, too: they are part of the key.
-	expect "cables" ip -batch - < <(for i in $(seq $SAME); do
+	expect "cables" ip -batch - < <(for i in $(seq "$SAME"); do
 		echo link add name a index 11 netns "${PREFIX}rt$i" address 02:00:00:00:01:01 \
 			type veth peer name "e$i" netns "${PREFIX}crowd" address 02:00:00:00:01:02
 		echo link add name b index 12 netns "${PREFIX}rt$i" address 02:00:00:00:02:01 \
@@ -49,7 +49,7 @@ crowd() {
 		in_netns "$name" bash -c 'cd /proc/sys/net
 			echo 1 | tee ipv4/ip_forward ipv6/conf/all/forwarding >/dev/null' || fail "forwarding of $name"
 	done
-	batch_in crowd < <(for i in $(seq $SAME); do
+	batch_in crowd < <(for i in $(seq "$SAME"); do
 		cat <<-END
 			link set dev e$i up
 			addr add 10.0.1.2/24 dev e$i
@@ -60,14 +60,14 @@ crowd() {
 			route add fd09::/64 via fd01::1 dev e$i metric $i
 		END
 	done)
-	batch_in out < <(for i in $(seq $SAME); do echo link set dev "f$i" up; done)
+	batch_in out < <(for i in $(seq "$SAME"); do echo link set dev "f$i" up; done)
 }
 
 # received: how many packets each device of `out` has received, in `counts`.
 received() {
-	local device rest bytes packets
+	local device packets
 	counts=()
-	while read -r device bytes packets rest; do
+	while read -r device _ packets _; do
 		case $device in
 		f*:) device=${device#f} counts[${device%:}]=$packets ;;
 		esac
@@ -94,16 +94,16 @@ each_of_many_gets_its_own_route() {
 	local i pids=() counts before
 	received
 	before=("${counts[@]}")
-	for i in $(seq $SAME); do mark "rt$i"; done
-	for i in $(seq $SAME); do
+	for i in $(seq "$SAME"); do mark "rt$i"; done
+	for i in $(seq "$SAME"); do
 		nsenter --net="/run/netns/${PREFIX}crowd" ping "-$family" -q -n -c 10 -i 0.05 -W 0.1 \
-			-I "e$i" $TARGET >/dev/null 2>&1 &
+			-I "e$i" "$TARGET" >/dev/null 2>&1 &
 		pids+=($!)
 	done
 	wait "${pids[@]}"
 	now "the same flow everywhere"
-	for i in $(seq $SAME); do
-		expect_passed_on $i 10 "${before[i - 1]}"
+	for i in $(seq "$SAME"); do
+		expect_passed_on "$i" 10 "${before[i - 1]}"
 		expect_since "rt$i" misses=1 inserts=1 hits=9
 		expect_cached "rt$i" "entries$family=1"
 	done
@@ -118,7 +118,7 @@ many_flows_of_each() {
 	received
 	before=("${counts[@]}")
 	for round in 1 2; do
-		for i in $(seq $SAME); do mark "rt$i"; done
+		for i in $(seq "$SAME"); do mark "rt$i"; done
 		expect "packets" in_netns crowd python3 -c '
 import socket, sys
 family, same, flows = map(int, sys.argv[1:])
@@ -128,11 +128,11 @@ for i in range(1, same + 1):
     s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"e%d" % i)
     for flow in range(flows):
         s.sendto(b"", (pattern % (10 + flow), 9))
-' "$family" $SAME $FLOWS
+' "$family" "$SAME" "$FLOWS"
 		now "many flows, round $round"
-		for i in $(seq $SAME); do
-			expect_passed_on $i $FLOWS "${before[i - 1]}"
-			if [ $round = 2 ]; then expect_since_at_least "rt$i" hits=$((FLOWS / 2)); fi
+		for i in $(seq "$SAME"); do
+			expect_passed_on "$i" "$FLOWS" "${before[i - 1]}"
+			if [ "$round" = 2 ]; then expect_since_at_least "rt$i" hits=$((FLOWS / 2)); fi
 		done
 		received
 		before=("${counts[@]}")
@@ -142,23 +142,23 @@ for i in range(1, same + 1):
 # One router has another route, another router has none.
 one_changes_its_route() {
 	local counts before=() i
-	ip_in rt3 "-$family" route replace blackhole $NET
-	ip_in rt5 "-$family" route del $NET
+	ip_in rt3 "-$family" route replace blackhole "$NET"
+	ip_in rt5 "-$family" route del "$NET"
 	received
 	before=("${counts[@]}")
 	for i in 2 3 4 5 6; do
 		mark "rt$i"
-		in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I "e$i" $TARGET >/dev/null 2>&1
+		in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I "e$i" "$TARGET" >/dev/null 2>&1
 	done
 	now "changed in rt3 and rt5"
 	for i in 2 3 4 5 6; do
 		case $i in
 		3 | 5)
-			expect_passed_on $i 0 "${before[i - 1]}"
+			expect_passed_on "$i" 0 "${before[i - 1]}"
 			expect_since "rt$i" hits=0
 			;;
 		*)
-			expect_passed_on $i 3 "${before[i - 1]}"
+			expect_passed_on "$i" 3 "${before[i - 1]}"
 			expect_since "rt$i" hits=3 misses=0 invalidations=0
 			;;
 		esac
@@ -168,7 +168,7 @@ one_changes_its_route() {
 # All namespaces end except one. Its entry stays, and the very next packet finds it.
 the_others_end() {
 	local i names=() counts before value others=()
-	for i in $(seq 2 $SAME); do names+=("rt$i") others+=("${INUMS["rt$i"]}"); done
+	for i in $(seq 2 "$SAME"); do names+=("rt$i") others+=("${INUMS["rt$i"]}"); done
 	cached rt1 "entries$family"
 	now "with the others"
 	expect_at_least "entries of rt1" "$value" 1
@@ -180,7 +180,7 @@ the_others_end() {
 	expect_cached rt1 "entries$family=$value"
 	received
 	before=("${counts[@]}")
-	in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I e1 $TARGET >/dev/null 2>&1
+	in_netns crowd ping "-$family" -q -n -c 3 -i 0.01 -W 0.1 -I e1 "$TARGET" >/dev/null 2>&1
 	expect_passed_on 1 3 "${before[0]}"
 	expect_since rt1 hits=3 misses=0 flushed=0 evictions=0 expiries=0 invalidations=0
 }

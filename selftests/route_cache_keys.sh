@@ -64,13 +64,13 @@ congestion_bits() {
 
 a_route_for_a_service() {
 	warm dst -Q 0x10
-	route add $TARGET tos 0x10 via $ALT
+	route add "$TARGET" tos 0x10 via "$ALT"
 	now "the service of the route"
 	exchange alt 3 -Q 0x10
 	warm alt -Q 0x10
 	now "another"
 	warm dst
-	route del $TARGET tos 0x10 via $ALT
+	route del "$TARGET" tos 0x10 via "$ALT"
 	now "the route is gone"
 	exchange dst 3 -Q 0x10
 }
@@ -79,14 +79,14 @@ a_route_for_a_service() {
 # used.
 a_rule_on_the_protocol() {
 	local proto=icmp
-	[ $family = 6 ] && proto=ipv6-icmp
+	[ "$family" = 6 ] && proto=ipv6-icmp
 	warm dst
-	rule add ipproto $proto lookup 101
+	rule add ipproto "$proto" lookup 101
 	now "the protocol of the rule"
 	exchange alt 3
 	expect_since rt hits=0 inserts=0
 	expect_since_at_least rt uncacheable=6
-	rule del ipproto $proto lookup 101
+	rule del ipproto "$proto" lookup 101
 	warm dst
 }
 
@@ -95,7 +95,7 @@ at_port() {
 	local value before
 	knocks "$1"
 	before=$value
-	in_netns src bash -c 'for i in 1 2 3; do echo >"/dev/udp/$1/$2"; done' - $TARGET "$2"
+	in_netns src bash -c 'for i in 1 2 3; do echo >"/dev/udp/$1/$2"; done' - "$TARGET" "$2"
 	wait_until have_knocked $((before + 3)) "$1" || fail "no packets to port $2 at $1 ($what)"
 	knocks "$1"
 	expect_equal "packets to port $2 at $1 ($what)" $((value - before)) 3

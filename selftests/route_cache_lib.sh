@@ -17,6 +17,7 @@
 ROUTE_CACHE=$DEBUGFS/route_cache
 
 # use FAMILY: sets the addresses that cases use, of family 4 or 6.
+# shellcheck disable=SC2034 # cases use them
 use() {
 	family=$1
 	case $family in
@@ -316,11 +317,10 @@ expect_cached() {
 
 # snmp NAME FILE GROUP FIGURE: sets `value` to a counter of the IPv4 stack. FILE is snmp or netstat.
 snmp() {
-	local group names values i
+	local names values i
 	value=
-	while read -r group names && read -r group values; do
-		[ "$group" = "$3:" ] || continue
-		names=($names) values=($values)
+	while read -ra names && read -ra values; do
+		[ "${names[0]}" = "$3:" ] || continue
 		for i in "${!names[@]}"; do
 			if [ "${names[i]}" = "$4" ]; then value=${values[i]}; fi
 		done
@@ -421,11 +421,11 @@ send() {
 # a mark for `since`.
 arrive() {
 	local who=$1 count=$2 name value want sum=0
-	local -A before
+	local -A so_far
 	shift 2
 	for name in dst alt rt; do
 		requests $name
-		before[$name]=$value
+		so_far[$name]=$value
 		sum=$((sum + value))
 	done
 	mark rt
@@ -435,7 +435,7 @@ arrive() {
 		requests $name
 		want=0
 		if [ $name = "$who" ]; then want=$count; fi
-		expect_equal "pings that arrived at $name ($what)" $((value - before[$name])) $want
+		expect_equal "pings that arrived at $name ($what)" $((value - so_far[$name])) "$want"
 	done
 }
 
@@ -451,7 +451,7 @@ have_arrived() {
 
 # exchange NAME COUNT [OPTION...]: the same, and each is answered.
 exchange() {
-	arrive "$1" "$2" -W $PATIENCE "${@:3}"
+	arrive "$1" "$2" -W "$PATIENCE" "${@:3}"
 	[[ $said == *" $2 received"* ]] || fail "not all pings to $1 were answered ($what): $said"
 }
 
@@ -464,18 +464,20 @@ refused() {
 
 # refused_with_a_word COUNT [OPTION...]: the same, and src gets an error for each.
 refused_with_a_word() {
-	refused "$1" -W $PATIENCE "${@:2}"
+	refused "$1" -W "$PATIENCE" "${@:2}"
 	[[ $said == *" +$1 errors"* ]] || fail "not all pings were refused with an error ($what): $said"
 }
 
 # warm NAME [OPTION...]: fills the cache with the route to NAME, and checks that every packet uses it,
 # there and back.
 warm() {
+	local hits=20
+	if [ "$1" = rt ]; then hits=10; fi
 	now "warming up"
 	exchange "$1" 2 "${@:2}"
 	now "warm"
 	exchange "$1" 10 "${@:2}"
-	expect_since rt hits=$([ "$1" = rt ] && echo 10 || echo 20) misses=0 uncacheable=0
+	expect_since rt hits="$hits" misses=0 uncacheable=0
 }
 
 cleanup_route_cache() {
@@ -503,14 +505,14 @@ total() {
 tables_match() {
 	local family
 	for family in 4 6; do
-		grep -q "^ipv$family .* entries=$(total entries$family) " $DEBUGFS/tables || return
+		grep -q "^ipv$family .* entries=$(total entries$family) " "$DEBUGFS"/tables || return
 	done
 }
 
 # The tables hold as many entries as all namespaces together.
 no_entry_is_lost() {
 	wait_until tables_match ||
-		fail "the tables have others: $(<$DEBUGFS/tables) $(<"$ROUTE_CACHE")"
+		fail "the tables have others: $(<"$DEBUGFS"/tables) $(<"$ROUTE_CACHE")"
 }
 
 # begin_route_cache [PROGRAM...]: with the module, loaded with the options in PARAMETERS.

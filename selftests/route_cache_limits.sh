@@ -22,13 +22,13 @@ with() {
 # neighbour COUNT: pings through rt2, which are all hits.
 neighbour() {
 	mark rt2
-	said=$(in_netns src2 ping "-$family" -n -c "$1" -i 0.02 -W $PATIENCE "$TARGET" 2>&1)
+	said=$(in_netns src2 ping "-$family" -n -c "$1" -i 0.02 -W "$PATIENCE" "$TARGET" 2>&1)
 	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
 	expect_since rt2 hits=$((2 * $1)) misses=0 evictions=0 expiries=0 flushed=0
 }
 
 warm_neighbour() {
-	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W $PATIENCE "$TARGET" >/dev/null 2>&1
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W "$PATIENCE" "$TARGET" >/dev/null 2>&1
 	now "warm"
 	neighbour 5
 }
@@ -50,7 +50,7 @@ knock() {
 	in_netns "src$3" bash -c 'for ((i = $2; i <= $3; i++)); do
 		printf -v address "%s$4" "$1" "$i"
 		echo >"/dev/udp/$address/9"
-	done' - $BASE "$1" "$2" $PATTERN
+	done' - "$BASE" "$1" "$2" "$PATTERN"
 	wait_until has_seen "rt$3" $((value + $2 - $1 + 1)) || fail "packets are missing at rt$3 ($what)"
 }
 
@@ -62,11 +62,11 @@ a_quota_of_eight() {
 	mark rt
 	knock 10 49
 	now "40 flows, 8 places"
-	cached rt entries$family
+	cached rt entries"$family"
 	[ "$value" -le 8 ] || fail "$value entries with a quota of 8"
 	expect_at_least "entries" "$value" 7
 	expect_since_at_least rt evictions=30
-	expect_cached rt2 entries$family=2 evictions=0
+	expect_cached rt2 entries"$family"=2 evictions=0
 	neighbour 5
 	# The latest are there.
 	mark rt
@@ -93,14 +93,14 @@ a_quota_for_both_families() {
 
 expired() {
 	local value
-	cached rt entries$family
+	cached rt entries"$family"
 	[ "$value" = 0 ]
 }
 
 set_timeout() {
 	local name
 	for name in rt rt2; do
-		expect "timeout of $name" in_netns $name rnetnsctl set --timeout "$1"
+		expect "timeout of $name" in_netns "$name" rnetnsctl set --timeout "$1"
 	done
 }
 
@@ -112,11 +112,11 @@ idle_entries_expire() {
 	for timeout in 2 16 128; do
 		warm dst
 		warm_neighbour
-		if expire_after $timeout; then break; fi
-		printf '# nothing moved for half of %d s: again, with more\n' $timeout
+		if expire_after "$timeout"; then break; fi
+		printf '# nothing moved for half of %d s: again, with more\n' "$timeout"
 	done
 	now "in use"
-	expect_cached rt2 entries$family=2
+	expect_cached rt2 entries"$family"=2
 	neighbour 3
 	now "anew"
 	exchange dst 3
@@ -262,10 +262,10 @@ a_flood_of_spoofed_sources() {
 	wait_until nothing_in_the_way || fail "the cache steps aside, and its hooks do not"
 	cached rt entries4
 	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
-	wait_until has_flooded $sent || fail "there are not $sent packets: $(in_netns src cat /proc/net/pktgen/e)"
+	wait_until has_flooded "$sent" || fail "there are not $sent packets: $(in_netns src cat /proc/net/pktgen/e)"
 	neighbour 20
 	value=$(($(memory Slab) - slab))
-	[ $value -lt $allowed ] || fail "the kernel's objects take $value KiB more"
+	[ "$value" -lt "$allowed" ] || fail "the kernel's objects take $value KiB more"
 	cached rt entries4
 	[ "$value" -le 4096 ] || fail "$value entries with a quota of 4096"
 	stem
@@ -329,7 +329,7 @@ udp = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, s
 for _ in range(int(sys.argv[2])):
     try: udp.sendto(b"", (sys.argv[1], 9))
     except ConnectionRefusedError: pass
-' $RT "$1"
+' "$RT" "$1"
 }
 
 # host_has_nothing_in_the_way: packets for the router itself meet no hook of the cache.
@@ -359,7 +359,7 @@ a_host_that_gains_nothing() {
 	wait_until host_has_nothing_in_the_way || fail "the cache steps aside, and its hooks do not"
 	mark rt
 	now "to itself, while aside"
-	expect "ping" in_netns rt ping "-$family" -q -n -c 10 -i 0.01 -W $PATIENCE $RT
+	expect "ping" in_netns rt ping "-$family" -q -n -c 10 -i 0.01 -W "$PATIENCE" "$RT"
 	expect_since rt bypassed=0 misses=0 hits=0
 	neighbour 5
 	with quota=4096
@@ -370,7 +370,7 @@ import socket, sys
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 connection, _ = socket.create_server((sys.argv[1], 5000), family=family).accept()
 while word := connection.recv(1): connection.send(word)
-' $RT &
+' "$RT" &
 	HOLDERS[server]=$!
 	wait_until serves || fail "nobody listens"
 	expect "talk" in_netns src python3 -c '
@@ -380,7 +380,7 @@ connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 for _ in range(4200):
     connection.send(b"x")
     connection.recv(1)
-' $RT
+' "$RT"
 	wait "${HOLDERS[server]}"
 	unset "HOLDERS[server]"
 	expect_since rt hits=0
@@ -470,7 +470,7 @@ for service in range(0, 24, 4):
 
 # exchange_beside COUNT: pings through rt2 are answered, cached or not.
 exchange_beside() {
-	said=$(in_netns src2 ping -4 -n -c "$1" -i 0.02 -W $PATIENCE "$TARGET" 2>&1)
+	said=$(in_netns src2 ping -4 -n -c "$1" -i 0.02 -W "$PATIENCE" "$TARGET" 2>&1)
 	[[ $said == *" $1 received"* ]] || fail "not all pings beside were answered ($what): $said"
 }
 

@@ -33,7 +33,7 @@ denied() {
 
 warm_both() {
 	warm dst
-	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W $PATIENCE "$TARGET" >/dev/null 2>&1
+	in_netns src2 ping "-$family" -q -n -c 2 -i 0.02 -W "$PATIENCE" "$TARGET" >/dev/null 2>&1
 }
 
 # The figures match those in debugfs, and the entries are those of this namespace.
@@ -67,7 +67,7 @@ a_flush_takes_what_it_names() {
 	expect_equal "answer" "$said" "flushed 2"
 	now "beside"
 	expect_since rt2 flushed=0
-	expect_cached rt2 entries$family=2
+	expect_cached rt2 entries"$family"=2
 	exchange dst 3
 }
 
@@ -90,7 +90,7 @@ switched_off_and_on() {
 	warm_both
 	ctl rt set --enable off
 	now "off"
-	expect_cached rt entries$family=0 enabled=0
+	expect_cached rt entries"$family"=0 enabled=0
 	mark rt rt2
 	exchange dst 3
 	expect_since rt hits=0 misses=0 inserts=0
@@ -115,7 +115,7 @@ wrong_networks_are_refused() {
 as_nobody() {
 	local name=$1
 	shift
-	said=$(in_netns "$name" setpriv --reuid $NOBODY --regid $NOBODY --clear-groups \
+	said=$(in_netns "$name" setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups \
 		--inh-caps=-all --bounding-set=-all "$@" 2>&1)
 }
 
@@ -123,11 +123,12 @@ who_has_no_right_may_read_figures_alone() {
 	warm_both
 	as_nobody rt rnetnsctl stats || fail "may not read: $said"
 	for change in "dump" "flush" "set --quota 9" "set --enable off"; do
-		as_nobody rt rnetnsctl $change && fail "$change is allowed"
+		read -ra words <<<"$change"
+		as_nobody rt rnetnsctl "${words[@]}" && fail "$change is allowed"
 		[[ $said == *"not permitted"* ]] || fail "$change: $said"
 	done
 	now "refused"
-	expect_cached rt quota=65536 enabled=1 entries$family=2
+	expect_cached rt quota=65536 enabled=1 entries"$family"=2
 }
 
 # The dump has every part of the key: entries that differ in it do not look the same.
@@ -140,7 +141,7 @@ entries_look_as_different_as_they_are() {
 	exchange dst 2
 	exchange dst 2 -Q 0x10
 	no_mark
-	ctl rt dump --dst $TARGET
+	ctl rt dump --dst "$TARGET"
 	for part in "iif a oif b rp_filter 1 " " mark 0x10 rp_filter 1 " " mark 0x10 tos 0x10 rp_filter 1 " \
 		"iif a oif b age "; do
 		expect_equal "entries with '$part'" "$(grep -c "$part" <<<"$said")" 1
@@ -154,10 +155,10 @@ an_entry_whose_route_has_changed_is_stale() {
 	warm dst
 	ctl rt dump
 	[[ $said != *stale* ]] || fail "stale before anything has changed: $said"
-	route replace $NET via $ALT
+	route replace "$NET" via "$ALT"
 	ctl rt dump
 	expect_equal "stale entries" "$(grep -c " stale$" <<<"$said")" 2
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	warm dst
 	ctl rt dump
 	[[ $said != *stale* ]] || fail "stale after a packet has asked for it: $said"
@@ -165,21 +166,21 @@ an_entry_whose_route_has_changed_is_stale() {
 
 a_dump_shows_what_it_is_asked_for() {
 	warm_both
-	ctl rt dump --dst $NET
+	ctl rt dump --dst "$NET"
 	expect_equal "to the network" "$(grep -c "^$TARGET from" <<<"$said")/$(wc -l <<<"$said")" 1/1
 	ctl rt dump -$((10 - family))
 	expect_equal "of the other family" "$said" ""
-	ctl rt dump -$family
+	ctl rt dump -"$family"
 	expect_equal "of the family" "$(wc -l <<<"$said")" 2
 }
 
 # Every user owns the network namespaces that were made in their own user namespace, and no others.
 an_owner_manages_its_own_namespace() {
-	said=$(setpriv --reuid $NOBODY --regid $NOBODY --clear-groups unshare -Urn sh -c \
+	said=$(setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups unshare -Urn sh -c \
 		'rnetnsctl set --quota 9 && rnetnsctl --json stats && rnetnsctl flush' 2>&1) ||
 		fail "its own: $said"
 	[[ $said == *'"quota": 9'* ]] || fail "its own was not set: $said"
-	said=$(in_netns rt setpriv --reuid $NOBODY --regid $NOBODY --clear-groups unshare -Ur sh -c \
+	said=$(in_netns rt setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups unshare -Ur sh -c \
 		'rnetnsctl set --quota 9' 2>&1) && fail "root's namespace was changed"
 	[[ $said == *"not permitted"* ]] || fail "root's namespace: $said"
 	now "root's"

@@ -22,20 +22,20 @@ warm_object() {
 }
 
 a_nexthop_object() {
-	nexthop add id 7 via $DST dev b
-	nexthop add id 8 via $ALT dev c
-	route replace $NET nhid 7
+	nexthop add id 7 via "$DST" dev b
+	nexthop add id 8 via "$ALT" dev c
+	route replace "$NET" nhid 7
 	warm_object dst
-	nexthop replace id 7 via $ALT dev c
+	nexthop replace id 7 via "$ALT" dev c
 	now "another next hop by that number"
 	exchange alt 3
 	warm_object alt
 	nexthop replace id 7 blackhole
 	now "a blackhole by that number"
 	refused 3
-	nexthop replace id 7 via $DST dev b
+	nexthop replace id 7 via "$DST" dev b
 	warm_object dst
-	route replace $NET nhid 8
+	route replace "$NET" nhid 8
 	now "by another number"
 	exchange alt 3
 	warm_object alt
@@ -47,10 +47,10 @@ a_nexthop_object() {
 }
 
 a_nexthop_group() {
-	nexthop add id 7 via $DST dev b
-	nexthop add id 8 via $ALT dev c
+	nexthop add id 7 via "$DST" dev b
+	nexthop add id 8 via "$ALT" dev c
 	expect "group" ip_in rt nexthop add id 9 group 7
-	route replace $NET nhid 9
+	route replace "$NET" nhid 9
 	now "a group of one"
 	exchange dst 3
 	exchange dst 3
@@ -68,29 +68,29 @@ a_nexthop_group() {
 # With ports in the hash, flows with the same addresses can take different routes.
 several_ways() {
 	local dst alt value
-	set_in rt net.ipv$family.fib_multipath_hash_policy=1
+	set_in rt net.ipv"$family".fib_multipath_hash_policy=1
 	knocks dst
 	dst=$value
 	knocks alt
 	alt=$value
 	mark rt
-	in_netns src bash -c 'for i in {1..30}; do echo >"/dev/udp/$1/$((5000 + i))"; done' - $TARGET
+	in_netns src bash -c 'for i in {1..30}; do echo >"/dev/udp/$1/$((5000 + i))"; done' - "$TARGET"
 	wait_until have_knocked $((dst + alt + 30)) dst alt
 	knocks dst
 	dst=$((value - dst))
 	knocks alt
 	alt=$((value - alt))
 	expect_equal "packets that arrived" $((dst + alt)) 30
-	expect_at_least "packets at dst" $dst 1
-	expect_at_least "packets at alt" $alt 1
+	expect_at_least "packets at dst" "$dst" 1
+	expect_at_least "packets at alt" "$alt" 1
 	expect_since_at_least rt uncacheable=30
 }
 
 several_next_hops() {
 	warm dst
-	route replace $NET nexthop via $DST nexthop via $ALT
+	route replace "$NET" nexthop via "$DST" nexthop via "$ALT"
 	several_ways
-	route replace $NET via $ALT
+	route replace "$NET" via "$ALT"
 	now "a single one"
 	exchange alt 3
 	warm alt
@@ -99,8 +99,8 @@ several_next_hops() {
 
 # Routes by a device without carrier are passed over, if the setting says so.
 a_carrier_that_is_lost() {
-	route add $NET via $ALT metric 2000
-	set_in rt net.ipv$family.conf.{all,b}.ignore_routes_with_linkdown=1
+	route add "$NET" via "$ALT" metric 2000
+	set_in rt net.ipv"$family".conf.{all,b}.ignore_routes_with_linkdown=1
 	warm dst
 	expect "link down" ip_in dst link set dev e down
 	wait_until eval '[[ $(ip_in rt link show b) == *NO-CARRIER* ]]' || fail "no loss of carrier"
@@ -111,18 +111,18 @@ a_carrier_that_is_lost() {
 	wait_until eval '[[ $(ip_in rt link show b) != *NO-CARRIER* ]]' || fail "no carrier"
 	now "with carrier"
 	exchange dst 3
-	route del $NET via $ALT
-	set_in rt net.ipv$family.conf.{all,b}.ignore_routes_with_linkdown=0
+	route del "$NET" via "$ALT"
+	set_in rt net.ipv"$family".conf.{all,b}.ignore_routes_with_linkdown=0
 }
 
 forwarding_that_is_switched_off() {
 	local setting=net.ipv4.ip_forward
-	[ $family = 6 ] && setting=net.ipv6.conf.all.forwarding
+	[ "$family" = 6 ] && setting=net.ipv6.conf.all.forwarding
 	warm dst
-	set_in rt $setting=0
+	set_in rt "$setting"=0
 	now "not forwarding"
 	arrive nobody 3 -W 0.3
-	set_in rt $setting=1
+	set_in rt "$setting"=1
 	now "forwarding"
 	exchange dst 3
 }

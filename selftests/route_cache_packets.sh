@@ -35,7 +35,7 @@ options() {
 a_time_to_live_that_ends() {
 	warm dst
 	now "a time to live of 1"
-	arrive nobody 3 -t 1 -W $PATIENCE
+	arrive nobody 3 -t 1 -W "$PATIENCE"
 	[[ $said == *"From $RT"*[Tt]ime* ]] || fail "rt does not say so: $said"
 	now "a time to live of 2"
 	exchange dst 3 -t 2
@@ -99,7 +99,7 @@ for _ in range(20):
     udp.sendto(word, peer)
 ' "$2" &
 	server=$!
-	expect "talk with $1" in_netns src timeout $PATIENCE python3 -c '
+	expect "talk with $1" in_netns src timeout "$PATIENCE" python3 -c '
 import socket, sys, time
 address = sys.argv[1]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -116,21 +116,21 @@ for connection in tcp, udp:
         connection.send(b"%d" % word)
         assert connection.recv(100) == b"%d" % word
 ' "$2"
-	kill $server 2>/dev/null
-	wait $server 2>/dev/null
+	kill "$server" 2>/dev/null
+	wait "$server" 2>/dev/null
 }
 
 # A socket knows the route of its packets (early demux). Without early demux, they are like others.
 packets_of_local_sockets() {
 	now "early demux"
 	mark rt
-	talk rt $RT
+	talk rt "$RT"
 	expect_since rt hits=0
 	expect_since_at_least rt left=38
 	set_in rt net.ipv4.ip_early_demux=0
 	now "no early demux"
 	mark rt
-	talk rt $RT
+	talk rt "$RT"
 	expect_since rt left=0
 	expect_since_at_least rt hits=38
 	set_in rt net.ipv4.ip_early_demux=1
@@ -139,7 +139,7 @@ packets_of_local_sockets() {
 packets_of_other_sockets() {
 	now "through rt"
 	mark rt
-	talk dst $TARGET
+	talk dst "$TARGET"
 	expect_since rt left=0
 	expect_since_at_least rt hits=76
 }
@@ -204,16 +204,16 @@ packets_of_a_socket_with_an_address_of_others() {
 	local enabled file port=5000
 	file=$(mktemp)
 	rule add fwmark 1 lookup 100
-	route add local $TARGET dev lo table 100
+	route add local "$TARGET" dev lo table 100
 	for enabled in off on; do
-		expect "set" in_netns rt rnetnsctl set --enable $enabled
+		expect "set" in_netns rt rnetnsctl set --enable "$enabled"
 		: >"$file"
 		port=$((port + 1))
 		now "the cache $enabled, marked"
 		mark_from_now 1
-		take "$file" $port
+		take "$file" "$port"
 		wait_until has ready "$file" 1 || fail "no proxy ($what)"
-		give "$file" $port
+		give "$file" "$port"
 		wait_until has 'first\|second' "$file" 3 || fail "marked: $(<"$file") ($what)"
 		no_mark
 		now "the cache $enabled, not marked"
@@ -222,13 +222,13 @@ packets_of_a_socket_with_an_address_of_others() {
 		echo go >>"$file"
 		wait_until has last "$file" 2 || fail "not marked: $(<"$file") ($what)"
 		# IPv6 may look up each protocol separately, by its flow label, so misses are not counted.
-		if [ $enabled = on ]; then expect_since_at_least rt left=1; fi
-		kill $taker $giver 2>/dev/null
-		wait $taker $giver 2>/dev/null
+		if [ "$enabled" = on ]; then expect_since_at_least rt left=1; fi
+		kill "$taker" "$giver" 2>/dev/null
+		wait "$taker" "$giver" 2>/dev/null
 	done
 	rm "$file"
 	rule del fwmark 1 lookup 100
-	route del local $TARGET dev lo table 100
+	route del local "$TARGET" dev lo table 100
 }
 
 for_family 4 \

@@ -10,14 +10,14 @@
 # too_big_for ADDRESS MTU: large packets are refused by ADDRESS, with the MTU to use.
 too_big_for() {
 	forget src
-	send 1 -s 1400 -M do -W $PATIENCE
+	send 1 -s 1400 -M "do" -W "$PATIENCE"
 	[[ $said == *"From $1 "*mtu[\ =]*$2* ]] || fail "not from $1, with $2 ($what): $said"
 }
 
 # arrives_large: large packets arrive.
 arrives_large() {
 	forget src
-	send 2 -s 1400 -M do -W $PATIENCE
+	send 2 -s 1400 -M "do" -W "$PATIENCE"
 	[[ $said == *" 2 received"* ]] || fail "large packets do not arrive ($what): $said"
 }
 
@@ -30,7 +30,7 @@ the_mtu_of_a_device() {
 	warm dst -s 1400
 	expect "mtu" ip_in rt link set dev b mtu 1300
 	now "1300"
-	too_big_for $RT 1300
+	too_big_for "$RT" 1300
 	exchange dst 3
 	expect "mtu" ip_in rt link set dev b mtu 1500
 	now "1500"
@@ -39,11 +39,11 @@ the_mtu_of_a_device() {
 
 the_mtu_of_a_route() {
 	warm dst -s 1400
-	route replace $NET via $DST mtu lock 1290
+	route replace "$NET" via "$DST" mtu lock 1290
 	now "1290"
-	too_big_for $RT 1290
+	too_big_for "$RT" 1290
 	exchange dst 3
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	now "no more 1290"
 	arrives_large
 }
@@ -94,24 +94,24 @@ a_path_mtu_that_is_learnt() {
 	now "small packets"
 	send 2
 	mark rt
-	send 5 -W $PATIENCE
+	send 5 -W "$PATIENCE"
 	expect_since rt hits=10 misses=0
 	now "the path MTU is not known"
-	too_big_for $DST 1290
-	in_netns rt ping -$family -q -n -c 2 -i 0.1 -W 1 -s 1400 $TARGET >/dev/null
+	too_big_for "$DST" 1290
+	in_netns rt ping -"$family" -q -n -c 2 -i 0.1 -W 1 -s 1400 "$TARGET" >/dev/null
 	wait_until has_learnt "mtu 1290" || fail "rt did not learn"
 	now "the path MTU is known"
-	too_big_for $RT 1290
+	too_big_for "$RT" 1290
 	# For IPv6 this counts as a change of the routes: the answers' route is looked up again.
-	send 1 -W $PATIENCE
+	send 1 -W "$PATIENCE"
 	mark rt
-	send 5 -W $PATIENCE
+	send 5 -W "$PATIENCE"
 	[[ $said == *" 5 received"* ]] || fail "small packets do not arrive: $said"
 	# Only the answers are.
 	expect_since rt hits=5 misses=5 inserts=0
 	forget rt
 	now "the path MTU is forgotten"
-	too_big_for $DST 1290
+	too_big_for "$DST" 1290
 	remove_topology
 }
 
@@ -120,8 +120,8 @@ a_redirect_that_is_sent() {
 	local value before
 	warm dst
 	case $family in
-	4) route replace $NET via $SRC ;;
-	6) route replace $NET via fe80::ff:fe00:102 dev a ;;
+	4) route replace "$NET" via "$SRC" ;;
+	6) route replace "$NET" via fe80::ff:fe00:102 dev a ;;
 	esac
 	now "back to src"
 	redirects rt
@@ -129,7 +129,7 @@ a_redirect_that_is_sent() {
 	arrive nobody 3 -W 0.3
 	expect_since rt hits=0 inserts=0
 	wait_until has_redirected $((before + 1)) || fail "no redirects"
-	route replace $NET via $DST
+	route replace "$NET" via "$DST"
 	forget src
 	now "not back any more"
 	exchange dst 3
@@ -190,7 +190,7 @@ a_redirect_that_is_learnt() {
 
 # learn_redirect: dst tells rt, and rt routes by alt. Only the answers' route is cached.
 learn_redirect() {
-	in_netns rt ping -q -n -c 3 -i 0.2 -W 0.3 $TARGET >/dev/null
+	in_netns rt ping -q -n -c 3 -i 0.2 -W 0.3 "$TARGET" >/dev/null
 	wait_until has_learnt "via 10.0.2.3" || fail "rt did not learn ($what)"
 	exchange alt 3
 	exchange alt 3
@@ -203,7 +203,7 @@ a_neighbour_that_fails() {
 	warm dst
 	set_in rt net.ipv4.neigh.b.mcast_solicit=1 net.ipv4.neigh.b.retrans_time_ms=50
 	now "a neighbour fails"
-	TARGET=10.0.2.77 send 2 -W $PATIENCE
+	TARGET=10.0.2.77 send 2 -W "$PATIENCE"
 	[[ $said == *"From $RT "*Unreachable* ]] || fail "not refused: $said"
 	now "the others are there"
 	exchange dst 5
@@ -218,7 +218,7 @@ a_device_of_a_vrf() {
 	warm dst
 	expect "vrf" ip_in rt link add name red type vrf table 201
 	expect "up" ip_in rt link set dev red up
-	route add $NET via $ALT dev c table 201
+	route add "$NET" via "$ALT" dev c table 201
 	expect "enslave" ip_in rt link set dev a master red
 	near 1 a | sed 's/^addr add/addr replace/' | batch_in rt
 	case $family in
@@ -231,12 +231,12 @@ a_device_of_a_vrf() {
 	# The answers come in by another device.
 	since rt hits
 	[ "$value" -le 5 ] || fail "$value hits with 5 pings"
-	route replace $NET via $DST dev b table 201
+	route replace "$NET" via "$DST" dev b table 201
 	now "another route of the VRF"
 	exchange dst 3
 	expect "release" ip_in rt link set dev a nomaster
 	near 1 a | sed 's/^addr add/addr replace/' | batch_in rt
-	route replace $NET via $ALT
+	route replace "$NET" via "$ALT"
 	now "not in the VRF any more"
 	exchange alt 3
 	warm alt
@@ -270,9 +270,9 @@ a_macvlan_across_namespaces() {
 		END
 	} | batch_in far
 	now "by the macvlan"
-	said=$(in_netns far ping -$family -n -c 2 -i 0.01 -W $PATIENCE $TARGET 2>&1)
+	said=$(in_netns far ping -"$family" -n -c 2 -i 0.01 -W "$PATIENCE" "$TARGET" 2>&1)
 	mark rt low
-	said=$(in_netns far ping -$family -n -c 10 -i 0.01 -W $PATIENCE $TARGET 2>&1)
+	said=$(in_netns far ping -"$family" -n -c 10 -i 0.01 -W "$PATIENCE" "$TARGET" 2>&1)
 	[[ $said == *" 10 received"* ]] || fail "not all arrived: $said"
 	expect_since rt hits=20 misses=0
 	expect_since low hits=0 misses=0

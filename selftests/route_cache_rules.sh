@@ -28,21 +28,21 @@ a_rule_on_the_device() {
 }
 
 a_rule_on_the_source() {
-	comes_and_goes from $SRC
+	comes_and_goes from "$SRC"
 }
 
 a_rule_on_the_destination() {
-	comes_and_goes to $TARGET
+	comes_and_goes to "$TARGET"
 }
 
 a_rule_that_refuses() {
 	local type
 	for type in blackhole unreachable prohibit; do
 		warm dst
-		rule add to $TARGET $type
+		rule add to "$TARGET" "$type"
 		now "$type"
 		refused 3
-		rule del to $TARGET $type
+		rule del to "$TARGET" "$type"
 		now "no more $type"
 		exchange dst 3
 	done
@@ -50,34 +50,34 @@ a_rule_that_refuses() {
 
 a_rule_that_suppresses() {
 	warm dst
-	route add default via $ALT
+	route add default via "$ALT"
 	rule add pref 10 lookup main suppress_prefixlength 0
-	rule add pref 20 to $TARGET lookup 101
+	rule add pref 20 to "$TARGET" lookup 101
 	now "the route in the main table is no default"
 	exchange dst 3
-	route del $NET
+	route del "$NET"
 	now "the default is passed over"
 	exchange alt 3
 	rule del pref 10
 	rule del pref 20
-	route del default via $ALT
-	route add $NET via $DST
+	route del default via "$ALT"
+	route add "$NET" via "$DST"
 	exchange dst 3
 }
 
 # A route that says to go on with the next rule ("throw"): the routes behind it count.
 a_route_that_throws() {
-	route add throw $NET table 102
-	route add default via $ALT table 102
-	rule add pref 100 to $TARGET lookup 102
+	route add throw "$NET" table 102
+	route add default via "$ALT" table 102
+	rule add pref 100 to "$TARGET" lookup 102
 	now "thrown"
 	exchange dst 3
 	warm dst
-	route del throw $NET table 102
+	route del throw "$NET" table 102
 	now "no more thrown"
 	exchange alt 3
 	rule del pref 100
-	route del default via $ALT table 102
+	route del default via "$ALT" table 102
 	now "without the rule"
 	exchange dst 3
 }

@@ -50,30 +50,30 @@ refused_by_rp_filter() {
 	local value before
 	snmp rt netstat TcpExt IPReversePathFilter
 	before=$value
-	one_way nobody "$1" -I $SPOOFED
+	one_way nobody "$1" -I "$SPOOFED"
 	expect_since rt hits=0
 	snmp rt netstat TcpExt IPReversePathFilter
 	expect_equal "IPReversePathFilter ($what)" $((value - before)) "$1"
 }
 
 a_spoofed_source_under_rp_filter() {
-	warm_one_way dst -I $SPOOFED
+	warm_one_way dst -I "$SPOOFED"
 	rp_filter 1
 	refused_by_rp_filter 3
 	refused_by_rp_filter 3
 	rp_filter 2
-	one_way dst 3 -I $SPOOFED
-	warm_one_way dst -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
+	warm_one_way dst -I "$SPOOFED"
 	rp_filter 1
 	refused_by_rp_filter 3
 	rp_filter 0
-	one_way dst 3 -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
 	set_in rt net.ipv4.conf.all.rp_filter=1
 	now "all.rp_filter=1"
 	refused_by_rp_filter 3
 	set_in rt net.ipv4.conf.all.rp_filter=0
 	now "all.rp_filter=0"
-	one_way dst 3 -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
 }
 
 a_valid_source_under_rp_filter() {
@@ -87,48 +87,48 @@ a_valid_source_under_rp_filter() {
 the_way_back_under_rp_filter() {
 	rp_filter 1
 	refused_by_rp_filter 3
-	route replace 10.66.0.0/24 via $SRC
+	route replace 10.66.0.0/24 via "$SRC"
 	now "the way back is by a"
-	exchange dst 2 -I $SPOOFED
+	exchange dst 2 -I "$SPOOFED"
 	now "warm"
-	exchange dst 10 -I $SPOOFED
+	exchange dst 10 -I "$SPOOFED"
 	expect_since rt hits=20 misses=0
-	route replace 10.66.0.0/24 via $ALT
+	route replace 10.66.0.0/24 via "$ALT"
 	now "the way back is by c"
 	refused_by_rp_filter 3
 	rp_filter 2
-	warm_one_way dst -I $SPOOFED
+	warm_one_way dst -I "$SPOOFED"
 	route del 10.66.0.0/24
 	now "no way back"
 	refused_by_rp_filter 3
 	rp_filter 0
-	route add 10.66.0.0/24 via $ALT
+	route add 10.66.0.0/24 via "$ALT"
 }
 
 a_source_that_is_our_own() {
 	now "rt's own"
-	one_way nobody 3 -I $RT
+	one_way nobody 3 -I "$RT"
 	set_in rt net.ipv4.conf.a.accept_local=1
 	now "accept_local=1"
-	one_way dst 3 -I $RT
-	one_way dst 3 -I $RT
+	one_way dst 3 -I "$RT"
+	one_way dst 3 -I "$RT"
 	expect_since_at_least rt hits=3
 	set_in rt net.ipv4.conf.a.accept_local=0
 	now "accept_local=0"
-	one_way nobody 3 -I $RT
+	one_way nobody 3 -I "$RT"
 	expect_since rt hits=0
 }
 
 # An address becomes the machine's own: packets from it are not from another host any more.
 a_source_that_becomes_our_own() {
-	warm_one_way dst -I $SPOOFED
-	addr add $SPOOFED/32 dev lo
+	warm_one_way dst -I "$SPOOFED"
+	addr add "$SPOOFED"/32 dev lo
 	now "an address of rt"
-	one_way nobody 3 -I $SPOOFED
+	one_way nobody 3 -I "$SPOOFED"
 	expect_since rt hits=0
-	addr del $SPOOFED/32 dev lo
+	addr del "$SPOOFED"/32 dev lo
 	now "an address of rt no more"
-	one_way dst 3 -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
 }
 
 a_martian_source() {
@@ -159,8 +159,8 @@ a_martian_that_is_logged() {
 # The way back to the source is in a table for marked packets alone, and packets are marked.
 mark_decides() {
 	rule add fwmark 1 lookup 66
-	route add 10.66.0.0/24 via $SRC table 66
-	route add $TARGET via $DST table 66
+	route add 10.66.0.0/24 via "$SRC" table 66
+	route add "$TARGET" via "$DST" table 66
 	mark_from_now 1
 	rp_filter 1
 }
@@ -178,8 +178,8 @@ a_source_that_the_mark_makes_valid() {
 	refused_by_rp_filter 3
 	set_in rt net.ipv4.conf.a.src_valid_mark=1
 	now "src_valid_mark=1"
-	one_way dst 3 -I $SPOOFED
-	one_way dst 3 -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
+	one_way dst 3 -I "$SPOOFED"
 	set_in rt net.ipv4.conf.a.src_valid_mark=0
 	now "src_valid_mark=0 again"
 	refused_by_rp_filter 3
@@ -192,20 +192,20 @@ settings_below_zero() {
 	mark_decides
 	set_in rt net.ipv4.conf.a.src_valid_mark=-1
 	now "src_valid_mark=-1"
-	one_way dst 3 -I $SPOOFED
+	one_way dst 3 -I "$SPOOFED"
 	set_in rt net.ipv4.conf.a.src_valid_mark=0
 	now "src_valid_mark=0"
 	refused_by_rp_filter 3
 	mark_decides_no_more
 	route del 10.66.0.0/24
 	rp_filter 0
-	warm_one_way dst -I $SPOOFED
+	warm_one_way dst -I "$SPOOFED"
 	set_in rt net.ipv4.conf.all.rp_filter=-1
 	rp_filter -1
 	refused_by_rp_filter 3
 	set_in rt net.ipv4.conf.all.rp_filter=0
 	rp_filter 0
-	route add 10.66.0.0/24 via $ALT
+	route add 10.66.0.0/24 via "$ALT"
 }
 
 # The setting of one device, which the others do not share.

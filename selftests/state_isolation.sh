@@ -111,14 +111,14 @@ next_generation_by_pid_means_the_process_namespace() {
 	a=$(inum a) b=$(inum b)
 	ip netns exec "${PREFIX}a" sleep infinity &
 	pid=$!
-	wait_until is_in $pid "$a" ||
+	wait_until is_in "$pid" "$a" ||
 		fail "the process did not come to its namespace"
 	local init_before
 	init_before=$(figure generation "$(inum)")
 	expect "next generation" next_generation "pid $pid"
 	expect "once more" next_generation "pid $pid"
-	kill $pid
-	wait $pid 2>/dev/null
+	kill "$pid"
+	wait "$pid" 2>/dev/null
 	expect_equal "a" "$(figure generation "$a")" 3
 	expect_equal "b" "$(figure generation "$b")" 1
 	expect_equal "the initial namespace" "$(figure generation "$(inum)")" "$init_before"
@@ -228,10 +228,10 @@ without_the_device_there_is_the_rest() {
 	expect "load" load rlo=N
 	add_netns younger
 	for name in older younger; do
-		has_rlo $name && fail "the $name namespace has a device"
-		has_state "$(inum $name)" || fail "the $name namespace has no state"
-		grep -q "^$(inum $name) .* enabled=1" $DEBUGFS/route_cache ||
-			fail "the $name namespace has no cache: $(<$DEBUGFS/route_cache)"
+		has_rlo "$name" && fail "the $name namespace has a device"
+		has_state "$(inum "$name")" || fail "the $name namespace has no state"
+		grep -q "^$(inum "$name") .* enabled=1" "$DEBUGFS"/route_cache ||
+			fail "the $name namespace has no cache: $(<"$DEBUGFS"/route_cache)"
 	done
 	has_rlo && fail "the initial namespace has a device"
 	del_netns older younger

@@ -102,7 +102,7 @@ a_flush_takes_what_it_names() {
 	ynl rt --do flush --json "{\"ifindex\": ${index%%:*}}"
 	expect_equal "answer" "$said" '{"flushed": 2}'
 	now "of a device"
-	expect_cached rt entries$family=0
+	expect_cached rt entries"$family"=0
 }
 
 settings_are_made() {
@@ -142,9 +142,9 @@ who_has_no_right_sees_no_entry() {
 # An event is told to who has subscribed before.
 events_are_told() {
 	local events=$TMP/events
-	nsenter --net="/run/netns/${PREFIX}rt" timeout $PATIENCE \
+	nsenter --net="/run/netns/${PREFIX}rt" timeout "$PATIENCE" \
 		python3 -u "$CLI" --no-schema --spec "$SPEC" --output-json \
-		--subscribe events --duration $PATIENCE >"$events" 2>&1 &
+		--subscribe events --duration "$PATIENCE" >"$events" 2>&1 &
 	HOLDERS[ynl]=$!
 	wait_until has_listener || fail "nobody listens"
 	warm dst

@@ -4,9 +4,11 @@
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/inetdevice.h>
+#include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/percpu-refcount.h>
+#include <linux/percpu.h>
 #include <linux/rtnetlink.h>
 #include <linux/vmalloc.h>
 #include <net/dst.h>

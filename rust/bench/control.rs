@@ -11,12 +11,13 @@
 //!     `fib ENTRIES LOOK_UPS ROUTES PID DEVICE`: see [`table`].
 //!   - `forward NAME KIND FLOWS PACKETS ROUTES PID IN OUT [IN OUT]`: see [`forward`].
 //!   - `hooks on|off`: see [`idle_hooks`].
-//!   - `hold WHAT LINES empty|one|full`, `hold off`: keeps a table in memory, with as many entries as
-//!     it has lines, or as it takes.
+//!   - `hold WHAT LINES empty|one|full`, `hold off`: keeps a table in memory, with as many entries
+//!     as it has lines, or as it takes.
 //! - `results`: what the last write to `measure` found, a line each: `NAME lost=N ns=A,B,...`: how
 //!   many operations failed, and nanoseconds for one operation, once for each repeat.
 //! - `watch`: `LOWER PID UPPER PID` starts the experiment of [`current_namespace`] on two devices,
-//!   each in the namespace of a process; `off` ends it. It holds the devices: end it before they go.
+//!   each in the namespace of a process; `off` ends it. It holds the devices: end it before they
+//!   go.
 //! - `attribution`: its counts, `NAME=COUNT` in each line.
 
 use kernel::{

@@ -105,7 +105,8 @@ const REPEATS: usize = 7;
 /// Packets of one burst of those that warm up, at most; four for each flow are enough.
 const BURST: u64 = 8192;
 /// How many bursts there are, and milliseconds between them. A cache that does not help needs up to
-/// 32,000 packets to find that out, if it did help before, and looks twice a second whether it would.
+/// 32,000 packets to find that out, if it did help before, and looks twice a second whether it
+/// would.
 const BURSTS: usize = 10;
 const BETWEEN: i64 = 150;
 

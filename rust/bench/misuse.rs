@@ -2,8 +2,8 @@
 
 //! What safe code may do though it should not: the abstractions must not let it break anything.
 //!
-//! In `/sys/kernel/debug/rnetns_misuse/`, a write of a name to `run` does it, and returns when it is
-//! done: `EBADMSG` if it was not refused. What else is wrong, the kernel log says.
+//! In `/sys/kernel/debug/rnetns_misuse/`, a write of a name to `run` does it, and returns when it
+//! is done: `EBADMSG` if it was not refused. What else is wrong, the kernel log says.
 //!
 //! - `hooks`: hooks that are others each time they are asked for.
 //! - `packets`: packets of any size, through `lo` of the initial namespace.
@@ -11,9 +11,9 @@
 //! - `keep`: holds the destination of the next IPv6 packet of any other namespace, beyond that
 //!   namespace's end; `give back`; `forget`, which ends it. `kept` says how many are held, how many
 //!   namespaces have ended since, and how many of these while their destination was held.
-//! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial namespace;
-//!   `look away`. `watched` says how many there were, and how many of these when nobody else could
-//!   find the device, but for that it goes.
+//! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial
+//!   namespace; `look away`. `watched` says how many there were, and how many of these when nobody
+//!   else could find the device, but for that it goes.
 
 use kernel::{
     debugfs::Scope,

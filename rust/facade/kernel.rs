@@ -5,8 +5,8 @@
 //!
 //! Modules say `kernel::net::pernet` here as they will in a kernel tree, and the abstractions
 //! `crate::bindings` and `crate::prelude`. So their text is the same in both homes. What is in this
-//! folder stands for what only a tree has: `lib.rs` and `mod.rs` of its `kernel` crate, and its crates
-//! of bindings. It is compiled before the modules, and linked into each of them.
+//! folder stands for what only a tree has: `lib.rs` and `mod.rs` of its `kernel` crate, and its
+//! crates of bindings. It is compiled before the modules, and linked into each of them.
 
 // Macros say `::kernel`, in this crate as in others.
 extern crate self as kernel;

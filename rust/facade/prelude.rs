@@ -14,8 +14,8 @@ pub trait RawFlags: Copy {
 impl RawFlags for Flags {
     #[inline]
     fn as_raw(self) -> u32 {
-        // SAFETY: The type is one number (`gfp_t`), which any bits are valid for. The compiler refuses
-        // this if the sizes differ.
+        // SAFETY: The type is one number (`gfp_t`), which any bits are valid for. The compiler
+        // refuses this if the sizes differ.
         unsafe { core::mem::transmute::<Flags, u32>(self) }
     }
 }

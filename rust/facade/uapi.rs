@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space knows. Upstream, this is the kernel's `uapi` crate, whose `uapi_helper.h` includes
-//! the headers.
+//! What user space knows. Upstream, this is the kernel's `uapi` crate, whose `uapi_helper.h`
+//! includes the headers.
 
 #![allow(clippy::all, missing_docs, non_camel_case_types)]
 

@@ -401,7 +401,8 @@ fn accounts<const N: usize>(tally: &mut Tally) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Puts in entries, and takes out old ones for them, until all that may wait for a grace period does.
+/// Puts in entries, and takes out old ones for them, until all that may wait for a grace period
+/// does.
 fn take_all<const N: usize>(
     owner: &mut Owner<&'static u32, N>,
     value: &'static u32,

@@ -60,8 +60,8 @@ const CHURNERS: usize = 2;
 const VALUES: usize = 4096;
 /// Steps between looks at the clock.
 const ROUND: u32 = 256;
-/// How often in a row a look-up may miss an entry because its line is being written. Between one and
-/// the next lies a grace period: whoever was writing then has ended.
+/// How often in a row a look-up may miss an entry because its line is being written. Between one
+/// and the next lies a grace period: whoever was writing then has ended.
 const PATIENCE: usize = 100;
 
 /// What the tasks share. The values are last: they outlive the table.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Methods of the abstractions that only measurements and tests use. A kernel tree takes a function with
-//! its first user, so these are not in the patches: they are for the series that has one.
+//! Methods of the abstractions that only measurements and tests use. A kernel tree takes a function
+//! with its first user, so these are not in the patches: they are for the series that has one.
 
 use core::ptr::{
     self,
@@ -100,8 +100,8 @@ impl PartialEq<Namespace> for Cookie {
 impl NetDevice {
     /// The namespace that the device is in now: `dev_net_rcu()`.
     ///
-    /// Devices move, and the namespace that one has left may end: hence the guard. The namespace may be
-    /// ending already, and waiting for this device alone: hence the borrow of the device.
+    /// Devices move, and the namespace that one has left may end: hence the guard. The namespace
+    /// may be ending already, and waiting for this device alone: hence the borrow of the device.
     ///
     /// # Examples
     ///

@@ -29,18 +29,18 @@ use super::{
     Namespace, //
 };
 
-/// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in. Meanwhile,
-/// it may be about to go.
+/// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in.
+/// Meanwhile, it may be about to go.
 ///
-/// Packets also have destinations of other kinds: IPsec's, those that carry the metadata of a tunnel,
-/// and a bridge's own. None of these is one.
+/// Packets also have destinations of other kinds: IPsec's, those that carry the metadata of a
+/// tunnel, and a bridge's own. None of these is one.
 ///
 /// # Invariants
 ///
 /// While a reference to this type exists:
 ///
-/// - The memory is valid, and part of a `struct rtable` with the operations of IPv4, which are a static,
-///   or of a `struct rt6_info` with the operations in the `struct net` of its namespace.
+/// - The memory is valid, and part of a `struct rtable` with the operations of IPv4, which are a
+///   static, or of a `struct rt6_info` with the operations in the `struct net` of its namespace.
 /// - In the latter case, that [`Namespace`] is valid, too.
 ///
 /// The count of references may be zero.
@@ -50,7 +50,7 @@ pub struct Dst(Opaque<bindings::dst_entry>);
 // SAFETY: Destinations are shared between CPUs; what is read here is read as whole words.
 unsafe impl Send for Dst {}
 
-// SAFETY: As above.
+// SAFETY: Words that change are read and counted as whole words, by C's functions or here.
 unsafe impl Sync for Dst {}
 
 impl Dst {
@@ -90,8 +90,8 @@ impl Dst {
         // SAFETY: By the type invariant the pointer is valid.
         let held = unsafe { bindings::dst_hold_safe(self.as_raw()) };
         match NonNull::new(self.as_raw()).filter(|_| held) {
-            // INVARIANT: The reference was counted just now, and before that in the namespace, if it
-            // is an IPv6 one.
+            // INVARIANT: The reference was counted just now, and before that in the namespace, if
+            // it is an IPv6 one.
             Some(dst) => Some(OwnedDst(dst, PhantomData)),
             None => {
                 if let Some(holds) = holds {
@@ -105,12 +105,13 @@ impl Dst {
     /// Whether the routes that led to it are still what they were.
     ///
     /// `cookie` is what [`cookie`](Self::cookie) said when it was looked up. May be called from any
-    /// context. Wraps `dst_check()`; IPv6 destinations of a next hop object, which that judges without
-    /// a look at the route, are never valid.
+    /// context. Wraps `dst_check()`; IPv6 destinations of a next hop object, which that judges
+    /// without a look at the route, are never valid.
     #[inline]
     pub fn check<'g>(&'g self, cookie: u32, _guard: &'g rcu::Guard) -> Option<&'g ValidDst> {
         if let Some(rt) = self.as_rt6_info() {
-            // SAFETY: By the type invariant the structure is valid; the word is set when it is made.
+            // SAFETY: By the type invariant the structure is valid; the word is set when it is
+            // made.
             if unsafe { (*rt.as_ptr()).sernum } != 0 {
                 return None;
             }
@@ -146,7 +147,7 @@ impl Dst {
     /// What [`check`](Self::check) will want to know: for IPv6 the state of the routes, for IPv4
     /// nothing. Wraps `rt6_get_cookie()`.
     #[inline]
-    pub fn cookie(&self, _guard: &rcu::Guard) -> u32 {
+    fn cookie(&self, _guard: &rcu::Guard) -> u32 {
         match self.as_rt6_info() {
             // SAFETY: By the type invariant the pointer is valid, and RCU is held.
             Some(rt) => unsafe { bindings::rt6_get_cookie(rt.as_ptr()) },
@@ -197,16 +198,16 @@ impl Dst {
         }
     }
 
-    /// Why packets are refused (`unreachable`, `prohibit`, `blackhole` routes), as an errno; zero if
-    /// they are not.
+    /// Why packets are refused (`unreachable`, `prohibit`, `blackhole` routes), as an errno; zero
+    /// if they are not.
     #[inline]
     pub fn error(&self) -> i32 {
         // SAFETY: By the type invariant the pointer is valid.
         unsafe { (&raw const (*self.as_raw()).error).read_volatile() }.into()
     }
 
-    /// Whether the route leads to a host, to this machine, or to all on a link of it: `RTN_UNICAST`,
-    /// `RTN_LOCAL`, `RTN_BROADCAST`; for IPv6, one of the first two.
+    /// Whether the route leads to a host, to this machine, or to all on a link of it:
+    /// `RTN_UNICAST`, `RTN_LOCAL`, `RTN_BROADCAST`; for IPv6, one of the first two.
     #[inline]
     pub fn leads_somewhere(&self) -> bool {
         // SAFETY: By the type invariant the structures are valid.
@@ -293,8 +294,8 @@ impl Dst {
 ///
 /// # Invariants
 ///
-/// Those of [`Dst`]. RCU is held while a reference to this type exists, and in that critical section
-/// a look-up gave the destination, or `dst_check()` found it valid.
+/// Those of [`Dst`]. RCU is held while a reference to this type exists, and in that critical
+/// section a look-up gave the destination, or `dst_check()` found it valid.
 #[repr(transparent)]
 pub struct ValidDst(Dst);
 
@@ -504,14 +505,14 @@ pub struct Registration<T: Holder> {
 ///
 /// # Invariants
 ///
-/// One count of references to the [`Dst`] is this one's. If it is an IPv6 one, so is one of the count
-/// that its namespace has for `T`.
+/// One count of references to the [`Dst`] is this one's. If it is an IPv6 one, so is one of the
+/// count that its namespace has for `T`.
 pub struct OwnedDst<T: Holder>(NonNull<bindings::dst_entry>, PhantomData<fn() -> T>);
 
 // SAFETY: References can be dropped on any CPU.
 unsafe impl<T: Holder> Send for OwnedDst<T> {}
 
-// SAFETY: As `Dst`.
+// SAFETY: A shared one gives a `&Dst` alone, which is `Sync`.
 unsafe impl<T: Holder> Sync for OwnedDst<T> {}
 
 impl<T: Holder> Deref for OwnedDst<T> {

@@ -42,10 +42,10 @@ impl<A> Ends<A> {
 }
 
 impl Packet<'_> {
-    /// Whether a connected socket of `net` may take the packet, which carries `protocol` right behind
-    /// an IP header without options. Says so too if it cannot see the ports, and of UDP while there
-    /// are programs that choose sockets (`sk_lookup`): to ask for a socket would run them, for packets
-    /// that they are not meant to see.
+    /// Whether a connected socket of `net` may take the packet, which carries `protocol` right
+    /// behind an IP header without options. Says so too if it cannot see the ports, and of UDP
+    /// while there are programs that choose sockets (`sk_lookup`): to ask for a socket would run
+    /// them, for packets that they are not meant to see.
     ///
     /// Any context in which packets are received. Wraps `__inet_lookup_established()` and
     /// `__udp4_lib_lookup()`, or what IPv6 has for them.
@@ -115,10 +115,10 @@ impl Packet<'_> {
         if has_lookup_programs() {
             return true;
         }
-        // Without the packet: programs that choose one of several sockets are not asked. A connected
-        // socket is chosen by none, and the packet may be for somebody else.
-        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which a socket
-        // that is found stays valid. The packet may be left out.
+        // Without the packet: programs that choose one of several sockets are not asked. A
+        // connected socket is chosen by none, and the packet may be for somebody else.
+        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which a
+        // socket that is found stays valid. The packet may be left out.
         unsafe {
             is_connected(bindings::__udp4_lib_lookup(
                 net.as_raw(),

@@ -60,9 +60,9 @@ impl<'g> InDevice<'g> {
     /// Wraps `__in_dev_get_rcu()`.
     #[inline]
     pub fn of(net: &'g Namespace, dev: &'g NetDevice, guard: &'g rcu::Guard) -> Option<Self> {
-        // SAFETY: Both are valid. `ip_ptr` is an RCU pointer. `devconf_all` is set before a namespace
-        // has devices, and freed by an `exit` callback: by the type invariant of `Namespace`, after
-        // the borrow has ended.
+        // SAFETY: Both are valid. `ip_ptr` is an RCU pointer. `devconf_all` is set before a
+        // namespace has devices, and freed by an `exit` callback: by the type invariant of
+        // `Namespace`, after the borrow has ended.
         unsafe {
             let in_dev = (&raw const (*dev.as_raw()).ip_ptr).read_volatile();
             let all = (&raw const (*net.as_raw()).ipv4.devconf_all).read_volatile();

@@ -6,8 +6,8 @@
 //!
 //! - [`Namespace`]: its data is there. Its users may be gone already, and its end have begun. This
 //!   is what a packet, a device, a socket or a callback gives.
-//! - [`LiveNamespace`]: somebody uses it, so that its exit cannot begin. [`NamespaceRef`] owns such a
-//!   reference (`get_net_track()`, `put_net_track()`).
+//! - [`LiveNamespace`]: somebody uses it, so that its exit cannot begin. [`NamespaceRef`] owns such
+//!   a reference (`get_net_track()`, `put_net_track()`).
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
@@ -40,8 +40,8 @@ use crate::{
 /// While a reference to it exists:
 ///
 /// - the `struct net`, its `gen` array and the storage behind that are valid;
-/// - what subsystems allocate for it in their `init` callbacks is not freed yet: none of their `exit`
-///   callbacks has run. What is not allocated yet is null.
+/// - what subsystems allocate for it in their `init` callbacks is not freed yet: none of their
+///   `exit` callbacks has run. What is not allocated yet is null.
 #[repr(transparent)]
 pub struct Namespace {
     inner: Opaque<bindings::net>,
@@ -58,8 +58,8 @@ impl Namespace {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `struct net` that, with its per-namespace data, stays valid for `'a`: see
-    /// the type invariant.
+    /// `ptr` must point to a `struct net` that, with its per-namespace data, stays valid for `'a`:
+    /// see the type invariant.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net) -> &'a Self {
         // INVARIANT: The caller promises it.

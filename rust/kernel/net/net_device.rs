@@ -43,8 +43,8 @@ use super::{
 /// # Invariants
 ///
 /// The device was registered, and while a reference exists, its unregistration has not come to the
-/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid and
-/// can be held. Until that end, the core uses the device's namespace, which is valid as long.
+/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid
+/// and can be held. Until that end, the core uses the device's namespace, which is valid as long.
 #[repr(transparent)]
 pub struct NetDevice {
     inner: Opaque<bindings::net_device>,
@@ -80,7 +80,8 @@ impl NetDevice {
     ///
     /// # Safety
     ///
-    /// For `'a`, the device must be valid, and RCU held or the device unable to change its namespace.
+    /// For `'a`, the device must be valid, and RCU held or the device unable to change its
+    /// namespace.
     #[inline]
     pub(super) unsafe fn net_rcu<'a>(&self) -> &'a Namespace {
         // SAFETY: By the type invariant the device is valid, and so is its namespace: one that it
@@ -378,8 +379,8 @@ pub trait Operations: pernet::HasSlot<Stored = Registered> {
     /// The name of the device in each namespace.
     const NAME: &'static CStr;
 
-    /// The index that the device has in each namespace where no other device has it. Without one, it
-    /// takes the next: the one that the first device would have that is made in the namespace.
+    /// The index that the device has in each namespace where no other device has it. Without one,
+    /// it takes the next: the one that the first device would have that is made in the namespace.
     const IFINDEX: Option<NonZeroU32> = None;
 
     /// The names of what [`ethtool_stats`](Self::ethtool_stats) gives, of at most 31 bytes each.
@@ -480,8 +481,9 @@ impl<T: Operations> Vtable<T> {
     ) -> bindings::netdev_tx_t {
         // SAFETY: The device stays registered while it transmits, and `register` has made it.
         let dev = unsafe { OwnNetDevice::from_raw(dev) };
-        // SAFETY: The packet is ours, and its `dev` is the one that transmits it. The core holds RCU
-        // during the callback, which the packet, whose lifetime `T` cannot choose, does not outlive.
+        // SAFETY: The packet is ours, and its `dev` is the one that transmits it. The core holds
+        // RCU during the callback, which the packet, whose lifetime `T` cannot choose, does not
+        // outlive.
         let skb = unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) };
         match T::start_xmit(dev.net(), dev, skb) {
             XmitResult::Ok => bindings::netdev_tx_NETDEV_TX_OK,
@@ -506,7 +508,7 @@ impl<T: Operations> Vtable<T> {
     ///
     /// Called by ethtool only, with a registered device.
     unsafe extern "C" fn get_link(dev: *mut bindings::net_device) -> u32 {
-        // SAFETY: As in `get_stats64`.
+        // SAFETY: The device stays registered during the callback; `register` has made it.
         let dev = unsafe { OwnNetDevice::from_raw(dev) };
         u32::from(T::get_link(dev.net(), dev))
     }
@@ -534,7 +536,8 @@ impl<T: Operations> Vtable<T> {
 
     /// # Safety
     ///
-    /// Called by ethtool only, with a registered device, and room for the strings that `get_sset_count` counts.
+    /// Called by ethtool only, with a registered device, and room for the strings that
+    /// `get_sset_count` counts.
     unsafe extern "C" fn get_strings(_dev: *mut bindings::net_device, sset: u32, data: *mut u8) {
         if sset != bindings::ethtool_stringset_ETH_SS_STATS {
             return;
@@ -560,7 +563,7 @@ impl<T: Operations> Vtable<T> {
         if T::ETHTOOL_STATS.is_empty() {
             return;
         }
-        // SAFETY: As in `get_stats64`.
+        // SAFETY: The device stays registered during the callback; `register` has made it.
         let dev = unsafe { OwnNetDevice::from_raw(dev) };
         // SAFETY: ethtool has asked `get_sset_count` and gives that many zeroed words.
         let values = unsafe { core::slice::from_raw_parts_mut(data, T::ETHTOOL_STATS.len()) };
@@ -585,7 +588,7 @@ pub struct Registered {
 // SAFETY: It refers to a device, which is `Send` and `Sync`.
 unsafe impl Send for Registered {}
 
-// SAFETY: As above.
+// SAFETY: A shared one only says which device it is, and that is `Sync`.
 unsafe impl Sync for Registered {}
 
 impl Registered {
@@ -627,8 +630,8 @@ impl Registered {
 
 /// What is done with the device of a namespace as that begins and ends.
 ///
-/// Private, and so is the registration inside [`Registration`]: a device is made and unregistered by
-/// the core's callbacks, and by nobody else.
+/// Private, and so is the registration inside [`Registration`]: a device is made and unregistered
+/// by the core's callbacks, and by nobody else.
 struct PernetDevice<T>(PhantomData<T>);
 
 // SAFETY: The slot is that of `T`, which returns the same each time.
@@ -660,7 +663,8 @@ impl<T: Operations> pernet::Operations for PernetDevice<T> {
         _rtnl: rtnl::Held<'_>,
     ) {
         // SAFETY: The device is registered, RTNL of its namespace is held, and the list is
-        // unregistered before that of all namespaces is released. After this, nobody uses the value: readers are gone since `pre_exit`.
+        // unregistered before that of all namespaces is released. After this, nobody uses the
+        // value: readers are gone since `pre_exit`.
         unsafe {
             bindings::unregister_netdevice_queue(registered.dev.as_ptr(), kill_list.as_raw());
         }

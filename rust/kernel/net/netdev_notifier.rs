@@ -71,11 +71,13 @@ impl Event {
 pub trait Watcher: 'static {
     /// Something happened to `dev`, which is in `net`. May sleep.
     ///
-    /// RTNL is held, so that [`rtnl::lock`](super::rtnl::lock) must not be called. It need not be that
-    /// of `net`: the core has released that when it unregisters the devices of a namespace that ends.
+    /// RTNL is held, so that [`rtnl::lock`](super::rtnl::lock) must not be called. It need not be
+    /// that of `net`: the core has released that when it unregisters the devices of a namespace
+    /// that ends.
     ///
-    /// `dev` was registered, and is still waited for until nobody holds it: of one whose registration
-    /// is not complete, and may fail, nothing is told. Nor is what the core repeats while it waits.
+    /// `dev` was registered, and is still waited for until nobody holds it: of one whose
+    /// registration is not complete, and may fail, nothing is told. Nor is what the core repeats
+    /// while it waits.
     ///
     /// Called after all other receivers, so the stack has already acted on it. When a watcher is
     /// registered, it is called for every device as if it were new; when it is unregistered, as if
@@ -139,8 +141,8 @@ unsafe extern "C" fn notify<T: Watcher>(
     let info = info.cast::<bindings::netdev_notifier_info>();
     // SAFETY: The chain passes this structure with a valid device.
     let dev = unsafe { (*info).dev };
-    // While `netdev_run_todo()` waits for those who hold a device, it says once more each second that
-    // the device leaves. The device is in no list any more, and its namespace may be gone.
+    // While `netdev_run_todo()` waits for those who hold a device, it says once more each second
+    // that the device leaves. The device is in no list any more, and its namespace may be gone.
     // SAFETY: As above; the state is written as a whole.
     let state = unsafe { (&raw const (*dev).reg_state).read_volatile() };
     if u32::from(state) == bindings::netdev_reg_state_NETREG_UNREGISTERED {

@@ -371,9 +371,9 @@ impl Switch {
         })
     }
 
-    /// Unregisters the hooks, unless there are others in the namespace: packets may then wait for the
-    /// verdict of a program, and would be lost. Says whether none of these is registered any more.
-    /// Process context, sleeps.
+    /// Unregisters the hooks, unless there are others in the namespace: packets may then wait for
+    /// the verdict of a program, and would be lost. Says whether none of these is registered any
+    /// more. Process context, sleeps.
     pub fn turn_off_if_alone(&self) -> bool {
         let turned = self.0.turn(|net, turned, _hooks| match *turned {
             Turned::On(hooks) if are_alone(net, hooks) => {
@@ -392,8 +392,8 @@ impl Switch {
 /// # Invariants
 ///
 /// - [`Turned::On`] has the hooks that are registered in the namespace `net`.
-/// - That namespace is valid while `turned` is something and locked: before it goes, [`close`](Self::close)
-///   waits for the lock, and leaves nothing.
+/// - That namespace is valid while `turned` is something and locked: before it goes,
+///   [`close`](Self::close) waits for the lock, and leaves nothing.
 #[pin_data]
 struct State {
     net: NonNull<bindings::net>,
@@ -441,7 +441,8 @@ impl State {
         })
     }
 
-    /// Unregisters the hooks, if they are registered: what was registered, whatever is to be by now.
+    /// Unregisters the hooks, if they are registered: what was registered, whatever is to be by
+    /// now.
     fn turn_off(&self) -> Result {
         self.turn(|net, turned, _hooks| {
             Self::unregister(net, turned);
@@ -500,8 +501,8 @@ impl Hook {
         unsafe { Registrations::from_raw(entries.cast()) }
     }
 
-    /// Whether a hook of `net` that is there would come behind this one, if that were registered now:
-    /// among equals, netfilter puts the new one in front.
+    /// Whether a hook of `net` that is there would come behind this one, if that were registered
+    /// now: among equals, netfilter puts the new one in front.
     fn comes_before_others(&self, net: &Namespace) -> bool {
         let guard = rcu::read_lock();
         self.others(net, &guard)
@@ -513,8 +514,8 @@ impl Hook {
 ///
 /// # Invariants
 ///
-/// The pointer is to a `struct nf_hook_entries` with at least one hook, which netfilter has published,
-/// and RCU is held for `'g`.
+/// The pointer is to a `struct nf_hook_entries` with at least one hook, which netfilter has
+/// published, and RCU is held for `'g`.
 struct Registrations<'g>(NonNull<bindings::nf_hook_entries>, PhantomData<&'g ()>);
 
 impl Registrations<'_> {
@@ -534,9 +535,9 @@ impl Registrations<'_> {
     /// The priority of the last one.
     fn last_priority(&self) -> i32 {
         let len = self.len();
-        // SAFETY: By the type invariant there is a hook; the pointers to what was registered come behind
-        // the hooks (`nf_hook_entries_get_hook_ops()`), and lead to structures that stay for a grace
-        // period, as those who list hooks rely on.
+        // SAFETY: By the type invariant there is a hook; the pointers to what was registered come
+        // behind the hooks (`nf_hook_entries_get_hook_ops()`), and lead to structures that stay for
+        // a grace period, as those who list hooks rely on.
         unsafe {
             let hooks = (&raw const (*self.0.as_ptr()).hooks).cast::<bindings::nf_hook_entry>();
             let ops = hooks.add(len).cast::<*const bindings::nf_hook_ops>();
@@ -558,7 +559,7 @@ fn are_alone(net: &Namespace, hooks: &[Hook]) -> bool {
         ($field:ident, $pf:expr) => {
             // SAFETY: The namespace is valid; the arrays are replaced under RCU, which is held.
             (0..unsafe { (*net.as_raw()).nf.$field.len() }).any(|at| {
-                // SAFETY: As above; `rcu_dereference()`.
+                // SAFETY: The namespace is valid, and `at` within the array: `rcu_dereference()`.
                 let entries = unsafe { (&raw const (*net.as_raw()).nf.$field[at]).read_volatile() };
                 others($pf, at, entries.cast())
             })
@@ -589,8 +590,9 @@ unsafe fn unregister(net: &Namespace, hooks: &'static [Hook]) {
 
 /// What is done with the hooks of a namespace as that begins and ends.
 ///
-/// Private, and so is the registration inside [`Registration`]: nobody but the core's callbacks makes
-/// a [`Registered`], so that each is unregistered before its namespace goes, or the module's code.
+/// Private, and so is the registration inside [`Registration`]: nobody but the core's callbacks
+/// makes a [`Registered`], so that each is unregistered before its namespace goes, or the module's
+/// code.
 struct PernetHooks<T>(PhantomData<fn() -> T>);
 
 // SAFETY: The slot is that of `T`, which returns the same each time.
@@ -631,8 +633,8 @@ unsafe extern "C" fn hook<T: PreRouting>(
 ) -> c_uint {
     // SAFETY: There is always a packet.
     let skb = unsafe { NonNull::new_unchecked(skb) };
-    // SAFETY: `nf_hook()` holds RCU, and so does who gives a packet back from a queue: the namespace
-    // of a device that receives stays for that.
+    // SAFETY: `nf_hook()` holds RCU, and so does who gives a packet back from a queue: the
+    // namespace of a device that receives stays for that.
     let net = unsafe { Namespace::from_raw((*state).net) };
     // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has
     // checked the header before.
@@ -663,8 +665,8 @@ pub struct Registration<T: Hooks> {
     _hooks: pernet::Registration<PernetHooks<T>>,
 }
 
-/// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way without
-/// them. Hooks that run meanwhile may still do so afterwards.
+/// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
+/// without them. Hooks that run meanwhile may still do so afterwards.
 ///
 /// `ENOMEM`; `ENODEV` for a namespace that [`Hooks::applies_to`] excludes, and while `T` is not
 /// [registered](register). Process context, sleeps.

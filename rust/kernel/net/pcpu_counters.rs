@@ -40,8 +40,8 @@ unsafe impl<const N: usize> Send for PcpuCounters<N> {}
 // cannot split; `sum` reads single words.
 unsafe impl<const N: usize> Sync for PcpuCounters<N> {}
 
-// On 32 bits, a reader would need `u64_stats_sync` to see 64-bit words whole: the module is for 64-bit
-// kernels.
+// On 32 bits, a reader would need `u64_stats_sync` to see 64-bit words whole: the module is for
+// 64-bit kernels.
 
 impl<const N: usize> PcpuCounters<N> {
     /// Allocates the counters, all zero.
@@ -79,8 +79,8 @@ impl<const N: usize> PcpuCounters<N> {
         unsafe { bindings::this_cpu_add_u64(self.counters.as_ptr().wrapping_add(index), value) };
     }
 
-    /// Adds `value` to counter `index`, on this CPU, and says what that is then: who counts can so do
-    /// something each hundredth time, say. May be called from any context.
+    /// Adds `value` to counter `index`, on this CPU, and says what that is then: who counts can so
+    /// do something each hundredth time, say. May be called from any context.
     ///
     /// Nothing is counted if `index` is out of range; it says zero.
     #[inline]

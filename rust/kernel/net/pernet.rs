@@ -123,10 +123,11 @@ mod private {
 
 /// What a value of the state looks like in the storage of a namespace. Zeroed memory is valid.
 ///
-/// While the value is *ready*, the pointer to this in the array of the namespace has [`READY`] added: so
-/// readers learn from one word whether there is storage, and whether they may use what is in it. From
-/// `init` having finished until `pre_exit`, nobody but [`Slot`] and the callbacks here use that pointer:
-/// the core copies it when the array grows, and frees what it points to after `exit`.
+/// While the value is *ready*, the pointer to this in the array of the namespace has [`READY`]
+/// added: so readers learn from one word whether there is storage, and whether they may use what is
+/// in it. From `init` having finished until `pre_exit`, nobody but [`Slot`] and the callbacks here
+/// use that pointer: the core copies it when the array grows, and frees what it points to after
+/// `exit`.
 #[repr(C)]
 struct Storage<S> {
     /// Whether `value` holds a value. Only the callbacks use it, which never run at once.
@@ -188,9 +189,9 @@ impl<S> Slot<S> {
 
     /// Lets readers in, or keeps them out.
     fn set_readable(&self, id: u32) {
-        // What the namespaces that there are have stored by now, `net_assign_generic()` has published
-        // without a barrier: who sees the id sees their storage with what was zeroed, by address
-        // dependencies from here on.
+        // What the namespaces that there are have stored by now, `net_assign_generic()` has
+        // published without a barrier: who sees the id sees their storage with what was zeroed, by
+        // address dependencies from here on.
         barrier::smp_mb(barrier::Write);
         // SAFETY: Readers read the word at the same time, whole, as `READ_ONCE()` would. The only
         // writers are the registration's constructor and destructor; `claimed` lets in one of them.
@@ -246,10 +247,10 @@ impl<S: Sync + 'static> Slot<S> {
     pub fn get<'g>(&self, net: &Namespace, _guard: &'g rcu::Guard) -> Option<&'g S> {
         // SAFETY: The word is read whole; see `set_readable`.
         let id = unsafe { self.readable.get().read_volatile() };
-        // SAFETY: Where the array has this id, `readable` is set, so that the storage behind it is a
-        // `Storage<S>`. It was so when the guard's critical section began or later, and the destructor
-        // of the registration lets a grace period pass before storage is freed. `init` that fails frees
-        // its storage at once, but that is never marked as ready.
+        // SAFETY: Where the array has this id, `readable` is set, so that the storage behind it is
+        // a `Storage<S>`. It was so when the guard's critical section began or later, and the
+        // destructor of the registration lets a grace period pass before storage is freed. `init`
+        // that fails frees its storage at once, but that is never marked as ready.
         let storage = unsafe { entry::<S>(net, id) }?;
         if storage.addr() & READY == 0 {
             return None;
@@ -257,9 +258,9 @@ impl<S: Sync + 'static> Slot<S> {
         // A namespace that began later was on no list, and had no device that is up, before its
         // storage was there: who knows it on another CPU has synchronised with its creation.
         // SAFETY: As it is marked, `init` had finished, and `publish` ordered its writes before the
-        // mark, on which every access of ours depends by its address. `pre_exit` had not run, or not
-        // been seen: the grace period that follows it waits for the guard, and only then is the value
-        // dropped. Without the mark, the pointer is to the storage.
+        // mark, on which every access of ours depends by its address. `pre_exit` had not run, or
+        // not been seen: the grace period that follows it waits for the guard, and only then is the
+        // value dropped. Without the mark, the pointer is to the storage.
         Some(unsafe { (*storage.byte_sub(READY)).value.assume_init_ref() })
     }
 }
@@ -277,8 +278,8 @@ unsafe fn storage<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
     (!storage.is_null()).then_some(storage)
 }
 
-/// What the namespace has behind `id` in its array: null, or a pointer to storage, perhaps marked as
-/// [`READY`]. None if the array is not so long.
+/// What the namespace has behind `id` in its array: null, or a pointer to storage, perhaps marked
+/// as [`READY`]. None if the array is not so long.
 ///
 /// # Safety
 ///
@@ -309,8 +310,8 @@ unsafe fn entry<S>(net: &Namespace, id: u32) -> Option<*mut Storage<S>> {
 /// The caller must be the namespace's only callback, of the operations that `id` belongs to.
 unsafe fn set_entry<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
     // SAFETY: As in `entry`. `net_assign_generic()` has made the array long enough, and nobody else
-    // writes to it, nor replaces it, since the caller's caller holds `pernet_ops_rwsem`. Readers read
-    // the word whole.
+    // writes to it, nor replaces it, since the caller's caller holds `pernet_ops_rwsem`. Readers
+    // read the word whole.
     unsafe {
         let gen = (&raw const (*net.as_raw()).gen_).read_volatile();
         gen.cast::<*mut Storage<S>>()
@@ -323,8 +324,8 @@ unsafe fn set_entry<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
 ///
 /// # Safety
 ///
-/// `slot` must return the same slot each time. Types may share one if they store the same: only one of
-/// them is registered at a time. Implemented by [`pernet_slot!`](crate::pernet_slot).
+/// `slot` must return the same slot each time. Types may share one if they store the same: only one
+/// of them is registered at a time. Implemented by [`pernet_slot!`](crate::pernet_slot).
 pub unsafe trait HasSlot: Sized + 'static {
     /// What is stored in the namespaces. Callbacks and readers run on any CPU.
     type Stored: Send + Sync + 'static;
@@ -429,8 +430,8 @@ pub trait Operations: HasSlot {
 ///
 /// # Safety
 ///
-/// `storage` must be what `net` has behind `id`, its value constructed, and the caller the namespace's
-/// only callback.
+/// `storage` must be what `net` has behind `id`, its value constructed, and the caller the
+/// namespace's only callback.
 unsafe fn publish<S>(net: &Namespace, id: u32, storage: *mut Storage<S>) {
     barrier::smp_mb(barrier::Write);
     // SAFETY: As the caller promises.
@@ -477,7 +478,8 @@ impl<T: Operations> Callbacks<T> {
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         from_result(|| {
             // SAFETY: The core keeps `net`, its array and what earlier operations have made for it
-            // during the callback, which comes before all of `exit`. The reference does not leave it.
+            // during the callback, which comes before all of `exit`. The reference does not leave
+            // it.
             let net = unsafe { Namespace::from_raw(net) };
             if !T::applies_to(net) {
                 return Ok(0);
@@ -507,7 +509,7 @@ impl<T: Operations> Callbacks<T> {
     ///
     /// Called by `ops_undo_list()` only, after `init` has succeeded for `net`.
     unsafe extern "C" fn pre_exit(net: *mut bindings::net) {
-        // SAFETY: As in `init`.
+        // SAFETY: The core keeps `net` during the callback, and the reference does not leave it.
         let net = unsafe { Namespace::from_raw(net) };
         // SAFETY: The core calls this after `init` and before `exit`.
         let Some(storage) = (unsafe { Self::constructed(net) }) else {
@@ -529,7 +531,7 @@ impl<T: Operations> Callbacks<T> {
         net: *mut bindings::net,
         dev_kill_list: *mut bindings::list_head,
     ) {
-        // SAFETY: As in `init`.
+        // SAFETY: The core keeps `net` during the callback, and the reference does not leave it.
         let net = unsafe { Namespace::from_raw(net) };
         // SAFETY: The core holds RTNL of `net` during the callback.
         let rtnl = unsafe { rtnl::Held::assume(net) };
@@ -547,15 +549,15 @@ impl<T: Operations> Callbacks<T> {
     ///
     /// Called by `ops_exit_list()` only, once, a grace period after `pre_exit`.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
-        // SAFETY: The core keeps `net` and its array during the callback. Other `exit` callbacks may
-        // have run: the reference is used to find the storage, and is given to nobody.
+        // SAFETY: The core keeps `net` and its array during the callback. Other `exit` callbacks
+        // may have run: the reference is used to find the storage, and is given to nobody.
         let net = unsafe { Namespace::from_raw(net) };
         // SAFETY: The core calls this after `init`.
         let Some(storage) = (unsafe { Self::constructed(net) }) else {
             return;
         };
-        // SAFETY: The value is constructed, `pre_exit` has withdrawn it, and the core has waited for
-        // a grace period since.
+        // SAFETY: The value is constructed, `pre_exit` has withdrawn it, and the core has waited
+        // for a grace period since.
         unsafe { destroy(storage) };
     }
 
@@ -635,7 +637,9 @@ unsafe impl<T: Operations> Sync for Registration<T> {}
 ///     try_pin_init!(Module { state <- register_pernet_subsys() })
 /// }
 /// ```
-pub fn register_pernet_subsys<T: Operations<Kind = Subsys>>() -> impl PinInit<Registration<T>, Error>
+pub fn register_pernet_subsys<T>() -> impl PinInit<Registration<T>, Error>
+where
+    T: Operations<Kind = Subsys>,
 {
     Registration::new()
 }
@@ -643,7 +647,9 @@ pub fn register_pernet_subsys<T: Operations<Kind = Subsys>>() -> impl PinInit<Re
 /// Registers device operations: wraps `register_pernet_device()`.
 ///
 /// As [`register_pernet_subsys`]; a namespace's devices go before its subsystems.
-pub fn register_pernet_device<T: Operations<Kind = Device>>() -> impl PinInit<Registration<T>, Error>
+pub fn register_pernet_device<T>() -> impl PinInit<Registration<T>, Error>
+where
+    T: Operations<Kind = Device>,
 {
     Registration::new()
 }

@@ -129,12 +129,12 @@ impl<'a> Packet<'a> {
         Ok(Answer { dst, before, after })
     }
 
-    /// Whether the source of this IPv4 packet, which has the destination `dst`, is valid where it is
-    /// checked as `check` says and the mark has no say in it.
+    /// Whether the source of this IPv4 packet, which has the destination `dst`, is valid where it
+    /// is checked as `check` says and the mark has no say in it.
     ///
-    /// [`ip_route_input`](Self::ip_route_input) has asked that, too, but by settings as they were at
-    /// that moment. This may refuse a source that the stack accepts, and not the other way round. As
-    /// `__fib_validate_source()`.
+    /// [`ip_route_input`](Self::ip_route_input) has asked that, too, but by settings as they were
+    /// at that moment. This may refuse a source that the stack accepts, and not the other way
+    /// round. As `__fib_validate_source()`.
     pub fn has_valid_source(
         &self,
         net: &Namespace,
@@ -160,8 +160,8 @@ impl<'a> Packet<'a> {
             flow.__fl_common.flowic_uid = bindings::sock_net_uid(net.as_raw(), ptr::null());
         }
         let mut result = MaybeUninit::<bindings::fib_result>::uninit();
-        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which what is
-        // found stays valid.
+        // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which what
+        // is found stays valid.
         let error =
             unsafe { bindings::fib_lookup(net.as_raw(), &mut flow, result.as_mut_ptr(), 0) };
         if error != 0 {
@@ -236,8 +236,8 @@ impl<'a> Packet<'a> {
     unsafe fn looked_up(&self) -> Option<&'a ValidDst> {
         // SAFETY: By the type invariant the packet is valid.
         let dst = NonNull::new(unsafe { bindings::skb_dst(self.as_raw()) })?;
-        // SAFETY: The look-up found it among the routes in this critical section, and what was found
-        // there is freed a grace period later, with a reference or without.
+        // SAFETY: The look-up found it among the routes in this critical section, and what was
+        // found there is freed a grace period later, with a reference or without.
         Some(unsafe { ValidDst::from_raw(dst.as_ptr()) })
     }
 }
@@ -267,7 +267,7 @@ impl Namespace {
     pub fn early_demux(&self, protocol: u8) -> bool {
         // SAFETY: By the type invariant the structure is valid; the settings are single bytes.
         let read = |setting: *const u8| unsafe { setting.read_volatile() } != 0;
-        // SAFETY: As above.
+        // SAFETY: By the type invariant the structure is valid; only an address is taken.
         let ipv4 = unsafe { &raw const (*self.as_raw()).ipv4 };
         // SAFETY: As above; only addresses are taken.
         let (all, tcp, udp) = unsafe {
@@ -303,8 +303,8 @@ impl Namespace {
     /// not be counted: the number changes all the same, and routes are unlinked before it does.
     #[inline]
     pub fn fib6_generation(&self) -> u32 {
-        // SAFETY: By the type invariant the structure is valid, and so are its statistics, which are
-        // freed by an `exit` callback, if it has any; the words are read whole.
+        // SAFETY: By the type invariant the structure is valid, and so are its statistics, which
+        // are freed by an `exit` callback, if it has any; the words are read whole.
         unsafe {
             let ipv6 = &raw const (*self.as_raw()).ipv6;
             let sernum = (&raw const (*ipv6).fib6_sernum.counter).read_volatile() as u32;
@@ -332,14 +332,14 @@ impl Namespace {
     /// Whether there are policy rules for IPv4 besides those that every namespace begins with.
     #[inline]
     pub fn has_rules(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: By the type invariant the structure is valid; the flag is one byte.
         unsafe { (&raw const (*self.as_raw()).ipv4.fib_has_custom_rules).read_volatile() }
     }
 
     /// The same as [`rules_look_into_packets`](Self::rules_look_into_packets) for IPv6.
     #[inline]
     pub fn rules6_look_into_packets(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: By the type invariant the structure is valid; the word is read whole.
         unsafe {
             (&raw const (*self.as_raw()).ipv6.fib6_rules_require_fldissect).read_volatile() != 0
         }
@@ -348,7 +348,7 @@ impl Namespace {
     /// Whether there are policy rules for IPv6 besides those that every namespace begins with.
     #[inline]
     pub fn has_rules6(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: By the type invariant the structure is valid; the flag is one byte.
         unsafe { (&raw const (*self.as_raw()).ipv6.fib6_has_custom_rules).read_volatile() }
     }
 

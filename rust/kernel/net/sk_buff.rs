@@ -39,7 +39,8 @@ pub enum RxResult {
 /// # Invariants
 ///
 /// `skb` points to a valid packet that this value owns. Its `dev` is set, to a device that is valid
-/// for `'a`. `'a` is within one RCU critical section: that of the callback which was given the packet.
+/// for `'a`. `'a` is within one RCU critical section: that of the callback which was given the
+/// packet.
 pub struct SkBuff<'a> {
     skb: NonNull<bindings::sk_buff>,
     _dev: PhantomData<&'a NetDevice>,
@@ -160,7 +161,8 @@ impl<'a> SkBuff<'a> {
     /// Whether the packet has a route without a reference, which is valid under RCU alone.
     #[inline]
     fn has_borrowed_dst(&self) -> bool {
-        // SAFETY: As in `has_dst`.
+        // SAFETY: By the type invariant the packet is valid; the union's other side is for packets
+        // that wait in a socket's queue.
         let dst = unsafe {
             (*self.as_raw())
                 .__bindgen_anon_3
@@ -175,8 +177,9 @@ impl<'a> SkBuff<'a> {
     /// Wraps `skb_dst_force()`; a route that is going away is dropped instead.
     #[inline]
     pub fn dst_force(&mut self) {
-        // SAFETY: By the type invariant the packet is valid and ours, and we are in the RCU critical
-        // section in which it came: a route that it has without a reference is valid meanwhile.
+        // SAFETY: By the type invariant the packet is valid and ours, and we are in the RCU
+        // critical section in which it came: a route that it has without a reference is valid
+        // meanwhile.
         unsafe { bindings::skb_dst_force(self.as_raw()) };
     }
 

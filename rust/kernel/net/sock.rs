@@ -14,8 +14,8 @@ use super::Namespace;
 
 /// A socket that a packet belongs to.
 ///
-/// It may be a small one, of a connection request: only what all kinds have is reachable. It is none
-/// in TIME-WAIT.
+/// It may be a small one, of a connection request: only what all kinds have is reachable. It is
+/// none in TIME-WAIT.
 ///
 /// # Invariants
 ///

@@ -178,8 +178,8 @@ impl<T: Run> WorkItem for Deferred<T> {
     type Pointer = Borrowed<T>;
 
     fn run(this: Borrowed<T>) {
-        // SAFETY: By the type invariant the `Deferred` is there: `drop` waits for running work before
-        // anything of it goes.
+        // SAFETY: By the type invariant the `Deferred` is there: `drop` waits for running work
+        // before anything of it goes.
         let this = unsafe { this.0.as_ref() };
         if let Some(delay) = this.value.run() {
             if !this.schedule(delay) {
@@ -203,12 +203,13 @@ unsafe impl<T: Run> RawWorkItem<0> for Borrowed<T> {
     {
         // SAFETY: By the type invariant the `Deferred` is there.
         let work = unsafe { Deferred::<T>::raw_get_work(self.0.as_ptr()) };
-        // SAFETY: As above.
+        // SAFETY: That is the work of the `Deferred`, which is initialised.
         queue_work_on(unsafe { Work::raw_get(work) })
     }
 }
 
-// SAFETY: By `impl_has_delayed_work!` the work is that of a `delayed_work`, which the same holds for.
+// SAFETY: By `impl_has_delayed_work!` the work is that of a `delayed_work`, which the same holds
+// for.
 unsafe impl<T: Run> RawDelayedWorkItem<0> for Borrowed<T> {}
 
 // SAFETY: `__enqueue` uses the work that `DelayedWork::new` has initialised with this function.
@@ -216,7 +217,8 @@ unsafe impl<T: Run> WorkItemPointer<0> for Borrowed<T> {
     unsafe extern "C" fn run(ptr: *mut bindings::work_struct) {
         // CAST: `Work` is transparent over `Opaque<work_struct>`.
         let work = ptr.cast::<Work<Deferred<T>>>();
-        // SAFETY: The caller promises a pointer from `__enqueue`, and so to the work of a `Deferred`.
+        // SAFETY: The caller promises a pointer from `__enqueue`, and so to the work of a
+        // `Deferred`.
         let this = unsafe { Deferred::work_container_of(work) };
         // SAFETY: As above: it is not null.
         let this = unsafe { NonNull::new_unchecked(this) };
@@ -228,8 +230,8 @@ unsafe impl<T: Run> WorkItemPointer<0> for Borrowed<T> {
 #[pinned_drop]
 impl<T: Run> PinnedDrop for Deferred<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The work was initialised by `new`. May sleep; afterwards it neither runs nor can be
-        // scheduled.
+        // SAFETY: The work was initialised by `new`. May sleep; afterwards it neither runs nor can
+        // be scheduled.
         unsafe { bindings::disable_delayed_work_sync(self.delayed_work()) };
     }
 }

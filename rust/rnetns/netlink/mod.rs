@@ -306,8 +306,8 @@ impl Filter {
 /// More than the message of an entry needs.
 const MESSAGE: usize = 192;
 
-/// So many entries are looked at, and copied, while nobody can put in another. Formatting them takes
-/// longer, and comes after that.
+/// So many entries are looked at, and copied, while nobody can put in another. Formatting them
+/// takes longer, and comes after that.
 const BATCH: usize = 32;
 
 fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {

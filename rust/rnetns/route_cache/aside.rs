@@ -8,18 +8,18 @@
 //! addresses. The sample has the same share of the quota, so it shows on a small scale what would
 //! happen to all packets, and tells when the cache is worth its cost again.
 //!
-//! A packet for this machine gains nothing by its entry: it is left to the sockets. Where nearly all
-//! looks are *in vain*, because there is no entry or it is of no use, the cache steps aside at once: a
-//! machine that only talks for itself has no use for it.
+//! A packet for this machine gains nothing by its entry: it is left to the sockets. Where nearly
+//! all looks are *in vain*, because there is no entry or it is of no use, the cache steps aside at
+//! once: a machine that only talks for itself has no use for it.
 //!
 //! While the cache is in use, it is judged by all packets. The sample only says when: if it has few
 //! misses, the cache may still be filling. After its sample has called it back, a cache misses many
 //! routes at first, because only those of the sample are in it.
 //!
 //! Even the sample costs something, and so does each packet that is let pass: a call, and a look at
-//! whether there is a cache. So where nobody else has hooks, the cache takes its own out of the packets'
-//! way while it steps aside. Then it sees nothing, and comes back after some seconds to look: later each
-//! time that this was for nothing.
+//! whether there is a cache. So where nobody else has hooks, the cache takes its own out of the
+//! packets' way while it steps aside. Then it sees nothing, and comes back after some seconds to
+//! look: later each time that this was for nothing.
 //!
 //! A sample misleads if few flows make most of the traffic. If none of them is in the sample, it
 //! stays empty or only misses; so the cache comes back now and then without being told. If one of
@@ -62,12 +62,12 @@ const MAX_DOUBLED: u32 = 3;
 /// about three times what a hit saves.
 const LEAVE_BELOW: u64 = 70;
 
-/// After this many looks in vain, it is judged whether most are. Twice that, and what no CPU has told
-/// yet, are at most 4,096 packets without a hit on up to eight CPUs.
+/// After this many looks in vain, it is judged whether most are. Twice that, and what no CPU has
+/// told yet, are at most 4,096 packets without a hit on up to eight CPUs.
 const IN_VAIN: u32 = 1536;
 
-/// Most looks are in vain if there are this many times as many as hits, at least. Flows that have only
-/// begun have more hits than that, unless each sends one packet in turn.
+/// Most looks are in vain if there are this many times as many as hits, at least. Flows that have
+/// only begun have more hits than that, unless each sends one packet in turn.
 const VAIN_PER_HIT: u32 = 15;
 
 /// From this share on it is worth its cost again.
@@ -117,7 +117,8 @@ pub(super) struct Aside {
     /// Whether the sample has called back the cache, which is still filling then.
     is_called_back: bool,
     judged: Instant<Monotonic>,
-    /// Since when it is in use, or was before it stepped aside, and how often in a row that was short.
+    /// Since when it is in use, or was before it stepped aside, and how often in a row that was
+    /// short.
     in_use: Instant<Monotonic>,
     short: u32,
     /// Since when the cache steps aside.
@@ -209,7 +210,8 @@ impl Aside {
         self.aside
     }
 
-    /// A CPU has looked in vain [`PART`] times more. Says whether the cache steps aside because of that.
+    /// A CPU has looked in vain [`PART`] times more. Says whether the cache steps aside because of
+    /// that.
     pub(super) fn in_vain(&mut self, counters: &Counters) -> bool {
         if self.aside {
             return false;

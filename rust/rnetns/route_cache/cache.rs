@@ -95,9 +95,9 @@ const MIN_DOOMED: u32 = 256;
 /// How many of these are freed with each entry that is put in: more than go for it.
 const SETTLED: usize = 4;
 
-/// While the cache steps aside, this many removed entries share a grace period, at most: in a flood,
-/// entries are removed all the time. Otherwise each has its own grace period. Until its end the slot
-/// is taken, and a key has few slots.
+/// While the cache steps aside, this many removed entries share a grace period, at most: in a
+/// flood, entries are removed all the time. Otherwise each has its own grace period. Until its end
+/// the slot is taken, and a key has few slots.
 const MAX_BATCH: u32 = 64;
 
 /// How soon deferred work that has more to do goes on, in jiffies.
@@ -288,8 +288,8 @@ impl Owners {
             || self.evict_own::<Inet6, _>(netns)
     }
 
-    /// Makes room for an entry where there may be `limit` of them. Says how many had to go that were
-    /// still good.
+    /// Makes room for an entry where there may be `limit` of them. Says how many had to go that
+    /// were still good.
     fn make_room<F: Family<N>, const N: usize>(&mut self, limit: u32, netns: u32) -> u64 {
         let mut evicted = 0;
         for _ in 0..MAX_EVICTIONS {
@@ -301,8 +301,8 @@ impl Owners {
                 evicted += u64::from(self.evict::<F, N>(netns));
             }
         }
-        // As much as there may be of the table: what goes must be of this family. Two, if that is more
-        // than its part by now.
+        // As much as there may be of the table: what goes must be of this family. Two, if that is
+        // more than its part by now.
         let full = F::owner(self).place() == TablePlace::Full;
         let goes = usize::from(full) + usize::from(F::owner(self).has_too_much());
         for _ in 0..goes {
@@ -421,7 +421,8 @@ pub(crate) struct Cache {
     table4: Arc<Table<OwnedDst, WORDS4>>,
     table6: Arc<Table<OwnedDst, WORDS6>>,
     counters: Counters,
-    /// How often all entries were flushed: what was looked up before a flush is not put in after it.
+    /// How often all entries were flushed: what was looked up before a flush is not put in after
+    /// it.
     flushes: Atomic<u32>,
     owned: Pin<KBox<SpinLockBh<Owned>>>,
 }
@@ -765,7 +766,8 @@ impl Cache {
     /// Makes all entries unfindable, and refuses those that are on their way. Returns how many the
     /// former were.
     fn flush(&self, owned: &mut Owned) -> u32 {
-        // Only who holds the lock writes. What made the flush necessary is seen before the number is.
+        // Only who holds the lock writes. What made the flush necessary is seen before the number
+        // is.
         let flushes = self.flushes.load(Relaxed).wrapping_add(1);
         self.flushes.store(flushes, Release);
         owned.owners.flush()
@@ -784,8 +786,8 @@ impl Cache {
         self.publish(owned);
     }
 
-    /// Takes the hooks out of the packets' way, if the cache steps aside, or puts them back when it is
-    /// time to try. Only the work does, which never runs twice at once. Process context, sleeps.
+    /// Takes the hooks out of the packets' way, if the cache steps aside, or puts them back when it
+    /// is time to try. Only the work does, which never runs twice at once. Process context, sleeps.
     fn move_hooks(&self) {
         let (switch, is_out, is_aside, comes_back) = {
             let owned = self.owned.lock();
@@ -1009,8 +1011,8 @@ impl deferred::Run for Cache {
             .add(Stat::Expiries, u64::from(gone4) + u64::from(gone6));
         self.counters.add(Stat::Evictions, evicted);
         let more = (is_over || is_flushed).then_some(SOON);
-        // While the cache steps aside, entries of the sample go all the time: that is no reason to be
-        // here all the time.
+        // While the cache steps aside, entries of the sample go all the time: that is no reason to
+        // be here all the time.
         let waiting = reaped.contains(&false).then(|| {
             if aside {
                 msecs_to_jiffies(ASIDE_REAP_MS)

@@ -60,8 +60,8 @@ fn forget(net: &Namespace, ifindex: u32) {
     }
 }
 
-/// Whether an entry is about packets that come in by the device with this index, or leave by it. Where
-/// those leave whose route is not valid any more, nobody knows: such an entry is of no use.
+/// Whether an entry is about packets that come in by the device with this index, or leave by it.
+/// Where those leave whose route is not valid any more, nobody knows: such an entry is of no use.
 pub(crate) fn concerns(entry: &Entry<'_>, ifindex: u32, guard: &rcu::Guard) -> bool {
     let iif = match &entry.key {
         Key::V4(key) => key.iif,

@@ -48,10 +48,10 @@ pub(super) fn switch(net: &Namespace, guard: &rcu::Guard) -> Option<netfilter::S
     netfilter::Switch::of::<Hooks>(net, guard)
 }
 
-/// Puts the cache in the packets' way, for as long as the namespace or the module lasts. Where it is
-/// off again, the hooks let packets pass: to unregister a hook drops all packets of the namespace
-/// that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process context, sleeps.
-/// `ENOMEM`.
+/// Puts the cache in the packets' way, for as long as the namespace or the module lasts. Where it
+/// is off again, the hooks let packets pass: to unregister a hook drops all packets of the
+/// namespace that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process
+/// context, sleeps. `ENOMEM`.
 pub(crate) fn put_in_the_way(net: &LiveNamespace) -> Result {
     netfilter::set::<Hooks>(net, true)
 }

@@ -163,9 +163,9 @@ fn key(
     .words()
 }
 
-/// Whether a packet whose route is `dst` is left to the sockets: if the stack would look for one that
-/// knows the route, and may find one. A packet for this machine is left at once: two look-ups for a
-/// socket cost more than one for a route.
+/// Whether a packet whose route is `dst` is left to the sockets: if the stack would look for one
+/// that knows the route, and may find one. A packet for this machine is left at once: two look-ups
+/// for a socket cost more than one for a route.
 #[inline(always)]
 fn is_left_to_sockets(
     net: &Namespace,
@@ -177,8 +177,8 @@ fn is_left_to_sockets(
         && (dst.is_local() || packet.has_connected_socket(net, header.protocol))
 }
 
-/// Whether there may be a socket that knows the route, which the stack would look for. If there is none,
-/// the stack would only ask for the route.
+/// Whether there may be a socket that knows the route, which the stack would look for. If there is
+/// none, the stack would only ask for the route.
 fn has_socket(net: &Namespace, packet: &Packet<'_>, header: &Ipv4Header) -> bool {
     seeks_socket(net, header) && packet.has_connected_socket(net, header.protocol)
 }

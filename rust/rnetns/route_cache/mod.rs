@@ -47,26 +47,27 @@
 //!
 //! What is not noticed:
 //!
-//! - `ignore_routes_with_linkdown` that is changed while a link has no carrier; RFC 4191 preferences
-//!   of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in sysfs.
+//! - `ignore_routes_with_linkdown` that is changed while a link has no carrier; RFC 4191
+//!   preferences of IPv6 routers; the group of a device (`suppress_ifgroup`) that is changed in
+//!   sysfs.
 //! - An IPv6 route that has expired and is renewed before it is collected: packets stay on the next
 //!   best one while they keep coming.
 //! - An IPv4 route that is deleted or replaced while the first packet ever is looking it up on
 //!   another CPU, and that shares its next hop with other routes: the stack may see no user of it,
 //!   and count nothing. The entry then stays for as long as packets come.
-//! - Hooks at the same, last, priority that were registered *earlier* come behind the cache's: among
-//!   equals, netfilter puts the new one in front. The cache's hook comes last of those that are
-//!   there when it is registered only if they have a lower priority; what is registered later with
-//!   the same one comes before it.
-//! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those that
-//!   hit are not there, and a packet that is refused, or left to a connected socket after a
+//! - Hooks at the same, last, priority that were registered *earlier* come behind the cache's:
+//!   among equals, netfilter puts the new one in front. The cache's hook comes last of those that
+//!   are there when it is registered only if they have a lower priority; what is registered later
+//!   with the same one comes before it.
+//! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those
+//!   that hit are not there, and a packet that is refused, or left to a connected socket after a
 //!   miss, is there twice.
 //!
 //! Whoever unregisters a netfilter hook of a namespace drops the packets of it that wait for the
-//! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let packets
-//! pass. They go while the cache steps aside if there are no others in the namespace, by which a packet
-//! could wait. They come back unless others of the last priority are there by then, which would see
-//! packets after they were routed. Unloading the module has to unregister them.
+//! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let
+//! packets pass. They go while the cache steps aside if there are no others in the namespace, by
+//! which a packet could wait. They come back unless others of the last priority are there by then,
+//! which would see packets after they were routed. Unloading the module has to unregister them.
 
 use kernel::{
     net::{
@@ -101,9 +102,9 @@ use self::{
 
 /// The route cache while it exists.
 ///
-/// Fields are dropped from the first to the last: no packet sees a cache that is gone, the destinations
-/// that the caches hold are given back with them, and the tables go when no namespace uses them. A
-/// namespace that ends does it in the same order.
+/// Fields are dropped from the first to the last: no packet sees a cache that is gone, the
+/// destinations that the caches hold are given back with them, and the tables go when no namespace
+/// uses them. A namespace that ends does it in the same order.
 #[pin_data]
 pub(crate) struct RouteCache {
     #[pin]

@@ -31,8 +31,8 @@ pub(crate) enum Stat {
     Refusals,
     /// Packets whose route depends on more than the key.
     Uncacheable,
-    /// Packets that were let pass while the cache steps aside, or while it has no tag because it was
-    /// flushed too often.
+    /// Packets that were let pass while the cache steps aside, or while it has no tag because it
+    /// was flushed too often.
     Bypassed,
     /// Packets for this machine that were left to the sockets, which may know the way.
     Left,
@@ -56,8 +56,8 @@ pub(crate) const NAMES: [&core::ffi::CStr; STATS] = [
     c"left",
 ];
 
-/// So many packets of one kind, on one CPU, are counted at once for the judgement whether most looks
-/// are in vain.
+/// So many packets of one kind, on one CPU, are counted at once for the judgement whether most
+/// looks are in vain.
 pub(super) const PART: u32 = 64;
 
 /// Behind them, what nobody is shown: hits of the sample in the lower half of the word, and misses
@@ -110,8 +110,8 @@ impl Counters {
         }
     }
 
-    /// What happened to all packets that were looked up. Those that were left to sockets are neither:
-    /// they gain nothing, and cost much less than a miss.
+    /// What happened to all packets that were looked up. Those that were left to sockets are
+    /// neither: they gain nothing, and cost much less than a miss.
     pub(super) fn seen(&self) -> Seen {
         Seen {
             hits: self.hits(),

@@ -44,10 +44,10 @@ pub(crate) type Table6 = Table<OwnedDst, WORDS6>;
 /// The fewest and the most lines of a table.
 const BUCKETS: core::ops::RangeInclusive<u32> = 1 << 10..=1 << 21;
 
-/// By default there is one line for this much memory, and at most as many as take less than 8 MiB for
-/// both families. A hit on an entry that is in no cache of the processor costs more than a small
-/// routing table does: most machines gain nothing by a table that is much larger than these caches.
-/// Who has more flows in use at a time asks for more lines.
+/// By default there is one line for this much memory, and at most as many as take less than 8 MiB
+/// for both families. A hit on an entry that is in no cache of the processor costs more than a
+/// small routing table does: most machines gain nothing by a table that is much larger than these
+/// caches. Who has more flows in use at a time asks for more lines.
 const MEMORY_PER_BUCKET: usize = 32 << 10;
 const MAX_DEFAULT_BUCKETS: u32 = 32 << 10;
 const MOST_DEFAULT_BYTES: usize = 8 << 20;
@@ -59,8 +59,8 @@ const _: () = {
 /// The largest quota of a namespace, and the default one.
 const MAX_QUOTA: u32 = 1 << 22;
 
-/// The places of each table that a namespace is promised, whatever others do. One eighth of a table is
-/// for that: hundreds of namespaces have this many, and those that come then have fewer.
+/// The places of each table that a namespace is promised, whatever others do. One eighth of a table
+/// is for that: hundreds of namespaces have this many, and those that come then have fewer.
 const PROMISE: u32 = 64;
 
 /// The longest time that an entry may be idle, in seconds.

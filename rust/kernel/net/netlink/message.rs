@@ -63,7 +63,7 @@ impl GenlMsg {
     /// Sends the message to a multicast group of one namespace.
     ///
     /// `ESRCH` if nobody listens. Wraps `genlmsg_multicast_netns()`.
-    pub fn multicast_netns(
+    fn multicast_netns(
         self,
         family: &'static Family,
         net: &Namespace,
@@ -72,8 +72,8 @@ impl GenlMsg {
         flags: Flags,
     ) -> Result {
         let me = ManuallyDrop::new(self);
-        // SAFETY: The `skb`, `family` and `net` pointers are valid. We pass ownership of the `skb` to
-        // `genlmsg_multicast_netns` by not dropping `self`.
+        // SAFETY: The `skb`, `family` and `net` pointers are valid. We pass ownership of the `skb`
+        // to `genlmsg_multicast_netns` by not dropping `self`.
         unsafe {
             bindings::genlmsg_end(me.skb.skb.as_ptr(), me.hdr.as_ptr());
             to_result(bindings::genlmsg_multicast_netns(
@@ -91,15 +91,15 @@ impl GenlMsg {
 impl Family {
     /// Checks if there are any listeners for the given multicast group in a namespace.
     #[inline]
-    pub fn has_listeners_in(&self, net: &Namespace, group: u32) -> bool {
+    fn has_listeners_in(&self, net: &Namespace, group: u32) -> bool {
         // SAFETY: The family and net pointers are valid.
         unsafe { bindings::genl_has_listeners(self.as_raw(), net.as_raw().cast(), group) != 0 }
     }
 
     /// Tells the listeners of a group in a namespace something, if there are any: a notification.
     ///
-    /// `group` is its number within the family. `ENOMEM`, `EMSGSIZE`, or the error of `fill`; none if
-    /// nobody listens.
+    /// `group` is its number within the family. `ENOMEM`, `EMSGSIZE`, or the error of `fill`; none
+    /// if nobody listens.
     pub fn notify(
         &'static self,
         net: &Namespace,

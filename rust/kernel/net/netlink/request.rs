@@ -4,9 +4,9 @@
 //!
 //! A family is described in YAML; `tools/net/ynl` generates its UAPI header, the policies that
 //! attributes are checked by, and a table of operations, in C. Here is what the operations are made
-//! of: [`genl_doit!`](crate::genl_doit) and [`genl_dumpit!`](crate::genl_dumpit) define the functions
-//! that the generated header declares, and [`genl_family!`](crate::genl_family) makes the generated
-//! family one that [`Family::register`] registers.
+//! of: [`genl_doit!`](crate::genl_doit) and [`genl_dumpit!`](crate::genl_dumpit) define the
+//! functions that the generated header declares, and [`genl_family!`](crate::genl_family) makes the
+//! generated family one that [`Family::register`] registers.
 //!
 //! An operation works in the namespace of the socket that the request came by, which it is given
 //! with the request.
@@ -59,8 +59,8 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn net(&self) -> &'a LiveNamespace {
         // SAFETY: The namespace is that of generic netlink's own socket, which does not keep it. By
-        // the type invariant, it is that of the sender's socket, too, which does: those of user space
-        // hold a reference.
+        // the type invariant, it is that of the sender's socket, too, which does: those of user
+        // space hold a reference.
         unsafe { LiveNamespace::from_raw(bindings::genl_info_net(self.info.as_ptr())) }
     }
 
@@ -80,8 +80,8 @@ impl<'a> Request<'a> {
     pub fn refuse(&self, error: Error, attr: Option<u32>, why: &'static CStr) -> Error {
         let extack = self.info().extack;
         if !extack.is_null() {
-            // SAFETY: By the type invariant the structure is valid, and the operation's to write. The
-            // message is a static, the attribute part of the request.
+            // SAFETY: By the type invariant the structure is valid, and the operation's to write.
+            // The message is a static, the attribute part of the request.
             unsafe {
                 (*extack)._msg = why.as_char_ptr();
                 if let Some(attr) = attr.and_then(|attr| self.attributes().find(attr)) {
@@ -181,7 +181,8 @@ impl<'a> Attributes<'a> {
 /// # Invariants
 ///
 /// `skb` is the buffer of this part and nobody else's for `'a`, `cb` is that of a dump of generic
-/// netlink, and the socket that asks for it, which is in the namespace of the request, lasts for `'a`.
+/// netlink, and the socket that asks for it, which is in the namespace of the request, lasts for
+/// `'a`.
 pub struct Dump<'a> {
     skb: NonNull<bindings::sk_buff>,
     cb: NonNull<bindings::netlink_callback>,
@@ -338,7 +339,7 @@ pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
         _skb: PhantomData,
     };
     let result = operation(&mut dump, &mut cursor);
-    // SAFETY: As above.
+    // SAFETY: The room is that of the read, and still the operation's own.
     unsafe {
         (&raw mut (*cb.as_ptr()).__bindgen_anon_1)
             .cast::<C>()

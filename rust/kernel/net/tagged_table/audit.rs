@@ -42,6 +42,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     }
 
     /// The line where a look-up begins.
+    #[inline]
     pub fn line_of(&self, query: &Query<N>) -> u32 {
         self.home(query.hash)
     }

@@ -34,6 +34,7 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// Takes a new seed from the kernel's random numbers. May sleep until there are some.
+    #[inline]
     pub(super) fn new() -> Self {
         Self {
             keys: random(),
@@ -62,7 +63,8 @@ impl Secrets {
         Hash(sum)
     }
 
-    /// Whether the ends of a flow, an even number of words, belong to a sample, 1 in 2^`shift`, of all.
+    /// Whether the ends of a flow, an even number of words, belong to a sample, 1 in 2^`shift`, of
+    /// all.
     #[inline(always)]
     pub(super) fn in_sample<const M: usize>(&self, shift: u32, ends: &[u32; M]) -> bool {
         const { assert!(M <= MAX_ENDS && M.is_multiple_of(2)) };
@@ -95,12 +97,13 @@ fn random<const N: usize>() -> [u64; N] {
 pub(super) struct Hash(u64);
 
 impl Hash {
-    /// The index of the line where a key is looked for first, for a table of 2^(32 - `shift`) lines.
+    /// The index of the line where a key is looked for first, for a table of 2^(32 - `shift`)
+    /// lines.
     ///
     /// As a word of the keys grows, as addresses in a row do, the hash grows by the same step each
     /// time, and with some seeds these steps fill a few regions of the table alone. Multiplying
-    /// again, after the upper bits were added to the lower ones, scatters them; it is one to one, so
-    /// that any two keys still meet by chance only.
+    /// again, after the upper bits were added to the lower ones, scatters them; it is one to one,
+    /// so that any two keys still meet by chance only.
     #[inline(always)]
     pub(super) fn line(self, shift: u32) -> u32 {
         let upper = (self.0 >> 32) as u32;

@@ -54,13 +54,14 @@ const USED_BYTE: usize = if cfg!(target_endian = "little") { 3 } else { 0 };
 const RETRIES: usize = 16;
 
 // A value is a pointer, which is read as one word of 64 bits: the module is for 64-bit kernels. Who
-// waits for a line spins: its owner must not be preempted, as bottom halves that are off ensure but on
-// PREEMPT_RT, for which the module is not.
+// waits for a line spins: its owner must not be preempted, as bottom halves that are off ensure but
+// on PREEMPT_RT, for which the module is not.
 
 /// What no owner has as a tag: of slots that nobody finds, and that are not free yet.
 pub(super) const DOOMED: u32 = MAX_TAG + 1;
 
 /// How many slots fit into a line, for keys of `key_words` words.
+#[inline]
 pub(super) const fn slots(key_words: usize) -> usize {
     (WORDS - VALUES) / (key_words + 3)
 }
@@ -227,16 +228,19 @@ impl<const N: usize> Line<N> {
     }
 
     /// How many entries had to pass.
+    #[inline]
     pub(super) fn passed(&self) -> u32 {
         self.load(HEAD) / ONE_PASSED
     }
 
     /// A free slot; another may take it, unless the line is locked.
+    #[inline]
     pub(super) fn free_way(&self) -> Option<usize> {
         (0..Self::WAYS).find(|&way| self.tag(way) == 0)
     }
 
     /// The tag in a slot, zero if that is free, [`DOOMED`] if it waits to be emptied.
+    #[inline]
     pub(super) fn tag(&self, way: usize) -> u32 {
         self.load(Self::slot(way)) & TAG
     }
@@ -337,6 +341,7 @@ impl<const N: usize> Locked<'_, N> {
     }
 
     /// A free slot.
+    #[inline]
     pub(super) fn free_way(&self) -> Option<usize> {
         self.line.free_way()
     }

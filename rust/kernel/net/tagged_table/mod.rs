@@ -83,14 +83,14 @@ const SHARE: i64 = 4;
 const PROMISED: i64 = 8;
 const PROMISED_AT_ONCE: i64 = 16;
 
-/// Places for all are taken and given back so many at once, at most, and not more than one sixteenth of
-/// what an owner has, or of what may be at ease: entries that come and go write no memory that owners
-/// share.
+/// Places for all are taken and given back so many at once, at most, and not more than one
+/// sixteenth of what an owner has, or of what may be at ease: entries that come and go write no
+/// memory that owners share.
 const MAX_CHUNK: u32 = 64;
 const CHUNK_SHIFT: u32 = 4;
 
-/// The largest tag: it has 24 bits, and the pattern above this one is that of slots which nobody finds
-/// any more, and whose values may be about to be dropped.
+/// The largest tag: it has 24 bits, and the pattern above this one is that of slots which nobody
+/// finds any more, and whose values may be about to be dropped.
 const MAX_TAG: u32 = 0x00ff_fffe;
 
 /// What tells the entries of one owner from those of the others.
@@ -100,8 +100,8 @@ const MAX_TAG: u32 = 0x00ff_fffe;
 ///
 /// # Invariants
 ///
-/// The number is one that tables give out: from 1 to [`MAX_TAG`]. So it is none of those that a slot
-/// has without an entry.
+/// The number is one that tables give out: from 1 to [`MAX_TAG`]. So it is none of those that a
+/// slot has without an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tag(NonZeroU32);
 
@@ -112,8 +112,8 @@ impl Tag {
         self.0.get()
     }
 
-    /// The tag with this number, if tables give out such a one. A wrong number finds another owner's
-    /// entries.
+    /// The tag with this number, if tables give out such a one. A wrong number finds another
+    /// owner's entries.
     #[inline(always)]
     pub fn from_number(number: u32) -> Option<Self> {
         if number > MAX_TAG {
@@ -186,14 +186,15 @@ struct OwnLine<T>(T);
 /// Look-ups read the fields in front; changes write to those behind them, in other cache lines.
 ///
 /// Each owner has an account of places: those that it was promised, and those for all that it has
-/// taken. It has no more entries than that. Those that wait for a grace period after they were taken
-/// out have places, too: as many again as were promised, and a part of the others, 1 in 2^`spare`.
+/// taken. It has no more entries than that. Those that wait for a grace period after they were
+/// taken out have places, too: as many again as were promised, and a part of the others, 1 in
+/// 2^`spare`.
 ///
 /// # Invariants
 ///
-/// - `free` and `reserve` are what owners have not taken of `limit` places, those for all and those to
-///   be promised. If `promise` is not zero, the places of all accounts together, with those for entries
-///   that wait, are no more than there are slots.
+/// - `free` and `reserve` are what owners have not taken of `limit` places, those for all and those
+///   to be promised. If `promise` is not zero, the places of all accounts together, with those for
+///   entries that wait, are no more than there are slots.
 /// - `lines` is an array of `mask + 1` lines, `links` one with an element for each of their slots;
 ///   `mask + 1` is 2^(32 - `shift`).
 /// - A slot with a tag has a value that came from `V::into_raw`, and is on the list of exactly one
@@ -220,8 +221,9 @@ pub struct Table<V: RcuValue, const N: usize> {
 // SAFETY: The arrays belong to no thread, and `V` is `Send`.
 unsafe impl<V: RcuValue, const N: usize> Send for Table<V, N> {}
 
-// SAFETY: Readers get values, which are `Sync`, by shared reference; writers hold a line's lock, and
-// the links of a slot are used through `&mut Owner` only. `V` is `Send`: owners may be on any CPU.
+// SAFETY: Readers get values, which are `Sync`, by shared reference; writers hold a line's lock,
+// and the links of a slot are used through `&mut Owner` only. `V` is `Send`: owners may be on any
+// CPU.
 unsafe impl<V: RcuValue, const N: usize> Sync for Table<V, N> {}
 
 /// Zeroed memory of its own, for large arrays: of huge pages where that is possible. Where there is
@@ -254,8 +256,8 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         assert!(count % 64 == 0 && offset_of!(Self, tags) >= count + 64);
     };
 
-    /// Makes an empty table of `lines` cache lines, for at most `limit` entries. Who comes first may
-    /// have them all.
+    /// Makes an empty table of `lines` cache lines, for at most `limit` entries. Who comes first
+    /// may have them all.
     ///
     /// `EINVAL` if `lines` is not a power of two, `ENOMEM`. May sleep.
     ///
@@ -277,12 +279,13 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// assert_eq!(table.find(&query, &guard).map(|found| *found.value), Some(7));
     /// # Ok::<(), Error>(())
     /// ```
+    #[inline]
     pub fn new(lines: u32, limit: u32) -> Result<Arc<Self>> {
         Self::make(lines, limit, 0)
     }
 
-    /// The same, for owners that do not trust each other. Each is promised up to `promise` places, which
-    /// it has whatever others do, and has its part of the rest.
+    /// The same, for owners that do not trust each other. Each is promised up to `promise` places,
+    /// which it has whatever others do, and has its part of the rest.
     ///
     /// An owner has all that it was promised unless it has taken out as many within a grace period.
     /// `EINVAL` if `limit` is too near to the number of slots for that.
@@ -349,6 +352,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     }
 
     /// How many entries are in the table, of all owners. Looks at each line: for reports and tests.
+    #[inline]
     pub fn entries(&self) -> u64 {
         self.count(|tag| Tag::from_number(tag).is_some())
     }
@@ -367,6 +371,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     }
 
     /// How many entries the table takes, of all owners.
+    #[inline]
     pub fn limit(&self) -> u64 {
         self.limit.into()
     }
@@ -374,7 +379,8 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// How many places for all are left.
     #[inline]
     fn free(&self) -> i64 {
-        // SAFETY: The word is valid, and written whole. A helper's call would cost more than to read it.
+        // SAFETY: The word is valid, and written whole. A helper's call would cost more than to
+        // read it.
         unsafe { self.free.0.as_ptr().read_volatile() }.max(0)
     }
 

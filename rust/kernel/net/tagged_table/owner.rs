@@ -143,8 +143,9 @@ pub struct Cursor {
 /// - `doomed` and `dying` have slots of ours that nobody finds, each with a value. Since those of
 ///   `dying` were last findable, as since entries had a tag of `dying_tags`, the grace period
 ///   `grace` was asked for.
-/// - `promised` and `granted` places were taken from the table's `reserve` and from what it has `free`.
-///   `most` and `most_slots` are what these have room for, and `taken` is at most `most_slots`.
+/// - `promised` and `granted` places were taken from the table's `reserve` and from what it has
+///   `free`. `most` and `most_slots` are what these have room for, and `taken` is at most
+///   `most_slots`.
 pub struct Owner<V: RcuValue, const N: usize> {
     table: Arc<Table<V, N>>,
     tag: Option<Tag>,
@@ -235,8 +236,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.promised
     }
 
-    /// Whether it has a place for one more entry. Takes some of those that are there for all, if it has
-    /// none and may have more.
+    /// Whether it has a place for one more entry. Takes some of those that are there for all, if it
+    /// has none and may have more.
     #[inline]
     pub fn place(&mut self) -> Place {
         if self.has_place() {
@@ -271,8 +272,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             && i64::from(self.granted) > SHARE * self.table.free() + i64::from(MAX_CHUNK)
     }
 
-    /// So many places for all are taken or given back at once: the more, the more it has, and the more
-    /// are left. So many small owners leave few unused when these are wanted.
+    /// So many places for all are taken or given back at once: the more, the more it has, and the
+    /// more are left. So many small owners leave few unused when these are wanted.
     fn chunk(&self) -> u32 {
         let at_ease = self.table.free() >> self.table.ease;
         (at_ease as u32)
@@ -454,8 +455,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         }
     }
 
-    /// Takes out flushed entries, `budget` of them at most, and [settles](Self::settle). Says whether
-    /// nothing is left to do.
+    /// Takes out flushed entries, `budget` of them at most, and [settles](Self::settle). Says
+    /// whether nothing is left to do.
     ///
     /// The tag from before the flush must not be in use any more for new look-ups. Any context but
     /// hard interrupts.
@@ -465,8 +466,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     }
 
     /// Drops the values of entries that were taken out, `budget` of them at most, and gives tags
-    /// back, where a grace period is over; asks for one if `batch` entries wait for that, or tags do.
-    /// Says whether nothing is left to do.
+    /// back, where a grace period is over; asks for one if `batch` entries wait for that, or tags
+    /// do. Says whether nothing is left to do.
     pub fn settle(&mut self, budget: usize, batch: u32) -> bool {
         if let Some(grace) = self.grace {
             // SAFETY: The function has no requirement.
@@ -520,8 +521,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.doomed_tail = NONE;
         self.doomed_len = 0;
         self.dying_tags = self.tags_to_give_back();
-        // SAFETY: The function has no requirement. It lets the grace period begin, too: where nobody
-        // else wants one, there would be none.
+        // SAFETY: The function has no requirement. It lets the grace period begin, too: where
+        // nobody else wants one, there would be none.
         self.grace = Some(unsafe { bindings::start_poll_synchronize_rcu() });
     }
 
@@ -661,8 +662,9 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.table.line(index).content(way)
     }
 
-    /// Finds the slot of a key that is ours, as a look-up does: it is there or not, since nobody else
-    /// changes our slots, nor takes back what our entries have counted in the lines they passed.
+    /// Finds the slot of a key that is ours, as a look-up does: it is there or not, since nobody
+    /// else changes our slots, nor takes back what our entries have counted in the lines they
+    /// passed.
     fn position(&self, tag: Tag, key: &[u32; N], home: u32) -> Option<u32> {
         let mut distance = 0;
         loop {
@@ -678,8 +680,9 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         }
     }
 
-    /// Puts an entry into the first free slot from its home on, where it has a place. By the invariant
-    /// of the table there is a free slot. One that is not promised is looked for in a few lines only.
+    /// Puts an entry into the first free slot from its home on, where it has a place. By the
+    /// invariant of the table there is a free slot. One that is not promised is looked for in a few
+    /// lines only.
     fn fill(
         &mut self,
         tag: Tag,
@@ -873,7 +876,8 @@ unsafe fn owned<V: RcuValue>(raw: *const c_void) -> Option<V> {
 }
 
 impl<V: RcuValue, const N: usize> Table<V, N> {
-    /// Promises some places to an owner: as many as the table promises each, if there are enough left.
+    /// Promises some places to an owner: as many as the table promises each, if there are enough
+    /// left.
     fn promise(&self) -> u32 {
         let mut seen = self.reserve.load(Relaxed);
         loop {

@@ -21,6 +21,7 @@ unsafe impl Sync for Published {}
 
 impl Published {
     /// Nothing is looked up.
+    #[inline]
     pub fn new() -> Self {
         Self(UnsafeCell::new(0))
     }
@@ -37,20 +38,21 @@ impl Published {
     /// Whether there is no tag because [`set_off`](Self::set_off) said so.
     #[inline]
     pub fn is_off(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: The word is valid, and written whole. `READ_ONCE()`.
         unsafe { self.0.get().read_volatile() == OFF }
     }
 
     /// Nothing is looked up, and that is meant.
+    #[inline]
     pub fn set_off(&self) {
-        // SAFETY: As below.
+        // SAFETY: The word is valid, and read whole by others. `WRITE_ONCE()`.
         unsafe { self.0.get().write_volatile(OFF) };
     }
 
     /// Changes both. Look-ups that have begun may still use what was before.
     pub fn set(&self, tag: Option<Tag>, sample: bool) {
         let word = tag.map_or(0, |tag| tag.get() | u32::from(sample) << TAG_BITS);
-        // SAFETY: As above. `WRITE_ONCE()`.
+        // SAFETY: The word is valid, and read whole by others. `WRITE_ONCE()`.
         unsafe { self.0.get().write_volatile(word) };
     }
 }
