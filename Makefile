@@ -9,12 +9,12 @@ export KSRC KBUILD LLVM CC J V ACCEL ENGINE MEMORY
 ifeq ($(origin CC),default)
 unexport CC
 endif
-# What others exported for builds of theirs changes nothing here.
+# Variables that were exported for other builds must not change this one.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 unexport $(filter $(shell sed '/^\#/d' lab/environment),$(.VARIABLES))
 
-# What a person types goes to the lab as it is, `$$` and quotes included, for
-# which a recipe would be the wrong place.
+# What the user types reaches the lab unchanged, `$$` and quotes included. So it
+# goes through the environment: in a recipe, make and the shell would expand it.
 export LAB_PATTERN := $(value T)
 export LAB_REPEAT := $(value REPEAT)
 export LAB_TESTS := $(value TESTS)
@@ -40,7 +40,7 @@ $(error cargo is not installed: get a Rust toolchain with rustup (see README.md)
 endif
 endif
 
-# Several are separated by spaces, which no test has in its name.
+# Patterns are separated by spaces: no test has a space in its name.
 patterns := $(if $(LAB_PATTERN),-- $$LAB_PATTERN)
 pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
@@ -63,28 +63,28 @@ selftests-net: ## the kernel tree's own network tests, without and with the modu
 mutants: ## break one rule of the module at a time: a selftest must fail [T=PATTERN]; or [MADE=N SEED=N] single changes
 	@$(LAB) mutants $(if $(LAB_MADE),--made "$$LAB_MADE" $(if $(LAB_SEED),--seed "$$LAB_SEED"),$(pattern))
 
-fuzz: ## random networks, with the cache and without: all must be the same [SEED=N] [SCENES=N]
+fuzz: ## random networks, with the cache and without: the results must be identical [SEED=N] [SCENES=N]
 	@$(LAB) run -- /lab/selftests/route_cache_fuzz "$$LAB_SEED" "$${LAB_SCENES:-1000}"
 
-study: ## why packets are copied on their way into a namespace, by each way [QUICK=1] [T='PATTERN...']
+study: ## count copies of packets on each way into a namespace [QUICK=1] [T='PATTERN...']
 	@set -f; $(LAB) study $(if $(filter 1,$(QUICK)),--quick) $(patterns)
 
 shell: ## a shell in the guest, with the module loaded
 	@$(LAB) shell
 
-run: ## one command in the guest: CMD='ip link'; its output and exit code come through
+run: ## one command in the guest: CMD='ip link'; passes on its output and exit status
 	@$(LAB) run -- $(if $(LAB_COMMAND),"$$LAB_COMMAND",$(error say which command: make run CMD='ip link'))
 
 series: ## give each edit of the source to the patch that it belongs to [DRY=1] [PUT='FILE:LINE=PATCH...']
 	@$(LAB) series $(if $(filter 1,$(DRY)),--dry-run) $(if $(LAB_PUT),--put "$$LAB_PUT")
 
-series-undo: ## take the last change of the series back
+series-undo: ## undo the last change of the series
 	@$(LAB) series undo
 
-series-edit: ## the tree after a patch, to edit: K=SERIES/NUMBER; without K: take what was edited
+series-edit: ## edit the tree after a patch: K=SERIES/NUMBER; then, without K, take the edit
 	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
 
-check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME]; of others: TREE=DIR RANGE=A..B, or MBOX=FILE
+check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME], or: TREE=DIR RANGE=A..B, MBOX=FILE
 	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_TESTS),--tests "$$LAB_TESTS") $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bisect: ## the first patch after which a test fails: TEST=NAME [S=SERIES]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The command line. Its help is the documentation of each command. The names of variables, and
-//! what each exit status means, are here and nowhere else.
+//! The command line. Its help texts document each command. The names of environment variables and
+//! the meaning of each exit status are defined here and nowhere else.
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use vmlab::boot::vm;
 use crate::build::kernel::Variant;
 use crate::context::Settings;
 
-/// Variables that stand for an option each.
+/// Environment variables, each of which sets an option.
 mod variable {
     pub(super) const KSRC: &str = "KSRC";
     pub(super) const KBUILD: &str = "KBUILD";
@@ -44,13 +44,13 @@ Exit status:
   5    the guest died
   6    the kernel log has findings
   7    timed out
-  8    nothing passed, all was skipped
+  8    nothing passed: everything was skipped
   130  interrupted";
 
 /// The default port for gdb.
 const GDB_PORT: &str = "1234";
 
-/// Builds a kernel and modules, boots them in QEMU, runs tests, and judges.
+/// Builds a kernel and modules, boots them in QEMU, runs tests, and judges the results.
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, after_help = STATUSES)]
 pub struct Cli {
@@ -60,36 +60,36 @@ pub struct Cli {
     pub options: CommonArgs,
 }
 
-/// Settings of every command.
+/// Settings that all commands share.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct CommonArgs {
     /// A kernel tree (git clone or tarball) to build instead of the pinned one.
     #[arg(long, env = variable::KSRC, global = true, conflicts_with = "kbuild", value_name = "PATH")]
     ksrc: Option<PathBuf>,
-    /// A finished kernel build; it is never written to.
+    /// A finished kernel build to use; it is only read.
     #[arg(long, env = variable::KBUILD, global = true, value_name = "DIR")]
     kbuild: Option<PathBuf>,
-    /// Kernel options on top of those of the lab and the project; may be repeated.
+    /// A file with kernel options on top of those of the lab and the project; may be repeated.
     #[arg(long, global = true, conflicts_with = "kbuild", value_name = "FRAGMENT")]
     config: Vec<PathBuf>,
-    /// LLVM, as for the kernel's make: 1, -19, or a directory that ends in a slash.
+    /// The LLVM tools, as for the kernel's make: 1, -19, or a directory that ends in a slash.
     #[arg(long, env = variable::LLVM, global = true, allow_hyphen_values = true)]
     llvm: Option<String>,
     /// The C compiler of the kernel.
     #[arg(long, env = variable::CC, global = true)]
     cc: Option<String>,
-    /// Jobs, and guests, at once; as many as there are processors by default.
+    /// How many jobs, and how many guests, run at once [default: the number of processors].
     #[arg(long, short, env = variable::JOBS, global = true, value_name = "N")]
     jobs: Option<usize>,
     /// Show every command (V=1).
     #[arg(long, env = variable::VERBOSE, global = true, value_parser = FalseyValueParser::new())]
     verbose: bool,
-    /// Use this instead of probing for KVM.
+    /// Use this accelerator, and do not probe for KVM.
     #[arg(long, env = variable::ACCEL, global = true, value_parser = accel())]
     accel: Option<Engine>,
-    /// What runs the kernel: QEMU, or the kernel itself as a program of this machine (User Mode
-    /// Linux), to measure without KVM.
+    /// What runs the kernel: QEMU, or User Mode Linux, where the kernel is a program of the host,
+    /// to measure without KVM.
     #[arg(long, env = variable::ENGINE, global = true, default_value = "qemu", value_parser = ["qemu", "uml"])]
     engine: String,
     /// Memory of the guest in MiB [default: 1024; 2048 for a debug kernel].
@@ -102,7 +102,7 @@ fn accel() -> impl TypedValueParser<Value = Engine> {
     names.map(|name| if name == Engine::Kvm.name() { Engine::Kvm } else { Engine::Tcg })
 }
 
-/// What the guest is like.
+/// Options for the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Guest")]
 pub struct GuestArgs {
@@ -112,10 +112,10 @@ pub struct GuestArgs {
     /// Add this to the kernel's command line; may be repeated.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     append: Vec<String>,
-    /// A folder of this machine that the guest may write to, at the same path; may be repeated.
+    /// A folder of the host that the guest may write to, at the same path; may be repeated.
     #[arg(long, value_name = "DIR")]
     rw: Vec<PathBuf>,
-    /// Boot each guest; without it, an emulated guest is a copy of one that has booted.
+    /// Boot each guest; without this, an emulated guest starts from a snapshot of a booted one.
     #[arg(long)]
     boot: bool,
     /// Build, print each command, and print QEMU's command line instead of running it.
@@ -123,11 +123,11 @@ pub struct GuestArgs {
     pub dry_run: bool,
 }
 
-/// Looking into one guest.
+/// Options to debug one guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Guest")]
 pub struct Debugging {
-    /// Wait for a debugger before the first instruction.
+    /// Make the guest wait for gdb, at this port (1234), before its first instruction.
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = GDB_PORT)]
     gdb: Option<NonZeroU16>,
@@ -136,7 +136,7 @@ pub struct Debugging {
     dump: Option<PathBuf>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Action {
     /// Build kernel and module, boot, load, run the selftests, report.
@@ -154,27 +154,28 @@ pub enum Action {
     Mutants {
         /// Only mutants whose name contains this.
         pattern: Option<String>,
-        /// Instead of the patches: so many single changes of the code that were not tried yet.
+        /// Instead of the patches, try this many single changes of the code that were not tried
+        /// yet.
         #[arg(long, value_name = "NUMBER", conflicts_with = "pattern")]
         made: Option<NonZeroUsize>,
-        /// Which changes: the same number chooses the same ones. Without it, one is drawn and printed.
+        /// The seed that chooses the changes. Without it, a random one is used and printed.
         #[arg(long, value_name = "NUMBER", requires = "made")]
         seed: Option<u64>,
     },
     /// Start a shell in the guest, with the module loaded.
     Shell(ShellArgs),
-    /// Run a command in the guest; its output and exit status come through.
+    /// Run a command in the guest; the lab passes on its output and its exit status.
     Run(RunArgs),
-    /// Judge any module, without a project: build, boot, load, test, unload.
+    /// Test any module, without a project: build it, boot a guest, load, test, unload.
     Try(TryArgs),
     /// Make a project: a module in Rust, selftests in shell and C.
     New {
         /// A folder that does not exist yet; its name is the module's.
         dir: PathBuf,
     },
-    /// Measure in the guest and print the ratios.
+    /// Run the benchmarks in a guest and print the ratios.
     Bench,
-    /// Run the project's own measurements, in a kernel made for them, and write what is to be read.
+    /// Run the project's own measurements on a kernel built for them, and write the document.
     Study {
         /// Only the part that takes a few minutes; writes no document.
         #[arg(long)]
@@ -188,18 +189,18 @@ pub enum Action {
         #[arg(value_enum)]
         variant: Option<Variant>,
     },
-    /// Keep the patch series equal to the source: each edit goes to the patch that it belongs to.
+    /// Update the patch series from the source: each edit goes to the patch that it belongs to.
     Series(SeriesArgs),
     /// Check each patch of a series: of the project, of a tree, or of a mailbox.
     CheckSeries(CheckArgs),
-    /// Generate the C code of the netlink specification again.
+    /// Generate the C code from the netlink specification again.
     Netlink,
-    /// Run a command of the project and draw what it prints, for the README.
+    /// Run a command and draw its output as a picture (SVG), for the README.
     Picture {
         /// The file to write, relative to the project's root.
         #[arg(long, default_value = "Documentation/run.svg")]
         out: PathBuf,
-        /// The command; its output may have 400 lines.
+        /// The command; it may print at most 400 lines.
         #[arg(
             trailing_var_arg = true,
             allow_hyphen_values = true,
@@ -213,15 +214,15 @@ pub enum Action {
         #[arg(long)]
         prune: bool,
     },
-    /// Show each tool: found, needed, how to get it.
+    /// Show for each tool which version is found and needed, and how to get it.
     Doctor,
     /// Check format and lints of host and kernel code.
     Lint,
     /// Write rust-project.json for an editor.
     RustAnalyzer,
-    /// Print what a shell needs to complete the lab's commands: source <(lab completions bash)
+    /// Print a shell's completion script: source <(lab completions bash)
     Completions {
-        /// Which one.
+        /// The shell.
         shell: Shell,
     },
     /// Remove what was built from this project.
@@ -230,11 +231,11 @@ pub enum Action {
     Distclean,
 }
 
-/// What to test, and how to say it.
+/// Options of `test` and `test-debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct TestArgs {
-    /// Only selftests whose name contains one of these (`*` and `?` as in a shell), without lint
-    /// and host tests.
+    /// Run only selftests whose name contains one of these patterns (`*` and `?` as in a shell);
+    /// no lint, no host tests.
     #[arg(value_name = "PATTERN")]
     pub patterns: Vec<String>,
     /// Run each test N times and report flaky ones.
@@ -256,7 +257,7 @@ pub struct TestArgs {
     pub guest: GuestArgs,
 }
 
-/// A person in the guest.
+/// Options of `shell`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct ShellArgs {
     #[command(flatten)]
@@ -265,25 +266,25 @@ pub struct ShellArgs {
     pub debugging: Debugging,
 }
 
-/// A command in the guest.
+/// Options of `run`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct RunArgs {
     #[command(flatten)]
     pub guest: GuestArgs,
     #[command(flatten)]
     pub debugging: Debugging,
-    /// Given to a shell in the guest.
+    /// One word is a line for the guest's shell; several are a program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
 }
 
-/// A module without a project of the lab.
+/// Options of `try`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct TryArgs {
     /// A folder with a Kbuild file or a Makefile that names obj-m, or a finished NAME.ko.
     pub path: PathBuf,
-    /// A test: a program, or a C file. It prints KTAP, or exits with 0, 4 to skip, or another
-    /// number to fail; the module is loaded. May be repeated.
+    /// A test to run while the module is loaded: a program or a C file. It prints KTAP, or its exit
+    /// status is the result: 0 is a pass, 4 a skip, any other a failure. May be repeated.
     #[arg(long = "test", value_name = "FILE")]
     pub tests: Vec<PathBuf>,
     /// A kernel tree, a tarball of one, or a finished build.
@@ -298,7 +299,7 @@ pub struct TryArgs {
     pub debugging: Debugging,
 }
 
-/// The patch series of the project.
+/// Options of `series`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct SeriesArgs {
@@ -312,7 +313,7 @@ pub struct SeriesArgs {
     pub put: Vec<Wish>,
 }
 
-/// What to check.
+/// Options of `check-series`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct CheckArgs {
     /// A series of the project; the start of its name is enough [default: all].
@@ -321,72 +322,72 @@ pub struct CheckArgs {
     /// A kernel tree with the commits of --range. It is only read.
     #[arg(long, value_name = "DIR", requires = "range", conflicts_with = "mbox")]
     pub tree: Option<PathBuf>,
-    /// Commits of the tree, as git names them.
+    /// The range of commits, as git writes it.
     #[arg(long, value_name = "A..B", requires = "tree")]
     pub range: Option<String>,
-    /// A mailbox with patches for the pinned kernel, or for that of --ksrc.
+    /// A mailbox with patches for the pinned kernel, or for the tree of --ksrc.
     #[arg(long, value_name = "FILE")]
     pub mbox: Option<PathBuf>,
-    /// Only this check.
+    /// Run only this check.
     #[arg(long, value_name = "CHECK")]
     pub only: Option<String>,
-    /// Only read the patches: neither build nor boot what they make.
+    /// Only read the patches; do not build or boot them.
     #[arg(long)]
     pub no_build: bool,
-    /// Tests of the tree, by their paths there, to run after each of other people's patches.
+    /// For --tree and --mbox: tests to run after each patch, by their paths in the kernel tree.
     #[arg(long, value_name = "FILE", num_args = 1.., value_delimiter = ' ')]
     pub tests: Vec<String>,
 }
 
-/// Patches are named SERIES/NUMBER, where the start of the series' name is enough; a number alone,
-/// if there is one series.
+/// The actions of `series`. A patch is named SERIES/NUMBER, where the start of the series' name is
+/// enough. If there is only one series, the number is enough.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum SeriesAction {
     /// List the patches.
     Show,
-    /// Take the last change of the series back.
+    /// Undo the last change of the series.
     Undo,
-    /// Put the tree after a patch into a folder; what is edited there becomes part of the patch
-    /// when the command is given again without a patch.
+    /// Edit a patch: write the tree after it to a folder. After the edit, run the command again
+    /// without a patch: then the edit becomes part of the patch.
     Edit {
-        /// SERIES/NUMBER; without it, what was edited is taken.
+        /// SERIES/NUMBER; without it, the edit in the folder is taken.
         patch: Option<String>,
-        /// Files of the kernel tree that no patch touches yet.
+        /// More files of the kernel tree to edit, which no patch changes yet.
         #[arg(long, num_args = 1.., value_delimiter = ' ')]
         with: Vec<String>,
     },
-    /// Add a patch without changes behind another one; SERIES/0: in front of all.
+    /// Add an empty patch after another one; after SERIES/0, it is the first.
     Add {
-        /// SERIES/NUMBER of the patch in front of it.
+        /// SERIES/NUMBER of the patch before it.
         after: String,
-        /// Subject, blank line, body; without it, an editor asks.
+        /// The message: subject, blank line, body. Without this, an editor opens.
         #[arg(long, short)]
         message: Option<String>,
     },
-    /// Make a patch of some lines of a patch, behind it.
+    /// Move some lines of a patch to a new patch after it.
     Split {
         /// SERIES/NUMBER.
         patch: String,
         /// Lines of the source: FILE:FIRST-LAST.
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
         lines: Vec<Lines>,
-        /// Subject, blank line, body; without it, an editor asks.
+        /// The message: subject, blank line, body. Without this, an editor opens.
         #[arg(long, short)]
         message: Option<String>,
     },
-    /// Make one patch of a patch and the next one.
+    /// Merge a patch with the next one.
     Join {
         /// SERIES/NUMBER of the first.
         patch: String,
     },
-    /// Put a patch behind another one; SERIES/0: in front of all.
+    /// Move a patch to the place after another one; after SERIES/0, it is the first.
     Move {
         /// SERIES/NUMBER.
         patch: String,
-        /// SERIES/NUMBER of the patch in front of it then.
+        /// SERIES/NUMBER of the patch that will be before it.
         after: String,
     },
-    /// Give lines of the source to another patch.
+    /// Move lines of the source to another patch.
     Give {
         /// SERIES/NUMBER of the patch that gets them.
         patch: String,
@@ -394,63 +395,62 @@ pub enum SeriesAction {
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
         lines: Vec<Lines>,
     },
-    /// Give a patch another message.
+    /// Change the message of a patch.
     Reword {
         /// SERIES/NUMBER.
         patch: String,
-        /// Subject, blank line, body; without it, an editor asks.
+        /// The message: subject, blank line, body. Without this, an editor opens.
         #[arg(long, short)]
         message: Option<String>,
     },
-    /// Build the tree after each patch, boot it and run its tests. What was seen before costs
-    /// nothing.
+    /// Build the tree after each patch, boot it and run its tests. A tree that has passed is not
+    /// tested again.
     Prove {
-        /// Only this series, where the start of its name is enough; or only this patch:
-        /// SERIES/NUMBER.
+        /// Only this series (the start of its name is enough), or only this patch: SERIES/NUMBER.
         series: Option<String>,
     },
-    /// Find the first patch after which a test fails, by booting.
+    /// Find the first patch after which a test fails: builds and boots patches by bisection.
     Bisect {
-        /// A file of the selftests.
+        /// The file name of a selftest.
         test: String,
         /// Only in this series; the start of its name is enough.
         series: Option<String>,
     },
-    /// Begin the next version of a series; the mails of this one stay as they were sent.
+    /// Begin the next version of a series. The patches of the current version stay as they are.
     New {
-        /// The start of its name is enough.
+        /// The series; the start of its name is enough.
         series: String,
     },
-    /// Show what changed from the version before.
+    /// Show what changed since the previous version.
     Diff {
-        /// The start of its name is enough.
+        /// The series; the start of its name is enough.
         series: String,
     },
-    /// Put the Reviewed-by, Acked-by and Tested-by lines of a mailbox on the patches.
+    /// Add the Reviewed-by, Acked-by and Tested-by trailers of a mailbox to the patches.
     Trailers {
-        /// The start of its name is enough.
+        /// The series; the start of its name is enough.
         series: String,
-        /// The thread, as `b4 mbox` gets it.
+        /// The mailbox of the review thread, as `b4 mbox` saves it.
         mailbox: PathBuf,
     },
     /// Write a series as a mailbox for b4 and git, with its cover letter. Nothing is sent.
     Export {
-        /// The start of the series' name is enough.
+        /// The series; the start of its name is enough.
         series: String,
-        /// The folder that gets the mailbox.
+        /// The folder to write the mailbox to.
         #[arg(long, default_value = "target/series", value_name = "DIR")]
         out: PathBuf,
-        /// Sign the patches off with your name: see Documentation/process/submitting-patches.rst.
+        /// Add your Signed-off-by to the patches: see Documentation/process/submitting-patches.rst.
         #[arg(long, conflicts_with = "no_sign_off")]
         sign_off: bool,
-        /// Leave that to whoever sends them.
+        /// Do not add a Signed-off-by; whoever sends the patches adds it.
         #[arg(long)]
         no_sign_off: bool,
     },
 }
 
 impl Default for TestArgs {
-    /// All of them, once.
+    /// All tests, once.
     fn default() -> TestArgs {
         TestArgs {
             patterns: Vec::new(),
@@ -465,7 +465,7 @@ impl Default for TestArgs {
 }
 
 impl Action {
-    /// Whether it is about the project that the current directory is in.
+    /// Whether the command works on the project of the current directory.
     pub fn needs_project(&self) -> bool {
         !matches!(
             self,
@@ -478,7 +478,7 @@ impl Action {
         ) && !matches!(self, Action::CheckSeries(args) if args.tree.is_some() || args.mbox.is_some())
     }
 
-    /// Whether it runs again and again.
+    /// Whether the command runs again after each change (`--watch`).
     pub fn watches(&self) -> bool {
         match self {
             Action::Test(args) | Action::TestDebug(args) => args.watch,
@@ -522,7 +522,8 @@ impl Cli {
         }
     }
 
-    /// Checks between the values of options: clap can only compare their names.
+    /// Why the options contradict each other, if they do. clap checks which options are given
+    /// together, but not their values.
     fn contradiction(&self) -> Option<&'static str> {
         if self.options.engine != "uml" {
             return None;
@@ -574,7 +575,7 @@ impl Cli {
         settings
     }
 
-    /// The requested guest.
+    /// The options of the requested guest.
     pub fn guest(&self) -> vm::Options {
         let guest = self.command.guest().cloned().unwrap_or_default();
         let debugging = self.command.debugging().cloned().unwrap_or_default();

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::interrupt;
 
-/// How a run ended. If several apply, the last in this list counts: a kernel that panicked fails
-/// tests, too, but that is not what to look at first.
+/// How a run ended. If several outcomes apply, the last in this list counts: a kernel that panicked
+/// also fails tests, but the panic is what to look at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -32,7 +32,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, for what must name them all.
+    /// Every outcome.
     pub const ALL: [Outcome; 9] = [
         Outcome::Pass,
         Outcome::Skipped,
@@ -45,7 +45,8 @@ impl Outcome {
         Outcome::Interrupted,
     ];
 
-    /// Whether something is wrong. That all was skipped says nothing, good or bad.
+    /// Whether something is wrong. A run where everything was skipped is neither a pass nor a
+    /// failure.
     pub fn is_failure(self) -> bool {
         !matches!(self, Outcome::Pass | Outcome::Skipped)
     }
@@ -69,7 +70,7 @@ impl Outcome {
     pub fn describe(self) -> &'static str {
         match self {
             Outcome::Pass => "passed",
-            Outcome::Skipped => "nothing passed, all was skipped",
+            Outcome::Skipped => "nothing passed: everything was skipped",
             Outcome::Test => "a test failed",
             Outcome::Timeout => "timed out",
             Outcome::KernelLog => "the kernel log has findings",
