@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! First and last things.
+//! The first and the last steps of PID 1.
 
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("SELFTESTS_DIR", SELFTESTS_DIR),
 ];
 
-/// The first message: of a machine that booted, or of a copy of one.
+/// PID 1's first message. A copy of a snapshot does not tell how long the boot took.
 pub fn hello(is_copy: bool) -> Event {
     Event::Hello {
         release: uname().release().to_string_lossy().into_owned(),

@@ -21,20 +21,21 @@ use crate::port::Port;
 /// How long a program may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
-    /// Until it is killed.
+    /// How long it may run before it is killed.
     pub running: Duration,
-    /// To die then. A program that does not is stuck in the kernel.
+    /// How long it may take to die then. If it takes longer, it is stuck in the kernel.
     pub dying: Duration,
 }
 
-/// How long a program may say nothing until we look after it.
+/// How long a program may print nothing before PID 1 checks whether memory is short.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// What is read from a pipe before others are looked at. A program that never stops to write must
-/// not keep us from looking at the clock.
+/// How much is read from one pipe at once. A program that writes without end must not keep PID 1
+/// from checking the time limit.
 const AT_ONCE: usize = 64 << 10;
 
-/// The most that a pipe can hold: what was written before a program ended is read, and no more.
+/// The most that a pipe can hold. After a program has ended, only this much is read: what it wrote
+/// before it ended.
 const PIPE: usize = 1 << 20;
 
 /// A pipe from the program and the frame that its bytes travel in.
@@ -57,7 +58,7 @@ impl Program {
         Program::start_with(command, Stdio::null())
     }
 
-    /// The same, with `input`.
+    /// Like [`Program::start`], with this standard input.
     pub fn start_with(command: &mut Command, input: Stdio) -> Result<Program> {
         let what = command.get_program().to_string_lossy().into_owned();
         command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,7 +71,7 @@ impl Program {
         Ok(Program { child, pidfd, pipes })
     }
 
-    /// Hands output on until the program ends or its time is over.
+    /// Sends output to the lab until the program ends or its time is over.
     pub fn wait(mut self, limit: Option<Limit>, port: &mut Port) -> Result<Status> {
         let deadline = limit.map(|limit| Instant::now() + limit.running);
         let ended = self.follow(deadline, port)?;
@@ -108,8 +109,8 @@ impl Program {
         }
     }
 
-    /// Waits for the program to say something or to end. Whether it ended, and whether nothing
-    /// happened.
+    /// Waits until the program prints something or ends, at most this long. Returns whether it
+    /// ended, and whether nothing happened.
     fn poll(&self, most: Duration) -> Result<(bool, bool)> {
         let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
         for pipe in self.pipes.iter().filter(|pipe| pipe.open) {
@@ -124,8 +125,8 @@ impl Program {
         Ok((!fds[0].revents().is_empty(), ready == 0))
     }
 
-    /// Takes the status and the last words. What remains of the group may hold
-    /// the pipes open: it is killed, and only what is there already is read.
+    /// Takes the exit status and the last output. Other processes of the group may hold the pipes
+    /// open. They are killed, and only what is in the pipes already is read.
     fn reap(&mut self, port: &mut Port) -> Result<ExitStatus> {
         let status = self.child.wait().context("wait for a program")?;
         kill(&self.child);
@@ -137,7 +138,7 @@ impl Program {
 }
 
 impl Pipe {
-    /// Sends what there is now, at most so much.
+    /// Sends what is in the pipe now, at most `most` bytes.
     fn drain(&mut self, most: usize, port: &mut Port) {
         let mut bytes = vec![0; AT_ONCE];
         let mut read = 0;
@@ -148,7 +149,7 @@ impl Pipe {
                     read += length;
                     port.send(&(self.frame)(bytes[..length].to_vec()));
                 }
-                // Nothing more now.
+                // The pipe is empty.
                 Err(_) => return,
             }
         }
@@ -178,8 +179,8 @@ pub fn status(status: ExitStatus) -> Status {
     }
 }
 
-/// Takes the status of every orphan that ended. Only while no program of ours
-/// runs, else its status would be lost.
+/// Reaps every orphan that has ended. To be called only while no program of PID 1's own runs: the
+/// status of that program would be lost.
 pub fn reap_orphans() {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }

@@ -35,13 +35,13 @@ pub fn unpack(host: impl AsFd, path: &str) -> Result<()> {
         .with_context(|| format!("unpack {path}"))
 }
 
-/// Files are in memory, of which half may be used for them.
+/// Whether memory is full: files are in a tmpfs, which may use half of all memory.
 fn is_no_room(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref().map(std::io::Error::kind);
     kind == Some(ErrorKind::StorageFull)
 }
 
-/// Piece by piece: the guest may have hardly more memory than the files need.
+/// Unpacks the archive piece by piece: the guest may have hardly more memory than the files need.
 fn into(root: &Path, mut archive: impl Read) -> Result<()> {
     loop {
         let entry = newc::Reader::new(archive)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel log: lines of ours in it, and what it says since a moment.
+//! The kernel log: writes lines to it, sends it to the lab, and reads its new messages.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -16,7 +16,8 @@ use crate::port::Port;
 
 const KMSG: &str = "/dev/kmsg";
 
-/// Writes a line into the kernel log. An error is left out: the lab misses the line, and says so.
+/// Writes a line into the kernel log. An error is ignored here: the lab will report that the line
+/// is missing.
 pub fn write(line: &str) {
     if let Ok(mut file) = File::options().write(true).open(KMSG) {
         // Priority 6, info. One write is one record.
@@ -24,18 +25,18 @@ pub fn write(line: &str) {
     }
 }
 
-/// Larger than any record. Each read gives one record.
+/// Larger than any record. Each read returns one record.
 const RECORD: usize = 8192;
 
 /// The most that a virtio port takes at once.
 const BATCH: usize = 24 << 10;
 
-/// How long to wait for a mark to come back out of the log. This decides no verdict: the lab checks
-/// that each mark came.
+/// How long to wait until a mark was read back from the log. This does not decide the verdict: the
+/// lab itself checks that each mark came.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Sends the whole kernel log, from the boot on, to the lab. The serial line has it as well, unless a
-/// test turns the console down.
+/// Sends the whole kernel log, from the boot on, to the lab. The serial line has it as well, unless
+/// a test turns the console down.
 pub struct Stream(Arc<Progress>);
 
 #[derive(Default)]
@@ -87,7 +88,7 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// Records were sent.
+    /// Notes that records were sent, and wakes the waiter for a mark.
     fn sent(&self, frame: &Frame) {
         let Frame::Kernel(records) = frame else { return };
         self.update(|state| {
@@ -126,11 +127,12 @@ fn forward(mut file: File, port: &Port, progress: &Progress) -> std::io::Error {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let mut fds = [PollFd::new(&file, PollFlags::IN)];
-                // The next read tells what there is, even if this was interrupted.
+                // An interrupted poll does no harm: the next read finds out what there is.
                 let _ = poll(&mut fds, None);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Records were overwritten before they were read. The lab sees it by their numbers.
+            // Records were overwritten before they were read. The lab notices the gap in the
+            // numbers.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                 progress.update(|state| state.lost = true);
             }

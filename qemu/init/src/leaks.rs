@@ -25,8 +25,8 @@ pub fn forget(port: &mut Port) {
     }
 }
 
-/// Looks for what was lost since. Twice: an object counts when its content did not
-/// change from one scan to the next.
+/// Looks for leaks since [`forget`]. Scans twice: an object counts as leaked when its content did
+/// not change between two scans.
 pub fn look(job: &GuestJob, log: &Stream, port: &mut Port) {
     if !Path::new(FILE).exists() {
         return;

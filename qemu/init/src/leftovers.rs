@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Things that a test leaves behind: they are a fault of the test or the module.
+//! What a test leaves behind: a fault of the test or of the module.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::modules;
 /// How long to wait between two looks at namespaces.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How long such a look takes at most, with the wait, where nothing else keeps the host busy.
+/// How long a look and the wait after it take at most on an idle host.
 const TURN: Duration = Duration::from_millis(25);
 
 /// The state of the machine before a test.
@@ -45,8 +45,8 @@ impl Before {
         }
     }
 
-    /// Removes everything that was not there before. In `settle` all of it must have ended: that is
-    /// far longer than it takes, and only what will never end takes as long.
+    /// Removes everything that was not there before. It must have ended within `settle`, which is
+    /// so long that only things that will never end take longer.
     pub fn restore(&self, settle: Duration) -> Found {
         let deadline = Instant::now() + settle;
         let mut found = Found::default();
@@ -84,8 +84,8 @@ impl Before {
             (Some(before), Some(now)) => now <= before,
             _ => true,
         };
-        // On a busy host the guest stands still for a while, and so do the workers that end
-        // namespaces. So the time alone does not decide: they had so many turns as well.
+        // On a busy host the guest may not run for a while, nor do the workers that end
+        // namespaces. So the time alone does not decide: the number of looks must also be reached.
         let mut looks = deadline.saturating_duration_since(Instant::now()).div_duration_f32(TURN);
         while !(gone() && cleanup_workers().is_empty()) {
             if Instant::now() > deadline && looks <= 0.0 {

@@ -42,7 +42,7 @@ fn main() {
     if let Err(error) = work(start, &mut port, requests, &mut heard) {
         port.event(&Event::GaveUp(format!("{error:#}")));
     }
-    // QEMU ends with the machine. What it could not pass on to a busy lab by then would be lost.
+    // QEMU ends with the machine, and output that a busy lab has not read by then would be lost.
     if let Some(heard) = heard {
         let _ = heard.recv();
     }
@@ -72,7 +72,8 @@ fn start() -> (Start, Port, Requests) {
     started.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// `heard` becomes what tells that the lab has heard the last word, if there is one that answers.
+/// Does the job. Sets `heard` to the channel that reports when the lab has read the last message,
+/// if there is a lab that answers.
 fn work(
     start: Start,
     port: &mut Port,
@@ -86,7 +87,7 @@ fn work(
     port.event(&Event::Mounted);
     let job = match start.job {
         Some(job) => job,
-        // From here on the guest costs nothing, until the lab knows.
+        // The guest is idle until the lab sends the job.
         None => requests::wait_for(&mut requests, "the job")?,
     };
     files::unpack(&host, &job.files)?;
@@ -113,8 +114,8 @@ fn work(
     Ok(())
 }
 
-/// Reads what there is to know. If that fails, lab and guest have different versions, and the lab
-/// would not understand an answer.
+/// Reads the instructions. If that fails, lab and guest have different versions, and the lab would
+/// not understand an error message.
 ///
 /// Removes the file: programs must not find the key in it.
 fn read_beginning() -> Result<Beginning> {

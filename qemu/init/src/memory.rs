@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeps a guest whose memory is full from standing still.
+//! Keeps a guest from hanging when its memory is full.
 
 use std::fs;
 
-/// What is asked for at once, in bytes.
+/// How many bytes are allocated at once.
 const PIECE: usize = 1 << 20;
 
-/// Memory is short when less than this part of all is available.
+/// Memory is short when less than this fraction (one in 32) is available.
 const SHORT: usize = 32;
 
-/// Asks for memory while a program says nothing and memory is short.
+/// Allocates memory while a program prints nothing and memory is short.
 ///
-/// A program that has taken all memory may be reading its own pages from the host then. The kernel
-/// asks for memory with `GFP_NOFS` there (`page_cache_ra_unbounded()` in mm/readahead.c), and for
-/// such a request `out_of_memory()` in mm/oom_kill.c ends nobody: it relies on others to ask. In a
-/// guest with one test there are no others, and the test would hang until its time is over. This
-/// asks, and the kernel names the program that has taken the memory and ends it.
+/// A program that has taken all memory may then wait for its own pages, which the kernel reads from
+/// the host. For that the kernel allocates with `GFP_NOFS` (`page_cache_ra_unbounded()` in
+/// mm/readahead.c), and for such a request `out_of_memory()` in mm/oom_kill.c kills nothing: it
+/// relies on other requests. In a guest with one test there are none, and the test would hang until
+/// its time limit. So PID 1 makes a request, and the kernel kills the program that has taken the
+/// memory, and logs its name.
 #[derive(Default)]
 pub struct Asker {
-    /// What was had is kept for as long as memory is short. Given back, it would wait in the lists
-    /// of free pages that each processor has, where only the next question of ours would find it.
+    /// The allocated memory, kept for as long as memory is short. If it were freed, it would go to
+    /// a processor's own list of free pages, and only the next allocation here would get it.
     kept: Vec<Vec<u8>>,
 }
 

@@ -27,7 +27,7 @@ const fn plain(target: &'static str, kind: &'static str) -> Mount {
     Mount { target, kind, options: "" }
 }
 
-/// Nothing works without these.
+/// The mounts without which nothing works.
 const KERNEL: [Mount; 3] =
     [plain("/dev", "devtmpfs"), plain("/proc", "proc"), plain("/sys", "sysfs")];
 
@@ -115,7 +115,7 @@ fn make_dirs(dirs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Takes a mount along into the new root.
+/// Moves a mount into the new root.
 fn carry(target: &str) -> Result<()> {
     let new = format!("/new{target}");
     make_dirs(&[&new])?;

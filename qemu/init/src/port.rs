@@ -27,7 +27,7 @@ const DRIVER: &str = "/sys/bus/virtio/drivers/virtio_console";
 #[derive(Clone)]
 pub struct Port {
     file: Arc<Mutex<File>>,
-    /// In front of each event.
+    /// The key that is sent before each event.
     pub key: u64,
 }
 
@@ -38,7 +38,7 @@ impl Port {
         Ok(Port { file: Arc::new(Mutex::new(file)), key: 0 })
     }
 
-    /// The other direction.
+    /// The messages from the lab.
     pub fn requests(&self) -> Result<Requests> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(BufReader::new(file.try_clone().context("duplicate the port")?))
@@ -76,13 +76,13 @@ fn virtio(wanted: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Drivers find their devices before PID 1 starts.
+/// Whether there is a device with virtio ports. Drivers find their devices before PID 1 starts.
 fn has_device() -> bool {
     let devices = fs::read_dir(DRIVER).into_iter().flatten().flatten();
     devices.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("virtio"))
 }
 
-/// sysfs tells nobody about a change.
+/// Polls until `look` finds something, since sysfs does not notify of changes.
 fn wait_for<T>(mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     loop {
         if let Some(found) = look()? {
@@ -108,8 +108,8 @@ fn serial() -> Result<File> {
     Ok(line)
 }
 
-/// The port with a command's standard input; `None` in User Mode Linux. The lab begins to send, and
-/// may soon have ended, when it hears that the guest is ready: this must be before that.
+/// The port with a command's standard input; `None` in User Mode Linux. To be opened before PID 1
+/// reports that it is ready: the lab then sends the input, and may soon close the port.
 pub fn input() -> Result<Option<File>> {
     if boot::user_mode() { Ok(None) } else { virtio(INPUT).map(Some) }
 }

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the console shows the kernel log. Programs can change that, and what is said when nothing
-//! reads the log any more is on the console alone.
+//! The settings of the console that shows the kernel log. A test can change them. They are
+//! restored, since the kernel's last messages, after PID 1 has stopped reading the log, are on the
+//! console only.
 
 use std::fs;
 
 use crate::port::Port;
 
-/// Whether messages of every level are shown, and whether with their time.
+/// The files that say which levels are shown, and whether each message has its time.
 const FILES: [&str; 2] =
     ["/sys/module/printk/parameters/ignore_loglevel", "/sys/module/printk/parameters/time"];
 
-/// The settings of a moment.
+/// The settings as they were when they were read.
 pub struct Settings(Vec<(&'static str, String)>);
 
 impl Settings {
-    /// Those of now.
+    /// Reads the current settings.
     pub fn look() -> Settings {
         let value = |file| Some((file, fs::read_to_string(file).ok()?));
         Settings(FILES.into_iter().filter_map(value).collect())
     }
 
-    /// Restores them.
+    /// Restores these settings.
     pub fn restore(&self, port: &Port) {
         for (file, value) in &self.0 {
             if let Err(error) = fs::write(file, value) {

@@ -2,12 +2,12 @@
 
 //! The processors that the kernel was told not to start.
 //!
-//! A kernel that boots patches its code all the time. When a processor that is emulated runs into
-//! the breakpoint that another one puts there meanwhile, the emulator may show it the breakpoint
-//! too late, when it is gone from memory: "Oops: int3", in seven of a hundred boots on a busy
-//! machine. So the lab boots on one processor, which takes less time as well, and the others
-//! follow here. A machine that is saved has all of them, so its copies do, too. Tests that make the
-//! kernel patch much are given processors that take turns: see `turns` of the lab's job.
+//! A kernel patches much of its code while it boots, and puts breakpoints there meanwhile. An
+//! emulated processor may report a breakpoint of another processor too late, when it is gone from
+//! memory: "Oops: int3", in seven of a hundred boots on a busy host. So the kernel boots on one
+//! processor, which is also faster, and PID 1 starts the others here. A machine is saved after
+//! that, so copies of it have all processors. For tests that make the kernel patch much code,
+//! processors take turns: see `turns` of the lab's job.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -18,10 +18,10 @@ use anyhow::{Context, Result, anyhow};
 
 const FOLDER: &str = "/sys/devices/system/cpu";
 
-/// Processors that are on their way.
+/// Processors that are being started.
 pub struct Starting(JoinHandle<Result<()>>);
 
-/// Starts those that are offline, while other things are done.
+/// Starts all offline processors, in a thread of its own.
 pub fn start() -> Result<Starting> {
     // Opened here, as the mounts are about to move.
     let switches = switches()?;
@@ -29,13 +29,13 @@ pub fn start() -> Result<Starting> {
 }
 
 impl Starting {
-    /// Waits until all of them run.
+    /// Waits until all processors run.
     pub fn wait(self) -> Result<()> {
         self.0.join().map_err(|_| anyhow!("a thread that starts processors panicked"))?
     }
 }
 
-/// The files that say whether a processor runs. The first one has none.
+/// The files that switch processors on. The first processor has none.
 fn switches() -> Result<Vec<(PathBuf, File)>> {
     let mut switches = Vec::new();
     for entry in fs::read_dir(FOLDER).with_context(|| format!("read {FOLDER}"))?.flatten() {
@@ -50,7 +50,7 @@ fn switches() -> Result<Vec<(PathBuf, File)>> {
     Ok(switches)
 }
 
-/// Nothing happens to one that runs already.
+/// Starts a processor. Does nothing if it runs already.
 fn switch_on((path, mut file): (PathBuf, File)) -> Result<()> {
     file.write_all(b"1").with_context(|| format!("write 1 to {}", path.display()))
 }

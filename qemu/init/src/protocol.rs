@@ -2,13 +2,13 @@
 
 //! The protocol between the lab and its guest.
 //!
-//! The lab says in a [`GuestJob`] what to do. The job is in a file of the initramfs; if the guest
-//! starts before the job is known, it follows in a line over a virtio port. The guest answers over
-//! that port with frames: a kind, a length, bytes. Output of programs is sent as it is, everything
-//! else as JSON.
+//! A [`GuestJob`] says what the guest has to do. It is in a file of the initramfs. If the guest
+//! starts before the job is known, the lab sends the job as a line over a virtio port. The guest
+//! answers over that port with frames: a kind, a length, bytes. The output of programs is sent as
+//! it is, everything else as JSON.
 //!
-//! The port is not the console's: there, a kernel message could tear a line of a test, and a test
-//! could forge a kernel message.
+//! The port is not the console: on the console, a kernel message could split a line of a test, and
+//! a test could forge a kernel message.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -44,7 +44,7 @@ pub const LEAKS: &str = "kmemleak";
 /// Start of the line in the kernel log with the panic of PID 1.
 pub const LOG_PANIC: &str = "vmlab-init: panicked: ";
 
-/// The reason of PID 1 if the guest's memory is too small for the job's files.
+/// The reason that PID 1 gives if the guest's memory is too small for the job's files.
 pub const NO_ROOM: &str = "no memory for the files";
 
 /// Part of the reason if a module was loaded and cannot be unloaded.
@@ -55,37 +55,38 @@ pub fn writable_tag(number: usize) -> String {
     format!("writable{number}")
 }
 
-/// What PID 1 finds when it begins.
+/// The instructions in the initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Beginning {
-    /// It goes on at once.
+    /// PID 1 continues at once.
     Start(Start),
     /// The machine is saved as soon as PID 1 runs ([`Event::Saveable`], with this key), and each
     /// copy of it gets a [`Wake`].
     Save { key: u64 },
 }
 
-/// What a copy of a saved machine must know: the first line that the lab sends.
+/// The instructions for a copy of a snapshot: the first line that the lab sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// As in the file of a machine that boots.
+    /// The same as in the initramfs of a machine that boots.
     pub start: Start,
     /// Random bytes, so that no two copies choose the same numbers.
     pub seed: [u8; 32],
-    /// Since 1970: the copy's clock stood still.
+    /// The time since 1970: the copy's clock still has the time of the snapshot.
     pub now: Duration,
 }
 
 /// What PID 1 knows when it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Only the lab and PID 1 know it, so that no other program speaks for PID 1 by accident.
+    /// A number that only the lab and PID 1 know, so that no other program speaks for PID 1 by
+    /// accident.
     pub key: u64,
     /// What to do, if that was known when the guest was started. Otherwise the lab sends it as its
     /// first line.
     pub job: Option<GuestJob>,
-    /// Whether a lab listens and answers. If a person pastes QEMU's command line, none does.
+    /// Whether a lab listens and answers. It does not if a person pastes QEMU's command line.
     pub answers: bool,
 }
 
@@ -95,10 +96,10 @@ pub struct GuestJob {
     /// A path on the host: the cpio archive (newc) with the files for [`LAB_DIR`].
     pub files: String,
     pub work: GuestWork,
-    /// File names in [`MODULES_DIR`]: they are loaded first, in this order. Before tests, they are
-    /// unloaded again, to check that this works.
+    /// File names in [`MODULES_DIR`] of modules to load first, in this order. Before tests, they
+    /// are also unloaded once, to check that this works.
     pub load: Vec<String>,
-    /// Whether they stay loaded while tests run.
+    /// Whether these modules stay loaded while tests run.
     pub keep_loaded: bool,
     /// Current directory of a command or a shell.
     pub directory: String,
@@ -113,8 +114,8 @@ pub struct GuestJob {
 }
 
 impl GuestJob {
-    /// A line for the kernel log that only PID 1 can write. Each is different, so that a program that
-    /// reads one in the log does not know the next.
+    /// A line for the kernel log that only PID 1 can write, since it depends on the key. Each line
+    /// is different, so that a program that reads one in the log cannot guess the next.
     pub fn mark(&self, start: &str, name: &str, index: usize) -> String {
         mark(self.key, start, name, index)
     }
@@ -134,7 +135,7 @@ pub struct Counters {
     pub warnings: Option<u64>,
     /// Oopses since the boot.
     pub oopses: Option<u64>,
-    /// The bits of its taint.
+    /// The bits of the kernel's taint.
     pub taint: Option<u64>,
     /// Whether lockdep is still on.
     pub lockdep: Option<bool>,
@@ -144,7 +145,7 @@ pub struct Counters {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestWork {
-    /// They run one after another.
+    /// Tests, which run one after another.
     Tests(Vec<GuestTest>),
     /// A line for a shell.
     Command(String),
@@ -159,7 +160,7 @@ pub struct GuestTest {
     pub name: String,
     /// A file in [`SELFTESTS_DIR`].
     pub program: String,
-    /// When it is killed.
+    /// The time limit, after which it is killed.
     pub timeout_ms: u64,
 }
 
@@ -174,32 +175,32 @@ pub struct Size {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// By itself, with this exit status.
+    /// It exited with this status.
     Exited(i32),
-    /// By this signal.
+    /// A signal killed it.
     Killed(i32),
     /// PID 1 killed it, because it took too long.
     TimedOut,
-    /// PID 1 tried to kill it, and it is stuck in the kernel.
+    /// It took too long, and cannot be killed: it is stuck in the kernel.
     Stuck,
     NotStarted,
 }
 
-/// What the guest reports.
+/// An event that the guest reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
-    /// PID 1 of a machine that is to be saved waits for that.
+    /// PID 1 waits to be saved in a snapshot.
     Saveable,
     /// PID 1 runs and has its port.
     Hello {
         /// As in `uname -r`.
         release: String,
-        /// Since the kernel's start; not in a copy of a saved machine, whose kernel started
+        /// The time since the kernel's start; `None` in a copy of a snapshot, whose kernel started
         /// long ago.
         uptime_ms: Option<u64>,
     },
-    /// File systems are mounted, and all processors run. Now the job is needed.
+    /// File systems are mounted, and all processors run. PID 1 now needs the job.
     Mounted,
     /// The job's files are there; work begins.
     Ready,
@@ -224,7 +225,7 @@ pub enum Event {
         ms: u64,
         /// The kernel's counters after it.
         counters: Counters,
-        /// The test fails by these, whatever it printed.
+        /// Problems that fail the test, whatever it printed.
         problems: Vec<String>,
         notes: Vec<String>,
     },
@@ -238,7 +239,7 @@ pub enum Event {
     Done,
 }
 
-/// What the lab tells a running guest.
+/// A message of the lab to a running guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
@@ -250,7 +251,7 @@ pub enum Request {
     Heard,
 }
 
-/// What comes over the port.
+/// A message of the guest to the lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Event(Event),
@@ -270,7 +271,7 @@ const KERNEL: u8 = b'k';
 /// Bytes of the key in front of each event.
 const KEY: usize = size_of::<u64>();
 
-/// No frame is longer. If one seems to be, the stream is torn.
+/// The length of the longest frame. A longer one means that the stream is damaged.
 const LONGEST: u32 = 1 << 24;
 
 /// Writes a frame with a single write.

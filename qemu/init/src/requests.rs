@@ -21,7 +21,7 @@ pub type Terminal = Arc<Mutex<Option<File>>>;
 /// What the lab sends, line by line.
 pub type Requests = BufReader<File>;
 
-/// Waits for a line of which it is known what it is: the job, or why a copy of a machine is woken.
+/// Waits for the next line, whose type the caller knows: the job, or the wake-up message of a copy.
 pub fn wait_for<T: DeserializeOwned>(requests: &mut Requests, what: &str) -> Result<T> {
     let mut line = String::new();
     requests.read_line(&mut line).with_context(|| format!("wait for {what}"))?;
@@ -31,8 +31,8 @@ pub fn wait_for<T: DeserializeOwned>(requests: &mut Requests, what: &str) -> Res
     serde_json::from_str(&line).with_context(|| format!("understand {what}"))
 }
 
-/// Answers requests until the machine ends. What is received says that the lab has heard the last
-/// word; it ends without one if the lab is gone.
+/// Answers requests until the machine ends. The receiver gets a message when the lab has read the
+/// last event. If the lab is gone, it is closed without a message.
 pub fn listen(requests: Requests, port: &Port) -> (Terminal, Receiver<()>) {
     let (port, terminal) = (port.clone(), Terminal::default());
     let shared = terminal.clone();
@@ -47,7 +47,7 @@ pub fn listen(requests: Requests, port: &Port) -> (Terminal, Receiver<()>) {
                 Ok(Request::Whereabouts) => {
                     port.event(&Event::Whereabouts(leftovers::everywhere()));
                 }
-                // PID 1 waits for it, or has no reason to.
+                // If PID 1 does not wait for it, nobody receives this.
                 Ok(Request::Heard) => drop(heard.send(())),
                 Err(error) => port.note(format!("a request that nobody understands: {error}")),
             }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What makes a copy of a saved machine one of its own: its time, and its random numbers.
+//! What differs between copies of a snapshot: the time and the random numbers.
 
 use std::ffi::c_int;
 use std::fs::File;
@@ -24,7 +24,7 @@ struct Pool {
     seed: [u8; 32],
 }
 
-/// Waits as long as the machine is saved; each copy goes on from here.
+/// Waits while the machine is saved. Each copy continues from here.
 pub fn up(requests: &mut Requests) -> Result<Start> {
     let Wake { start, seed, now } = requests::wait_for(requests, "the word to wake up")?;
     mix(seed).context("mix random numbers")?;
@@ -32,8 +32,8 @@ pub fn up(requests: &mut Requests) -> Result<Start> {
     Ok(start)
 }
 
-/// All copies have the same state of the kernel's random number generator. It takes the seed, and
-/// uses it from now on, not first in some minutes.
+/// Reseeds the kernel's random number generator, which has the same state in all copies.
+/// RNDRESEEDCRNG makes the seed take effect at once, and not only after some minutes.
 fn mix(seed: [u8; 32]) -> Result<()> {
     let random = File::open("/dev/urandom").context("open /dev/urandom")?;
     let pool = Pool { entropy_bits: 256, bytes: 32, seed };

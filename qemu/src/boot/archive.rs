@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Archives for the guest, which the kernel or PID 1 unpacks. Entries belong to root whoever runs
-//! the lab. Not compressed, since the guest would pay for that with a slow processor.
+//! Archives for the guest, which the kernel or PID 1 unpacks. All entries belong to root, whoever
+//! runs the lab. They are not compressed: an emulated processor would need long to decompress them.
 
 use std::fs;
 use std::io::Write;
@@ -15,22 +15,22 @@ pub const DIRECTORY: u32 = 0o040_755;
 pub const REGULAR: u32 = 0o100_000;
 pub const LINK: u32 = 0o120_777;
 
-/// Folders that cargo or kbuild make among sources, of no use in the guest.
+/// Folders of sources and build results, which the guest does not need.
 const NOT_FOR_GUEST: [&str; 2] = ["target", "src"];
 
-/// A cpio archive in the making.
+/// A cpio archive that is being written.
 pub struct Archive<W> {
     to: W,
     entries: u32,
 }
 
 impl<W: Write> Archive<W> {
-    /// An empty one.
+    /// Begins an empty archive.
     pub fn new(to: W) -> Archive<W> {
         Archive { to, entries: 0 }
     }
 
-    /// A file.
+    /// Adds a file.
     pub fn add(&mut self, name: &str, mode: u32, bytes: &[u8]) -> Result<()> {
         self.entries += 1;
         let length = u32::try_from(bytes.len()).with_context(|| format!("{name} is too large"))?;
@@ -51,7 +51,7 @@ impl<W: Write> Archive<W> {
     pub fn add_tree(&mut self, prefix: &str, folder: &Path) -> Result<()> {
         let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
         let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
-        // The same archive for the same files.
+        // So that the same files give the same archive.
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
@@ -76,7 +76,7 @@ impl<W: Write> Archive<W> {
     }
 }
 
-/// Names in an archive have no slash in front.
+/// The name of a path in an archive: without the slash in front.
 pub fn inside(path: &str) -> &str {
     path.trim_start_matches('/')
 }
@@ -89,8 +89,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
-/// Programs are told from other files; what else the mode says comes from the umask under which
-/// somebody checked the project out or built it.
+/// The mode of a file in the archive. Only the execute bit is taken from the host: the other bits
+/// depend on the umask of whoever checked out or built the project.
 fn mode(meta: &fs::Metadata) -> u32 {
     if meta.permissions().mode() & 0o100 != 0 { 0o755 } else { 0o644 }
 }

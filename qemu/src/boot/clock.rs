@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The speed of the clock that an emulated processor reads (TSC): it is this machine's own.
+//! The frequency of the clock that an emulated processor reads (TSC). It is the host's own clock.
 //!
-//! The kernel measures the speed when it boots, and again for each processor. That takes 150 ms, and
-//! on a busy machine the result can be far off: in one boot, the guest's time ran forty times too
-//! fast. So the kernel is told the speed.
+//! The kernel measures the speed when it boots, and again for each processor. That takes 150 ms,
+//! and on a busy machine the result can be far off: in one boot, the guest's time ran forty times
+//! too fast. So the kernel is told the speed.
 
 use std::arch::x86_64::_rdtsc;
 use std::fs;
@@ -19,18 +19,18 @@ const QUICK: Duration = Duration::from_micros(20);
 /// The most readings for one moment.
 const READINGS: u32 = 100;
 
-/// What the kernel is told about it.
+/// The kernel options that tell the frequency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     /// For the option `lpj=`: how often the clock ticks in a jiffy. `None` if the kernel's
-    /// configuration is not there.
+    /// configuration is unknown.
     pub loops_per_jiffy: Option<u64>,
     /// For the option `tsc_early_khz=`.
     pub kilohertz: u64,
 }
 
 impl Clock {
-    /// The options of this kernel.
+    /// Measures the clock, for this kernel.
     pub fn of(kernel: &Kernel) -> Clock {
         let ticks = ticks_per_second();
         let config = fs::read_to_string(kernel.build.join(".config")).unwrap_or_default();
@@ -55,8 +55,8 @@ fn ticks_per_second() -> u64 {
     })
 }
 
-/// The time and the ticks at the same moment. If another program runs between the two readings, they
-/// do not belong together. So the quickest of several counts.
+/// The time and the ticks at the same moment. Another program may run between the two readings, and
+/// spoil them. So this takes the quickest of several readings.
 fn both_clocks() -> (Instant, u64) {
     quickest(|| {
         let time = Instant::now();

@@ -2,9 +2,9 @@
 
 //! The memory of a guest that panicked, written by QEMU for crash or drgn.
 //!
-//! QEMU stops the guest when it restarts, and says so over its monitor (QMP). A panic ends in a
-//! restart, and so does a good end. The kernel log tells which it was. To know that all of the log is
-//! there, a mark is written behind everything that QEMU has written.
+//! When the guest restarts, QEMU stops it and reports that over its monitor (QMP). A panic ends in
+//! a restart, and so does a normal end; the kernel log shows which it was. The lab writes a mark to
+//! the log's pipe after all that QEMU wrote. When the mark is read, the log is complete.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +27,7 @@ const MARK: &str = "lab: the guest stands still";
 /// Follows the kernel log up to the mark.
 pub(super) struct LogEnd {
     panicked: bool,
-    /// Gets whether there was a panic.
+    /// Receives whether there was a panic.
     end: Sender<bool>,
 }
 
@@ -36,14 +36,15 @@ impl LogEnd {
     pub(super) fn line(&mut self, line: &str) {
         self.panicked |= line.contains(PANIC);
         if line == MARK {
-            // Nobody waits for it if QEMU has died meanwhile.
+            // If QEMU has died meanwhile, nobody receives this.
             let _ = self.end.send(self.panicked);
         }
     }
 }
 
-/// Waits for the guest's end, in a thread. Writes the memory to `file` if it panicked, and ends QEMU.
-/// `marks` is QEMU's end of the pipe with the kernel log. Give the lines of the log to the result.
+/// Starts a thread that waits for the guest's end, writes the memory to `file` if the guest
+/// panicked, and ends QEMU. `marks` is QEMU's end of the pipe with the kernel log. The caller
+/// passes the lines of the log to the returned value.
 pub(super) fn on_panic(monitor: UnixStream, marks: OwnedFd, file: PathBuf) -> Result<LogEnd> {
     let (end, log) = mpsc::channel();
     let mut marks = fs::File::from(marks);
@@ -83,7 +84,7 @@ mod tests {
     use serde_json::Value;
     use std::io::{BufRead, BufReader};
 
-    /// QEMU's side of a conversation; what it was asked.
+    /// Plays QEMU's side of a conversation. Returns the commands that QEMU was sent.
     fn converse(log: &str, words: &[&str]) -> Vec<String> {
         let (ours, qemu) = UnixStream::pair().unwrap();
         let (mark_reader, marks) = std::io::pipe().unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether to use KVM: found out by booting something, not by opening `/dev/kvm`.
+//! Decides whether to use KVM, by booting something and not by opening `/dev/kvm`.
 //!
 //! In a nested cloud, `/dev/kvm` can open, make a virtual machine, and then never execute an
 //! instruction of it. The probe is a firmware of a dozen instructions. If it runs, it ends QEMU
@@ -24,7 +24,7 @@ pub const QEMU: &str = "qemu-system-x86_64";
 
 const KVM: &str = "/dev/kvm";
 
-/// Time limit of the probe. One that works needs a fifth of a second.
+/// Time limit of the probe. Where KVM works, the probe takes a fifth of a second.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The smallest firmware that QEMU accepts. It is mapped at the end of 32-bit addresses.
@@ -79,18 +79,18 @@ pub enum Engine {
     Tcg,
     /// TCG with one processor whose clock ticks once for each instruction, to count them.
     Counting,
-    /// User Mode Linux: the kernel is a program of this machine.
+    /// User Mode Linux: the kernel is a program of the host.
     #[serde(rename = "uml")]
     UserMode,
 }
 
 impl Engine {
-    /// Whether code runs on this machine's own processor.
+    /// Whether the guest's code runs directly on the host's processor.
     pub fn is_native(self) -> bool {
         !matches!(self, Engine::Tcg | Engine::Counting)
     }
 
-    /// QEMU's name for it.
+    /// The engine's name, as in results and in `--accel`.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Kvm => "kvm",
@@ -105,7 +105,7 @@ impl Engine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     pub used: Engine,
-    /// The reason, for people.
+    /// Why it was chosen, as a text for people.
     pub why: String,
 }
 
@@ -115,7 +115,7 @@ pub struct Choice {
 enum Probed {
     Works,
     Hangs,
-    /// QEMU did not start; its reason.
+    /// QEMU did not start, with its error message.
     Refused(String),
 }
 
@@ -159,7 +159,7 @@ fn verdict(finding: &Probed) -> Choice {
     Choice { used, why }
 }
 
-/// The cached finding of this machine since its start; probes if there is none.
+/// The result of the probe since the host's boot: from the cache, else from a new probe.
 fn remembered(remember_in: &Path) -> Result<Probed> {
     let path = remember_in.join(format!("{}.json", machine()?));
     if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
@@ -177,13 +177,13 @@ pub(super) fn boot_id() -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {path}"))
 }
 
-/// A name for this machine, its boot, QEMU and the probe.
+/// A name for this host, its boot, QEMU and the probe.
 fn machine() -> Result<String> {
     let boot = boot_id()?;
     // A container may lack this file. The id of the boot is unique enough.
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let qemu = process::read(Command::new(QEMU).arg("--version"))?;
-    // A changed probe may find something else.
+    // Another version of the probe may have another result.
     let probe =
         format!("{CODE:?} {}", process::display(&probe_command(Engine::Kvm, Path::new("rom"))));
     Ok(files::key([boot, id, qemu, probe]))
@@ -249,9 +249,9 @@ fn complaint(log: &Path, status: std::process::ExitStatus) -> String {
     }
 }
 
-/// QEMU's version. An error if QEMU does not run, before anything depends on it.
+/// QEMU's version. An error if QEMU does not run.
 pub fn qemu_version() -> Result<String> {
-    // Each guest's report has it.
+    // Asked for once, since each guest's report contains it.
     static SAID: OnceLock<String> = OnceLock::new();
     if let Some(said) = SAID.get() {
         return Ok(said.clone());
@@ -299,8 +299,7 @@ mod tests {
         assert!(refused.used == Engine::Tcg && refused.why.ends_with("no nested VMX"));
     }
 
-    /// That KVM does not run the probe means something only if the probe runs
-    /// where everything does.
+    /// If the probe did not even run under emulation, its failure under KVM would mean nothing.
     #[test]
     fn the_probe_runs_where_guests_run() {
         assert_eq!(probe(Engine::Tcg, Duration::from_secs(60)).unwrap(), Probed::Works);

@@ -45,8 +45,8 @@ fn fill(archive: &mut Archive<impl Write>, job: &Job) -> Result<()> {
     archive.finish()
 }
 
-/// A test that runs is copied. Another test's program is a link to this machine's root, which the
-/// guest has, too: there for whoever calls it, but neither written nor unpacked at each boot.
+/// Adds a program of the selftests. The tests that run are copied. Other programs, which a test may
+/// call, become links into the host's root, which the guest mounts: so they cost no time at boot.
 fn add_program(
     archive: &mut Archive<impl Write>,
     inner: &str,

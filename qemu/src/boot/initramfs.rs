@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's first file system: PID 1, and the file with what it must know. It needs no device
-//! node, since the kernel brings `/dev/console`.
+//! The initramfs: PID 1, and a file with its instructions. It needs no device node, since the
+//! kernel provides `/dev/console`.
 
 use std::fs::File;
 use std::io::BufWriter;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Saved machines. One boots until PID 1 runs, and is saved; each guest is then a copy of it, which
-//! goes on from there, and costs a fifth of a boot.
+//! Snapshots of booted machines. A machine boots until PID 1 runs, and is saved. Each guest then
+//! starts as a copy of this snapshot, in a fifth of the time of a boot.
 //!
-//! A copy is a guest of its own. Nothing of the host is mounted when the machine is saved, and no
-//! test has run. What a boot gave all of them alike, PID 1 makes their own: the random numbers and
-//! the time. Each has the log of the boot, with what the kernel found fault with there.
+//! Copies do not affect each other. When the machine is saved, nothing of the host is mounted and
+//! no test has run. PID 1 of a copy reseeds the kernel's random numbers and sets the clock, since a
+//! snapshot has the same for all copies. The log of each copy begins with the log of the boot.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
@@ -30,10 +30,10 @@ use crate::run::interrupt;
 use crate::run::job::{Budget, Job};
 use crate::run::process;
 
-/// The name of the folder for all of them, in a user's cache.
+/// The name of the folder for snapshots in the user's cache.
 pub const FOLDER: &str = "saved";
 
-/// How many are kept: kernels come and go.
+/// How many snapshots are kept. There is one for each kernel and each set of options.
 const KEPT: usize = 8;
 
 /// How long QEMU may be silent while it saves or loads.
@@ -46,20 +46,22 @@ const STATE: &str = "state";
 const LOG: &str = "log";
 const LOCK: &str = "lock";
 
-/// The name of the state for QEMU.
+/// QEMU's name for the open file with the machine's state.
 const STATE_FD: &str = "state";
 
-/// A machine that was saved.
+/// A snapshot: a folder with memory, state and kernel log of a booted machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
     folder: PathBuf,
 }
 
-/// The saved machine that the guest of this job can be a copy of; the first one makes it. `None` if
-/// the job wants each guest to boot.
+/// The snapshot for the guest of this job. Makes it if it does not exist. `None` if the guest must
+/// boot:
 ///
-/// Not for KVM, where a boot takes no time, nor for processors that count; nor for a machine that a
-/// debugger sees from its first instruction, or with folders of the host that only one job has.
+/// - with KVM, where a boot takes no time, and with a processor that counts instructions;
+/// - with a debugger, which wants to see the boot, and with a memory dump;
+/// - with writable folders of the host;
+/// - if the user asked for a boot.
 pub fn for_job(job: &Job, kernel: &Kernel, engine: Engine) -> Result<Option<Saved>> {
     let options = &job.options;
     let special = options.boot
@@ -79,7 +81,7 @@ fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> R
     let saved = Saved { folder: parent.join(name(job, kernel)?) };
     loop {
         interrupt::check()?;
-        // Another run may have removed it meanwhile.
+        // Another run may have removed the folder meanwhile.
         make_dir(&saved.folder)?;
         let path = saved.folder.join(LOCK);
         let open = File::options().create(true).append(true).open(&path);
@@ -105,36 +107,37 @@ fn find_or_make(job: &Job, kernel: &Kernel, parent: &Path, limit: Duration) -> R
     }
 }
 
-/// A name for all that a boot depends on. A saved machine counts by this machine's clock, so it
-/// lasts until this machine starts again.
+/// A name made of all that a boot depends on. A snapshot depends on the host's clock (TSC), so it
+/// is valid until the host reboots.
 fn name(job: &Job, kernel: &Kernel) -> Result<String> {
     let boot = engine::boot_id()?;
-    // How fast that clock is, is measured, and never twice the same.
+    // The clock's frequency is measured, and differs a little each time.
     let spec = VmSpec { clock: None, ..spec(job, kernel, Path::new("")) };
     let machine = format!("{spec:?} {}", process::display(&vm::pasteable(&spec, Path::new("/"))));
     let (qemu, image, init) = (engine::qemu_version()?, stamp(&kernel.image)?, read(&job.init)?);
     Ok(files::key([boot.as_bytes(), qemu.as_bytes(), machine.as_bytes(), image.as_bytes(), &init]))
 }
 
-/// Tells a file from another one that is at its place later. To read a kernel takes too long.
+/// A text that changes when another file takes the place of this one. It is faster than to read the
+/// whole kernel.
 fn stamp(path: &Path) -> Result<String> {
     let meta = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
     let (place, time) = (meta.ino(), (meta.mtime(), meta.mtime_nsec()));
     Ok(format!("{} {place} {time:?} {}", path.display(), meta.len()))
 }
 
-/// The machine to be saved. Its copies may have processors that run side by side.
+/// The machine to save. Its processors take turns; those of its copies need not.
 fn spec(job: &Job, kernel: &Kernel, folder: &Path) -> VmSpec {
     let spec = VmSpec::new(job, kernel, Engine::Tcg, folder.join("initrd"), KEY);
     VmSpec { memory: Memory::File(folder.join(MEMORY)), turns: true, ..spec }
 }
 
-/// PID 1 of a machine that is saved has said nothing that a test could forge.
+/// The key of PID 1 until the machine is saved. It need not be secret, since no test has run yet.
 const KEY: u64 = 0;
 
 fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()> {
     let folder = &saved.folder;
-    // What a run left that was killed.
+    // Left over from a run that was killed.
     for left in fs::read_dir(folder).into_iter().flatten().flatten() {
         if left.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_dir(&left.path())?;
@@ -148,7 +151,7 @@ fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()
     let log = scratch.path().join(LOG);
     let log = fs::read(&log).with_context(|| format!("read {}", log.display()))?;
     check_boot(&String::from_utf8_lossy(&log))?;
-    // The last one says that all are there.
+    // STATE comes last: when it exists, all files exist.
     for name in [MEMORY, LOG, STATE] {
         let to = folder.join(name);
         fs::rename(scratch.path().join(name), &to)
@@ -157,13 +160,14 @@ fn make(job: &Job, kernel: &Kernel, saved: &Saved, limit: Duration) -> Result<()
     Ok(())
 }
 
-/// Refuses a boot in which the kernel found fault with something. On a busy machine it may have been
-/// that boot alone, and all copies would have it. A fault of each boot is found by guests that boot.
+/// Refuses a boot with a kernel report in its log: all copies would have that report, though it may
+/// have happened in this boot only, on a busy host. The guest then boots instead, and if each boot
+/// has the fault, its log will show it.
 fn check_boot(log: &str) -> Result<()> {
     let mut heard = GuestLog::new(KEY, Vec::new());
     log.lines().for_each(|line| heard.console(line));
     match heard.finish().0.first() {
-        Some(finding) => bail!("the kernel's log of its boot has a report: {}", finding.text),
+        Some(finding) => bail!("the kernel reported a fault while it booted: {}", finding.text),
         None => Ok(()),
     }
 }
@@ -180,7 +184,7 @@ fn save(spec: &VmSpec, folder: &Path, limit: Duration) -> Result<()> {
     machine.port.set_read_timeout(Some(limit)).context("limit a boot")?;
     match Frame::read(&mut machine.port, spec.key).context("wait for PID 1")? {
         Some(Frame::Event(Event::Saveable)) => {}
-        Some(_) => bail!("PID 1 says something else than that it can be saved"),
+        Some(_) => bail!("PID 1 did not say that it is ready to be saved"),
         None => bail!("the machine ended before PID 1 ran"),
     }
     let mut qmp = begin(machine.monitor)?;
@@ -203,7 +207,8 @@ fn save(spec: &VmSpec, folder: &Path, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// On the monitor of a machine that is to be saved or loaded, whose memory is in a file.
+/// Opens the monitor of a machine to save or to load. The memory stays in its file and is not part
+/// of the saved state.
 fn begin(monitor: Option<UnixStream>) -> Result<Qmp> {
     let monitor = monitor.context("a machine without a monitor")?;
     monitor.set_read_timeout(Some(SILENCE)).context("limit QEMU's silence")?;
@@ -215,7 +220,8 @@ fn begin(monitor: Option<UnixStream>) -> Result<Qmp> {
 }
 
 impl Saved {
-    /// Whether all is there. QEMU itself makes a memory that is not, full of zeros.
+    /// Whether all files are complete. If the memory file were missing, QEMU would create one full
+    /// of zeros, without an error.
     fn is_whole(&self, memory_mb: u32) -> bool {
         let length = |name| fs::metadata(self.folder.join(name)).map_or(0, |meta| meta.len());
         let memory = u64::from(memory_mb) << 20;
@@ -223,27 +229,27 @@ impl Saved {
     }
 
     fn mark_as_used(&self) {
-        // Without it, it is only forgotten sooner.
+        // If this fails, the snapshot is only removed sooner.
         let _ = File::open(&self.folder).and_then(|it| it.set_modified(SystemTime::now()));
     }
 
-    /// The file with its memory.
+    /// The file with the machine's memory.
     pub(super) fn memory(&self) -> PathBuf {
         self.folder.join(MEMORY)
     }
 
-    /// The machine of a guest as a copy of this one.
+    /// The same machine, but started from this snapshot.
     pub(crate) fn copy(&self, of: &VmSpec) -> VmSpec {
         VmSpec { memory: Memory::Saved(self.clone()), ..of.clone() }
     }
 
-    /// The kernel log of its boot.
+    /// The kernel log of the boot.
     pub(super) fn log(&self) -> Result<impl Read + Send + use<>> {
         let path = self.folder.join(LOG);
         File::open(&path).with_context(|| format!("open {}", path.display()))
     }
 
-    /// Makes a QEMU that waits for it into a copy, which goes on at once.
+    /// Loads the snapshot into a QEMU that waits for it. The guest then runs.
     pub(super) fn load(&self, monitor: UnixStream) -> Result<()> {
         let mut qmp = begin(Some(monitor))?;
         let path = self.folder.join(STATE);
@@ -256,13 +262,13 @@ impl Saved {
         Ok(())
     }
 
-    /// Removes it: it is of no use.
+    /// Removes a snapshot that may be damaged.
     pub fn remove(&self) -> Result<()> {
         remove_dir(&self.folder)
     }
 }
 
-/// Removes all but the last ones used. Copies that run keep what they have open.
+/// Removes all but the most recently used snapshots. Running copies keep their open files.
 fn forget(parent: &Path) {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let used = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
@@ -270,7 +276,7 @@ fn forget(parent: &Path) {
         entries.filter_map(|entry| Some((used(&entry.path())?, entry.path()))).collect();
     all.sort();
     for (_, folder) in all.iter().rev().skip(KEPT) {
-        // What cannot be removed now is removed another time.
+        // If this fails, a later run removes it.
         let _ = remove_dir(folder);
     }
 }

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Modules without what only a debugger reads: nine tenths of a module in Rust, which the guest
-//! would unpack, and read at each load. Stacks are decoded with the whole module, on this side.
+//! Removes debug information from modules for the guest. It is nine tenths of a module in Rust, and
+//! the guest would unpack it, and read it at each load. The lab decodes stacks on the host, with
+//! the complete module.
 
 use object::Endianness;
 use object::build::elf::Builder;
 use object::elf::{FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader};
 
-/// A module as the guest gets it. What cannot be read stays as it is: the kernel says what is
-/// wrong with it.
+/// The module without debug information. A file that cannot be parsed stays as it is: the kernel
+/// will say what is wrong with it.
 pub fn without_debug_information(module: Vec<u8>) -> Vec<u8> {
     stripped(&module).unwrap_or(module)
 }
@@ -21,21 +22,21 @@ fn stripped(module: &[u8]) -> object::build::Result<Vec<u8>> {
         let name = section.name.strip_prefix(b".rela").unwrap_or(&section.name);
         section.delete = name.starts_with(b".debug_") || name == ADDRESS_HINTS;
     }
-    // Symbols of the sections that go, and relocations by those symbols.
+    // Symbols of the removed sections, and relocations that use those symbols.
     elf.delete_orphans();
     let mut bytes = Vec::new();
     elf.write(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Which symbols' addresses matter, for a linker. The type of this section is one that the builder
-/// refuses.
+/// A section for linkers: which symbols' addresses matter. Its type is unknown to the builder,
+/// which would refuse it.
 const ADDRESS_HINTS: &[u8] = b".llvm_addrsig";
 const TYPE_OF_HINTS: u32 = 0x6fff_4c03;
-/// Where a section's header has its type.
+/// The offset of the type in a section's header.
 const TYPE_AT: usize = 4;
 
-/// The module with that section, if it has one, as a plain one.
+/// The module with the type of that section, if it has one, changed to a plain one.
 fn without_hints(module: &[u8]) -> object::build::Result<Vec<u8>> {
     let mut bytes = module.to_vec();
     let header = FileHeader64::<Endianness>::parse(module)?;

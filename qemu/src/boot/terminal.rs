@@ -43,7 +43,7 @@ pub fn require() -> Result<()> {
     Ok(())
 }
 
-/// Its size, if it has one.
+/// The terminal's size, if standard input is a terminal.
 pub fn size() -> Option<Size> {
     let size = tcgetwinsize(stdout()).ok()?;
     (size.ws_row > 0).then_some(Size { rows: size.ws_row, columns: size.ws_col })
@@ -93,19 +93,19 @@ pub fn feed(guest: UnixStream) {
         if may_read() {
             output(stdin(), &mut &guest);
         }
-        // Only this direction, and no more than that: QEMU drops what it has not read yet when
-        // nobody is at the other end.
+        // Only this direction: if the whole socket were closed, QEMU would drop what it has not
+        // read yet.
         let _ = guest.shutdown(Shutdown::Write);
         let _ = std::io::copy(&mut &guest, &mut std::io::sink());
     });
 }
 
-/// A terminal stops processes in the background that read from it.
+/// Whether this process may read standard input: a terminal stops background processes that read.
 fn may_read() -> bool {
     !isatty(stdin()) || tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp())
 }
 
-/// Until either side ends.
+/// Copies output until either side ends.
 fn output(mut from: impl Read, to: &mut impl Write) {
     let mut bytes = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut bytes) {
@@ -160,7 +160,7 @@ fn wait(from: impl AsFd, to: &UnixStream, sending: bool) -> Result<(bool, bool),
 mod tests {
     use super::*;
 
-    /// The person's end, the guest's end, and whether the shell was left.
+    /// The user's end, the guest's end, and a thread that returns whether the user left the shell.
     fn shell() -> (UnixStream, UnixStream, std::thread::JoinHandle<bool>) {
         let (person, from) = UnixStream::pair().unwrap();
         let (to, guest) = UnixStream::pair().unwrap();

@@ -41,31 +41,31 @@ use crate::run::interrupt::{self, Running};
 use crate::run::job::{Job, Work};
 use crate::run::process;
 
-/// A person's options for a machine.
+/// The user's options for a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Two by default.
+    /// The number of processors; two by default.
     pub processors: Option<NonZeroU32>,
     /// Words for the kernel's command line.
     pub append: Vec<String>,
     /// Folders of the host that the guest may write to, by their absolute paths.
     pub writable: Vec<PathBuf>,
-    /// The port at which it waits for gdb before the first instruction.
+    /// The port at which the guest waits for gdb before its first instruction.
     pub gdb: Option<NonZeroU16>,
-    /// The file for its memory if it panics.
+    /// The file for the guest's memory if the guest panics.
     pub dump: Option<PathBuf>,
-    /// Whether it boots, and is not a copy of a machine that has.
+    /// Whether the guest must boot, and not start from a snapshot.
     pub boot: bool,
 }
 
 /// The connection between the user and the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Person {
-    /// None, for tests.
+    /// There is none: the guest runs tests.
     Absent,
-    /// The user's standard input is that of a command.
+    /// The user's standard input goes to the command in the guest.
     Feeds,
-    /// The user's terminal is a second console.
+    /// The user's terminal is the guest's second console.
     Types,
 }
 
@@ -80,43 +80,44 @@ impl Person {
     }
 }
 
-/// What a machine's memory begins with.
+/// The content of a machine's memory at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Memory {
-    /// Nothing: it boots.
+    /// Empty: the machine boots.
     Empty,
-    /// Nothing: it boots, with this file as its memory, to be saved.
+    /// Empty: the machine boots, with its memory in this file, and will be saved.
     File(PathBuf),
-    /// That of a saved machine, of which it is a copy.
+    /// That of a snapshot.
     Saved(Saved),
 }
 
 /// The machine that QEMU makes.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
-    /// How its processor is made.
+    /// What executes the guest's code.
     pub engine: Engine,
-    /// MiB.
+    /// Memory in MiB.
     pub memory_mb: u32,
     pub memory: Memory,
     /// vmlinux with a PVH note.
     pub image: PathBuf,
     /// The initramfs.
     pub initrd: PathBuf,
-    /// A firmware that only starts kernels; without, QEMU's usual one.
+    /// A firmware that only starts kernels; if `None`, QEMU's default one.
     pub firmware: Option<PathBuf>,
     pub person: Person,
     /// Whether emulated processors take turns, in one thread of the host.
     pub turns: bool,
     pub options: Options,
-    /// For the kernel on an emulated processor, which measures it wrongly on a busy host.
+    /// The clock's frequency, for kernels on an emulated processor: on a busy host they would
+    /// measure it wrongly.
     pub clock: Option<Clock>,
-    /// What PID 1's events carry.
+    /// The key that PID 1's events carry.
     pub key: u64,
 }
 
 impl VmSpec {
-    /// Whether QEMU is told and asked things while it runs.
+    /// Whether the lab uses QEMU's monitor.
     fn is_asked(&self) -> bool {
         self.options.dump.is_some() || self.memory != Memory::Empty
     }
@@ -155,14 +156,14 @@ pub(super) struct Process {
     pub running: Running,
     started: Instant,
     pub log: PipeReader,
-    /// QEMU's end of the log, to write something behind what it wrote.
+    /// QEMU's end of the log, for the mark that [`dump`] writes after QEMU's output.
     marks: Option<OwnedFd>,
     pub port: UnixStream,
     terminal: Option<UnixStream>,
     pub monitor: Option<UnixStream>,
 }
 
-/// Starts QEMU. Its own complaints go to the file `stderr`.
+/// Starts QEMU. Its error messages go to the file `stderr`.
 pub(super) fn spawn(spec: &VmSpec, stderr: &Path) -> Result<Process> {
     let complaints =
         File::create(stderr).with_context(|| format!("create {}", stderr.display()))?;
@@ -196,11 +197,11 @@ pub(super) fn spawn(spec: &VmSpec, stderr: &Path) -> Result<Process> {
     Ok(Process { running, started, log, marks, port, terminal, monitor })
 }
 
-/// Starts a machine. Its kernel log goes to the file `log`, and QEMU's own complaints to `stderr`.
+/// Starts a machine. Its kernel log goes to the file `log`, and QEMU's error messages to `stderr`.
 pub fn start(spec: &VmSpec, log: &Path, stderr: &Path) -> Result<Vm> {
     let Process { running, started, log: said_now, marks, port, terminal, monitor } =
         spawn(spec, stderr)?;
-    // A copy has said this before it was one.
+    // The log of the boot, if the machine starts from a snapshot.
     let mut said_before: Box<dyn Read + Send> = Box::new(std::io::empty());
     let mut log_end = None;
     match (&spec.memory, &spec.options.dump, monitor, marks) {
@@ -232,7 +233,8 @@ fn pair() -> Result<(UnixStream, OwnedFd)> {
     Ok((ours, theirs.into()))
 }
 
-/// QEMU dies with us, however we die. It inherits its ends of the sockets and nothing else.
+/// Makes QEMU die with this process, however that dies. QEMU inherits its ends of the sockets and
+/// nothing else.
 fn tie(command: &mut Command, ends: &Ends) {
     let mut inherit: Vec<RawFd> = vec![ends.log.as_raw_fd(), ends.port.as_raw_fd()];
     inherit.extend(ends.terminal.iter().chain(&ends.monitor).map(AsRawFd::as_raw_fd));
@@ -250,7 +252,8 @@ fn tie(command: &mut Command, ends: &Ends) {
 }
 
 impl Vm {
-    /// The next event; `None` after this time without one. With the time of it since QEMU's start.
+    /// The next event and its time since QEMU's start. The event is `None` if none came within
+    /// `patience`.
     pub fn listen(&self, patience: Duration) -> (Duration, Option<VmEvent>) {
         match self.said.recv_timeout(patience) {
             Ok((at, event)) => (at - self.started, Some(event)),
@@ -268,7 +271,7 @@ impl Vm {
         self.running.try_wait()
     }
 
-    /// QEMU's own complaint.
+    /// QEMU's error messages.
     pub fn complaint(&self) -> Option<String> {
         output::complaint(&self.stderr)
     }
@@ -278,7 +281,7 @@ impl Vm {
         self.send(&request)
     }
 
-    /// Tells PID 1 of a copy what it must know.
+    /// Sends PID 1 of a copy its instructions.
     pub fn wake(&self, wake: &protocol::Wake) -> Result<()> {
         self.send(wake)
     }
@@ -294,7 +297,7 @@ impl Vm {
         (&self.port).write_all(&line).context("write to the guest")
     }
 
-    /// The user's console, or the input of a command. It can be taken once.
+    /// The connection to the guest's console, or to the input of its command. It can be taken once.
     pub fn take_terminal(&mut self) -> Option<UnixStream> {
         self.terminal.take()
     }
@@ -303,7 +306,7 @@ impl Vm {
         self.running.kill();
     }
 
-    /// The process, for tests that kill it like the out-of-memory killer.
+    /// The id of QEMU's process, for tests that kill it as the out-of-memory killer would.
     pub fn id(&self) -> u32 {
         self.running.child.id()
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::fs::Mode;
 use sha2::{Digest, Sha256};
 
-/// A short name for everything in `parts`: a change in any of them changes it.
+/// A hash of `parts`, as a short name: it changes when any of them changes.
 pub fn key<S: AsRef<[u8]>>(parts: impl IntoIterator<Item = S>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -60,8 +60,8 @@ pub struct Content {
     pub folders: Vec<PathBuf>,
 }
 
-/// The content of a folder. Links are not followed. `wanted` is asked with a name and whether it is a
-/// folder's; what is below a folder that is not wanted is left out, too.
+/// The content of a folder and of those below it. Links are not followed. `wanted` gets each name,
+/// and whether it is a folder; unwanted folders are left out with all that is in them.
 pub fn walk(root: &Path, wanted: impl Fn(&str, bool) -> bool) -> Result<Content> {
     let mut content = Content::default();
     let mut folders = vec![root.to_owned()];

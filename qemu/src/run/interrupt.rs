@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ctrl-C: children end, the stack unwinds, the caches stay whole.
+//! Ctrl-C: ends the children, unwinds the stack, and leaves no half-written files in the caches.
 //!
 //! Children run in their own process groups, so that a terminal's Ctrl-C reaches only the lab. A
 //! thread takes the signal, notes it, and asks every group to end; make then removes half-written
@@ -46,7 +46,7 @@ enum Care {
     Gentle,
 }
 
-/// The error that everything returns after a signal.
+/// The error that all waiting functions return after a signal.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -122,8 +122,8 @@ fn kill_all() {
     }
 }
 
-/// Asks a group to end. It may have ended already. A program that sudo started as root cannot be
-/// asked, and is waited for.
+/// Sends a signal to a group. The group may have ended already. A program that sudo started as root
+/// cannot be signalled; it is waited for.
 fn ask(group: i32, care: Care) {
     let Some(pid) = Pid::from_raw(group) else { return };
     let _ = match care {
@@ -162,8 +162,8 @@ pub fn spawn_gently(command: &mut Command) -> Result<Running> {
 
 fn start(command: &mut Command, care: Care) -> Result<Running> {
     let program = command.get_program().to_string_lossy().into_owned();
-    // Held during the start: a signal either comes before it, and the check sees it, or finds the
-    // group in the list.
+    // Locked while the child starts: a signal either comes before that, and the check sees it, or
+    // it finds the group in the list.
     let mut groups = groups();
     check()?;
     let child = command.process_group(0).spawn().with_context(|| format!("run {program}"))?;
@@ -196,7 +196,7 @@ impl Running {
         kill(self.group);
     }
 
-    /// From here on the number may belong to another process.
+    /// Removes the group from the list: from now on its number may belong to another process.
     fn reaped(&mut self) {
         self.waited = true;
         groups().remove(&self.group);

@@ -18,15 +18,15 @@ use crate::run::process;
 /// What one boot of the guest is for.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The one thing to do.
+    /// The work to do.
     pub work: Work,
     /// Modules for the guest's `/lab/modules`.
     pub modules: Vec<PathBuf>,
-    /// File names of those that are loaded first.
+    /// File names of the modules to load first.
     pub load: Vec<String>,
-    /// Whether they stay loaded while tests run.
+    /// Whether these stay loaded while tests run.
     pub keep_loaded: bool,
-    /// PID 1.
+    /// The program that is PID 1.
     pub init: PathBuf,
     /// Files for the guest's `/lab/selftests`: the folder, and built programs.
     pub selftests: Vec<PathBuf>,
@@ -36,41 +36,42 @@ pub struct Job {
     pub directory: PathBuf,
     /// Variables for the guest's programs.
     pub env: Vec<(String, String)>,
-    /// Whether emulated processors take turns, in one thread of the host. In threads of their own
-    /// they can race, which costs a third more of the host's time for a test that does one thing
-    /// after another, and one may run into the breakpoint of another that patches code ("Oops:
-    /// int3"). A boot, which does that all the time, has one processor alone (see PID 1's
-    /// `processors`); later it is rare, but in tests that switch much of the network on and off.
+    /// Whether emulated processors take turns in one thread of the host. With a thread each, they
+    /// can race. That costs a third more of the host's time for a test that does one thing after
+    /// another. Also, a processor may run into a breakpoint of another one that patches code
+    /// ("Oops: int3"). While the kernel boots, it patches much code, so it boots on one processor
+    /// (see PID 1's `processors`). After the boot this is rare, except in tests that switch many
+    /// parts of the network on and off.
     pub turns: bool,
     /// Memory of the guest, in MiB.
     pub memory_mb: u32,
-    /// The folder for saved machines, of which guests are copies; without, each guest boots.
+    /// The folder for snapshots of booted machines; if `None`, each guest boots.
     pub saved: Option<PathBuf>,
-    /// What else the machine is to be like.
+    /// The user's options for the machine.
     pub options: vm::Options,
-    /// Lines of a test that begin with this are shown as they come, without the beginning.
+    /// Lines of a test that begin with this text are shown at once, without the text.
     pub progress: Option<&'static str>,
-    /// Whether a test's failures and the kernel's reports are shown as they come.
+    /// Whether a test's failures and the kernel's reports are shown at once.
     pub tells: bool,
-    /// Where logs go.
+    /// The folder for logs.
     pub logs: PathBuf,
     /// The checkout, to shorten paths in stacks.
     pub root: PathBuf,
 }
 
-/// The one thing to do.
+/// The work of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     /// Selftests, one after another.
     Tests(Vec<Test>),
-    /// A line for a shell; its output is the lab's.
+    /// A line for a shell. The lab passes on its output.
     Command(String),
     /// A shell for a person.
     Shell,
 }
 
 impl Work {
-    /// A guest for one test, so that no other disturbs it.
+    /// One test, in a guest of its own, so that no other test disturbs it.
     pub fn one(test: Test) -> Work {
         Work::Tests(vec![test])
     }
@@ -140,7 +141,7 @@ pub fn select(tests: Vec<Test>, patterns: &[String]) -> Result<Vec<Test>> {
     Ok(tests.into_iter().filter(is_wanted).collect())
 }
 
-/// Whether a name is what the pattern says, with `*` and `?` as in a shell.
+/// Whether a name matches the pattern, with `*` and `?` as in a shell.
 pub fn fits(pattern: &str, name: &str) -> bool {
     let Some(first) = pattern.chars().next() else { return name.is_empty() };
     let rest = &pattern[first.len_utf8()..];
@@ -152,24 +153,25 @@ pub fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Time limits. A second with KVM is ten seconds when every instruction is translated, and ten
-/// times that with a debug kernel.
+/// Time limits of a guest. They are ten times as long under emulation as with KVM, and ten times
+/// longer again with a debug kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// From QEMU's start until everything is mounted, and from then until the job's files are there.
+    /// From QEMU's start until everything is mounted, and again from then until the job's files are
+    /// unpacked.
     pub boot: Duration,
     /// Factor for a test's own limit.
     pub scale: u32,
     /// Whether tests are told that the machine is slow.
     pub slow: bool,
-    /// For namespaces to end after each test.
+    /// How long namespaces may take to end after each test.
     pub settle: Duration,
-    /// For silence beyond the limit of the current step, before the lab gives up on the guest.
+    /// How long the lab waits beyond the limit of the current step before it gives up on the guest.
     pub grace: Duration,
 }
 
 impl Budget {
-    /// For this engine and kernel.
+    /// The limits for this engine and kernel.
     pub fn of(engine: Engine, kernel: &Kernel) -> Budget {
         let translated = match engine {
             Engine::Kvm | Engine::UserMode => 1,
@@ -179,35 +181,35 @@ impl Budget {
         let debug = if kernel.debug { 6 } else { 1 };
         let scale = translated * debug;
         Budget {
-            // A boot takes a second or two; on a machine with ten times as much to do as it has
-            // processors, twenty times that. Only a guest that hangs takes all of it.
+            // A boot takes a second or two, and twenty times as long on a host with ten times more
+            // work than processors. Only a guest that hangs takes all of this.
             boot: Duration::from_secs(60) * scale,
             scale,
             slow: kernel.debug,
-            // A little more than ten seconds. After that time the kernel logs that references to a
-            // device are left, so the log has the reason.
+            // A little more than ten seconds: after ten seconds the kernel logs that references to
+            // a device are left, so the log shows the reason.
             settle: Duration::from_secs(12) + Duration::from_secs(3) * scale,
             grace: Duration::from_secs(15) * scale,
         }
     }
 
-    /// For this job. A person who debugs takes their time.
+    /// The limits for this job; with a debugger, boot and silence have none.
     pub fn for_job(job: &Job, kernel: &Kernel, engine: &Choice) -> Budget {
         let budget = Budget::of(engine.used, kernel);
         if job.options.gdb.is_some() { budget.without_limits() } else { budget }
     }
 
-    /// For a guest that a person stops.
+    /// The same, without limits for the boot and for silence: a debugger may stop the guest.
     pub fn without_limits(self) -> Budget {
         Budget { boot: NO_LIMIT, grace: NO_LIMIT, ..self }
     }
 
-    /// For one test.
+    /// The limit of one test.
     pub fn test(&self, test: &Test) -> Duration {
         test.timeout * self.scale
     }
 
-    /// For all of it.
+    /// The limit of all tests together.
     pub fn run(&self, tests: &[Test]) -> Duration {
         let each = tests.iter().map(|test| self.test(test) + 2 * self.settle + self.grace);
         self.boot + self.grace + each.sum::<Duration>()
@@ -215,7 +217,7 @@ impl Budget {
 }
 
 impl Job {
-    /// The job in the guest's protocol.
+    /// The job as PID 1 gets it.
     pub fn for_guest(
         &self,
         budget: &Budget,
@@ -259,8 +261,8 @@ fn guest_test(test: &Test, budget: &Budget) -> protocol::GuestTest {
     }
 }
 
-/// Variables of the host that mean something in the guest, and the variable by which the kernel's
-/// own network tests know a slow machine.
+/// Environment variables that the guest inherits from the host, and the one that tells the kernel's
+/// own network tests that the machine is slow.
 fn environment(budget: &Budget) -> Vec<(String, String)> {
     let pass = ["TERM", "COLORTERM"];
     let pass = pass.iter().filter_map(|&name| Some((name.to_owned(), std::env::var(name).ok()?)));

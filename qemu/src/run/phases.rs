@@ -17,7 +17,7 @@ pub struct Phase {
 pub struct Phases(pub Vec<Phase>);
 
 impl Phases {
-    /// Does something and notes how long it took, even if it failed.
+    /// Does `work` and notes how long it took, even if it failed.
     pub fn time<T>(&mut self, name: &str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();

@@ -5,9 +5,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-/// Works on `tasks` in their order, at most `slots` at once. Those of which `waits` is true mostly
-/// wait for something: they take no slot, and all begin at once. As soon as a task has ended, the
-/// calling thread calls `ended`, which says whether to begin more.
+/// Does `work` on each task: in their order, at most `slots` at once. A task for which `waits` is
+/// true spends most of its time waiting: it takes no slot and begins at once. When a task has
+/// ended, the calling thread calls `ended`, which returns whether to begin more tasks.
 pub fn run<T: Sync, R: Send>(
     tasks: &[T],
     slots: usize,
@@ -17,7 +17,7 @@ pub fn run<T: Sync, R: Send>(
 ) {
     let (waiting, tasks): (Vec<&T>, Vec<&T>) = tasks.iter().partition(|task| waits(task));
     let next = AtomicUsize::new(0);
-    // Without room: a worker with a result waits until it was taken.
+    // A channel without a buffer: a worker with a result waits until the result is taken.
     let (sender, results) = mpsc::sync_channel(0);
     std::thread::scope(|scope| {
         for task in waiting {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn tasks_run_at_the_same_time() {
-        // Each waits for the other: one after the other, they would never end.
+        // Each waits for the other, so they only end if they run at the same time.
         let both = Barrier::new(2);
         let mut done = 0;
         run(
@@ -96,7 +96,7 @@ mod tests {
                 task < 2
             },
         );
-        // The worker may have begun one more while the second was heard.
+        // The worker may have begun one more task before the second result was taken.
         assert!(done.starts_with(&[1, 2]) && done.len() < 4, "{done:?}");
     }
 

@@ -7,7 +7,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
-/// Writes to standard output. Says so if the text is lost, unless its reader has gone.
+/// Writes to standard output. If that fails, reports it on standard error, except when the reader
+/// has closed the pipe.
 pub fn out(text: &str) {
     let mut to = io::stdout().lock();
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
@@ -18,7 +19,7 @@ pub fn out(text: &str) {
     }
 }
 
-/// Writes to standard error. If that fails, there is nowhere left to say so.
+/// Writes to standard error. If that fails, there is no other place to report it.
 pub fn err(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }

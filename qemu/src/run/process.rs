@@ -96,7 +96,7 @@ fn read_all(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Runs a short program and returns its output, trimmed. An error quotes its complaint.
+/// Runs a short program and returns its output, trimmed. An error quotes its standard error.
 pub fn read(command: &mut Command) -> Result<String> {
     let said = capture(command)?;
     if !said.ok {
@@ -167,14 +167,14 @@ pub fn pipe(commands: Vec<Command>) -> Result<()> {
         command.stdout(if i == last { Stdio::null() } else { Stdio::piped() });
         let mut child = interrupt::spawn(&mut command)?;
         input = child.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        // All at once: a program with a long complaint must not block.
+        // All are read at the same time: a program with many error messages must not block.
         let stderr = child.child.stderr.take();
         let said = std::thread::spawn(move || read_all(stderr));
         running.push((program, child, said));
     }
     let mut failed = Vec::new();
-    // The last one first: it says what was wrong. Those before it only say that their output was
-    // not read any more.
+    // The last program first: its error is the cause. Those before it only fail because their
+    // output is not read any more.
     for (name, mut child, said) in running.into_iter().rev() {
         let said = said.join().unwrap_or_default();
         if !child.wait()?.success() {

@@ -24,7 +24,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// A step that takes more than two seconds.
+/// A step that takes more than two seconds, with a count of its progress.
 #[derive(Debug)]
 pub struct Step {
     what: String,
@@ -41,12 +41,12 @@ pub enum Unit {
     /// Compiled or linked files.
     Objects,
     Bytes,
-    /// Nothing is counted; only time passes.
+    /// Nothing: only the elapsed time is shown.
     None,
 }
 
 impl Step {
-    /// Begins; `total` is 0 if it is unknown.
+    /// Begins a step; `total` is 0 if it is unknown.
     pub fn start(what: &str, unit: Unit, total: u64) -> Step {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = BARS.add(ProgressBar::no_length());
@@ -70,7 +70,7 @@ impl Step {
         self.set(self.done + 1);
     }
 
-    /// Sets the total.
+    /// Sets how many units are done.
     pub fn set(&mut self, done: u64) {
         self.done = done;
         self.draw();
@@ -94,7 +94,7 @@ impl Step {
         line(&self.what, self.unit, self.done, self.total, self.start.elapsed())
     }
 
-    /// Ends with success, and says how long it took.
+    /// Ends the step with success, and prints how long it took.
     pub fn finish(mut self) -> Duration {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -113,7 +113,7 @@ impl Drop for Step {
     }
 }
 
-/// A step that shows on a terminal while it lasts, and leaves no line in a log.
+/// A step that is shown on a terminal while it runs, and leaves no line in a log file.
 #[derive(Debug)]
 pub struct Shown {
     bar: Option<ProgressBar>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One boot of the guest, from QEMU's start to a verdict: files and processes around the judge.
+//! One boot of the guest, from QEMU's start to the verdict. Does the input and output for the
+//! judge.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -52,12 +53,12 @@ pub struct Ended {
     pub status: Option<Status>,
 }
 
-/// Boots, does the job, and judges.
+/// Boots a guest, does the job, and judges it.
 pub fn run(job: &Job, kernel: &Kernel, engine: &Choice, phases: Phases) -> Result<Ended> {
     run_then(job, kernel, engine, phases, || ())
 }
 
-/// Like [`run`]; calls `packed` once the guest does not need the job's files any more.
+/// Like [`run`]. Calls `packed` when the job's files are copied and no longer needed.
 pub fn run_then(
     job: &Job,
     kernel: &Kernel,
@@ -98,7 +99,7 @@ fn within(
     started.follow(budget, Duration::ZERO, job, kernel, engine, phases)
 }
 
-/// A guest that runs.
+/// A running guest.
 #[derive(Debug)]
 pub struct Started {
     key: u64,
@@ -108,11 +109,11 @@ pub struct Started {
 }
 
 impl Started {
-    /// Starts a guest before its files are built: it boots meanwhile, and waits for
-    /// [`Started::run`]. It is the machine that `job` wants; modules, tests and tools may be missing
-    /// in there.
+    /// Starts a guest before its files are built. It boots meanwhile, and waits for
+    /// [`Started::run`]. `job` must have the options of the machine, but need not have modules,
+    /// tests and tools yet.
     ///
-    /// Dropping it ends it.
+    /// Dropping it ends the guest.
     pub fn early(job: &Job, kernel: &Kernel, engine: &Choice) -> Result<Started> {
         require_terminal(job)?;
         Started::start(job, kernel, engine, scratch()?, key(), None)
@@ -141,8 +142,8 @@ impl Started {
         Ok(Started { key, vm, copy_of, scratch })
     }
 
-    /// Does the job, and judges, like [`run`]. The machine and the folder for logs are those of the
-    /// job that it was started for.
+    /// Does the job and judges it, like [`run`]. The machine and the folder for logs are those of
+    /// the job that the guest was started for.
     pub fn run(self, job: &Job, kernel: &Kernel, engine: &Choice, phases: Phases) -> Result<Ended> {
         self.run_then(job, kernel, engine, phases, || ())
     }
@@ -161,7 +162,7 @@ impl Started {
         phases.time("archive", || files::write(&archive, job))?;
         packed();
         let told = self.vm.age();
-        // A guest that is dead already cannot be told: the judge sees what happened to it.
+        // This fails if the guest is dead already. The judge sees what happened to it.
         let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
         self.follow(&budget, told, job, kernel, engine, &mut phases)
     }
@@ -183,15 +184,15 @@ impl Started {
         if verdict.outcome == Outcome::Boot
             && let Some(saved) = &self.copy_of
         {
-            // The next guest is not to be one of what may be damaged.
+            // The snapshot may be damaged: the next guest must not use it.
             let _ = saved.remove();
         }
         report(verdict, decoder, kernel, engine, std::mem::take(phases))
     }
 }
 
-/// A guest that is a copy of a saved machine, if there is one and it can be had. Without it the guest
-/// boots, which shows whatever was wrong.
+/// Starts a guest from a snapshot. `None` if the guest must boot: either the job wants that, or the
+/// snapshot cannot be made or loaded.
 fn copy(
     job: &Job,
     kernel: &Kernel,
@@ -208,7 +209,7 @@ fn copy(
     match awake(&saved, spec, &log(job), stderr, start) {
         Ok(vm) => Ok(Some((vm, saved))),
         Err(error) => {
-            // If that fails, the next guest tries it, too.
+            // If this fails, the next guest tries the same snapshot and then boots, too.
             let _ = saved.remove();
             boots_instead(&error)
         }
@@ -216,7 +217,7 @@ fn copy(
 }
 
 fn awake(saved: &Saved, spec: &VmSpec, log: &Path, stderr: &Path, start: &Start) -> Result<Vm> {
-    let vm = vm::start(&saved.copy(spec), log, stderr).context("copy a saved machine")?;
+    let vm = vm::start(&saved.copy(spec), log, stderr).context("start from a snapshot")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's time")?;
     vm.wake(&Wake { start: start.clone(), seed: saved::seed()?, now })?;
     Ok(vm)
@@ -224,14 +225,14 @@ fn awake(saved: &Saved, spec: &VmSpec, log: &Path, stderr: &Path, start: &Start)
 
 fn boots_instead<T>(error: &anyhow::Error) -> Result<Option<T>> {
     interrupt::check()?;
-    say(&format!("this guest boots, as there is no copy of a saved one: {error:#}"));
+    say(&format!("this guest boots, since no snapshot can be used: {error:#}"));
     Ok(None)
 }
 
 /// The name of the archive with the job's files.
 const ARCHIVE: &str = "files";
 
-/// The kernel log, as it came over the serial line.
+/// The file for the kernel log that comes over the serial line.
 fn log(job: &Job) -> PathBuf {
     job.logs.join("dmesg.log")
 }
@@ -240,7 +241,7 @@ fn require_terminal(job: &Job) -> Result<()> {
     if matches!(job.work, Work::Shell) { terminal::require() } else { Ok(()) }
 }
 
-/// A folder whose name is the same in the guest.
+/// A temporary folder with a path that is the same in the guest.
 fn scratch() -> Result<TempDir> {
     let folder =
         std::env::temp_dir().canonicalize().context("find the folder for scratch files")?;
@@ -276,11 +277,11 @@ fn plan(job: &Job, budget: &Budget, engine: Engine, key: u64, log: &Path) -> Pla
     }
 }
 
-/// Files that are written while the guest runs, so that they exist however this ends.
+/// The log files. They are written while the guest runs, so they exist even if the lab is killed.
 struct Logs {
     tests: Vec<PathBuf>,
     open: Option<(usize, File)>,
-    /// The last line, as long as it is incomplete.
+    /// The beginning of a line whose end has not come yet.
     line: Vec<u8>,
     kernel: File,
     kernel_path: PathBuf,
@@ -325,7 +326,7 @@ impl Logs {
         Ok(())
     }
 
-    /// Shows lines with this beginning as they come.
+    /// Shows lines with this beginning at once.
     fn show(&mut self, bytes: &[u8], beginning: &str) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LONGEST_LINE.saturating_sub(self.line.len());
@@ -424,7 +425,7 @@ impl<'a> Session<'a> {
         Ok(self.judge.verdict(exit))
     }
 
-    /// Waits for QEMU itself.
+    /// Waits until QEMU has exited.
     fn end(&mut self) -> Result<Exit> {
         self.raw = None;
         let deadline = Instant::now() + ENDING;
@@ -475,13 +476,13 @@ impl<'a> Session<'a> {
             }
             Order::Show(bytes, out) => show(&bytes, out),
             Order::Ask => {
-                // A guest that is dead already cannot be asked, and will be ended.
+                // This fails if the guest is dead already; the lab ends it later.
                 let _ = self.vm.request(Request::Whereabouts);
                 self.judge.answered(self.vm.age());
                 Ok(())
             }
             Order::Release => {
-                // One that has ended without waiting for this has ended.
+                // This fails if the guest has already ended without waiting for it.
                 let _ = self.vm.request(Request::Heard);
                 self.judge.answered(self.vm.age());
                 Ok(())
@@ -493,7 +494,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Tells a person who waits what went wrong, in this test if there is one.
+    /// Prints at once what went wrong, and in which test, if there is one.
     fn tell(&self, index: Option<usize>, text: &str) {
         if self.job.tells {
             let test = index.and_then(|index| self.judge.test(index));
@@ -516,7 +517,7 @@ impl<'a> Session<'a> {
         if self.raw.is_some() {
             let size = terminal::size();
             if let (Some(new), true) = (size, size != self.size) {
-                // It may have ended since: then its size does not matter.
+                // This fails if the guest has ended; then the size does not matter.
                 let _ = self.vm.request(Request::Resize(new));
                 self.size = size;
             }
@@ -525,7 +526,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Lines that say whose they are: other guests may tell something at the same time.
+/// The text with the test's name before each line: other guests may print at the same time.
 fn told(test: Option<&str>, text: &str) -> String {
     let lines = text.trim_end().lines();
     let told: Vec<String> = match test {
@@ -535,14 +536,14 @@ fn told(test: Option<&str>, text: &str) -> String {
     told.join("\n")
 }
 
-/// Writes a command's output to ours. The reader of ours may have closed it.
+/// Passes on a command's output. An error if our reader has closed the pipe.
 fn show(bytes: &[u8], out: bool) -> Result<()> {
     let written =
         if out { std::io::stdout().write_all(bytes) } else { std::io::stderr().write_all(bytes) };
     written.context("write the command's output")
 }
 
-/// Makes a report of the verdict.
+/// Makes a report from the verdict.
 fn report(
     verdict: Verdict,
     mut decoder: Decoder,

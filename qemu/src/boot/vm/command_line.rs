@@ -16,8 +16,8 @@ use crate::boot::engine::{Engine, QEMU};
 /// below 2 GiB for modules to reach the kernel.
 const USER_MODE_MEMORY: u32 = 448;
 
-/// Comes with QEMU. It starts the kernel at once: SeaBIOS looks for something to boot from first, and
-/// gives each device a place, which the kernel does as well. 70 ms of 200.
+/// A firmware that comes with QEMU. It starts the kernel at once. SeaBIOS would first look for boot
+/// devices and assign addresses to all devices, which the kernel does again: 70 ms of 200.
 pub(super) const QBOOT: &str = "/usr/share/qemu/qboot.rom";
 
 /// QEMU's ends of the sockets and of the log's pipe.
@@ -31,7 +31,7 @@ pub(super) struct Ends {
 /// QEMU's options for the other ends of its character devices.
 pub(super) struct Channels {
     log: String,
-    /// What the log's file is, when it is none with a name.
+    /// The file descriptor of the log, if the log is not a file with a name.
     log_fd: Option<RawFd>,
     port: String,
     terminal: Option<String>,
@@ -98,9 +98,8 @@ pub(super) fn qemu(spec: &VmSpec, channels: &Channels) -> Command {
     command
 }
 
-/// The kernel as a program. More than one processor needs `seccomp=on`. Its only channels are the
-/// kernel log and PID 1's port; its memory file is in memory.
-/// The kernel as a program with these ends.
+/// The command line of User Mode Linux with these ends. More than one processor needs `seccomp=on`.
+/// The only channels are the kernel log and PID 1's port.
 pub(super) fn user_mode(spec: &VmSpec, ends: &Ends) -> Command {
     let mut command = Command::new(&spec.image);
     let memory = spec.memory_mb.min(USER_MODE_MEMORY);
@@ -135,8 +134,8 @@ fn processor(command: &mut Command, spec: &VmSpec) {
     memory(command, spec);
 }
 
-/// A machine that is saved has all its memory in a file. Its copies map that file: what they read
-/// of it they share, and what they write is theirs alone.
+/// A machine to be saved has all its memory in a file. Its copies map that file privately: they
+/// share the pages that they only read.
 fn memory(command: &mut Command, spec: &VmSpec) {
     let (file, share) = match &spec.memory {
         Memory::Empty => {
@@ -171,7 +170,8 @@ fn bare(command: &mut Command) {
 ///   kernel would panic ("IO-APIC + timer doesn't work!").
 /// - `tsc=reliable`: all processors read the host's one clock, and a late watchdog would be wrong.
 /// - `maxcpus=1`: PID 1 starts the other processors; see there for the reason.
-/// - `norandmaps`, for an emulated processor: QEMU translates a program anew for each address that it is
+/// - `norandmaps`, for an emulated processor: QEMU translates a program anew for each address that
+///   it is
 ///   loaded at. Without randomised addresses a process starts four times as fast (QEMU 7.2).
 /// - `rcutree.jiffies_till_first_fqs=0`: a grace period looks for idle processors at once, and not
 ///   first after a tick. Loading and unloading a module waits for a dozen of them. They are as strict
@@ -202,7 +202,7 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
         words.push("norandmaps".to_owned());
     }
     if spec.options.gdb.is_some() {
-        // A debugger knows the addresses of vmlinux.
+        // A debugger takes addresses from vmlinux.
         words.push("nokaslr".to_owned());
     }
     words.extend_from_slice(&spec.options.append);
@@ -253,13 +253,13 @@ fn writable(command: &mut Command, number: usize, folder: &Path) {
     command.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
 }
 
-/// To tell QEMU something while it runs.
+/// QEMU's monitor, to control it while it runs.
 fn monitor(command: &mut Command, channel: &str) {
     command.arg("-chardev").arg(format!("{channel},id=monitor"));
     command.args(["-mon", "chardev=monitor,mode=control"]);
 }
 
-/// For [`dump::on_panic`]: a guest that restarts, which a panic does, stands still instead.
+/// For [`dump::on_panic`]: a guest that restarts, as after a panic, stops instead.
 fn stand_still(command: &mut Command) {
     command.args(["-action", "reboot=shutdown,shutdown=pause"]);
 }

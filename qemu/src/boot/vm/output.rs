@@ -17,7 +17,7 @@ use vmlab_init::protocol::Frame;
 use crate::boot::dump::LogEnd;
 use crate::boot::engine::QEMU;
 
-/// How many messages of the guest are queued. Then it waits.
+/// How many messages of the guest are queued. After that, the guest waits.
 pub(super) const AHEAD: usize = 2000;
 
 /// The most bytes that are kept of a line of the kernel log.
@@ -31,7 +31,7 @@ const LONGEST_LOG: usize = 64 << 20;
 pub enum VmEvent {
     /// A message from PID 1.
     Frame(Frame),
-    /// PID 1 has closed its port; with the reason if it stopped inside of a message.
+    /// PID 1 has closed its port. If it stopped inside a message, this has the error.
     FramesEnd(Option<String>),
     /// A line of the kernel log.
     Log(String),
@@ -39,11 +39,11 @@ pub enum VmEvent {
     LogEnd,
     /// The log cannot be written to disk.
     LogLost(String),
-    /// The log is too long, and its end is not kept.
+    /// The log is too long; the rest of it is not kept.
     LogCut,
 }
 
-/// An event, and when it came: others may have to wait until somebody listens.
+/// An event, and when it came. It may be read later than that.
 pub(super) type Said = (Instant, VmEvent);
 
 /// The largest pipe of an unprivileged user.
@@ -139,7 +139,7 @@ mod tests {
         let (_ours, log) = log_pipe().unwrap();
         rustix::fs::fcntl_setfl(&log, rustix::fs::OFlags::NONBLOCK).unwrap();
         let mut log = File::from(log);
-        // As QEMU does it: a byte at a time.
+        // One byte at a time, as QEMU writes.
         let written = std::iter::repeat_with(|| log.write(b"x")).take_while(Result::is_ok).count();
         assert!(written >= 64 << 10, "{written} bytes");
     }
