@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Real guests: what the lab says about those that work, and about those that
-//! fail in each way that can be made.
+//! Tests with real guests: the verdicts on guests that work, and on guests that fail in all ways
+//! that a test can cause.
 //!
-//! They need a kernel and the guest's PID 1. `lab test` builds both and names
-//! them in the variables below; a bare `cargo test` has neither.
+//! They need a kernel and the guest's PID 1. `lab test` builds both and names them in the variables
+//! below; a bare `cargo test` has neither.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -26,7 +26,7 @@ use vmlab::run::phases::Phases;
 use vmlab::run::session::{self, Ended, Started};
 use vmlab_init::protocol::Status;
 
-/// A guest to be.
+/// The job and the folder of a guest.
 struct Bench {
     dir: TempDir,
     kernel: Kernel,
@@ -57,7 +57,7 @@ fn bench() -> Bench {
         tools: Vec::new(),
         selftests: vec![dir.path().join("tests")],
         directory: dir.path().to_owned(),
-        // Nothing here is about processors that race.
+        // No test here needs processors that race.
         turns: true,
         memory_mb: 512,
         saved: Some(get("LAB_TEST_SAVED")),
@@ -194,7 +194,7 @@ fn tests_run_in_a_guest_that_sees_the_hosts_tools() {
     assert_eq!(result(&report, "skip.sh"), (TestResult::Skip, "no veth".into()));
     assert_eq!(result(&report, "readonly.sh"), (TestResult::Pass, String::new()));
     assert!(!Path::new("/lab-was-here").exists(), "the guest wrote to the host");
-    // In the order in which it was printed.
+    // The order in which it was printed.
     assert_eq!(bench.log("tests/good.sh.log"), "KTAP version 1\n1..2\nok 1 lo\nnoise\nok 2 ping\n");
     assert!(bench.log("kmsg.log").contains("Linux version "));
     assert!(bench.log("dmesg.log").contains("Linux version "));
@@ -251,7 +251,7 @@ fn a_test_that_hangs_is_named_and_the_others_count() {
     assert_eq!(result(&report, "after.sh").0, TestResult::Pass);
 }
 
-/// Of this test alone: the others have all the time that a slow machine takes.
+/// A limit for this test only: the other tests may take as long as a slow machine needs.
 fn limit(bench: &mut Bench, name: &str, timeout: Duration) {
     if let Work::Tests(tests) = &mut bench.job.work {
         let limited = tests.iter_mut().filter(|test| test.name == name);
@@ -259,7 +259,7 @@ fn limit(bench: &mut Bench, name: &str, timeout: Duration) {
     }
 }
 
-/// Its job's files did not exist when it booted, nor the folder that they are in.
+/// When the guest booted, neither its job's files existed nor their folder.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn a_guest_that_started_early_gets_files_that_are_built_meanwhile() {
@@ -292,7 +292,7 @@ fn a_guest_that_started_early_ends_with_what_it_waits_for() {
     drop(early);
     wait_for("QEMU to end", || qemu_with(523).is_none().then_some(()));
 
-    // One that dies is judged when its job is there.
+    // A guest that dies early is judged when its job is known.
     let early = Started::early(&bench.job, &bench.kernel, &engine).unwrap();
     let qemu = wait_for("QEMU", || qemu_with(523));
     rustix::process::kill_process(qemu, Signal::KILL).unwrap();
@@ -303,8 +303,8 @@ fn a_guest_that_started_early_ends_with_what_it_waits_for() {
     assert!(ended.report.message.contains("SIGKILL"), "{}", ended.report.message);
 }
 
-/// Written by a test, since a kernel without a fault does not fail by itself: the
-/// way from the console to the verdict is the same.
+/// A test writes the message, since a kernel without a fault does not fail by itself. The way from
+/// the console to the verdict is the same.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn a_report_in_the_kernel_log_fails_tests_that_passed() {
@@ -341,7 +341,7 @@ fn a_guests_time_is_ours() {
     assert!((told / 1000.0 / believed - 1.0).abs() < 0.12, "{told} kHz, {believed} MHz");
 }
 
-/// A test that a finding in the log must not be blamed on, and one that must be red.
+/// A finding in the log must be attributed to the second test and not to the first.
 fn attack(script: &str) -> (Bench, Report) {
     let mut bench = bench();
     bench.test("before.sh", GOOD);
@@ -350,7 +350,7 @@ fn attack(script: &str) -> (Bench, Report) {
     (bench, report)
 }
 
-/// Kind and test of each finding.
+/// The kind and the test of each finding.
 fn findings(report: &Report) -> Vec<(&str, Option<&str>)> {
     report.kernel_findings.iter().map(|it| (it.kind.as_str(), it.test.as_deref())).collect()
 }
@@ -368,7 +368,7 @@ fn a_console_that_is_turned_down_hides_nothing() {
     assert!(!bench.log("dmesg.log").contains("KASAN") && bench.log("kmsg.log").contains("KASAN"));
 }
 
-/// What the kernel says after PID 1's last record is on the console alone.
+/// The kernel's messages after PID 1's last record are only on the console.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn a_console_without_stamps_has_them_again_in_the_end() {
@@ -380,7 +380,7 @@ fn a_console_without_stamps_has_them_again_in_the_end() {
     assert!(done.is_some_and(|line| line.starts_with('[')), "{done:?} in {log}");
 }
 
-/// The kernel's own words, which no program wrote.
+/// A message of the kernel itself, not of a program.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn what_the_kernel_itself_says_to_nobody_is_heard() {
@@ -417,7 +417,7 @@ fn the_log_is_whole_without_a_console() {
     assert_eq!(findings(&report), [("kasan", Some("attack.sh"))]);
 }
 
-/// As a partial line: the kernel's next one is glued behind it.
+/// A line without a newline: the kernel's next line follows it directly.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn what_a_program_writes_to_the_console_hides_nothing() {
@@ -498,7 +498,7 @@ fn nothing_but_skips_is_no_pass() {
     assert_eq!((report.outcome, report.message.as_str()), (Outcome::Skipped, "skipped: skip.sh"));
 }
 
-/// Takes PID 1's line to the lab and says in its place that all is well.
+/// Takes over PID 1's port to the lab, and reports a pass in its place.
 const IMPOSTOR: &str = r##"
 use std::{fs, io::Write, os::fd::FromRawFd};
 unsafe extern "C" { fn syscall(number: i64, ...) -> i64; }
@@ -549,8 +549,8 @@ fn compile(dir: &Path, name: &str, source: &str) -> PathBuf {
     program
 }
 
-/// The QEMU whose guest has exactly this much memory: each test that looks for
-/// its own takes another size.
+/// The QEMU whose guest has exactly this much memory. Each test that looks for its own QEMU uses
+/// another size.
 fn qemu_with(memory_mb: u32) -> Option<Pid> {
     let mark = format!("\0-m\0{memory_mb}\0");
     let ours = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
@@ -560,8 +560,8 @@ fn qemu_with(memory_mb: u32) -> Option<Pid> {
     Pid::from_raw(ours?.file_name().to_str()?.parse().ok()?)
 }
 
-/// So that what never comes does not keep the other tests waiting. However slow a machine is,
-/// nothing here takes as long.
+/// The time after which a test gives up, so that the other tests can run. It is longer than
+/// anything here takes, even on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -725,8 +725,8 @@ fn a_commands_exit_status_comes_through() {
     }
 }
 
-/// A module of the kernel under test, with some bytes of it replaced; what the report calls its
-/// loading.
+/// Loads a module of the kernel under test with some bytes replaced. Returns the report's entry for
+/// that.
 fn broken_module(bench: &mut Bench, from: &[u8], to: &[u8]) -> String {
     let module = std::env::var_os("LAB_TEST_MODULE").expect("`make test` sets LAB_TEST_MODULE");
     let module = PathBuf::from(module);
@@ -789,7 +789,7 @@ struct Screen {
     script: std::process::Child,
     keys: std::process::ChildStdin,
     shown: mpsc::Receiver<Vec<u8>>,
-    /// What was shown and not waited for yet.
+    /// The output after the last text that was waited for.
     text: String,
 }
 
@@ -838,7 +838,7 @@ fn a_shell_has_a_terminal_with_job_control() {
     let command =
         format!("stty rows 33 cols 99; {program} --exact shell_in_a_terminal --nocapture");
     let mut screen = Screen::of(&command);
-    // The quotes keep what is typed, which is shown as well, apart from its result.
+    // The terminal echoes what is typed. The quotes make it differ from the output.
     for (line, result) in [
         ("tty; stty size", "/dev/hvc0\r\n33 99\r\n"),
         ("case $- in *m*) echo job''-control;; esac", "job-control\r\n"),
@@ -897,7 +897,7 @@ fn lab_that_tells() {
     assert_eq!(run.unwrap_err().to_string(), "interrupted");
 }
 
-/// What is read is read while the guest runs: else it could not be interrupted any more.
+/// Standard input is only read while the guest runs. Otherwise the lab could not be interrupted.
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn what_goes_wrong_is_told_at_once() {

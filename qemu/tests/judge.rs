@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The judge against what a guest may say, in order and out of it. No guest is booted.
+//! Tests of the judge with messages that a guest may send, in order and out of order. No guest is
+//! booted.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -61,7 +62,7 @@ fn end_mark(index: usize) -> String {
     mark(KEY, LOG_END, NAMES[index], index)
 }
 
-/// All that a healthy guest says.
+/// All messages of a healthy guest.
 fn healthy() -> Vec<Heard> {
     let mut heard = vec![
         Heard::Console("[    0.000000] Linux".into()),
@@ -88,7 +89,7 @@ fn clean() -> Exit {
     Exit { status: Some(ExitStatus::from_raw(0)), ..Exit::default() }
 }
 
-/// One hundredth of a second for each thing that is heard.
+/// Judges these inputs, one every 10 ms.
 fn judge(heard: &[Heard], exit: Exit) -> (Verdict, Vec<Order>) {
     let mut judge = Judge::new(plan());
     let mut orders = Vec::new();
@@ -113,7 +114,7 @@ fn a_healthy_guest_passes() {
     assert_eq!(names, want);
 }
 
-/// QEMU ends with its guest, and what it has not passed on by then is lost.
+/// QEMU ends with its guest, and output that the lab has not read by then is lost.
 #[test]
 fn a_guest_may_end_when_its_last_word_is_heard() {
     let releases = |heard: &[Heard]| {
@@ -129,8 +130,8 @@ fn a_guest_may_end_when_its_last_word_is_heard() {
     assert_eq!(releases(&given_up), 1);
 }
 
-/// What a test prints without end reaches a busy lab late. The guest's last word waits behind it,
-/// and the guest waits for the answer.
+/// If a test prints very much, a busy lab reads it late. The guest's last message comes after that
+/// output, and the guest waits for the answer.
 #[test]
 fn a_guest_has_time_to_end_from_when_it_is_answered() {
     let heard = healthy();
@@ -153,7 +154,7 @@ fn a_guest_has_time_to_end_from_when_it_is_answered() {
     assert!(never.message.contains("did not switch off"), "{}", never.message);
 }
 
-/// Nothing of what a healthy guest says can be missing, and no word of PID 1 can come twice.
+/// If any message of a healthy guest is missing or comes twice, the run does not pass.
 #[test]
 fn every_word_counts_and_only_once() {
     let all = healthy();
@@ -182,17 +183,17 @@ fn words_that_make_no_sense_are_told_and_never_believed() {
         (first, event(Event::Begin(1)), "the beginning of test 1"),
         (first, event(end(0, Status::Exited(0))), "the end of test 0, which did not run"),
         (first, event(end(usize::MAX, Status::Exited(0))), "which did not run"),
-        (first, event(Event::Done), "a word after its last"),
-        (first + 1, event(Event::Done), "that it is done, out of turn"),
+        (first, event(Event::Done), "a message after its last one"),
+        (first + 1, event(Event::Done), "the event `Done`, out of order"),
         (first + 1, event(Event::Begin(1)), "the beginning of test 1"),
-        (first, out("ok 1 a\n"), "output of no program"),
+        (first, out("ok 1 a\n"), "output when no program ran"),
         (first, event(Event::Finished(Status::Exited(0))), "a command that did not run"),
         (done, event(end(1, Status::Exited(0))), "the end of test 1, which did not run"),
-        (done + 1, event(Event::Note("late".into())), "a word after its last"),
-        (done + 2, event(Event::Note("late".into())), "a word after its last"),
-        (0, event(Event::Mounted), "that all is mounted, out of turn"),
-        (0, event(Event::Ready), "that it is ready, out of turn"),
-        (1, event(Event::Whereabouts(Vec::new())), "although nobody asked"),
+        (done + 1, event(Event::Note("late".into())), "a message after its last one"),
+        (done + 2, event(Event::Note("late".into())), "a message after its last one"),
+        (0, event(Event::Mounted), "the event `Mounted`, out of order"),
+        (0, event(Event::Ready), "the event `Ready`, out of order"),
+        (1, event(Event::Whereabouts(Vec::new())), "which the lab did not ask for"),
     ] {
         let mut heard = all.clone();
         heard.insert(at, extra.clone());
@@ -206,7 +207,7 @@ fn words_that_make_no_sense_are_told_and_never_believed() {
     }
 }
 
-/// In place of one thing, another.
+/// The messages of a healthy guest, with `other` in place of `wanted`.
 fn with(wanted: &Heard, other: Heard) -> Vec<Heard> {
     healthy().into_iter().map(|it| if it == *wanted { other.clone() } else { it }).collect()
 }
@@ -263,7 +264,7 @@ fn all_skipped_is_not_passed() {
     let verdict = verdict(&all);
     assert_eq!((verdict.outcome, verdict.outcome.exit_code()), (Outcome::Skipped, 8));
     assert_eq!(verdict.message, "skipped: a, b");
-    // Next to one that passed, a skipped one is in order.
+    // If another test passed, a skipped test is no problem.
     let one = [healthy()[..10].to_vec(), all[10..].to_vec()].concat();
     assert_eq!(judge(&one, clean()).0.outcome, Outcome::Pass);
 }
@@ -278,7 +279,7 @@ fn who_is_late_is_asked_where_it_hangs_and_then_ended() {
     assert_eq!(judge.feed(at(36), Heard::Silence), []);
     assert_eq!(judge.feed(at(37), Heard::Silence), [Order::Ask]);
     assert_eq!(judge.feed(at(38), Heard::Silence), []);
-    // A word too late does not save it.
+    // A message that comes too late does not change the verdict.
     judge.feed(at(38), event(end(0, Status::Exited(0))));
     let places = vec!["sh (7) is in:\n  do_wait".to_owned()];
     assert_eq!(judge.feed(at(39), event(Event::Whereabouts(places.clone()))), [Order::Kill]);
@@ -331,7 +332,8 @@ fn a_guest_whose_clock_is_wrong_is_told_from_a_slow_test() {
     assert_eq!(verdict.message, want);
 }
 
-/// Whether all is as it must be for a pass: told anew, from the whole of what was heard.
+/// Whether the run may pass. This is a second implementation of the rules, which sees all inputs at
+/// once.
 fn may_pass(heard: &[Heard], exit_code: i32) -> bool {
     let (mut words, mut stream, mut outputs) = (Vec::new(), Vec::new(), vec![String::new(); 2]);
     let mut running = None;
@@ -381,7 +383,7 @@ fn may_pass(heard: &[Heard], exit_code: i32) -> bool {
         && exit_code == 0
 }
 
-/// Numbers without a gap, the marks of PID 1 in their order, and nothing else of any weight.
+/// Whether the log has numbers without a gap, PID 1's marks in their order, and no finding.
 fn kernel_log_is_whole(stream: &str) -> bool {
     let due = [begin_mark(0), end_mark(0), begin_mark(1), end_mark(1), mark(KEY, LOG_DONE, "", 0)];
     let mut marks = Vec::new();
@@ -402,7 +404,7 @@ fn kernel_log_is_whole(stream: &str) -> bool {
     marks == due
 }
 
-/// Something that a guest may say, or that somebody says in its place.
+/// Any message of a guest, or a forged one.
 fn anything() -> impl Strategy<Value = Heard> {
     let status = prop_oneof![
         3 => Just(Status::Exited(0)),
@@ -432,7 +434,7 @@ fn anything() -> impl Strategy<Value = Heard> {
     ]
 }
 
-/// A change to what a healthy guest says.
+/// A change to the messages of a healthy guest.
 #[derive(Debug, Clone)]
 enum Edit {
     Insert(usize, Heard),

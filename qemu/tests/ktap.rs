@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reader of KTAP against the kernel's own reader, and against whatever chance makes.
+//! Compares the KTAP reader with the kernel's own reader, and tests it with random input.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use vmlab::judge::ktap::{self, TestResult};
 use vmlab_init::protocol::Status;
 
-/// What the kernel tree's own reader makes of a log: its results that have none below them, and
-/// whether it is content.
+/// Reads a log with the kernel tree's own reader. Returns the results without subtests, and whether
+/// the reader reported no error.
 const KUNIT_PARSER: &str = r#"
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -53,7 +53,7 @@ fn kunit_parser(tools: &Path, log: &Path) -> Theirs {
     }
 }
 
-/// Results that are not made up of others.
+/// The results without subtests.
 fn leaves(output: &ktap::Output) -> Vec<(String, String)> {
     let mut leaves: Vec<(String, String)> = Vec::new();
     for case in &output.cases {
@@ -95,7 +95,7 @@ fn the_kernels_own_reader_says_the_same() {
     }
 }
 
-/// A line that is, or nearly is, KTAP.
+/// A random line that is KTAP, or nearly so.
 fn line() -> impl Strategy<Value = String> {
     let indent = prop_oneof![Just(""), Just("  "), Just("    "), Just("\t"), Just(" \t")];
     let word = prop_oneof![
@@ -127,7 +127,7 @@ const DIRECTIVES: [&str; 10] = [
     " # b # SKIP",
 ];
 
-/// Written apart from the reader: whether a line says that something failed.
+/// Whether a line says that something failed. This does not use the reader's code.
 fn says_failure(line: &str) -> bool {
     let Some(rest) = line.trim_start_matches([' ', '\t']).strip_prefix("not ok") else {
         return false;

@@ -23,7 +23,7 @@ const LONGEST_LINE: usize = 1000;
 /// How many missing pieces are reported one by one.
 const MOST_GAPS: usize = 5;
 
-/// A place in the log.
+/// A place in the log that PID 1 marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Begin(usize),
@@ -33,7 +33,7 @@ enum Place {
     Done,
 }
 
-/// See the [module](self).
+/// The kernel log of a guest; see the [module](self).
 #[derive(Debug)]
 pub struct GuestLog {
     names: Vec<String>,
@@ -50,9 +50,10 @@ pub struct GuestLog {
     gaps: usize,
     console: Scanner,
     tail: VecDeque<String>,
-    /// How many findings of PID 1's stream, and of the console, [`GuestLog::news`] has returned.
+    /// How many findings of PID 1's stream, and how many of the console, [`GuestLog::news`] has
+    /// returned.
     told: [usize; 2],
-    /// Their kinds and texts.
+    /// The kinds and texts of these findings.
     told_of: HashSet<(String, String)>,
 }
 
@@ -92,7 +93,9 @@ impl GuestLog {
         for record in self.stream.feed(bytes) {
             match record {
                 Ok(record) => self.record(record),
-                Err(line) => self.incomplete(format!("PID 1 sent what is no record: {line}")),
+                Err(line) => {
+                    self.incomplete(format!("PID 1 sent a line that is no record: {line}"))
+                }
             }
         }
     }
@@ -170,8 +173,9 @@ impl GuestLog {
         self.tail.iter().find_map(|line| line.split_once(words)).map(|(_, after)| after)
     }
 
-    /// The findings since the last call, each only once. They come from the console until PID 1 sends
-    /// its stream, which starts with the boot again. If PID 1 dies, the guest ends anyway.
+    /// The findings since the last call, each only once. They come from the console until PID 1
+    /// sends its stream, which repeats the log of the boot. When PID 1 dies, so does the guest, and
+    /// no more findings are needed.
     pub fn news(&mut self) -> Vec<Finding> {
         let (source, told) = match &mut self.told {
             [told, _] if self.any => (&self.records, told),
@@ -183,18 +187,19 @@ impl GuestLog {
         news
     }
 
-    /// Reports of the kernel so far.
+    /// How many reports the kernel has made so far.
     pub fn reports(&self) -> usize {
         self.records.from_kernel()
     }
 
-    /// Adds a contradiction between the log and other facts about the guest.
+    /// Adds a finding: the log contradicts something else that is known about the guest.
     pub fn add(&mut self, kind: &str, text: String, test: Option<&str>) {
         let test = test.map(str::to_owned);
         self.records.add(Finding { kind: kind.into(), text, test, ..Finding::default() });
     }
 
-    /// Checks that the marks of all tests that ended are there, and the last one if PID 1 is `done`.
+    /// Checks that the log has the marks of all tests that ended, and the last mark if PID 1 is
+    /// `done`.
     pub fn check_marks(&mut self, ended: &[usize], done: bool) {
         if self.gaps > MOST_GAPS {
             self.incomplete(format!("{} more pieces are missing", self.gaps - MOST_GAPS));
@@ -242,7 +247,7 @@ impl GuestLog {
         }
     }
 
-    /// All findings, and how many more there were.
+    /// All findings that were kept, and how many others there were.
     pub fn finish(mut self) -> (Vec<Finding>, usize) {
         let Some((time, text)) = self.last.take() else {
             let own = self.records.finish();
@@ -260,8 +265,8 @@ impl GuestLog {
         self.records.finish()
     }
 
-    /// The first line of the console after PID 1's last record. In doubt, it is too early: a report
-    /// that is there twice does no harm, and a lost one does.
+    /// The first line of the console after PID 1's last record. If this is not certain, it returns
+    /// an earlier line: a report that is read twice does no harm, but a lost one does.
     fn after(&self, time: u64, text: &str) -> usize {
         let same = |message: &str| message.trim_end() == text.trim_end();
         let stamped = |line: &String| printk::stamped(line).time;
@@ -269,8 +274,9 @@ impl GuestLog {
             self.tail.iter().rposition(is).map_or(0, |place| place + 1)
         };
         let known = match last(&|line| stamped(line) == Some(time) && same(printk::message(line))) {
-            // A test turned the console down, or switched the stamps off. Lines with an earlier stamp
-            // are known, and so are those before a mark that PID 1 has sent.
+            // The record is not on the console, since a test turned the console down or switched
+            // the time stamps off. PID 1 has sent all lines with an earlier stamp, and all lines
+            // before one of its marks.
             0 => {
                 let earlier = last(&|line| stamped(line).is_some_and(|at| at <= time));
                 let marked = last(&|line| {
@@ -282,7 +288,7 @@ impl GuestLog {
             }
             found => found,
         };
-        // A line with a later stamp is never known.
+        // PID 1 has not sent any line with a later stamp.
         let later = self.tail.iter().position(|line| stamped(line).is_some_and(|at| at > time));
         later.map_or(known, |later| known.min(later))
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The judge of one guest. What the guest says goes in, with the time. A verdict comes out.
+//! The judge of one guest. It takes what the guest sends, with the time of each message, and gives
+//! the verdict.
 //!
 //! Nothing in here starts a guest, reads a file or looks at a clock. There is one way to pass:
 //!
@@ -26,13 +27,13 @@ pub const MOST_OUTPUT: usize = 64 << 20;
 /// The most bytes of a test's standard error in the report.
 const LAST_WORDS: usize = 4096;
 
-/// The most notes of PID 1, and the most problems with what it says.
+/// The most notes of PID 1, and the most errors in its messages, that are kept.
 const MOST_REMARKS: usize = 200;
 
 /// The kernel's message when the initramfs does not fit into memory.
 const UNPACKING_FAILED: &str = "Initramfs unpacking failed";
 
-/// Bits of the kernel's taint that are no fault: a proprietary module, a processor out of
+/// Bits of the kernel's taint that do not mean a fault: a proprietary module, a processor out of
 /// specification, a workaround for firmware, a module from outside of the tree or without a
 /// signature, a distribution's mark, a randomized layout, a KUnit test.
 const HARMLESS_TAINT: u64 = 1 | 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18;
@@ -41,20 +42,22 @@ const HARMLESS_TAINT: u64 = 1 | 1 << 2 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 16 |
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub work: PlannedWork,
-    /// Makes PID 1's marks, see [`vmlab_init::protocol::mark`].
+    /// The key in PID 1's marks, see [`vmlab_init::protocol::mark`].
     pub key: u64,
     /// The limit from QEMU's start until everything is mounted, and again from then until the job's
-    /// files are there.
+    /// files are unpacked.
     pub boot: Duration,
-    /// When the guest got its job, since QEMU's start. It may have waited for that.
+    /// When the guest got its job, since QEMU's start. It may have waited for the job.
     pub told: Duration,
-    /// The limit for what a test leaves behind, such as namespaces, to end.
+    /// How long things that a test leaves behind, such as namespaces, may take to end.
     pub settle: Duration,
-    /// Added to limits that PID 1 keeps, before the guest counts as silent.
+    /// How long the lab waits beyond a limit that PID 1 enforces, before the guest counts as
+    /// silent.
     pub grace: Duration,
-    /// The limit for everything.
+    /// The limit for the whole run.
     pub whole: Duration,
-    /// Whether the guest's clock is as fast as the lab's. It is not when it counts instructions.
+    /// Whether the guest's clock runs at the same speed as the lab's. It does not when it counts
+    /// instructions.
     pub real_time: bool,
     /// The guest's memory, in MiB, for messages.
     pub memory_mb: u32,
@@ -65,7 +68,7 @@ pub struct Plan {
 /// The work of a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedWork {
-    /// They run in this order.
+    /// Tests, in the order in which they run.
     Tests(Vec<PlannedTest>),
     Command,
     /// A shell for a person.
@@ -76,14 +79,14 @@ pub enum PlannedWork {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedTest {
     pub name: String,
-    /// When PID 1 kills it.
+    /// The limit after which PID 1 kills it.
     pub limit: Duration,
 }
 
-/// What is heard of the guest.
+/// An input of the judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// From PID 1.
+    /// A message of PID 1.
     Frame(Frame),
     /// The end of PID 1's frames, with the reason if the last one is cut off.
     FramesEnd(Option<String>),
@@ -91,11 +94,11 @@ pub enum Heard {
     Console(String),
     /// The console's file is full.
     ConsoleCut,
-    /// Nothing: time passes.
+    /// Nothing: only time has passed.
     Silence,
 }
 
-/// What the caller must do.
+/// An output of the judge: what the caller must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Connect the person's terminal.
@@ -106,7 +109,7 @@ pub enum Order {
     Ended(usize),
     /// Keep the output of this test.
     Keep(usize, Vec<u8>),
-    /// Tell the person at once what went wrong, and in which test.
+    /// Print at once what went wrong, and in which test.
     Tell(Option<usize>, String),
     /// The same for a report of the kernel, with its stack decoded.
     TellFinding(Option<usize>, Finding),
@@ -145,7 +148,7 @@ pub(super) struct Round {
     pub notes: Vec<String>,
 }
 
-/// See the [module](self).
+/// The judge of one guest; see the [module](self).
 #[derive(Debug)]
 pub struct Judge {
     pub(super) plan: Plan,
@@ -155,7 +158,7 @@ pub struct Judge {
     now: Duration,
     since: Duration,
     deadline: Duration,
-    /// How long the guest waited because the lab had much to read.
+    /// How long the guest waited for the lab, which had many messages to read.
     lag: Duration,
     pub(super) log: GuestLog,
     pub(super) phases: Phases,
@@ -173,7 +176,7 @@ pub struct Judge {
     pub(super) status: Option<Status>,
     pub(super) done: bool,
     pub(super) unpacking_failed: bool,
-    /// Events that PID 1 does not send in this place.
+    /// Messages that PID 1 cannot have sent at that time.
     pub(super) nonsense: Vec<String>,
     counted: bool,
 }
@@ -214,14 +217,14 @@ impl Judge {
         }
     }
 
-    /// Takes what was heard, with the time since QEMU's start. Returns what to do.
+    /// Takes the next input, with the time since QEMU's start. Returns what to do.
     pub fn feed(&mut self, now: Duration, heard: Heard) -> Vec<Order> {
         self.now = self.now.max(now);
         let mut orders = Vec::new();
         match heard {
-            Heard::Frame(_) if self.frames_ended => self.nonsense("a word after its last"),
+            Heard::Frame(_) if self.frames_ended => self.nonsense("a message after its last one"),
             Heard::Frame(Frame::Kernel(bytes)) => self.log.stream(&bytes),
-            Heard::Frame(_) if self.done => self.nonsense("a word after its last"),
+            Heard::Frame(_) if self.done => self.nonsense("a message after its last one"),
             Heard::Frame(Frame::Event(event)) => self.event(event, &mut orders),
             Heard::Frame(Frame::Out(bytes)) => self.output(bytes, true, &mut orders),
             Heard::Frame(Frame::Err(bytes)) => self.output(bytes, false, &mut orders),
@@ -245,8 +248,8 @@ impl Judge {
         orders
     }
 
-    /// The guest got an answer at this time, and waited until then. If the lab had much to read, the
-    /// guest asked long before.
+    /// Notes that the lab answered the guest at this time. The guest waited until then, and may
+    /// have asked long before, if the lab had many messages to read.
     pub fn answered(&mut self, at: Duration) {
         self.lag = self.lag.max(at.saturating_sub(self.now));
         self.deadline = self.deadline.max(at + self.plan.grace);
@@ -270,7 +273,7 @@ impl Judge {
 
     fn event(&mut self, event: Event, orders: &mut Vec<Order>) {
         match event {
-            Event::Saveable => self.nonsense("that it can be saved"),
+            Event::Saveable => self.nonsense("the event `Saveable`"),
             Event::Hello { release, uptime_ms } => self.hello(release, uptime_ms),
             Event::Mounted => self.mounted(),
             Event::Ready => self.ready(orders),
@@ -309,7 +312,7 @@ impl Judge {
                 orders.push(Order::Release);
             }
             Event::Done => {
-                self.expect(&[At::Between], "that it is done");
+                self.expect(&[At::Between], "the event `Done`");
                 self.done = true;
                 self.step(if self.is_for_tests() { "tests" } else { "work" });
                 self.go(At::Ending, self.plan.grace);
@@ -324,7 +327,7 @@ impl Judge {
 
     fn expect(&mut self, places: &[At], what: &str) {
         if !places.contains(&self.at) {
-            self.nonsense(format!("{what}, out of turn"));
+            self.nonsense(format!("{what}, out of order"));
         }
     }
 
@@ -334,7 +337,8 @@ impl Judge {
         }
         self.release = Some(release);
         match uptime_ms {
-            // The kernel's clock starts with the kernel: what was before is QEMU and its firmware.
+            // The kernel's clock starts with the kernel: the time before that is QEMU and its
+            // firmware.
             Some(uptime) => {
                 let uptime = Duration::from_millis(uptime).min(self.now);
                 self.phases.add("QEMU to kernel", self.now - uptime);
@@ -348,7 +352,7 @@ impl Judge {
 
     fn mounted(&mut self) {
         if self.at != At::Mounting {
-            return self.nonsense("that all is mounted, out of turn");
+            return self.nonsense("the event `Mounted`, out of order");
         }
         self.step("mounts");
         let wait = self.plan.told.saturating_sub(self.now);
@@ -357,7 +361,7 @@ impl Judge {
 
     fn ready(&mut self, orders: &mut Vec<Order>) {
         if self.at != At::Waiting {
-            return self.nonsense("that it is ready, out of turn");
+            return self.nonsense("the event `Ready`, out of order");
         }
         self.since = self.since.max(self.plan.told);
         self.step("files");
@@ -366,14 +370,15 @@ impl Judge {
         orders.push(Order::Connect);
     }
 
-    /// Tests come in their order, each once.
+    /// A test begins. Tests must come in their order, each once.
     fn begin(&mut self, index: usize, orders: &mut Vec<Order>) {
         let due = self.rounds.iter().position(|round| round.begun.is_none());
         if self.at != At::Between || due != Some(index) {
-            return self.nonsense(format!("the beginning of test {index}, out of turn"));
+            return self.nonsense(format!("the beginning of test {index}, out of order"));
         }
         self.rounds[index].begun = Some(self.now);
-        // PID 1 waits so long for a killed test to die, and then for what it left behind to end.
+        // PID 1 waits at most `settle` for a killed test to die, and then as long for what it left
+        // behind to end.
         let limit = self.tests[index].limit + 2 * self.plan.settle + self.plan.grace;
         self.go(At::Test(index), limit);
         orders.push(Order::Began(index));
@@ -385,7 +390,7 @@ impl Judge {
                 let round = &mut self.rounds[index];
                 let room = MOST_OUTPUT.saturating_sub(round.length);
                 if room == 0 {
-                    // It has failed by that.
+                    // More output than this fails the test.
                     round.length = round.length.saturating_add(bytes.len());
                     return;
                 }
@@ -405,7 +410,7 @@ impl Judge {
                 orders.push(Order::Keep(index, kept));
             }
             At::Between if !self.is_for_tests() => orders.push(Order::Show(bytes, out)),
-            _ => self.nonsense("output of no program"),
+            _ => self.nonsense("output when no program ran"),
         }
     }
 
@@ -432,14 +437,14 @@ impl Judge {
         if counters.lockdep == Some(false) && reports == 0 {
             wrong.push("lockdep has switched itself off, and the log does not say why".to_owned());
         }
-        // The counters never go back: they would differ after each of the next tests, too.
+        // The counters never decrease, so they would also differ after each of the next tests.
         self.counted = !wrong.is_empty();
         let name = self.tests[index].name.clone();
         wrong.into_iter().for_each(|wrong| self.log.add("counters", wrong, Some(&name)));
     }
 
-    /// Compares the guest's clock with the lab's. PID 1 keeps the limits of tests by the guest's, and a
-    /// kernel that measures its speed on a busy machine may be far off.
+    /// Compares the guest's clock with the lab's. PID 1 uses the guest's clock for the limits of
+    /// tests, and a kernel that measures the clock's speed on a busy host may get it wrong.
     fn compare_clocks(&mut self, index: usize, ms: u64) {
         let begun = self.rounds[index].begun.unwrap_or(self.now);
         let ours = millis(self.now.saturating_sub(begun));
@@ -455,7 +460,7 @@ impl Judge {
 
     fn whereabouts(&mut self, places: Vec<String>, orders: &mut Vec<Order>) {
         if self.late.is_none() {
-            return self.nonsense("where it hangs, although nobody asked");
+            return self.nonsense("a list of processes, which the lab did not ask for");
         }
         places.into_iter().take(MOST_REMARKS).for_each(|place| self.note(place));
         self.kill(orders);
@@ -469,7 +474,7 @@ impl Judge {
         }
     }
 
-    /// Notes how long it took since the last step.
+    /// Notes how long the current step took.
     fn step(&mut self, name: &str) {
         self.phases.add(name, self.now.saturating_sub(self.since));
         self.since = self.now;
@@ -484,7 +489,7 @@ impl Judge {
             return;
         }
         if self.late.is_some() {
-            // It was asked where it hangs, and does not answer.
+            // The lab asked the guest where it hangs, and got no answer.
             if self.now > self.deadline {
                 self.kill(orders);
             }
@@ -533,7 +538,7 @@ impl Judge {
     }
 }
 
-/// Why a test has failed, as far as that is known when it ends.
+/// Why a test has failed, as far as is known when it ends.
 fn why(status: Status, problems: &[String]) -> Option<String> {
     let ended = match status {
         Status::Exited(1) => Some("exit status 1".to_owned()),

@@ -40,7 +40,7 @@ fn test_case(test: &TestReport) -> TestCase {
     case
 }
 
-/// That the guest came up and went down as it should.
+/// A case for the guest itself: it must have booted and ended normally.
 fn run_case(report: &Report) -> TestCase {
     use crate::judge::outcome::Outcome;
     let ran = matches!(report.outcome, Outcome::Pass | Outcome::Test | Outcome::KernelLog);
@@ -115,7 +115,7 @@ mod tests {
         assert!(!xml(&report).unwrap().contains("<failure"));
     }
 
-    /// XML has no way to write them.
+    /// XML cannot contain control characters.
     #[test]
     fn control_characters_are_left_out() {
         let mut report = Report::not_built(String::new(), Phases::default());

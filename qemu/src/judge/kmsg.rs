@@ -14,12 +14,12 @@ pub struct KernelRecord {
     pub caller: Option<String>,
     /// Whether a program wrote it, and not the kernel.
     pub from_user_space: bool,
-    /// The text, in one line or more.
+    /// The text, of one or more lines.
     pub text: String,
 }
 
 impl KernelRecord {
-    /// Its lines in the format of dmesg.
+    /// The record's lines in the format of dmesg.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let (seconds, part) = (self.time / 1_000_000, self.time % 1_000_000);
         let caller = self.caller.as_ref().map(|it| format!("[{it:>6}]")).unwrap_or_default();
@@ -33,7 +33,7 @@ pub struct Records {
     rest: Vec<u8>,
 }
 
-/// Longer than any record, with its escapes.
+/// Longer than any record with its escapes.
 const LONGEST: usize = 64 << 10;
 
 impl Records {
@@ -51,7 +51,7 @@ impl Records {
                 let line = std::mem::take(&mut self.rest);
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end_matches('\n');
-                // Lines of the dictionary are not needed.
+                // Lines `KEY=value` are not needed.
                 if !line.starts_with(' ') {
                     let shown = || line.chars().take(80).collect();
                     records.push(parse(line).ok_or_else(shown));
@@ -79,7 +79,8 @@ fn parse(line: &str) -> Option<KernelRecord> {
     })
 }
 
-/// A number as the kernel writes it: without the sign and the zeros in front that `parse` would take.
+/// A number as the kernel writes it: without the sign and the zeros in front that `parse` would
+/// take.
 fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }

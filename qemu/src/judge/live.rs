@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What goes wrong in a test, told while the guest still runs.
+//! Shows failures of a test while the guest still runs.
 //!
-//! Nothing is judged here: a verdict takes the whole output. A person who waits wants to know
-//! early.
+//! Nothing is judged here: the verdict needs the whole output. But a person who waits wants to see
+//! failures early.
 
 use std::collections::VecDeque;
 
 use crate::judge::ktap::{self, TestResult};
 use crate::judge::printk;
 
-/// Lines that are shown before a failure: what the test said about it.
+/// The most lines that are shown before a failure: what the test printed about it.
 const LINES: usize = 8;
 
 /// The most bytes that are kept of a line.
 const LONGEST_LINE: usize = 1000;
 
-/// Failures of one test that are shown.
+/// The most failures of one test that are shown.
 const MOST_FAILURES: usize = 20;
 
 /// The output of one test, as it comes.
@@ -30,7 +30,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Takes output; gives each failure, with the lines before it.
+    /// Takes output. Returns each failure, with the lines before it.
     pub fn output(&mut self, bytes: &[u8], is_out: bool) -> Vec<String> {
         let mut failures = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -81,7 +81,7 @@ impl Live {
         lines.join("\n")
     }
 
-    /// The last lines of a test that ended badly without a failure in its output.
+    /// The last lines of a test that failed without `not ok` in its output.
     pub fn end(mut self, why: &str) -> Option<String> {
         if self.failures > 0 {
             return None;

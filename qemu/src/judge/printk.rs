@@ -2,13 +2,13 @@
 
 //! Lines in the format of the kernel's printk on a console.
 
-/// The parts of a line.
+/// The parts of a line of the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamped<'a> {
     /// Microseconds since the boot.
     pub time: Option<u64>,
-    /// `T123`, a task, or `C1`, a processor, if the kernel has CONFIG_PRINTK_CALLER. The lab's own
-    /// kernels have not; one that somebody brings may.
+    /// The task (`T123`) or processor (`C1`), if the kernel has CONFIG_PRINTK_CALLER. The lab's own
+    /// kernels do not have it, but a user's own kernel may.
     pub caller: Option<&'a str>,
     /// The message.
     pub message: &'a str,
@@ -64,8 +64,8 @@ fn is_caller(stamp: &str) -> bool {
     stamp.strip_prefix(['T', 'C']).is_some_and(is_number)
 }
 
-/// The records in a line of the console. If a program has written to the same device without an end
-/// of line, the kernel's next line follows in the same line.
+/// The records in a line of the console. If a program writes to the same device without a newline
+/// at the end, the kernel's next message follows in the same line.
 pub fn glued(line: &str) -> impl Iterator<Item = &str> {
     let starts = line.match_indices('[').map(|(at, _)| at).filter(|&at| begins(&line[at..]));
     let mut cuts: Vec<usize> = std::iter::once(0).chain(starts).collect();

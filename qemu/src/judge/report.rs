@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a run found out: results.json, KTAP, and a table for people.
+//! The report of a run: results.json, KTAP, and a table for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,20 +21,20 @@ use crate::run::phases::Phases;
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
-    /// Why, in one line, with the way out; empty for a pass.
+    /// Why it ended so, in one line, with the remedy; empty for a pass.
     pub message: String,
-    /// The engine, if a guest was to be started.
+    /// The engine, if the run needed one.
     pub engine: Option<Choice>,
     /// Versions of everything that could make a difference.
     pub versions: BTreeMap<String, String>,
     /// How long each step took.
     pub phases: Phases,
-    /// How long it took in all, where steps ran side by side.
+    /// How long the whole run took; less than the sum of its steps, since some run side by side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
     /// Each selftest.
     pub tests: Vec<TestReport>,
-    /// What is wrong in the kernel logs.
+    /// Findings in the kernel logs.
     pub kernel_findings: Vec<Finding>,
     /// Other things worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -49,9 +49,9 @@ pub struct TestReport {
     /// What kind of check it is: `host test`, `lint`, …; empty for a selftest in a guest.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
-    /// How it ended; of several runs, how the worst did.
+    /// The result; of several runs, the worst.
     pub result: TestResult,
-    /// How long it ran; of several runs, the longest.
+    /// How long it ran; of several runs, the longest time.
     pub ms: u64,
     /// Why it failed or was skipped.
     pub reason: String,
@@ -61,13 +61,13 @@ pub struct TestReport {
     /// What else is worth knowing about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Of several runs, how each ended.
+    /// The result of each run, if there were several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<TestResult>,
 }
 
 impl TestReport {
-    /// A check that ended in `result`, of no group yet.
+    /// A check that ended with `result`. The caller sets its group.
     pub fn of<T>(name: impl Into<String>, result: Result<T>) -> TestReport {
         let name = name.into();
         match result {
@@ -83,7 +83,7 @@ impl TestReport {
         self.result == TestResult::Fail
     }
 
-    /// Group and name, as a table has them.
+    /// Group and name, as shown in a table.
     pub fn title(&self) -> String {
         if self.group.is_empty() {
             self.name.clone()
@@ -94,7 +94,7 @@ impl TestReport {
 }
 
 impl Report {
-    /// A run that ended before anything could boot.
+    /// The report of a run that ended before a guest could boot.
     pub fn not_built(message: String, phases: Phases) -> Report {
         Report {
             outcome: Outcome::Build,
@@ -115,7 +115,7 @@ impl Report {
         write_whole(path, &text)
     }
 
-    /// Tests that did not end the same way every time, with how they ended.
+    /// Tests whose result was not the same in every run.
     pub fn flaky(&self) -> Vec<&TestReport> {
         self.tests
             .iter()
@@ -123,7 +123,7 @@ impl Report {
             .collect()
     }
 
-    /// For a machine that reads KTAP: a test per program, its cases nested.
+    /// The report as KTAP: a result for each test, its cases nested.
     pub fn ktap(&self) -> String {
         let others = self.other_failures();
         let mut text = format!("KTAP version 1\n1..{}\n", self.tests.len() + others.len());
@@ -160,7 +160,7 @@ impl Report {
         failures
     }
 
-    /// For people.
+    /// The report as a table for people.
     pub fn table(&self) -> String {
         let mut text = String::new();
         let (listed, counted) = self.listed();
@@ -198,8 +198,8 @@ impl Report {
         text
     }
 
-    /// Tests that a table shows one by one: those in guests, and all that did not pass. Of the
-    /// others, how many each group has.
+    /// The tests that a table shows one by one: selftests, and all others that did not pass. For
+    /// the rest, how many there are in each group.
     fn listed(&self) -> (Vec<&TestReport>, BTreeMap<&str, usize>) {
         let alone = |test: &&TestReport| test.group.is_empty() || test.result != TestResult::Pass;
         let (listed, others): (Vec<_>, Vec<_>) = self.tests.iter().partition(alone);
@@ -210,7 +210,7 @@ impl Report {
         (listed, counted)
     }
 
-    /// The last line: how many of what, on what, how long, and how it ended.
+    /// The last line: the outcome, counts of results, the engine and the time.
     pub fn summary(&self) -> String {
         let count = |verdict| self.tests.iter().filter(|test| test.result == verdict).count();
         let mut parts = Vec::new();
@@ -234,7 +234,7 @@ impl Report {
 
 fn ktap_line(result: TestResult, number: usize, name: &str, reason: &str) -> String {
     let ok = if result == TestResult::Fail { "not ok" } else { "ok" };
-    // A name with a mark in it would read as a directive.
+    // A name with `#` in it would be read as a directive.
     let name = name.replace('#', "");
     let skip = if result == TestResult::Skip {
         format!(" # SKIP {}", first_line(reason))
@@ -253,7 +253,7 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// How a table says it.
+/// The word for a result in a table.
 pub fn word(verdict: TestResult) -> &'static str {
     match verdict {
         TestResult::Pass => "ok  ",
@@ -273,7 +273,7 @@ mod tests {
     use crate::boot::engine::Engine;
     use std::time::Duration;
 
-    /// One of each.
+    /// A report with one test of each result.
     pub(crate) fn example() -> Report {
         let test = |name: &str, result, reason: &str| TestReport {
             name: name.into(),

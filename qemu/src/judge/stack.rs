@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From `symbol+0x12/0x34 [module]` to file and line.
+//! Decodes `symbol+0x12/0x34 [module]` to file and line.
 //!
-//! The files are read only when there is something to decode. A module is an object file that is not
-//! linked yet: this applies the relocations of its debug information, with each section at an address
-//! of our choice.
+//! The files are read only when there is something to decode. A module is an object file that is
+//! not linked yet: this applies the relocations of its debug information, with each section at an
+//! address of our choice.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ use crate::judge::kernel_log::{Finding, StackFrame};
 
 type Bytes = EndianArcSlice<RunTimeEndian>;
 
-/// Room for one section of a module.
+/// The distance between the addresses that are assigned to the sections of a module.
 const SECTION: u64 = 1 << 28;
 
 /// Decodes stacks.
@@ -40,7 +40,7 @@ pub struct Decoder {
 /// A file with symbols and lines.
 struct Image {
     lines: Lines<Bytes>,
-    /// Address and size of each function of a name.
+    /// Address and size of each function, by name.
     symbols: HashMap<String, Vec<(u64, u64)>>,
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Image {
 }
 
 impl Decoder {
-    /// For this kernel and these modules. Paths are shown relative to `roots`.
+    /// A decoder for this kernel and these modules. Paths are shown relative to `roots`.
     pub fn new(vmlinux: &Path, modules: &[PathBuf], roots: &[&Path]) -> Decoder {
         let name = |path: &PathBuf| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
@@ -70,7 +70,7 @@ impl Decoder {
     /// the kernel printed it.
     pub fn decode(&mut self, finding: &mut Finding) {
         let stack = std::mem::take(&mut finding.stack);
-        // Some stacks start with the functions that print them.
+        // Leaves out the functions that print the stack itself.
         let told = stack.into_iter().skip_while(|line| is_printing(line));
         finding.stack = told.flat_map(|line| self.line(line)).collect();
     }
@@ -96,7 +96,7 @@ impl Decoder {
         let roots = self.roots.clone();
         let Some(image) = self.image(frame.module.as_deref()) else { return Vec::new() };
         let Some(address) = image.address(frame) else { return Vec::new() };
-        // A return address is behind the call. The call itself is of interest.
+        // A return address is after the call; one byte before it is in the call.
         let address = if frame.exact { address } else { address.saturating_sub(1) };
         let Ok(mut frames) = image.lines.find_frames(address).skip_all_loads() else {
             return Vec::new();
@@ -144,7 +144,7 @@ fn plain(frame: &StackFrame) -> String {
     format!("{:#}+{:#x}{module}", demangle(&frame.symbol), frame.offset)
 }
 
-/// A path as the project or the kernel tree knows it.
+/// A path relative to the project or the kernel tree.
 fn shorten(file: &str, roots: &[PathBuf]) -> String {
     let mut clean: Vec<&str> = Vec::new();
     for part in file.split('/').filter(|part| *part != ".") {
@@ -170,8 +170,8 @@ impl Image {
         Ok(Image { lines: Lines::from_dwarf(dwarf)?, symbols: symbols(&file, &bases) })
     }
 
-    /// Several static functions can have one name. Mostly, the size tells them apart. The kernel's
-    /// size of a function includes padding.
+    /// The address of a frame's function. Several static functions can have the same name; mostly,
+    /// the size identifies the right one. The kernel's size of a function includes padding.
     fn address(&self, frame: &StackFrame) -> Option<u64> {
         let all = self.symbols.get(&frame.symbol)?;
         let best = all.iter().min_by_key(|(_, size)| frame.size.abs_diff(*size))?;
@@ -179,7 +179,7 @@ impl Image {
     }
 }
 
-/// Addresses for the sections of a file that has none.
+/// Addresses for the sections of a file that is not linked.
 struct Bases(Option<()>);
 
 impl Bases {
@@ -216,7 +216,7 @@ fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::
     let Some(section) = file.section_by_name(name) else {
         return Ok(EndianArcSlice::new([].into(), endian));
     };
-    // Without a section that cannot be unpacked, frames stay as they are.
+    // If a section cannot be decompressed, frames stay as they are.
     let mut data = section.uncompressed_data().map(Cow::into_owned).unwrap_or_default();
     for (at, relocation) in section.relocations() {
         if let RelocationTarget::Symbol(index) = relocation.target()

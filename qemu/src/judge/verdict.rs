@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The verdict of the judge, when the guest has ended.
+//! The judge's verdict, after the guest has ended.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub struct Verdict {
 }
 
 impl Judge {
-    /// The verdict. Nothing more will be heard.
+    /// The verdict, after the last input.
     pub fn verdict(mut self, exit: Exit) -> Verdict {
         if self.at == At::Ending {
             self.power_off(exit.at);
@@ -89,7 +89,7 @@ impl Judge {
         let name = self.tests[index].name.clone();
         let output = round.output.finish();
         let Some((status, ms)) = round.ended else {
-            // The guest ended first. What the test printed so far is kept.
+            // The guest ended before the test. The output so far is kept.
             let running = self.at == At::Test(index);
             let reason = if running { "was running when the guest ended" } else { "did not run" };
             let (result, cases) = (TestResult::Fail, output.cases);
@@ -140,7 +140,7 @@ impl Judge {
             .unwrap_or((Outcome::Pass, String::new()))
     }
 
-    /// How the guest ended before its job, if it did.
+    /// How the guest ended before its job was done; `None` if the job was done.
     fn death(&self, findings: &[Finding], told: &Told) -> Option<(Outcome, String)> {
         let booted = !matches!(self.at, At::Booting | At::Mounting | At::Waiting);
         let dead = if booted { Outcome::Panic } else { Outcome::Boot };
@@ -149,8 +149,8 @@ impl Judge {
             _ => String::new(),
         };
         let panic = findings.iter().find(|it| it.kind == "panic" && !it.from_user_space);
-        // The kernel unpacks the initramfs, and PID 1 unpacks all other files. If memory is short, PID
-        // 1 may run although the rest of its archive is missing.
+        // The kernel unpacks the initramfs, and PID 1 unpacks all other files. If memory is short,
+        // PID 1 may run although the rest of its archive is missing.
         let no_room = panic.is_some_and(|panic| panic.text.contains("memory"))
             || self.gave_up.as_ref().is_some_and(|why| why.contains(NO_ROOM));
         if self.unpacking_failed || (self.at == At::Waiting && no_room) {
@@ -163,7 +163,7 @@ impl Judge {
             let late = format!("{late}: {}", self.how_late(told));
             return Some(match fault(findings) {
                 _ if !booted => (Outcome::Boot, late),
-                // Most likely, this is the reason.
+                // A report of the kernel is most likely the reason.
                 Some(fault) => (Outcome::KernelLog, format!("kernel log: {fault}; then {late}")),
                 None => (Outcome::Timeout, late),
             });
@@ -232,7 +232,7 @@ impl Judge {
             return format!("QEMU was killed by {name}{during}{hint}: run again");
         }
         if let Some(exit) = exit.filter(|exit| !exit.success()) {
-            let said = told.exit.complaint.as_deref().unwrap_or("it says nothing");
+            let said = told.exit.complaint.as_deref().unwrap_or("it printed no error");
             return format!("QEMU ended with {exit}{during}: {said}");
         }
         let torn = self
@@ -256,7 +256,7 @@ impl Judge {
         (!names.is_empty()).then(|| (Outcome::Timeout, names.join("; ")))
     }
 
-    /// A run where nothing passed shows nothing.
+    /// The outcome if no test passed and all were skipped: such a run shows nothing.
     fn skipped(&self, tests: &[TestReport]) -> Option<(Outcome, String)> {
         let passed = tests.iter().any(|test| test.result == TestResult::Pass);
         if passed || !matches!(self.plan.work, PlannedWork::Tests(_)) {
@@ -272,15 +272,15 @@ impl Judge {
     }
 }
 
-/// What the end of the guest tells.
+/// What is known about the end of the guest.
 struct Told {
-    /// The panic of PID 1.
+    /// The panic message of PID 1.
     said: Option<String>,
     last_line: Option<String>,
     exit: Exit,
 }
 
-/// A module that does not load is shown as a test that failed.
+/// A failed test that stands for a module that does not load.
 fn module_report((module, reason): &(String, String)) -> TestReport {
     let name = format!("load {module}");
     let reason = format!("{reason}{}", way_out(reason));
@@ -304,8 +304,8 @@ fn last_lines(stderr: &[u8]) -> Vec<String> {
     lines[lines.len().saturating_sub(6)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// The first fault that the kernel reports. If the guest was killed, its log is incomplete: that is
-/// no fault.
+/// The first fault in the findings. An incomplete log does not count here: the log of a killed
+/// guest is always incomplete.
 fn fault(findings: &[Finding]) -> Option<&str> {
     let fault = |finding: &&Finding| {
         !finding.from_user_space && !["log-incomplete", "counters"].contains(&finding.kind.as_str())

@@ -9,7 +9,7 @@ use crate::judge::outcome::Outcome;
 use crate::judge::report::{Report, TestReport};
 use crate::run::phases::{Phase, Phases};
 
-/// The steps that are timed in every guest.
+/// The mark of steps that are timed in every guest.
 const OF_EACH_GUEST: &str = "of each guest, median";
 
 impl Report {
@@ -25,8 +25,8 @@ impl Report {
 
     /// Merges all parts of a run. `phases` has the steps that were timed outside of the parts.
     ///
-    /// The gravest outcome is that of the whole. A test that ran several times is one entry, which
-    /// shows the worst of its runs.
+    /// The outcome of the whole is the worst of all outcomes. A test that ran several times is one
+    /// entry, which shows its worst run.
     pub fn whole(parts: Vec<Report>, phases: Phases) -> Report {
         let mut whole = Report::not_built(String::new(), phases);
         (whole.outcome, whole.message) = gravest(&parts);
@@ -46,7 +46,7 @@ impl Report {
     }
 }
 
-/// The gravest outcome, with the message of the first part that had it.
+/// The worst outcome, with the message of the first part that has it.
 fn gravest(parts: &[Report]) -> (Outcome, String) {
     let Some(outcome) = parts.iter().map(|part| part.outcome).max() else {
         return (Outcome::Build, "nothing ran".to_owned());
@@ -59,7 +59,7 @@ fn gravest(parts: &[Report]) -> (Outcome, String) {
     (outcome, message)
 }
 
-/// One figure for each step that all guests have.
+/// The median time of each step over all guests.
 fn medians(parts: &[Report]) -> Vec<Phase> {
     let mut names: Vec<&str> = Vec::new();
     let mut times: BTreeMap<&str, Vec<u64>> = BTreeMap::new();

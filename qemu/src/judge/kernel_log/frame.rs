@@ -11,14 +11,14 @@ pub struct StackFrame {
     pub offset: u64,
     /// Its size, which tells symbols of the same name apart.
     pub size: u64,
-    /// The module that it is in.
+    /// The module that contains it.
     pub module: Option<String>,
-    /// Whether this is where it happened, and not where a call returns to.
+    /// Whether this is the place of the fault itself, and not the return address of a call.
     pub exact: bool,
 }
 
 impl StackFrame {
-    /// Reads a line of a stack. Guesses of the unwinder (`? symbol`) are none.
+    /// Parses a line of a stack trace. `None` for guesses of the unwinder (`? symbol`).
     pub fn parse(line: &str) -> Option<StackFrame> {
         let line = line.trim();
         let (exact, place) = match line.strip_prefix("RIP: ") {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds what must not be in a kernel log.
+//! Finds reports of faults in a kernel log.
 //!
-//! The whole log is searched, and no test can exclude a report. A stack trace is a finding, whatever
-//! is above it. The words of the report give it its kind. [`patterns`] lists what is harmless, with
-//! the reason.
+//! The whole log is searched, and no test can exclude a report. Every stack trace is a finding,
+//! whatever is above it. The words of a report decide its kind. [`patterns`] lists harmless lines,
+//! each with the reason.
 
 mod frame;
 mod patterns;
@@ -35,12 +35,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// For people: headline, details, stack.
+    /// The finding as text for people: headline, details, stack.
     pub fn quote(&self) -> String {
         self.quoted(24)
     }
 
-    /// The same with the first frames alone, between other lines of a run.
+    /// The same with only the first frames, to be printed during a run.
     pub(crate) fn quote_shortly(&self) -> String {
         self.quoted(6)
     }
@@ -83,7 +83,7 @@ mod tests {
         scan(log.lines()).into_iter().map(|finding| finding.kind).collect()
     }
 
-    /// From a guest whose module was made to fail in four ways.
+    /// The log of a guest whose module fails in several ways on purpose.
     #[test]
     fn recorded_crashes_are_found_and_belong_to_their_tests() {
         let found = scan(include_str!("../../../tests/logs/crashes.log").lines());
@@ -214,7 +214,7 @@ mod tests {
         let broken =
             format!("{announced}[    5.1] BUG: kernel NULL pointer dereference, address: 8\n");
         assert_eq!(kinds(&broken), ["oops"]);
-        // In its midst, and when it has no stack.
+        // A report in the middle of the announced stack, and one where there is no stack.
         let leak = "[    5.0] unregister_netdevice: waiting for lo to become free\n";
         let lines: Vec<&str> = announced.split_inclusive('\n').collect();
         for at in 1..=lines.len() {
@@ -263,14 +263,14 @@ mod tests {
             ("stack-trace", "mydrv: all is well")
         );
         assert_eq!(found[0].stack, ["dump_stack_lvl+0x5d/0x80", "mydrv_open+0x1/0x2 [mydrv]"]);
-        // Without a word that announces it.
+        // Without a headline.
         assert_eq!(kinds("a+0x1/0x2\nb+0x1/0x2 [mydrv]\n"), ["stack-trace"]);
         assert_eq!(kinds("returns a+0x1/0x2 here\nb+0x1/0x2\n"), [""; 0]);
         assert_eq!(kinds("RIP: 0010:a+0x1/0x2\n"), ["stack-trace"]);
         assert_eq!(kinds("RIP: 0033:0x7f947954a829\n"), [""; 0]);
     }
 
-    /// As a serial line shows it to which a program writes as well.
+    /// As on a serial line when a program also writes to it.
     #[test]
     fn what_is_glued_behind_a_programs_words_is_found() {
         let leak = "unregister_netdevice: waiting for rlo to become free. Usage count = 2";
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    /// Two processors at once, where the kernel notes the caller.
+    /// Two processors report at once, and the kernel notes the caller of each line.
     #[test]
     fn reports_of_two_processors_are_told_apart() {
         let log = "[    1.0][    C0] BUG: KASAN: use-after-free in a+0x1/0x2\n\

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How reports in the kernel log begin, with or without a name, and lines that only look like one.
+//! Patterns for the first lines of kernel reports, and a list of harmless lines that match them.
 
 use super::StackFrame;
 
 /// Where a report ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// It is one line.
+    /// The report is one line.
     Line,
-    /// With its stack.
+    /// It ends with its stack trace.
     Stack,
-    /// With `---[ end trace`.
+    /// It ends with `---[ end trace`.
     Trace,
-    /// With a line of `=`.
+    /// It ends with a line of `=`.
     Rule,
 }
 
@@ -29,7 +29,7 @@ const fn p(kind: &'static str, text: &'static str, end: End) -> Pattern {
     Pattern { kind, text, end }
 }
 
-/// The more specific first: a report that fits several gets the name of the first.
+/// More specific patterns come first: a report gets the kind of the first pattern that matches.
 static PATTERNS: &[Pattern] = &[
     p("panic", "Kernel panic - not syncing", End::Trace),
     p("kasan", "BUG: KASAN:", End::Rule),
@@ -120,7 +120,7 @@ static PATTERNS: &[Pattern] = &[
     p("bug", "BUG:", End::Stack),
     p("warning", "WARNING:", End::Trace),
     p("warning", "------------[ cut here ]------------", End::Trace),
-    // Messages that are only known by these words.
+    // Other messages, known only by these words.
     p("bug", "*BUG:", End::Stack),
     p("warning", "*WARNING:", End::Line),
     p("log-incomplete", "*printk messages dropped", End::Line),
@@ -129,7 +129,7 @@ static PATTERNS: &[Pattern] = &[
 /// Starts the reports of BUG() and WARN(), before their headline.
 pub(super) const CUT: &str = "------------[ cut here ]------------";
 
-/// Lines that fit a pattern above and are harmless.
+/// The beginning of harmless lines that match a pattern above, and why they are harmless.
 struct Harmless {
     text: &'static str,
     why: &'static str,
@@ -140,24 +140,24 @@ const fn h(text: &'static str, why: &'static str) -> Harmless {
 }
 
 static HARMLESS: &[Harmless] = &[
-    h("ref_tracker: memory allocation failure", "the tracker goes blind: nothing leaks"),
-    h("Spectre V2 : WARNING: ", "about the processor that the guest was given"),
-    h("MDS: WARNING: ", "about the processor that the guest was given"),
-    h("traps: ", "a program crashed, and its exit status tells"),
-    h("kmemleak: Kernel memory leak detector initialized", "it says that it is there"),
-    h("kmemleak: Automatic memory scanning", "it says that it is there"),
-    h("INFO: task ", "unless it says that the task is blocked"),
-    h("dst_release", "unless it names a count below zero"),
+    h("ref_tracker: memory allocation failure", "the tracker stops working, but nothing leaks"),
+    h("Spectre V2 : WARNING: ", "about the emulated processor, not about the kernel"),
+    h("MDS: WARNING: ", "about the emulated processor, not about the kernel"),
+    h("traps: ", "a program crashed, which its exit status shows"),
+    h("kmemleak: Kernel memory leak detector initialized", "kmemleak only reports its start"),
+    h("kmemleak: Automatic memory scanning", "kmemleak only reports its start"),
+    h("INFO: task ", "harmless unless the task is blocked"),
+    h("dst_release", "harmless unless it shows a count below zero"),
 ];
 
-/// Messages of fault injection. The stack that follows is no fault. What breaks because of the
-/// injected fault is one.
+/// Whether fault injection announces an injected fault. The stack trace that follows is not a
+/// finding. What breaks because of the injected fault is a finding.
 pub(super) fn announces_a_fault(message: &str) -> bool {
     message.starts_with("FAULT_INJECTION: forcing a failure")
 }
 
-/// Lines between such a message and the first frame of its stack. With little verbosity it has no
-/// stack: then the next stack belongs to another report.
+/// Whether a line may stand between such a message and the first frame of its stack. With low
+/// verbosity the message has no stack; then the next stack belongs to another report.
 pub(super) fn leads_to_an_announced_stack(message: &str) -> bool {
     let starts = ["name ", "CPU: ", "Tainted: ", "Hardware name: ", "Call Trace:", "<", "? "];
     let text = message.trim_start();
@@ -168,12 +168,12 @@ fn is_harmless(message: &str) -> bool {
     let really = message.starts_with("traps: PANIC")
         || message.starts_with("INFO: task ") && message.contains("blocked")
         || message.contains("dst_release") && message.contains("refcnt:-");
-    // Only people read the reasons.
+    // The reasons are only for people who read this file.
     let listed = |it: &Harmless| !it.why.is_empty() && message.starts_with(it.text);
     !really && HARMLESS.iter().any(listed)
 }
 
-/// The pattern that a line matches as the beginning of a report.
+/// The pattern that a line matches, if it is the beginning of a report.
 pub(super) fn headline(message: &str) -> Option<&'static Pattern> {
     let message = message.trim_start();
     if is_harmless(message) {
@@ -199,7 +199,7 @@ fn fits(pattern: &Pattern, message: &str) -> bool {
     }
 }
 
-/// Not as the end of a longer word, as in `DEBUG:`.
+/// Whether the message contains `part`, but not as the end of a longer word, as in `DEBUG:`.
 fn contains_word(message: &str, part: &str) -> bool {
     message.match_indices(part).any(|(at, _)| {
         let inside = part.starts_with(char::is_alphanumeric)
@@ -208,7 +208,7 @@ fn contains_word(message: &str, part: &str) -> bool {
     })
 }
 
-/// Starts a stack that no headline announced.
+/// Whether this line starts a stack trace, with or without a headline before it.
 pub(super) fn begins_a_stack(message: &str) -> bool {
     let text = message.trim_start();
     let starts = ["Call Trace:", "Call trace:", "Backtrace:", "RIP: 0010:", "Stack trace:"];

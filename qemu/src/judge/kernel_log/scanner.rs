@@ -8,46 +8,47 @@ use super::patterns::{self, CUT, End};
 use super::{Finding, StackFrame};
 use crate::judge::printk;
 
-/// Lines that a report can have before it is cut off.
+/// The most lines of a report. A longer one is cut off.
 const LONGEST: usize = 300;
 
-/// Lines that a report can go on for before its stack.
+/// The most lines of a report before its stack.
 const LONGEST_WITHOUT_STACK: usize = 100;
 
-/// What is kept of a line.
+/// The most characters that are kept of a line.
 const LONGEST_LINE: usize = 1000;
 
-/// Lines of a report that are quoted, before its registers and stack.
+/// The most lines that are quoted of a report. Registers and stack are not quoted.
 const QUOTED: usize = 8;
 
-/// Findings that are kept; others are counted.
+/// The most findings that are kept. Others are only counted.
 const MOST_FINDINGS: usize = 200;
 
-/// Callers that can be in the midst of a report at once.
+/// The most callers that are tracked at the same time.
 const MOST_CALLERS: usize = 64;
 
-/// Lines of a caller that are kept, as one may be the headline of a stack.
+/// How many of a caller's last lines are kept: one may be the headline of a stack trace.
 const RECENT: usize = 8;
 
 /// A message in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// Which task or processor said it, if the kernel notes that.
+    /// Which task or processor wrote it, if the kernel notes that.
     pub caller: Option<&'a str>,
     /// Whether it came from a program, through /dev/kmsg.
     pub from_user_space: bool,
-    /// One line of it, without stamps.
+    /// The text, without stamps.
     pub message: &'a str,
 }
 
-/// What is told apart: two processors that report at once, and programs.
+/// Where a message comes from. Two processors may report at once, and programs may write in
+/// between.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Source {
     caller: Option<String>,
     from_user_space: bool,
 }
 
-/// Finds reports.
+/// Finds reports in a log.
 #[derive(Debug, Default)]
 pub struct Scanner {
     found: Vec<Finding>,
@@ -72,12 +73,12 @@ struct OpenReport {
     end: End,
     test: Option<String>,
     frames: usize,
-    /// Fault injection said that it would come.
+    /// Whether fault injection announced it. Then it is not a finding.
     announced: bool,
 }
 
 impl Scanner {
-    /// A test begins: reports from now on are its.
+    /// A test begins: reports from now on are attributed to it.
     pub fn begin(&mut self, test: &str) {
         self.close_all();
         self.test = Some(test.to_owned());
@@ -129,7 +130,7 @@ impl Scanner {
 
     fn close_all(&mut self) {
         let mut streams: Vec<_> = std::mem::take(&mut self.streams).into_iter().collect();
-        // The order of a hash table is another one each time.
+        // The order of a hash table differs each time.
         streams.sort_by(|(a, _), (b, _)| a.caller.cmp(&b.caller));
         for (source, mut stream) in streams {
             if let Some(report) = stream.open.take() {
@@ -138,7 +139,7 @@ impl Scanner {
         }
     }
 
-    /// A finding of the lab's own about the log.
+    /// Adds a finding of the lab itself.
     pub fn add(&mut self, finding: Finding) {
         if self.found.len() < MOST_FINDINGS {
             self.found.push(finding);
@@ -154,12 +155,12 @@ impl Scanner {
         }
     }
 
-    /// The reports that are over.
+    /// The findings whose reports are complete.
     pub fn found(&self) -> &[Finding] {
         &self.found
     }
 
-    /// How many reports of the kernel there are so far, those that are not over among them.
+    /// How many reports the kernel has made so far, including those that are not complete.
     pub fn from_kernel(&self) -> usize {
         let open = self.streams.iter().filter(|(source, stream)| {
             !source.from_user_space && stream.open.as_ref().is_some_and(|it| !it.announced)
@@ -167,7 +168,7 @@ impl Scanner {
         self.from_kernel + open.count()
     }
 
-    /// All that was found, and how many more there were.
+    /// All findings that were kept, and how many others there were.
     pub fn finish(mut self) -> (Vec<Finding>, usize) {
         self.close_all();
         (self.found, self.omitted)
@@ -175,7 +176,7 @@ impl Scanner {
 }
 
 impl Stream {
-    /// Takes a line; gives the reports that are over with it.
+    /// Takes a line. Returns the reports that it completes.
     fn line(&mut self, line: String, test: Option<&String>) -> Vec<OpenReport> {
         let mut over = Vec::new();
         match self.open.take() {
@@ -189,7 +190,8 @@ impl Stream {
         over
     }
 
-    /// A line outside of any report; gives a report that is only this line.
+    /// Handles a line outside of any report. If it begins a report of several lines, that becomes
+    /// the open one. Returns a report that is only this line.
     fn look(&mut self, line: &str, test: Option<&String>) -> Option<OpenReport> {
         let report = |end, lines| OpenReport {
             lines,
@@ -217,12 +219,13 @@ impl Stream {
         None
     }
 
-    /// An oops prints the place and the registers once more after its end.
+    /// Whether the last line was the end of a report. An oops then prints the place and the
+    /// registers once more.
     fn is_after_report(&self) -> bool {
         self.recent.back().is_some_and(|line| line.starts_with("---[ end "))
     }
 
-    /// What was said before a stack began.
+    /// The last line before the stack that may say what it is about.
     fn headline_above(&self) -> Option<String> {
         let telling = |line: &&String| {
             !is_noise(line) && !line.trim().is_empty() && StackFrame::parse(line).is_none()
@@ -257,8 +260,8 @@ impl Stream {
 }
 
 impl OpenReport {
-    /// A report that never got to its end is over when another one starts. Inside of
-    /// one, a second headline mostly belongs to it: an oops has up to three.
+    /// Whether the line begins another report, so that this one ends without its usual last line. A
+    /// headline before the stack mostly belongs to this report: an oops has up to three.
     fn is_ended_by(&self, line: &str) -> bool {
         let headline = patterns::headline(line);
         if headline.is_some_and(|own| own.end == End::Line) {

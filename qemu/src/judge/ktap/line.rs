@@ -2,13 +2,13 @@
 
 //! One line of KTAP.
 //!
-//! A word that is not exactly in the standard counts as the worse result: `ok 1 a # skipped` has
-//! not passed, and `not ok 1 a # skipped` has failed.
+//! A directive that is not spelled exactly as in the standard gives the worse of the possible
+//! results: `ok 1 a # skipped` is not a pass, and `not ok 1 a # skipped` is a failure.
 
 /// The width of a tab: the next level of a KUnit log is indented by one tab or four blanks.
 const TAB: usize = 8;
 
-/// A line with a meaning.
+/// What a line means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// Whether it is a version that this reader knows.
@@ -96,7 +96,7 @@ fn result(line: &str) -> Option<Numbered<'_>> {
         Some(rest) => (false, rest),
         None => (true, line.strip_prefix("ok")?),
     };
-    // Not "okay". A failure counts even if the rest of its line is wrong.
+    // "okay" is not "ok". But "not ok" counts even if the rest of the line is wrong.
     let ends = |c: char| if ok { c.is_whitespace() } else { !c.is_alphanumeric() && c != '_' };
     if !rest.is_empty() && !rest.starts_with(ends) {
         return None;
@@ -110,8 +110,8 @@ fn result(line: &str) -> Option<Numbered<'_>> {
     Some(Numbered { ok, number, name: name.trim(), directive, data: data.trim() })
 }
 
-/// A `#` may be part of a name. It ends the name if a directive follows. It also ends the name if
-/// it has blanks on both sides; then data follow.
+/// Splits a result's text into name, directive and data. A `#` may be part of the name. It ends the
+/// name if a directive follows, or if it has blanks on both sides: then data follow.
 fn split_directive(text: &str, ok: bool) -> (&str, Option<Directive>, &str) {
     let mut data = None;
     for (at, _) in text.match_indices('#') {
@@ -147,7 +147,7 @@ fn directive(word: &str) -> Option<Directive> {
     })
 }
 
-/// Other spellings, of programs that are older than KTAP.
+/// Whether a word is another spelling of SKIP, as in programs that are older than KTAP.
 fn is_like_skip(word: &str) -> bool {
     ["skip", "skipped", "skipping"].iter().any(|like| word.eq_ignore_ascii_case(like))
 }

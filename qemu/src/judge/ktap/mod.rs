@@ -14,21 +14,21 @@ pub use reader::{Counts, Output, Reader, parse};
 use serde::{Deserialize, Serialize};
 use vmlab_init::protocol::Status;
 
-/// A result in a few words.
+/// The result of a test or of a case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestResult {
     Pass,
     Skip,
-    /// Failed, or never judged.
+    /// Failed, or has no result.
     #[default]
     Fail,
 }
 
-/// One numbered result.
+/// A case: one numbered result of a test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// Its name; a nested one has the names of its parents in front.
+    /// The name. A nested case has the names of its parents in front.
     pub name: String,
     /// How it ended. A failure that was expected counts as a pass.
     pub result: TestResult,
@@ -42,9 +42,9 @@ pub struct Case {
 pub struct Judged {
     /// How it ended.
     pub result: TestResult,
-    /// The reason in a line; for a pass, a remark, and mostly empty.
+    /// The reason, in one line. For a pass it is a remark, and mostly empty.
     pub reason: String,
-    /// Its results.
+    /// Its cases.
     pub cases: Vec<Case>,
 }
 
@@ -64,14 +64,14 @@ pub fn judge(output: Output, status: Status) -> Judged {
     Judged { result, reason, cases: output.cases }
 }
 
-/// What is wrong with an end, whatever the output says.
+/// Why a test with this exit status has failed, whatever it printed; `None` if it may have passed.
 pub(super) fn ended_badly(status: Status) -> Option<String> {
     match status {
         Status::Exited(0 | 1 | 2 | 4) => None,
         Status::Exited(126 | 127) => {
             Some("did not start: not executable, or its interpreter is missing".to_owned())
         }
-        Status::Exited(code) => Some(format!("exit status {code} is none that kselftest knows")),
+        Status::Exited(code) => Some(format!("exit status {code} has no meaning in kselftest")),
         Status::Killed(signal) => Some(format!("killed by {}", signal_name(signal))),
         Status::TimedOut => Some("took too long and was killed".to_owned()),
         Status::Stuck => {
@@ -101,14 +101,15 @@ pub fn signal_name(signal: i32) -> String {
     known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
 }
 
-/// kselftest: 0 pass, 1 fail, 2 expected failure, 4 skip.
+/// How the exit status contradicts the output. In kselftest, 0 is pass, 1 fail, 2 expected failure,
+/// 4 skip.
 fn contradiction(output: &Output, status: Status) -> Option<String> {
     let failed = output.counts.failed > 0;
     let skipped = output.skipped.is_some() || output.counts.skipped > 0;
     let what = match status {
-        Status::Exited(0) if failed => "exit status 0 although results are not ok",
+        Status::Exited(0) if failed => "exit status 0, although a result failed",
         Status::Exited(0) if output.stopped_by_skip => "ends before its plan, with exit status 0",
-        Status::Exited(1) if !failed => "exit status 1 although no result is not ok",
+        Status::Exited(1) if !failed => "exit status 1, although no result failed",
         Status::Exited(2) if output.expected.is_empty() || failed => {
             "exit status 2 (expected failure) does not fit its results"
         }
@@ -118,7 +119,7 @@ fn contradiction(output: &Output, status: Status) -> Option<String> {
     Some(what.to_owned())
 }
 
-/// How many failures a line names.
+/// The most failures that a reason lists.
 const TOLD: usize = 20;
 
 fn failures(output: &Output) -> Option<String> {
@@ -149,7 +150,7 @@ fn all_skipped(output: &Output) -> Option<String> {
     all.then(|| why.cloned().unwrap_or_default())
 }
 
-/// Reads a single result line, for output without other rules.
+/// Reads a single result line, from output that is not complete KTAP.
 pub fn result_line(text: &str) -> Option<(String, TestResult)> {
     let line::Line::Result(result) = line::understand(text.trim()) else { return None };
     let number = result.number?;
@@ -234,7 +235,7 @@ mod tests {
             ("KTAP version 1\n1..2\nok 1 a\nok 1 a\n", "result 1 where 2 was due: `ok 1 a`"),
             ("KTAP version 1\n1..1\nok a\n", "a result without a number: `ok a`"),
             ("KTAP version 1\n1..1\n1..1\nok 1 a\n", "a second plan: `1..1`"),
-            ("KTAP version 1\nok 1 a\n1..2\nok 2 b\n", "the plan is in the midst of the results"),
+            ("KTAP version 1\nok 1 a\n1..2\nok 2 b\n", "the plan is in the middle of the results"),
             ("KTAP version 1\n1..x\nok 1 a\n", "a plan without a number: `1..x`"),
             ("KTAP version 1\n1..0\n", "a plan of no tests, and no reason to skip"),
             ("KTAP version 1\nKTAP version 1\n1..1\nok 1 a\n", "a second KTAP version line"),
@@ -279,7 +280,7 @@ mod tests {
             ),
             (
                 "KTAP version 1\n1..1\nok 1 p\n  KTAP version 1\n  1..1\n  ok 1 a\n",
-                "subtests without the result that they make up",
+                "subtests without their parent's result",
             ),
         ];
         for (text, want) in cases {
@@ -308,14 +309,14 @@ mod tests {
         let fail = |why: &str| (TestResult::Fail, why.to_owned());
         let cases = [
             (OK, Status::Exited(0), (TestResult::Pass, String::new())),
-            (OK, Status::Exited(1), fail("exit status 1 although no result is not ok")),
+            (OK, Status::Exited(1), fail("exit status 1, although no result failed")),
             (
                 OK,
                 Status::Exited(2),
                 fail("exit status 2 (expected failure) does not fit its results"),
             ),
             (OK, Status::Exited(4), fail("exit status 4 (skip) does not fit its results")),
-            (OK, Status::Exited(3), fail("exit status 3 is none that kselftest knows")),
+            (OK, Status::Exited(3), fail("exit status 3 has no meaning in kselftest")),
             (
                 OK,
                 Status::Exited(127),
@@ -323,7 +324,7 @@ mod tests {
             ),
             (OK, Status::Killed(11), fail("killed by SIGSEGV")),
             (OK, Status::TimedOut, fail("took too long and was killed")),
-            (BAD, Status::Exited(0), fail("exit status 0 although results are not ok")),
+            (BAD, Status::Exited(0), fail("exit status 0, although a result failed")),
             (BAD, Status::Exited(1), fail("a: no route")),
             (SKIP, Status::Exited(4), (TestResult::Skip, "no veth".to_owned())),
             (XFAIL, Status::Exited(2), (TestResult::Pass, "expected to fail: a".to_owned())),
@@ -365,7 +366,7 @@ mod tests {
         }
     }
 
-    /// The log of a KUnit suite has the kernel's stamps before each line.
+    /// KTAP from the kernel log, with a time stamp before each line.
     #[test]
     fn results_out_of_the_kernel_log_are_read() {
         let text = "[    0.1][    T1] boot\n[    0.1][    T1] KTAP version 1\n[    0.1][    T1] 1..1\n\

@@ -14,30 +14,30 @@ const LONGEST_LINE: usize = 64 << 10;
 const LONGEST_TEXT: usize = 1000;
 /// How many results are kept by name. Others are counted.
 const MOST_CASES: usize = 10_000;
-/// How many failures are kept beyond that.
+/// How many more results are kept by name if they are failures.
 const MOST_FAILURES: usize = 1000;
-/// The most messages about faults in the output.
+/// The most messages about errors in the output.
 const MOST_ERRORS: usize = 50;
 /// How many remarks are kept for the next result.
 const MOST_REMARKS: usize = 40;
 /// The deepest level of subtests.
 const DEEPEST: usize = 32;
 
-/// The meaning of a test's output.
+/// What a test's output says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
-    /// Its results, nested ones before the one that they make up.
+    /// Its results; nested ones come before their parent's.
     pub cases: Vec<Case>,
-    /// How many results it has, and how many of them failed and were skipped: more than are in
-    /// `cases` when there are very many.
+    /// How many results passed, failed and were skipped. If there are very many, not all of them
+    /// are in `cases`.
     pub counts: Counts,
-    /// The same for results without subtests.
+    /// The same, only of results without subtests.
     pub(super) leaves: Counts,
     /// Why the whole test was skipped.
     pub skipped: Option<String>,
-    /// Faults in the output itself.
+    /// Errors in the output itself.
     pub errors: Vec<String>,
-    /// Remarks that are not faults.
+    /// Remarks that do not fail the test.
     pub remarks: Vec<String>,
     /// Whether it ended with a skip before the end of its plan, like `ksft_exit_skip()`.
     pub(super) stopped_by_skip: bool,
@@ -93,7 +93,7 @@ impl Cases {
 struct Document {
     indent: usize,
     plan: Option<usize>,
-    /// A plan must come before the first result or after the last.
+    /// How many results came before the plan. It must be the first or the last line of its level.
     plan_at: usize,
     skipped: Option<String>,
     cases: Cases,
@@ -112,7 +112,7 @@ pub struct Reader {
     cut: bool,
     /// Whether each line starts with a time stamp of the kernel log.
     stamped: bool,
-    /// The outermost first.
+    /// The open levels, the outermost first.
     open: Vec<Document>,
     all: Counts,
     leaves: Counts,
@@ -130,8 +130,8 @@ pub fn parse(text: &[u8]) -> Output {
 }
 
 impl Reader {
-    /// Takes the next bytes. A carriage return ends a line, too: text that a progress bar
-    /// overwrites on a terminal still counts.
+    /// Takes the next bytes. A carriage return also ends a line: so a result counts even if a
+    /// progress bar would overwrite it on a terminal.
     pub fn feed(&mut self, bytes: &[u8]) {
         for part in bytes.split_inclusive(|&byte| byte == b'\n' || byte == b'\r') {
             let text =
@@ -209,8 +209,8 @@ impl Reader {
                     self.open.push(Document { indent, ..Document::default() });
                 }
             }
-            // KUnit prints both a version and a "# Subtest:" line; the latter may
-            // also stand on the level of the results, where it is a remark.
+            // KUnit prints a version line and a "# Subtest:" line. The latter may also be on the
+            // level of the results; there it is a remark.
             Some(_) if !version => {}
             Some(_) => {
                 self.close_to(indent);
@@ -274,7 +274,7 @@ impl Reader {
         wrong.into_iter().for_each(|wrong| self.error(wrong));
     }
 
-    /// Some programs indent the results further than the header that announces them.
+    /// Adjusts the level's indentation: some programs indent the results further than their header.
     fn follow_indent(&mut self, indent: usize, result: &Numbered) {
         if self.open.len() > 1
             && result.number == Some(1)
@@ -330,7 +330,8 @@ impl Reader {
         wrong.into_iter().for_each(|wrong| self.error(wrong));
     }
 
-    /// A result on a level without a header. A tool may print "ok" there, but a failure counts.
+    /// Handles a result on a level without a header. It may be the output of some tool, so `ok`
+    /// does not count, but `not ok` does.
     fn unannounced(&mut self, result: &Numbered, text: &str) {
         if verdict(result) == TestResult::Fail {
             self.error(format!(
@@ -351,18 +352,18 @@ impl Reader {
                 self.error(format!("{plan} results were planned, {count} came"));
             }
             Some(_) if document.plan_at != 0 && document.plan_at != count => {
-                self.error("the plan is in the midst of the results".to_owned());
+                self.error("the plan is in the middle of the results".to_owned());
             }
             Some(_) => {}
         }
         if document.has_nested {
-            self.error("subtests without the result that they make up".to_owned());
+            self.error("subtests without their parent's result".to_owned());
         }
         document
     }
 
-    /// The end of the output. The last line may lack its end of line: the exit status tells whether
-    /// the program was cut off.
+    /// Ends the output. The last line need not end with a newline: the exit status tells whether
+    /// the program was killed.
     pub fn finish(mut self) -> Output {
         if !self.line.is_empty() {
             self.end_of_line();
@@ -403,7 +404,8 @@ impl Reader {
     }
 }
 
-/// A quick test whether a line can have a meaning. Most lines of a test with much output stop here.
+/// A quick check whether a line can mean something. It sorts out most lines of a test that prints
+/// much.
 fn may_mean_something(line: &[u8]) -> bool {
     let first = line.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
     first.is_some_and(|byte| b"KT#Bb1on[<".contains(byte) || !(b' '..=b'~').contains(byte))
@@ -438,7 +440,7 @@ fn shorten(text: &str, most: usize) -> String {
     text.char_indices().take_while(fits).map(|(_, c)| c).collect()
 }
 
-/// `pass:2 fail:0 xfail:0 xpass:0 skip:1 error:0` against what was counted.
+/// Compares `pass:2 fail:0 xfail:0 xpass:0 skip:1 error:0` with the counted results.
 fn check_totals(totals: &str, counted: Counts) -> Option<String> {
     let of = |name: &str| -> usize {
         let fields = totals.split_whitespace().filter_map(|field| field.split_once(':'));
