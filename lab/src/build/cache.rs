@@ -25,11 +25,11 @@ use vmlab::run::files::{make_dir, remove_dir};
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
 
-/// The folder of the user's cache directory. There is one for all projects, and for modules without
-/// a project: the name of an entry says what it was made of, so that who wants the same finds it.
+/// The name of the cache in the user's cache directory. All projects share it: an entry's name
+/// depends only on its inputs.
 const NAME: &str = "vmlab";
 
-/// Says that an entry that was made in place is complete.
+/// The file that marks an entry as complete, if it was made in place.
 pub const STAMP: &str = ".complete";
 const LOCK_POLL: Duration = Duration::from_millis(200);
 const LOCKS: &str = "locks";
@@ -57,7 +57,7 @@ pub struct Entry {
     pub used: SystemTime,
 }
 
-/// Held while an entry is made.
+/// The exclusive lock of an entry, held while the entry is made.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -91,20 +91,20 @@ impl Cache {
         self.dir.join(name)
     }
 
-    /// Waits until no other run makes or uses `name`, and says so when it must wait.
+    /// Locks `name`: waits until no other run makes or uses it, and prints a line if it must wait.
     pub fn lock(&self, name: &str) -> Result<Lock> {
         let file = self.wait(name, File::try_lock, || false)?;
         Ok(Lock { _file: file.context("a lock that nobody needs")? })
     }
 
-    /// The right to make `name`, or nothing if `file` says that the entry exists. In that case it
-    /// stays.
+    /// Locks `name` to make it. `None` if the entry exists, which `file` shows; then the entry is
+    /// held, so that no other run removes it.
     fn claim(&self, name: &str, file: &Path) -> Result<Option<Lock>> {
         loop {
             if self.is_present(name, file)? {
                 return Ok(None);
             }
-            // The run that made it may go on using it, and then there is no need to wait.
+            // The run that made the entry may still use it. Then there is no need to wait.
             if let Some(lock) = self.wait(name, File::try_lock, || file.exists())?
                 && !file.exists()
             {
@@ -116,7 +116,7 @@ impl Cache {
     /// Keeps `name` from being removed while this process lives.
     pub fn hold(&self, name: &str) -> Result<()> {
         if !self.held().contains_key(name) {
-            // The list must not be locked here: other threads may have to end first.
+            // The list must not be locked while this waits: other threads need it.
             let file = self.wait(name, File::try_lock_shared, || false)?;
             self.held().extend(file.map(|file| (name.to_owned(), file)));
         }
@@ -131,7 +131,7 @@ impl Cache {
         self.dir.join(LOCKS).join(name.replace('/', "-"))
     }
 
-    /// Waits for a lock, or until it is not needed any more.
+    /// Waits for a lock, or until `needless` returns true.
     fn wait(
         &self,
         name: &str,
@@ -200,7 +200,7 @@ impl Cache {
         self.hold(name).map(|()| path)
     }
 
-    /// Whether `file` exists; if so, its entry stays.
+    /// Whether `file` exists. If so, its entry is held, so that no other run removes it.
     fn is_present(&self, name: &str, file: &Path) -> Result<bool> {
         if !file.exists() {
             return Ok(false);
@@ -213,7 +213,7 @@ impl Cache {
         Ok(false)
     }
 
-    /// Like [`Cache::entry`], for entries that cannot be moved: made in the final place.
+    /// Like [`Cache::entry`], for entries that cannot be moved: they are made in their final place.
     pub fn in_place(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
         let stamp = path.join(STAMP);
@@ -222,7 +222,7 @@ impl Cache {
         make_dir(&path)?;
         let done = make(&path).and_then(|()| interrupt::check());
         if let Err(error) = done {
-            // Best effort: without the stamp, the next run removes it anyway.
+            // If this fails, the next run removes it, since it has no stamp.
             let _ = fs::remove_dir_all(&path);
             return Err(error);
         }
@@ -312,7 +312,7 @@ impl Cache {
         Ok(forgotten)
     }
 
-    /// Removes an entry; to others, it goes all at once.
+    /// Removes an entry. Other runs see it whole or not at all.
     fn remove(&self, name: &str) -> Result<()> {
         let scratch = self.scratch()?;
         let (from, to) = (self.path(name), scratch.path().join("entry"));

@@ -21,7 +21,7 @@ use crate::context::Lab;
 use crate::host::disk;
 use crate::host::toolchain::Toolchain;
 
-/// The guest's PID 1. It is inside the program, so that the lab works without its checkout.
+/// The guest's PID 1. It is part of the lab's program, so that the lab works without its checkout.
 const INIT: &[u8] = include_bytes!(env!("LAB_GUEST_INIT"));
 
 /// Statically linked programs.
@@ -34,7 +34,7 @@ pub struct GuestPrograms {
     pub tools: Vec<PathBuf>,
 }
 
-/// Builds them all; does nothing if nothing has changed.
+/// Builds all of them, unless nothing has changed.
 pub fn build(lab: &Lab, base: &Prepared) -> Result<GuestPrograms> {
     let step = Step::start("building guest programs", Unit::None, 0);
     let init = init(lab)?;
@@ -86,9 +86,9 @@ fn rust(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Result<Vec<(String, 
 fn cargo(lab: &Lab, tools: &Toolchain, packages: &[&str]) -> Command {
     let mut cargo = tools.machine.command("cargo");
     tools.environment(&mut cargo);
-    // CC is the kernel's compiler; do not use it for user space.
+    // CC is the compiler for the kernel, and not for user space.
     cargo.env_remove("CC");
-    // With --target, the flags do not apply to build scripts and macros.
+    // Since there is a --target, these flags do not apply to build scripts and macros.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo
         .args(["build", "--profile", "guest", "--message-format", "json"])
@@ -156,7 +156,7 @@ pub fn compile(lab: &Lab, base: &Prepared, source: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Explains a failure: cargo's messages are JSON here, and the errors are in them.
+/// Makes a readable error from cargo's messages, which are JSON here.
 fn explain(error: anyhow::Error, messages: &[String], log: &Path) -> anyhow::Error {
     let rendered: Vec<String> = messages
         .iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The command by which kbuild compiled a Rust file, read from its `.cmd` file. Other files can
-//! then be compiled with exactly the same flags.
+//! Reads the command that kbuild used to compile a Rust file, from the `.cmd` file. Other files can
+//! then be compiled with the same flags.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::host::machine::Host;
 pub struct Flags {
     /// Variables set before the command.
     pub environment: Vec<(String, String)>,
-    /// Flags, without those that name input and output.
+    /// The flags, without those that name input and output.
     pub args: Vec<String>,
     /// The directory in which it ran.
     pub dir: PathBuf,
@@ -63,7 +63,7 @@ fn words(command: &str) -> Vec<String> {
             }
             '\\' => word.get_or_insert_default().extend(chars.next()),
             ' ' | '\t' => words.extend(word.take()),
-            // The next command checks the object.
+            // The command ends here; the next one checks the object.
             ';' if word.is_none() => break,
             c => word.get_or_insert_default().push(c),
         }
@@ -94,8 +94,8 @@ fn is_source(word: &str) -> bool {
 }
 
 impl Flags {
-    /// The crates that the source may use: the names that it has for them, and the files, where
-    /// the command says which.
+    /// The crates that the source may use: their names in the source, and their files, if the
+    /// command names them.
     pub fn externs(&self) -> Vec<(String, Option<PathBuf>)> {
         let named = self.args.windows(2).filter(|pair| pair[0] == "--extern");
         named
@@ -114,12 +114,12 @@ impl Flags {
             .collect()
     }
 
-    /// rustc with these flags, for a library crate of `source`, with what it makes in `out`. An object
-    /// is made as well: some errors only come when code is.
+    /// A rustc command with these flags that compiles `source` as a library crate into `out`. It
+    /// makes an object, too: some errors only occur when code is generated.
     pub fn command(&self, machine: &Host, source: &Path, out: &Path) -> Command {
         let mut command = machine.command("rustc");
         command.current_dir(&self.dir).envs(self.environment.iter().cloned());
-        // The kernel's Makefile exports it, too: its flags are unstable.
+        // The flags are unstable, so the kernel's Makefile also exports this.
         command.env("RUSTC_BOOTSTRAP", "1");
         command.args(&self.args);
         command.args(["--crate-type=lib", "--crate-name=case", "--emit=metadata,obj", "--out-dir"]);

@@ -3,8 +3,8 @@
 //! Kernel configuration: merges fragments, and checks that every requested option took effect.
 //!
 //! Kconfig silently drops an option with an unmet dependency. A test that fails in the guest for
-//! that reason would mislead people. So the `.config` is compared with the request. For each
-//! difference, the reason is read from the Kconfig files.
+//! that reason would mislead people. So the `.config` is compared with the request, and for each
+//! difference the reason is looked up in the Kconfig files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub struct Wanted {
 /// A piece of configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fragment {
-    /// The name and text of a file that is inside the lab.
+    /// The name and text of a file that is part of the lab.
     Own(&'static str, &'static str),
     /// A file of the project or the user.
     File(PathBuf),
@@ -52,15 +52,15 @@ impl Wanted {
             else {
                 continue;
             };
-            // The guest has no module tree, only the modules under test. An option that a selftest
-            // wants as a module is built in.
+            // The guest has only the modules under test. So an option that a selftest wants as a
+            // module is built in.
             let value = if value == "m" { "y" } else { value };
             self.options.insert(name.to_owned(), value.to_owned());
         }
         Ok(())
     }
 
-    /// One fragment for KCONFIG_ALLCONFIG. The same requests give the same text.
+    /// All options as one fragment for KCONFIG_ALLCONFIG. The same options give the same text.
     pub fn fragment(&self) -> String {
         self.options.iter().fold(String::new(), |mut text, (name, value)| {
             let _ = writeln!(text, "CONFIG_{name}={value}");
@@ -68,16 +68,16 @@ impl Wanted {
         })
     }
 
-    /// The missing options of a kernel that somebody else configured. Options beyond the request do
-    /// not matter.
+    /// The options that a kernel configured by somebody else lacks. It may have more options than
+    /// these.
     pub fn lacking(&self, config: &Config) -> Vec<String> {
         let wanted = self.options.iter().filter(|(_, value)| *value == "y");
         let missed = wanted.filter(|(name, _)| config.value(name) != "y");
         missed.map(|(name, _)| format!("CONFIG_{name}={}", config.value(name))).collect()
     }
 
-    /// Compares with a finished `.config`. The error names each option that did not take effect,
-    /// and what it lacks.
+    /// Compares the options with a finished `.config`. The error lists each option that did not
+    /// take effect, with the reason.
     pub fn check(&self, config: &Config, source: &Path) -> Result<()> {
         let missed: Vec<&String> = self
             .options
@@ -96,7 +96,7 @@ impl Wanted {
                 format!("  CONFIG_{name}={want} is {have}: {}", menus.reason(name, want, config))
             })
             .collect();
-        bail!("the kernel configuration lacks what was asked for:\n{}", lines.join("\n"))
+        bail!("these kernel options did not take effect:\n{}", lines.join("\n"))
     }
 }
 
@@ -300,7 +300,8 @@ impl Menus {
     }
 }
 
-/// Folders of other architectures define the same names in other ways.
+/// Whether the folder belongs to another architecture, which may define the same options
+/// differently.
 fn foreign(folder: &Path, source: &Path, name: &str) -> bool {
     let arch = folder == source.join("arch") && name != "x86";
     let heavy = folder == source && matches!(name, "Documentation" | "tools" | "include");

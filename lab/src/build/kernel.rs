@@ -3,9 +3,9 @@
 //! A kernel to boot and to build modules against: built once and cached, or a finished build of the
 //! user's.
 //!
-//! A new configuration starts from a copy of the most similar finished build of the same source by
-//! the same tools, so that kbuild only compiles what the options change. Like any other build, the
-//! copy is unfinished until it has its stamp.
+//! The build of a new configuration starts from a copy of the most similar finished build of the
+//! same source with the same tools. So kbuild only compiles what the changed options affect. Like
+//! any other build, the copy counts as unfinished until it has its stamp.
 
 mod finished;
 mod seed;
@@ -32,21 +32,21 @@ use crate::host::toolchain::Toolchain;
 /// What a kernel is for: each kind has a configuration of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Variant {
-    /// Day to day.
+    /// For everyday tests.
     #[default]
     Plain,
-    /// All checks that the kernel can do on itself.
+    /// With all run-time checks of the kernel.
     Debug,
     /// For the kernel tree's own network tests, which need many kinds of devices.
     #[value(name = "net")]
     NetSelftests,
-    /// User Mode Linux: a program of this machine, which measures at the machine's own speed.
+    /// User Mode Linux: a program of the host, for measurements at the host's own speed.
     #[value(name = "uml")]
     UserMode,
 }
 
 impl Variant {
-    /// The end of the names of folders with files that are built for it.
+    /// The suffix for names of folders with files that are built for this kernel.
     pub fn suffix(self) -> &'static str {
         match self {
             Variant::Plain => "",
@@ -56,7 +56,7 @@ impl Variant {
         }
     }
 
-    /// Arguments for make, besides the tools.
+    /// Arguments for make, besides those that name the tools.
     pub fn make_args(self) -> &'static [&'static str] {
         match self {
             Variant::UserMode => &["ARCH=um"],
@@ -64,12 +64,12 @@ impl Variant {
         }
     }
 
-    /// More of them for the build of a module.
+    /// More arguments for make, for the build of a module.
     pub fn module_args(self) -> &'static [&'static str] {
         match self {
-            // User Mode Linux is no position-independent program, and its modules lie close to it.
-            // By default, rustc reaches external data through a global offset table, and the module
-            // loader there has none.
+            // By default, rustc reaches external data through a global offset table, which the
+            // module loader of User Mode Linux does not support. Direct access works, since its
+            // modules are close to the kernel.
             Variant::UserMode => &["KRUSTFLAGS=-Zdirect-access-external-data=yes"],
             _ => &[],
         }
@@ -79,13 +79,13 @@ impl Variant {
 /// Line tables are enough to show file and line of a stack. Types would cost a quarter of the build
 /// time. clang and gcc both call this `-g1`.
 const LINE_TABLES: &str = "-g1";
-/// Nobody fixes the warnings of a pinned tree here, and looking for them takes 5 % of the time. The
-/// user sees those of their own tree.
+/// Warnings of the pinned tree are off: nobody fixes them here, and they take 5 % of the build
+/// time. Warnings of a user's own tree are shown.
 const NO_WARNINGS: &str = "-w";
 
 /// The merged fragment, in a build directory.
 const FRAGMENT: &str = "lab.config";
-/// The number of objects that a build made, in its directory.
+/// The file with the number of objects that a build made, in its directory.
 const OBJECTS: &str = "lab.objects";
 
 /// The kernel that the settings ask for.
@@ -138,7 +138,7 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
         let dir = lab.cache.in_place(&entry, make)?;
         return describe(dir.clone(), source.dir, dir.join("vmlinux.image"));
     }
-    // The tree may change. Its own make knows what to build again.
+    // The tree may change. make finds out what to build again.
     let dir = lab.cache.path(&entry);
     let lock = lab.cache.lock(&entry)?;
     files::make_dir(&dir)?;
@@ -158,19 +158,19 @@ fn entry_name(source: &Source, fragment: &str, tools: &Toolchain, variant: Varia
 
 fn kcflags(source: &Source, fragment: &str) -> String {
     let warnings = if source.fixed { NO_WARNINGS } else { "" };
-    // The scripts look at the kernel's own types.
+    // The scripts for gdb need type information.
     let lines = if wants_gdb_scripts(fragment) { "" } else { LINE_TABLES };
     format!("KCFLAGS={}", format!("{lines} {warnings}").trim())
 }
 
-/// The compiler flags of a finished kernel. With others, make would compile everything again.
+/// The compiler flags of a finished kernel. With other flags, make would compile everything again.
 pub fn flags(lab: &Lab, kernel: &Kernel) -> Result<String> {
     let path = kernel.build.join(FRAGMENT);
     let fragment = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(kcflags(&source::find(lab)?, &fragment))
 }
 
-/// Makes a folder where a build continues from a finished one. It is whole or absent.
+/// Makes a folder where a build continues from a finished one. The folder is complete or absent.
 pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
     let new = folder.with_extension("new");
     for dir in [&new, folder] {
@@ -181,7 +181,7 @@ pub fn begin_from(kernel: &Kernel, folder: &Path) -> Result<()> {
     fs::rename(&new, folder).with_context(|| format!("rename to {}", folder.display()))
 }
 
-/// The kernel that a continued build has linked. Makes its image for a guest.
+/// The kernel that such a continued build has linked. Makes its image for the guest.
 pub fn linked(folder: &Path, source: &Path, tools: &Toolchain) -> Result<Kernel> {
     let image = folder.join("vmlinux.image");
     strip(&folder.join("vmlinux"), &image, tools)?;
@@ -241,14 +241,14 @@ impl Build<'_> {
         make.env("KBUILD_BUILD_USER", "lab").env("KBUILD_BUILD_HOST", "lab");
         make.env("KBUILD_BUILD_TIMESTAMP", "1970-01-01");
         if !self.source.fixed {
-            // Without it, a git tree is called `7.3.4` or `7.3.4+`: its last commit has a tag or
-            // not. Modules that were built before would not load.
+            // Without this, the release of a git tree is `7.3.4` if its last commit has a tag, and
+            // `7.3.4+` otherwise. Modules that were built before would not load.
             make.arg("LOCALVERSION=");
         }
         make
     }
 
-    /// make, with the compiler flags.
+    /// The make command with the compiler flags.
     fn compiler(&self, fragment: &str) -> Command {
         let mut make = self.make();
         make.arg(kcflags(self.source, fragment));
@@ -269,9 +269,9 @@ impl Build<'_> {
             .context("configure the kernel")
     }
 
-    /// Makes make accept the objects of the seed. They depend on objtool, which is built again in
-    /// each folder, because its commands contain the folder's name. Source and compiler are the same,
-    /// so the result is: it gets the time of the seed's.
+    /// Makes the objects of the seed count as up to date. They depend on objtool, which is built
+    /// again in each folder, since its commands contain the folder's name. Source and compiler are
+    /// the same, so the new objtool does the same, and gets the time of the seed's objtool.
     fn keep_objects(&self, fragment: &str, step: &mut Step) -> Result<()> {
         let Some(seed) = &self.seed else { return Ok(()) };
         let made = seed.join(OBJTOOL).join("objtool").metadata().and_then(|it| it.modified());
@@ -282,7 +282,7 @@ impl Build<'_> {
         process::logged(make, &self.lab.log("kernel-prepare"), |line| count(step, line))
             .map_err(|error| disk::explain(error, self.lab.cache.dir()))
             .context("prepare the kernel's build")?;
-        // Its objects as well: otherwise it would be linked again.
+        // objtool's objects get the same time: otherwise objtool would be linked again.
         seed::set_times(&self.dir.join(OBJTOOL), made)
     }
 
@@ -307,7 +307,7 @@ impl Build<'_> {
             .with_context(|| format!("build Linux {}", self.source.version))?;
         let objects = step.done();
         step.finish();
-        // Only a build from nothing tells how many objects such a build makes.
+        // Only a build from scratch shows how many objects there are.
         if self.source.fixed && self.seed.is_none() {
             let path = self.dir.join(OBJECTS);
             fs::write(&path, objects.to_string())
@@ -316,8 +316,8 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// How many objects there will be: as many as the last build from nothing made. Before the
-    /// first, the number of the pin.
+    /// The expected number of objects: as many as the last build from scratch made. If there was
+    /// none, the number in the pin file.
     fn expected(&self) -> u64 {
         let built = fs::read_dir(self.lab.cache.path("kernel")).into_iter().flatten().flatten();
         let last = built
@@ -331,7 +331,7 @@ impl Build<'_> {
     }
 }
 
-/// Counts an object, if the line of kbuild's output tells of one.
+/// Counts an object, if the line of kbuild's output reports one.
 fn count(step: &mut Step, line: &str) {
     if is_object(line) {
         step.tick();
@@ -345,8 +345,8 @@ fn is_object(line: &str) -> bool {
         .any(|word| line.starts_with(word))
 }
 
-/// Removes what no boot reads, no build of a module, and no build that starts from this one. Single
-/// objects stay, for the last of these.
+/// Removes files that neither a boot, nor the build of a module, nor a build that starts from this
+/// one needs. Single objects stay, for builds that start from this one.
 fn prune(dir: &Path) -> Result<()> {
     for name in ["vmlinux.o", "vmlinux.a", "vmlinux.unstripped", "built-in.a"] {
         let path = dir.join(name);

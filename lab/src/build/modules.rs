@@ -38,8 +38,8 @@ pub fn build_folder(lab: &Lab, base: &Prepared, folder: &Path) -> Result<Vec<Pat
     find(&out)
 }
 
-/// The folder for what kbuild makes; people find it as `name` in the lab's results. It is empty
-/// when it was filled for another kernel.
+/// The folder `name` in the lab's results for the output of kbuild. It is emptied if it was filled
+/// for another kernel.
 pub fn output(lab: &Lab, base: &Prepared, name: &str) -> Result<PathBuf> {
     let out = staging::output(&lab.cache, &lab.target.join(name))?;
     for_this_kernel(&out, &base.kernel)?;
@@ -58,7 +58,7 @@ fn folder(lab: &Lab) -> PathBuf {
     lab.root.join(folder).components().collect()
 }
 
-/// What debug information says before a file's name in the project.
+/// The folder before the names of the project's files in debug information.
 pub fn debug_root(lab: &Lab) -> PathBuf {
     let folder = folder(lab);
     let built = staging::name(&lab.cache, &folder);
@@ -75,7 +75,7 @@ fn make_folder(lab: &Lab, base: &Prepared, folder: &Path, out: &Path) -> Result<
     Ok(make)
 }
 
-/// Runs a module build. What it says names the user's own files.
+/// Runs a module build. Its messages show the paths of the user's own files.
 pub fn run(lab: &Lab, make: Command, log: &str) -> Result<()> {
     let log = lab.log(log);
     let done = process::logged(make, &log, |_| ());

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A kernel tree with other files in it, and a build of that.
+//! Builds of a kernel tree in which some files are replaced.
 //!
-//! Neither tree nor finished build is copied as a whole. In a mount namespace of its own, make sees
-//! our files laid over the source, and a folder of ours in place of the finished build. The names
-//! stay the same, and so make finds what the folder has of that build's objects up to date.
+//! Neither the tree nor its finished build is copied as a whole. make runs in a mount namespace of
+//! its own. There, an overlayfs with our files is mounted over the source, and a folder of ours is
+//! mounted over the finished build. All paths stay the same, so objects that were copied from the
+//! finished build count as up to date.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,40 +23,40 @@ use crate::build::pipeline::Prepared;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 
-/// Runs a command with the folder `$1` laid over the source `$2`, and `$3` in place of the build
-/// `$4`.
+/// A script that mounts the folder `$1` over the source `$2`, and `$3` over the build `$4`, and
+/// runs the command that follows.
 const LAID_OVER: &str = "mount -t overlay overlay -o lowerdir=\"$1:$2\" \"$2\" && \
      mount --bind \"$3\" \"$4\" && shift 4 && exec \"$@\"";
 
-/// A file to lay over the tree, by its path there.
+/// A file of the overlay, by its path in the tree.
 pub struct Laid<'a> {
     pub path: &'a Path,
-    /// None: the tree's own file is hidden.
+    /// `None` hides the tree's own file.
     pub content: Option<&'a [u8]>,
     pub executable: bool,
 }
 
-/// A kernel tree with our files in it.
+/// A kernel tree with an overlay of our files.
 pub struct Overlay<'a> {
     pub lab: &'a Lab,
     pub base: &'a Prepared,
     pub tools: &'a Toolchain,
-    /// The folder that is laid over the source.
+    /// The folder with the files of the overlay.
     pub over: PathBuf,
 }
 
 impl Overlay<'_> {
-    /// Lays these files over the tree, and no others.
+    /// Makes these the files of the overlay, and removes all others.
     pub fn lay<'f>(&self, files: impl Iterator<Item = Laid<'f>>) -> Result<()> {
         fill(&self.over, &self.base.kernel.source, files)
     }
 
-    /// Whether this machine lets folders be laid over others; else why not.
+    /// Checks that this machine allows such mounts. The error is the reason why not.
     pub fn works(&self, scratch: &Path) -> Result<()> {
         self.run(scratch, &Command::new("true"), &self.lab.log("overlay"))
     }
 
-    /// Runs a command where `build` is in place of the finished build.
+    /// Runs a command with both mounts; `build` takes the place of the finished build.
     pub fn run(&self, build: &Path, command: &Command, log: &Path) -> Result<()> {
         let kernel = &self.base.kernel;
         let mut outer = self.tools.machine.command("unshare");
@@ -68,13 +69,13 @@ impl Overlay<'_> {
         outer.arg(command.get_program()).args(command.get_args());
         self.tools.environment(&mut outer);
         let program = command.get_program().to_string_lossy();
-        // Nobody typed unshare.
+        // The error names the program that was asked for, and not `unshare`.
         process::logged(outer, log, |_| ())
             .map_err(|error| anyhow!("{}", format!("{error:#}").replacen("unshare", &program, 1)))
     }
 
-    /// Configures a build as the finished one, and with these options: NAME=value. What Kconfig made
-    /// of it. `args` are for make.
+    /// Configures a build like the finished one, with these options (NAME=value) on top. Returns
+    /// the resulting configuration. `args` are arguments for make.
     pub fn configure(
         &self,
         folder: &Path,
@@ -94,7 +95,7 @@ impl Overlay<'_> {
         Config::read(&config)
     }
 
-    /// make for this tree, with the same output on each machine.
+    /// The make command for this tree. Its output does not depend on the machine.
     pub fn make(&self, args: &[&str]) -> Command {
         let kernel = &self.base.kernel;
         let mut make = Command::new("make");
@@ -108,9 +109,9 @@ impl Overlay<'_> {
     }
 }
 
-/// Makes a folder one with these files and no others. Times of those that stay the same stay, too:
-/// make judges by them. For the same reason a file of the tree that is to be seen again gets a copy:
-/// it is older than what was made of the other one.
+/// Fills a folder with these files and removes all others. Unchanged files keep their time, since
+/// make compares times. A file that is no longer replaced becomes a new copy of the tree's own
+/// file: the tree's file itself is older than objects that were made from its replacement.
 fn fill<'f>(folder: &Path, tree: &Path, files: impl Iterator<Item = Laid<'f>>) -> Result<()> {
     files::make_dir(folder)?;
     let mut kept = BTreeSet::new();
@@ -130,7 +131,7 @@ fn fill<'f>(folder: &Path, tree: &Path, files: impl Iterator<Item = Laid<'f>>) -
     remove_others(folder, tree, folder, &kept)
 }
 
-/// Writes a file that has another content.
+/// Writes a file, unless it has this content already.
 fn update(path: &Path, content: &[u8]) -> Result<()> {
     if is_hidden(path) {
         files::remove_file(path)?;
@@ -141,7 +142,7 @@ fn update(path: &Path, content: &[u8]) -> Result<()> {
     fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }
 
-/// Removes all files below a folder but these, or makes them the tree's own.
+/// Removes all other files below a folder, or replaces them by copies of the tree's own.
 fn remove_others(root: &Path, tree: &Path, folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     let what = || format!("read {}", folder.display());
     for entry in fs::read_dir(folder).with_context(what)? {
@@ -160,7 +161,7 @@ fn remove_others(root: &Path, tree: &Path, folder: &Path, kept: &BTreeSet<PathBu
     Ok(())
 }
 
-/// Hides a file of the tree, as overlayfs does it.
+/// Hides a file of the tree with overlayfs's whiteout, a character device.
 fn hide(path: &Path) -> Result<()> {
     if is_hidden(path) {
         return Ok(());
@@ -174,8 +175,8 @@ fn is_hidden(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_char_device())
 }
 
-/// Makes a folder of these parts of a build, for another build to go on with. It is whole or
-/// absent: make would take half an object for one.
+/// Copies parts of a build to a folder where another build continues. The folder is complete or
+/// absent: make would take a half-copied object for a complete one.
 pub fn begin(folder: &Path, seed: &Path, parts: impl Iterator<Item = PathBuf>) -> Result<()> {
     let new = folder.with_extension("new");
     for dir in [&new, folder] {

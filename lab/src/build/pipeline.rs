@@ -34,8 +34,7 @@ pub struct Built {
     pub guest: GuestPrograms,
 }
 
-/// Installs what is missing, finds the tools, and builds the kernel. Before all that, it refuses a
-/// tree that cannot be built.
+/// Checks the user's tree, installs missing packages, finds the tools, and builds the kernel.
 pub fn base(lab: &Lab, variant: Variant, phases: &mut Phases) -> Result<Prepared> {
     source::check(lab)?;
     let tools = phases.time("tools", || {
@@ -54,7 +53,7 @@ pub fn build(lab: &Lab, base: &Prepared, phases: &mut Phases) -> Result<Built> {
             (guest_programs::build(lab, base), start.elapsed())
         });
         let modules = phases.time("module", || modules::build(lab, base));
-        // A panic in there goes on here.
+        // A panic of the thread continues here.
         (modules, guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     phases.add("guest programs, meanwhile", took);
@@ -62,7 +61,7 @@ pub fn build(lab: &Lab, base: &Prepared, phases: &mut Phases) -> Result<Built> {
 }
 
 impl Built {
-    /// What there is before anything is built: PID 1, which the lab brings along.
+    /// Only PID 1, which is part of the lab: nothing is built.
     pub fn nothing(lab: &Lab) -> Result<Built> {
         let init = guest_programs::init(lab)?;
         let guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };

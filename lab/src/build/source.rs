@@ -20,8 +20,8 @@ use crate::host::places;
 use crate::host::toolchain::Toolchain;
 use crate::host::version;
 
-/// Parts of the tree that no build here reads: by far the largest driver, and descriptions of other
-/// machines. They are a quarter of the disk space.
+/// Parts of the tree that no build here reads: the largest driver, and device-tree bindings. They
+/// take a quarter of the disk space.
 const LEFT_OUT: [&str; 2] = ["*/drivers/gpu/drm/amd/*.[ch]", "*/Documentation/devicetree"];
 
 /// Architectures that are kept completely: the guest's, and User Mode Linux. Of the others, a build
@@ -59,7 +59,7 @@ pub fn find(lab: &Lab) -> Result<Source> {
     }
 }
 
-/// Checks what can be said of `KSRC` without tools, and without unpacking anything.
+/// Checks `KSRC`, as far as possible without tools and without unpacking a tarball.
 pub fn check(lab: &Lab) -> Result<()> {
     match &lab.settings.ksrc {
         Some(path) if path.is_dir() => user(lab, path).map(drop),
@@ -68,7 +68,8 @@ pub fn check(lab: &Lab) -> Result<()> {
     }
 }
 
-/// The pinned source, wherever it is to be had; else the suite's newest of the same series.
+/// The pinned source, from wherever it is available; else the newest version in the suite's
+/// package.
 fn base(lab: &Lab) -> Result<Source> {
     let pin = &lab.base.kernel;
     let gone = match package(lab, None, &pin.version) {
@@ -107,7 +108,7 @@ fn package(lab: &Lab, uri: Option<&str>, wanted: &str) -> Result<Source> {
     let pin = &lab.base.kernel;
     let id = package_entry(lab, wanted);
     let dir = lab.cache.entry(&id, |dir| {
-        // Better now than when half a tree has filled the disk.
+        // Checked now, so that the disk is not full when half of the tree is unpacked.
         disk::check(lab.cache.dir(), disk::FIRST_BUILD)?;
         let archive = match uri {
             None => Archive::open(lab, &pin.suite)?,
@@ -145,8 +146,8 @@ fn pinned_tarball(lab: &Lab, pin: &TarballPin) -> Result<Source> {
     Ok(Source { version, fixed: true, id, dir })
 }
 
-/// From package to tree in one pipe: neither the archive in the package nor the package's own tree
-/// is written to disk.
+/// Unpacks the tree from the package in one pipe, so that neither the archive in the package nor
+/// the package's own tree is written to disk.
 fn unpack_package(deb: &Path, package: &str, dir: &Path) -> Result<()> {
     let inner = format!("./usr/src/{package}.tar.xz");
     let mut fsys = Command::new("dpkg-deb");
@@ -214,7 +215,7 @@ fn user(lab: &Lab, path: &Path) -> Result<Source> {
     Ok(Source { version: tree_version(&dir)?, fixed: true, id: entry, dir })
 }
 
-/// The name of a tarball of the user's.
+/// The name of the user's tarball.
 fn tarball(path: &Path) -> Result<String> {
     let shown = path.display();
     path.metadata().with_context(|| format!("KSRC={shown}"))?;
@@ -233,7 +234,8 @@ fn file_hash(path: &Path) -> Result<String> {
     Ok(hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// By these, kbuild knows a tree that was built in place (`outputmakefile` in its Makefile).
+/// The files by which kbuild recognises a tree that was built in place (`outputmakefile` in its
+/// Makefile).
 const BUILT_IN_PLACE: [&str; 4] =
     [".config", "include/config", "arch/x86/include/generated", "arch/um/include/generated"];
 
@@ -256,8 +258,8 @@ fn check_tree(dir: &Path, lab: &Lab) -> Result<String> {
     }
     if BUILT_IN_PLACE.iter().any(|name| dir.join(name).exists()) {
         bail!(
-            "it was built in place, which a build elsewhere cannot live with: run `make mrproper` \
-             there, or give it as KBUILD instead"
+            "the tree was built in place, so kbuild refuses to build it in another folder: run \
+             `make mrproper` there, or give it as KBUILD instead"
         );
     }
     Ok(version)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Folders whose path kbuild does not take.
+//! Builds of folders whose path kbuild does not accept.
 //!
-//! Linux refuses paths with spaces and colons, and its makefiles break on quotes,
-//! `$` and the like. A link does not help: kbuild asks for the real path. So the
-//! sources are copied into the cache, which has a name that it takes, with their
-//! times, by which make judges; and what is made of them lies there as well, with
-//! a link in the place where people look for it. Messages name the real place.
+//! Linux refuses paths with spaces and colons, and its makefiles break on quotes, `$` and the like.
+//! A link does not help, since kbuild resolves it. So the sources are copied to the cache, whose
+//! path is checked. The copies keep their times, since make compares times. The results of the
+//! build are in the cache, too, with a link to them where people look for them. Messages show the
+//! paths of the user's own files.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -20,14 +20,14 @@ use vmlab::run::files;
 use crate::build::cache::Cache;
 use crate::host::places;
 
-/// Neither is a source, and both are large.
+/// Folders that are not copied: they have no sources, and are large.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 /// The copy, in an entry of the cache.
 const SOURCE: &str = "source";
-/// Says what it is a copy of.
+/// The file with the path of the original.
 const ORIGIN: &str = "origin";
 
-/// The folder under which kbuild knows `folder`.
+/// The path of `folder` for kbuild: its own path, or that of its copy.
 pub fn name(cache: &Cache, folder: &Path) -> PathBuf {
     match places::unfit(folder) {
         None => folder.to_owned(),
@@ -35,7 +35,7 @@ pub fn name(cache: &Cache, folder: &Path) -> PathBuf {
     }
 }
 
-/// The same, brought up to date.
+/// Brings the copy up to date, and returns the path of `folder` for kbuild.
 pub fn source(cache: &Cache, folder: &Path) -> Result<PathBuf> {
     let copy = name(cache, folder);
     if copy != folder {
@@ -48,7 +48,7 @@ pub fn source(cache: &Cache, folder: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// The folder to make things in, so that they are found in `out`.
+/// The folder to build in, so that the results are found in `out`.
 pub fn output(cache: &Cache, out: &Path) -> Result<PathBuf> {
     if places::unfit(out).is_none() {
         return Ok(out.to_owned());
@@ -70,7 +70,7 @@ fn entry(folder: &Path) -> String {
     format!("staged/{}", files::key([folder.as_os_str().as_encoded_bytes()]))
 }
 
-/// `text` with the names of the folders that a person knows.
+/// Replaces paths of copies in `text` by the paths of the originals.
 pub fn translate(cache: &Cache, text: &str) -> String {
     let copies = fs::read_dir(cache.path("staged")).into_iter().flatten().flatten();
     copies.fold(text.to_owned(), |text, copy| match fs::read_to_string(copy.path().join(ORIGIN)) {
@@ -79,7 +79,7 @@ pub fn translate(cache: &Cache, text: &str) -> String {
     })
 }
 
-/// Makes `to` a copy of `from`, and copies only what has changed since.
+/// Makes `to` a copy of `from`. Copies only files that have changed.
 fn sync(from: &Path, to: &Path) -> Result<()> {
     files::make_dir(to)?;
     let mut kept = BTreeSet::new();
@@ -127,7 +127,7 @@ fn copy_link(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what is there unless it is `right`; says whether something right is there.
+/// Removes what is at `path`, unless it is `right`. Returns whether something right is there.
 fn remove_unless(path: &Path, right: impl Fn(&Metadata) -> bool) -> Result<bool> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(false) };
     if right(&meta) {
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use std::time::{Duration, SystemTime};
 
-    /// A checkout with a name that kbuild does not take.
+    /// A checkout with a path that kbuild does not accept.
     fn checkout() -> (tempfile::TempDir, Cache, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path().join("cache"));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The project's files as they are in a kernel tree, and what the tree's own files need for them.
+//! The project's files in a kernel tree, and the lines that the tree's own files need for them.
 //!
-//! `[upstream]` of `lab.toml` says where files go. The folder of the wiring has whole files at their
-//! paths in the tree, and `wiring.toml`: which lines the tree's own files get, and where.
+//! `[upstream]` of `lab.toml` says where files go. The wiring folder has whole files, at their
+//! paths in the tree. Its `wiring.toml` lists the lines that the tree's own files get, and where.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::checks::house_rules;
 use crate::project::{InTree, Project};
 
-/// The list of lines, in the folder of the wiring.
+/// The list of lines, in the wiring folder.
 const LIST: &str = "wiring.toml";
 
 /// The content of `wiring.toml`.
@@ -30,16 +30,16 @@ struct Wiring {
 #[serde(deny_unknown_fields)]
 struct Insert {
     file: PathBuf,
-    /// The line of the file that they come behind.
+    /// The line of the file after which they are inserted.
     after: String,
     #[serde(default)]
     lines: String,
-    /// A file of the project that has them.
+    /// A file of the project that contains the lines.
     from: Option<PathBuf>,
-    /// How those lines of it begin.
+    /// If not empty, only lines that begin with one of these are taken.
     #[serde(default)]
     only: Vec<String>,
-    /// How the others begin.
+    /// Lines that begin with one of these are left out.
     #[serde(default)]
     except: Vec<String>,
 }
@@ -47,7 +47,7 @@ struct Insert {
 /// Files by their paths in the tree.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// What is new or different in the kernel tree at `source` with the project in it.
+/// The files that are new or changed when the project is added to the kernel tree at `source`.
 pub fn files(root: &Path, project: &Project, in_tree: &InTree, source: &Path) -> Result<Files> {
     let (mut files, places) = (Files::new(), project.places());
     for folder in &in_tree.sources {
@@ -61,7 +61,7 @@ pub fn files(root: &Path, project: &Project, in_tree: &InTree, source: &Path) ->
     let wiring = root.join(&in_tree.wiring);
     for path in house_rules::files(&wiring)? {
         let name = path.strip_prefix(&wiring).unwrap_or(&path);
-        // What lies beside the list is for it.
+        // Files beside the list belong to the list.
         if name.components().count() > 1 {
             files.insert(name.to_owned(), read(&path)?);
         }
@@ -94,7 +94,7 @@ impl Insert {
             *at == 0 || old.as_bytes()[at - 1] == b'\n'
         });
         let (Some((at, _)), None) = (places.next(), places.next()) else {
-            bail!("there is not one line `{}`", self.after);
+            bail!("there must be exactly one line `{}`", self.after);
         };
         let (before, behind) = old.split_at(at + after.len());
         let lines = match &self.from {

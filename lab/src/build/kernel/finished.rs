@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A finished kernel build of the user's. It is checked, and only read.
+//! A finished kernel build of the user. It is checked and only read.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::context::Lab;
 use crate::host::places;
 use crate::host::toolchain::Toolchain;
 
-/// A finished build of the user's. It is only read.
+/// Checks the user's build, and returns it as a kernel.
 pub(super) fn take(lab: &Lab, build: &Path, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
     let shown = format!("KBUILD={}", build.display());
     let build = build.canonicalize().with_context(|| shown.clone())?;
@@ -49,7 +49,7 @@ pub fn lacking(
     Ok(Wanted::read(&fragments(lab, variant))?.lacking(&config))
 }
 
-/// Checks that a build can be used, before anything is compiled. The error is one sentence.
+/// Checks that a build can be used, before anything is compiled.
 fn check(build: &Path, tools: &Toolchain, variant: Variant) -> Result<()> {
     if !build.is_dir() {
         bail!("not a directory");
@@ -130,7 +130,7 @@ mod tests {
         )
     }
 
-    /// A finished build as far as the check looks, to be spoiled by each case.
+    /// A finished build with all that the check reads. Each case damages it.
     fn finished_build(dir: &Path) {
         for sub in ["include/config", "rust", "scripts"] {
             fs::create_dir_all(dir.join(sub)).unwrap();

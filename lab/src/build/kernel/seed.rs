@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A new build starts from a copy of the most similar finished one.
+//! The seed of a new build: a copy of the most similar finished one.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -17,8 +17,8 @@ use crate::build::cache::{self, Cache};
 
 /// The finished build whose configuration differs in the fewest options; of several, the newest.
 ///
-/// `name` gives the entry of a configuration with our source and tools. Another entry was made from
-/// others.
+/// `name` returns the entry's name for a configuration with the current source and tools. An entry
+/// with another name was made from another source or with other tools.
 pub(super) fn similar(
     cache: &Cache,
     fragment: &str,
@@ -30,7 +30,8 @@ pub(super) fn similar(
         let entry = format!("kernel/{}", build.file_name().to_string_lossy());
         let path = build.path().join(FRAGMENT);
         let have = fs::read_to_string(&path).ok()?;
-        // With types or without: the flags of every object are others.
+        // One build has type information and the other has not: all objects would be compiled
+        // again.
         let other_flags = wants_gdb_scripts(&have) != wants_gdb_scripts(fragment);
         if other_flags || !cache.has(&entry) || name(&have) != entry {
             return None;
@@ -43,8 +44,8 @@ pub(super) fn similar(
     candidates.min().map(|(_, path)| path)
 }
 
-/// Copies a finished build into the empty directory of a new one. Leaves out the stamp, the fragment,
-/// and what every configuration links anew. Keeps times, by which make decides.
+/// Copies a finished build into the empty directory of a new one, without the stamp, the fragment,
+/// and files that every configuration links again. Times are kept, since make compares them.
 pub(super) fn copy(seed: &Path, dir: &Path) -> Result<()> {
     let own = [cache::STAMP, FRAGMENT, "vmlinux", "vmlinux.image", "System.map"];
     let entries = fs::read_dir(seed).with_context(|| format!("read {}", seed.display()))?;
