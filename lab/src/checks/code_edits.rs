@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Single changes of Rust code that a test should notice, found on the syntax tree.
+//! Finds places in Rust code where a single change should make a test fail. Uses the syntax tree.
 //!
-//! cargo-mutants has more kinds of changes, but builds and tests with cargo, which a kernel module
-//! is not built with.
+//! cargo-mutants knows more kinds of changes, but it builds and tests with cargo, and a kernel
+//! module is not built with cargo.
 
 use std::ops::Range;
 
@@ -13,14 +13,14 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{BinOp, Expr, Stmt, UnOp};
 
-/// A place in a file, and what is put there.
+/// A change: a place in a file, and the new text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
-    /// From 1 on.
+    /// The line, counted from 1.
     pub line: usize,
     pub function: String,
     pub bytes: Range<usize>,
-    /// What is replaced, in one line.
+    /// The old text, in one line.
     pub was: String,
     pub now: String,
 }
@@ -51,7 +51,7 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn add(&mut self, span: Span, now: impl Into<String>) {
         let bytes = span.byte_range();
-        // Constants are tested by the compiler.
+        // Outside of functions there are constants, which the compiler checks.
         let Some(function) = self.functions.last() else { return };
         let was = self.text[bytes.clone()].split_whitespace().collect::<Vec<_>>().join(" ");
         let (line, function) = (span.start().line, function.clone());
@@ -59,7 +59,7 @@ impl Finder<'_> {
     }
 
     fn negate(&mut self, condition: &Expr) {
-        // Each of these has a change of its own, or none that compiles.
+        // These have their own changes, or none that compiles.
         let is_done = |expr: &Expr| match expr {
             Expr::Binary(binary) => other(&binary.op).is_some(),
             Expr::Unary(unary) => matches!(unary.op, UnOp::Not(_)),
@@ -146,7 +146,7 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 }
 
-/// What a field without a value of its own, `Point { x }`, needs in front of one.
+/// The text before a new value of a field: `x: ` in the short form `Point { x }`, else nothing.
 fn prefix(field: &syn::FieldValue) -> String {
     match (&field.colon_token, &field.member) {
         (None, syn::Member::Named(name)) => format!("{name}: "),
@@ -194,7 +194,7 @@ fn is_assignment(operator: &BinOp) -> bool {
     )
 }
 
-/// Whether an item is there in tests alone: `#[cfg(test)]`, or the kernel's `#[kunit_tests]`.
+/// Whether an item is only compiled for tests: `#[cfg(test)]`, or the kernel's `#[kunit_tests]`.
 fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let is_test = |meta: &syn::MetaList| meta.tokens.to_string() == "test";

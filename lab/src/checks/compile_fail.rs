@@ -3,9 +3,9 @@
 //! Files that must not compile. Each shows that a wrong use of an abstraction is refused, with
 //! exactly one error and the expected words.
 //!
-//! A file begins with lines `// expect: TEXT`. Each names an error code, or words of the error.
-//! `// expect: compiles` is for a file with the right uses: without it, files that all fail for
-//! another reason would go unnoticed.
+//! A file begins with lines `// expect: TEXT`. Each names an error code, or words of the error. A
+//! file with `// expect: compiles` has correct uses and must compile. It shows that the other files
+//! do not all fail for an unrelated reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub fn run(lab: &Lab, tools: &Toolchain) -> Result<Vec<TestReport>> {
     Ok(verdicts)
 }
 
-/// The Rust files below a folder, in order. An error if there is no file: nothing would be checked.
+/// The Rust files below a folder, sorted. An error if there are none: nothing would be checked.
 pub fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = house_rules::files(folder)?;
     files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));

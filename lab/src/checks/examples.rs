@@ -4,9 +4,9 @@
 //! module, so that no example shows code that does not work.
 //!
 //! An example is a code block of a doc comment. It is compiled as the kernel tree compiles it for
-//! KUnit (`scripts/rustdoc_test_gen.rs`): alone in a function, with the prelude and nothing else. As in
-//! rustdoc, a line that starts with `# ` is compiled and not shown, and code that ends in a result
-//! is the body of a function that returns it.
+//! KUnit (`scripts/rustdoc_test_gen.rs`): alone in a function, with the prelude and nothing else.
+//! As in rustdoc, a line that starts with `# ` is compiled and not shown, and code that ends in a
+//! result is the body of a function that returns it.
 //!
 //! All examples are one crate, which takes little longer than a single one. If it does not compile,
 //! each gets its own crate, to tell which one is wrong.
@@ -62,7 +62,8 @@ fn find(folder: &Path) -> Result<Vec<Example>> {
     Ok(found)
 }
 
-/// Compiles all at once. Only if that fails, compiles them one by one to see which are wrong.
+/// Compiles all examples as one crate. If that fails, compiles them one by one to find the wrong
+/// ones.
 fn judge(
     examples: &[Example],
     jobs: usize,
@@ -110,7 +111,7 @@ fn examples(file: &str, text: &str) -> Vec<Example> {
     found
 }
 
-/// What every crate has beside its examples: macros of the `kernel` crate refer to it.
+/// The beginning of every crate: macros of the `kernel` crate need these items.
 const CRATE: &str = r#"//! Examples.
 
 use kernel::{ModuleMetadata, ThisModule};
@@ -136,7 +137,7 @@ fn source(examples: &[Example]) -> String {
 
 fn function(number: usize, example: &Example) -> String {
     let code = &example.code;
-    // As rustdoc decides.
+    // The same rule as in rustdoc.
     let result = match code.trim_end().ends_with("(())") {
         true => " -> core::result::Result<(), impl core::fmt::Debug>",
         false => "",
@@ -193,7 +194,7 @@ mod tests {
         assert!(ends.contains("impl core::fmt::Debug> {\nf()?;\nOk::<(), Error>(())\n}"), "{ends}");
     }
 
-    /// What happens when those with `wrong` in them do not compile.
+    /// The verdicts, if code with `wrong` in it does not compile.
     fn judged(codes: &[&str], compile: impl Fn(&[Example]) -> bool + Sync) -> Vec<String> {
         let examples: Vec<Example> =
             codes.iter().enumerate().map(|(number, code)| example(number, code)).collect();

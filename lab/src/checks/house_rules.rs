@@ -21,8 +21,9 @@ const SOURCES: [&str; 10] =
 /// Files that programs write.
 const GENERATED: [&str; 2] = ["Cargo.lock", "rust-project.json"];
 
-/// Texts that must not be in any file: the machine chooses its mirror, and absolute paths exist on
-/// one machine only. They are in two halves, so that this file does not have them.
+/// Texts that no file may contain: names of mirrors, which each machine chooses itself, and
+/// absolute paths, which exist on one machine only. They are split in two, so that this file does
+/// not contain them.
 const NOT_OURS: [(&str, &str); 7] = [
     ("deb.", "debian.org"),
     ("ftp.", "debian.org"),
@@ -58,8 +59,8 @@ pub fn nothing_of_one_machine(root: &Path) -> Result<()> {
     })
 }
 
-/// Whether `line` has `word`. A path counts only at its beginning, not inside of another path such
-/// as `net/work/`.
+/// Whether `line` contains `word`. A path only counts if it is not the end of a longer path such as
+/// `net/work/`.
 fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -73,7 +74,7 @@ fn report(root: &Path, check: impl Fn(&str, &str) -> Vec<String>) -> Result<()> 
     for path in files(root)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        // Recorded logs and the like may have any bytes.
+        // Recorded logs and the like may contain any bytes.
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
         };
@@ -90,7 +91,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The folders that such files can be in.
+/// The folders that may contain such files.
 pub fn folders(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(content(root)?.folders)
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Builds inside a kernel tree: the code where it will be upstream, as a module, as a part of the
-//! kernel, and without options of which a kernel may have none. Warnings are errors.
+//! Builds inside a kernel tree, with the code where it will be upstream: as a module, built in, and
+//! without optional kernel features. Warnings are errors.
 //!
-//! No kernel is linked; see [`Overlay`] for how the tree and its build are made.
+//! No kernel is linked. [`Overlay`] describes how the tree and its build folder are made.
 //!
-//! What was built without an error is not built again until something of it changes.
+//! A build that passed is not repeated until one of its inputs changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,14 +24,14 @@ use crate::build::wiring::{self, Files};
 use crate::context::Lab;
 use crate::project::{InTree, InTreeBuild};
 
-/// What of a finished build others begin with: all that `make prepare` makes.
+/// The parts of a finished build that are copied to a new one: all that `make prepare` makes.
 pub(super) const BEGIN_WITH: [&str; 8] =
     [".config", "Makefile", "arch", "include", "rust", "scripts", "source", "tools"];
 
-/// Has the key of what was built without an error.
+/// The file with the key of the last build that passed.
 const PASSED: &str = "passed";
 
-/// Makes all builds of the project.
+/// Makes all builds that the project lists.
 pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
     let Some(in_tree) = &lab.project.in_tree else { return Ok(Vec::new()) };
     let root = modules::output(lab, base, &format!("in-tree{}", base.variant.suffix()))?;
@@ -56,7 +56,7 @@ pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
         executable: false,
     }))?;
     if let Err(error) = tree.works(&root) {
-        let why = format!("this machine does not let it lay folders over others: {error:#}");
+        let why = format!("this machine does not allow overlay mounts: {error:#}");
         let skipped = |it: &InTreeBuild| TestReport {
             name: name(it),
             result: TestResult::Skip,
@@ -77,7 +77,7 @@ pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
             Unit::None,
             0,
         );
-        // What the first one has compiled serves the others.
+        // The other builds start from the objects of the first.
         let seed = if at == 0 { &base.kernel.build } else { &folders[0] };
         let done = make(&tree, build, in_tree, &folders[at], seed);
         let done = done.and_then(|()| files::write_whole(&folders[at].join(PASSED), &keys[at]));
@@ -87,19 +87,20 @@ pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
     Ok(checks)
 }
 
-/// What make builds.
+/// The target for make.
 fn target<'a>(in_tree: &'a InTree, build: &'a InTreeBuild) -> &'a str {
     build.target.as_deref().unwrap_or(&in_tree.target)
 }
 
-/// A name for a folder.
+/// The name of a build as the name of a folder.
 pub(super) fn slug(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect()
 }
 
-/// Changes when anything does that a build is made of. The kernel's is in the folder already.
+/// A key that changes with any input of a build. The kernel is not part of it, since the folder is
+/// emptied when the kernel changes.
 fn key(files: &Files, base: &Prepared, in_tree: &InTree, build: &InTreeBuild) -> String {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for (path, text) in files {
@@ -111,11 +112,13 @@ fn key(files: &Files, base: &Prepared, in_tree: &InTree, build: &InTreeBuild) ->
     files::key(parts)
 }
 
-/// Otherwise an object with a warning would be kept, and skipped next time.
+/// Arguments for make that turn warnings into errors. Otherwise make would keep an object with a
+/// warning, and not compile it again next time.
 pub(super) const STRICT: [&str; 4] =
     ["W=1", "CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "KCFLAGS=-Werror"];
 
-/// Configures and makes one of the builds in this folder, which begins with parts of another one.
+/// Configures and makes one of the builds in this folder, which starts with parts of the build
+/// `seed`.
 pub(super) fn make(
     tree: &Overlay<'_>,
     build: &InTreeBuild,
@@ -139,8 +142,7 @@ pub(super) fn make(
     Ok(())
 }
 
-/// Whether the configuration is what was asked for: Kconfig drops what an option's dependencies do not
-/// allow without a word.
+/// Checks that the options took effect: Kconfig silently drops an option with an unmet dependency.
 fn check(wanted: &[String], config: &Config) -> Result<()> {
     for option in wanted {
         let (name, value) = option.split_once('=').context("an option is NAME=value")?;

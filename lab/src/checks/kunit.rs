@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What KUnit tests that are part of a kernel say when it boots.
+//! The results of KUnit tests that are built into a kernel and run when it boots.
 
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail, ensure};
 use vmlab::judge::ktap::{self, TestResult};
 
-/// The line behind which a kernel has run them all.
+/// The kernel's line after it has run all KUnit tests.
 const OVER: &str = "Run /init as init process";
 
-/// Reads them from the log of a boot, with times. How many there are, if all have passed.
+/// Judges the log of a boot. Returns how many tests there are, if all have passed.
 pub fn judge(log: &str) -> Result<usize> {
     let mut text = String::new();
     for line in log.lines().map(without_time) {
         if line == OVER {
             break;
         }
-        // These are totals of one suite, where KTAP has those of all.
+        // These are the totals of one suite. In KTAP, totals are those of all suites.
         if line.starts_with("# Totals: ") {
             continue;
         }

@@ -2,10 +2,10 @@
 
 //! The results of host tests, from the output of `cargo test` with one test at a time.
 //!
-//! A test's name is printed when it begins and its result when it ends. What a program that it
-//! starts prints comes in between: then the result is not on the line of the name. Such a test is
-//! judged by the end of its program's output, where its name is listed if it failed, and where all
-//! results are counted. What has no result has failed.
+//! A test's name is printed when it begins, and its result when it ends. If a program that the test
+//! starts prints something in between, the result is not on the same line as the name. Such a test
+//! is judged by the end of the output, which lists the names of failed tests and counts all
+//! results. A test without a result has failed.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use vmlab::judge::report::TestReport;
 /// A test program's output so far.
 #[derive(Default)]
 struct Program {
-    /// How many tests there are to be.
+    /// How many tests were announced.
     announced: usize,
     found: Vec<(String, Option<HostResult>)>,
-    /// The names that are listed as failures in the end.
+    /// The names that are listed as failures at the end.
     failures: Vec<String>,
     lists_failures: bool,
 }
@@ -60,7 +60,7 @@ pub fn checks(lines: &[String], log: &Path) -> Vec<TestReport> {
 impl Program {
     fn line(&mut self, line: &str) {
         if line == "failures:" {
-            // Of the two lists with this heading, the second one has the names.
+            // There are two lists with this heading. The second one has the names.
             self.lists_failures = true;
             self.failures.clear();
         } else if let Some((name, result)) =
@@ -92,7 +92,7 @@ impl Program {
                     Some(HostResult::Ok) => (TestResult::Pass, String::new()),
                     Some(HostResult::Failed) => (TestResult::Fail, format!("log in {log}")),
                     Some(HostResult::Ignored(why)) => (TestResult::Skip, why),
-                    None => (TestResult::Fail, format!("it has no result; log in {log}")),
+                    None => (TestResult::Fail, format!("the test has no result; log in {log}")),
                 };
                 TestReport { name, result, reason, ..TestReport::default() }
             })
@@ -108,14 +108,15 @@ impl Program {
         checks
     }
 
-    /// Results that were torn off their names. They are all of one kind but those that are listed.
+    /// Fills in the results that were not on the line of their names: they passed, unless they are
+    /// listed as failures.
     fn fill(&mut self, summary: Summary, failures: &[String]) {
         let missing = self.found.iter_mut().filter(|(_, outcome)| outcome.is_none());
         for (name, outcome) in missing {
             let failed = failures.iter().any(|it| it == name);
             *outcome = Some(if failed { HostResult::Failed } else { HostResult::Ok });
         }
-        // If that does not fit the counts, none of it is believed.
+        // If the counts contradict that, none of these results counts.
         if self.count(|it| *it == HostResult::Ok) != summary.passed {
             let torn = self.found.iter_mut().filter(|(_, it)| *it == Some(HostResult::Ok));
             torn.for_each(|(_, outcome)| *outcome = None);

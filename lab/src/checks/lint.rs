@@ -76,10 +76,10 @@ fn clippy_host(lab: &Lab) -> Result<()> {
     process::logged(as_user(clippy), &lab.log("clippy"), |_| ())
 }
 
-/// Runs cargo as the user would, without variables that make and the lab have set.
+/// A cargo command as the user would run it, without variables that make and the lab set.
 fn as_user(cargo: Cmd<'_>) -> Command {
     let cargo = cargo.env_remove("CC").env_remove("CARGO_MANIFEST_DIR");
-    // Its output goes into a log, and from there into a report.
+    // The output goes into a log, and from there into a report.
     cargo.env("CARGO_TERM_COLOR", "never").env("TERM", "dumb").into()
 }
 
@@ -113,7 +113,7 @@ pub fn kernel(lab: &Lab, base: &Prepared) -> Vec<TestReport> {
     verdicts
 }
 
-/// Whether nothing of the source is missing in the patch series.
+/// Checks that the patch series contain all of the source.
 fn series(lab: &Lab, base: &Prepared) -> TestReport {
     let name = "the series have all of the source";
     if lab.settings.own_kernel() {
@@ -143,8 +143,8 @@ fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
     process::logged(rustfmt.into(), &lab.log("rustfmt"), |_| ())
 }
 
-/// A separate module build with clippy as the compiler. Warnings are errors: otherwise an object
-/// with a warning would be kept, and skipped next time.
+/// Builds the module once more with clippy. Warnings are errors: otherwise make would keep an
+/// object with a warning, and not compile it again next time.
 fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
     let out = modules::output(lab, base, "clippy")?;
     let mut make = modules::make(lab, base, &out)?;
@@ -152,8 +152,8 @@ fn clippy(lab: &Lab, base: &Prepared) -> Result<()> {
     modules::run(lab, make, "clippy-kernel")
 }
 
-/// The host's tests, with a check for each. They run one at a time, since some boot guests while
-/// other guests run.
+/// Runs the host's tests; each is a check. They run one at a time, since some of them boot guests,
+/// and other guests run at the same time.
 pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<TestReport> {
     let log = lab.log("host-tests");
     let mut lines = Vec::new();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mutants that are made of the code: one condition, operator, field or statement is changed. There
-//! are thousands, so each run tries some, and what became of them is kept.
+//! Mutants that are generated from the code: one condition, operator, field or statement is
+//! changed. There are thousands. Each run tries some of them and records the result.
 //!
 //! Some survive for a good reason: the code behaves the same, or is only slower. The project lists
-//! them, each with the reason.
+//! these, each with the reason.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,13 +24,13 @@ use crate::checks::mutants::{self, Change, Mutant};
 use crate::context::Lab;
 use crate::project;
 
-/// The list of survivors, in the folder with the patches.
+/// The list of mutants that may survive, in the folder with the patches.
 const SURVIVORS: &str = "survivors.toml";
 
 /// The file in the project's folder of results.
 const FATES: &str = "mutants/made.json";
 
-/// What became of a mutant.
+/// The result of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -38,12 +38,12 @@ pub enum Fate {
     Caught(String),
     /// No test failed.
     Survived,
-    /// So no test is needed.
+    /// It does not compile, so no test is needed.
     DoesNotCompile,
 }
 
-/// All mutants that can be made of the project's code. Their names are the same until their file, or
-/// their tests, change.
+/// All mutants of the project's code. A mutant's name changes only when its file or its tests
+/// change.
 pub fn all(lab: &Lab) -> Result<Vec<Mutant>> {
     let made = lab.project.mutants.iter().flat_map(|mutants| &mutants.made);
     let (tests, code) = (lab.selftests()?, code(lab)?);
@@ -70,7 +70,7 @@ pub fn all(lab: &Lab) -> Result<Vec<Mutant>> {
     Ok(all)
 }
 
-/// The paths of all code in Rust that the modules are built from.
+/// The paths of all Rust files that the modules are built from.
 fn code(lab: &Lab) -> Result<Vec<PathBuf>> {
     let mut code = Vec::new();
     for source in lab.project.mutants.iter().flat_map(|mutants| &mutants.sources) {
@@ -98,7 +98,7 @@ fn mutant(file: &Path, text: &str, edit: Edit, tests: &[Test]) -> Mutant {
     }
 }
 
-/// Some mutants of those that were not tried. The seed decides which.
+/// Chooses some of the mutants that were not tried yet, by the seed.
 pub fn draw(mutants: &[Mutant], fates: &Fates, seed: u64, number: usize) -> Vec<Mutant> {
     let is_left = |mutant: &&Mutant| !fates.fates.contains_key(&mutant.name);
     let mut left: Vec<&Mutant> = mutants.iter().filter(is_left).collect();
@@ -106,11 +106,11 @@ pub fn draw(mutants: &[Mutant], fates: &Fates, seed: u64, number: usize) -> Vec<
     left.into_iter().take(number).cloned().collect()
 }
 
-/// What the reports of its tests say about a mutant. An error if they say nothing.
+/// The result of a mutant, from the report of its tests. An error if the report does not show one.
 pub fn judge(report: &Report) -> Result<Fate> {
     Ok(match report.outcome {
         Outcome::Pass => Fate::Survived,
-        // A loop without an end is one way of being noticed, and a module that does not load.
+        // A test that hangs, or a module that does not load, also counts as caught.
         Outcome::Timeout => Fate::Caught(report.message.clone()),
         Outcome::Test if report.tests.iter().any(|test| test.failed()) => {
             Fate::Caught(mutants::judge(report).unwrap_or_else(|error| format!("{error:#}")))
@@ -119,7 +119,7 @@ pub fn judge(report: &Report) -> Result<Fate> {
     })
 }
 
-/// What became of the mutants of this and earlier runs.
+/// The results of all mutants, from this and earlier runs.
 #[derive(Debug)]
 pub struct Fates {
     path: PathBuf,
@@ -127,7 +127,7 @@ pub struct Fates {
 }
 
 impl Fates {
-    /// Reads what earlier runs left.
+    /// Reads the results of earlier runs.
     pub fn load(target: &Path) -> Result<Fates> {
         let path = target.join(FATES);
         let fates = match fs::read(&path) {
@@ -138,7 +138,7 @@ impl Fates {
         Ok(Fates { path, fates })
     }
 
-    /// Keeps what became of a mutant, at once: a run may be interrupted.
+    /// Stores the result of a mutant at once, since a run may be interrupted.
     pub fn keep(&mut self, mutant: &Mutant, fate: Fate) -> Result<()> {
         self.fates.insert(mutant.name.clone(), fate);
         let text = serde_json::to_string_pretty(&self.fates).context("encode fates")?;

@@ -3,8 +3,8 @@
 //! Mutants: copies of the module that each break one rule. A selftest must fail on each.
 //!
 //! A mutant is a patch. Its first line says which rule it breaks. Lines `Caught-by: FILE` name the
-//! selftests that must fail. Others are made of the code: see [`super::made_mutants`]. All are
-//! applied to a copy of the checkout.
+//! selftests that must fail. Other mutants are generated from the code: see
+//! [`super::made_mutants`]. All are applied to a copy of the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +28,10 @@ use crate::project;
 /// The start of a line with the name of a test.
 const CAUGHT_BY: &str = "Caught-by:";
 
-/// A rule that is broken.
+/// A mutant: a change that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutant {
-    /// The name of the patch, without its ending.
+    /// The name of the patch, without its extension.
     pub name: String,
     /// The rule, in one line.
     pub rule: String,
@@ -44,7 +44,7 @@ pub struct Mutant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     Patch(PathBuf),
-    /// In a file of the checkout.
+    /// A change of one place, in this file of the checkout.
     Edit(PathBuf, Edit),
 }
 
@@ -77,7 +77,7 @@ pub fn load(lab: &Lab, pattern: Option<&str>) -> Result<Vec<Mutant>> {
     Ok(mutants)
 }
 
-/// The tests of these names.
+/// The tests with these names.
 pub fn named(tests: &[Test], names: &[impl AsRef<str>]) -> Result<Vec<Test>> {
     let find = |name: &str| {
         let test = tests.iter().find(|test| test.name == name);
@@ -182,7 +182,7 @@ impl Copy {
     }
 }
 
-/// Which test failed, in a few words. An error if none did.
+/// Which test failed. An error if none did.
 pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
         Outcome::Test | Outcome::KernelLog | Outcome::Panic => {}
@@ -197,8 +197,8 @@ pub fn judge(report: &Report) -> Result<String> {
             bail!("{}", report.message)
         }
     }
-    // Without the module every test fails, so that proves nothing. A module that does not unload is
-    // a real failure.
+    // If the module does not load, every test fails, which proves nothing. But a module that does
+    // not unload is a real failure.
     let not_loaded = report.tests.iter().find(|test| {
         test.name.starts_with("load ")
             && !test.reason.contains(vmlab_init::protocol::DOES_NOT_UNLOAD)
@@ -207,7 +207,7 @@ pub fn judge(report: &Report) -> Result<String> {
         bail!("it does not load: {}", test.reason);
     }
     if report.outcome == Outcome::Panic && report.kernel_findings.is_empty() {
-        bail!("the guest was gone without a word of the kernel: {}", report.message);
+        bail!("the guest ended without a report of the kernel: {}", report.message);
     }
     let failed = report.tests.iter().find(|test| test.result == ktap::TestResult::Fail);
     let words = failed.map(|test| {
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(judge(&report).unwrap_err().to_string(), "took too long");
         report.outcome = Outcome::Panic;
         report.message = "QEMU was killed".into();
-        assert!(judge(&report).unwrap_err().to_string().contains("without a word"));
+        assert!(judge(&report).unwrap_err().to_string().contains("without a report"));
         report.kernel_findings = vec![Finding {
             kind: "panic".into(),
             text: "Kernel panic - not syncing: x".into(),

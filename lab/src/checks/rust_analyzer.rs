@@ -4,10 +4,10 @@
 //! crate.
 //!
 //! The kernel tree's own script describes the kernel's crates, but it finds an out-of-tree crate
-//! only beside a Makefile that names it. So this adds the project's crates, as kbuild's record of
-//! their compilation describes them. The script also lists `core` as an ordinary crate, and then
-//! rust-analyzer finds no methods of primitive types. With the path of the standard library's
-//! sources instead, it does.
+//! only beside a Makefile that names it. So this adds the project's crates, from the commands that
+//! kbuild recorded. The script also lists `core` as an ordinary crate; then rust-analyzer does not
+//! find the methods of primitive types. So this replaces the standard library's crates by the path
+//! of its sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +53,7 @@ fn sources(lab: &Lab) -> Vec<PathBuf> {
 struct Ours {
     name: String,
     root: PathBuf,
-    /// What its sources call other crates, and the files of these, where they are known.
+    /// The names of other crates in its sources, and their files, if they are known.
     externs: Vec<(String, Option<PathBuf>)>,
     /// Variables that its sources read at compile time.
     env: Vec<(String, String)>,
@@ -88,7 +88,7 @@ fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) 
     crates.retain(|krate| !ours.iter().any(|o| krate["root_module"] == json!(o.root)));
     let index = |name: &str| crates.iter().position(|krate| krate["display_name"] == name);
     let cfg = index("kernel").map_or(json!([]), |kernel| crates[kernel]["cfg"].clone());
-    // One of ours may have the name of one of the kernel's: what was built here is ours.
+    // If a crate of the project and one of the kernel have the same name, the project's counts.
     let find = |name: &str, path: Option<&Path>| {
         let Some(path) = path else { return index(name) };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -103,7 +103,7 @@ fn complete(mut project: Value, ours: &[Ours], sources: &[PathBuf], out: &Path) 
         .map(|krate| {
             let mut deps: BTreeMap<&str, Option<&Path>> = BTreeMap::from([("core", None)]);
             for (name, path) in &krate.externs {
-                // A name with a file counts more than one without, as for the compiler.
+                // As for the compiler, a name with a file overrides one without.
                 let known = deps.entry(name).or_default();
                 *known = path.as_deref().or(*known);
             }

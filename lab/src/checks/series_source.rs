@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The project's patch series, and whether they have all of the source.
+//! The project's patch series, and the check that they contain all of the source.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
     })
 }
 
-/// Whether the last state of the series is the source.
+/// Checks that the tree after the last patch equals the source.
 pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
     let base = |path: &str| change::read(&tree.join(path));
     let project = project(lab, &base)?;

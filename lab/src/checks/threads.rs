@@ -5,8 +5,8 @@
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Does `work` on each item, `jobs` at a time; the results are in the items' order.
-/// rayon could do this, but it is many crates for one loop.
+/// Does `work` on each item, `jobs` at a time. The results are in the order of the items. rayon
+/// could do this, but it is many crates for one loop.
 pub fn each<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let worker = || {
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn as_many_run_at_once_as_there_are_jobs() {
         let both = Barrier::new(2);
-        // Each waits for the other: one after the other, this would never end.
+        // Each waits for the other, so this only ends if both run at the same time.
         each(&[(), ()], 2, |()| both.wait());
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C code that the kernel's ynl tool generates from the netlink specification: generates it
-//! again, and checks that the repository has the same.
+//! Generates C code from the netlink specification with the kernel's ynl tool, and checks that the
+//! code in the repository is the same.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub fn environment(lab: &Lab, kernel: &Kernel) -> Vec<(String, String)> {
     all
 }
 
-/// Writes the generated files anew.
+/// Generates the files again and writes them.
 pub fn generate(lab: &Lab, kernel: &Kernel) -> Result<()> {
     let Some(netlink) = &lab.project.netlink else {
         bail!("{} has no section [netlink]", project::FILE)
@@ -59,13 +59,13 @@ pub fn check(lab: &Lab, netlink: &Netlink, kernel: &Kernel) -> Result<()> {
         let want = fs::read_to_string(made.path(file)).context("read what was generated")?;
         if have != want {
             let specification = netlink.specification.display();
-            bail!("{} is not what {specification} says: run `lab netlink`", path.display());
+            bail!("{} does not match {specification}: run `lab netlink`", path.display());
         }
     }
     Ok(())
 }
 
-/// Runs the tool in a folder that looks to it like a kernel tree.
+/// The generated files, in a folder that looks like a kernel tree to the tool.
 struct Made(TempDir);
 
 impl Made {
@@ -80,7 +80,7 @@ impl Made {
         let specification = Path::new(IN_TREE).join(name);
         copy(&folder.join(&netlink.specification), &specification)?;
         copy(&kernel.source.join(SCHEMA), Path::new(SCHEMA))?;
-        // The tool finds the top of a tree by this file.
+        // The tool finds the root of a tree by this file.
         copy(&kernel.source.join("MAINTAINERS"), Path::new("MAINTAINERS"))?;
         let shell = Host::this().shell(made.0.path())?;
         for file in &netlink.files {

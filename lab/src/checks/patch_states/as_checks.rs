@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of trees, as checks of a series.
+//! Building and booting the tree after each patch, as checks of a series.
 
 use std::rc::Rc;
 
@@ -9,8 +9,8 @@ use series::checks::{self, At, Check, Finding};
 
 use super::{Checked, State, States, file_name};
 
-/// A check of each state: that it builds. These checks have no key, as [`States`] keeps what passed,
-/// and only that.
+/// A check of each state: that it builds. These checks have no key of their own, since [`States`]
+/// itself stores the results that passed.
 pub struct Builds<'a>(pub Rc<States<'a>>);
 
 /// A check of each state: that it boots, and passes its tests.
@@ -44,8 +44,8 @@ impl Check for Boots<'_> {
     }
 }
 
-/// A check of the last state of a series: that it builds as a part of the kernel, too, and without
-/// what a kernel may not have.
+/// A check of the last state of a series: that it also builds built in, and without optional kernel
+/// features.
 pub struct Variants<'a>(pub Rc<States<'a>>);
 
 impl Check for Variants<'_> {
@@ -77,7 +77,7 @@ fn log_name(at: &At<'_>) -> String {
     file_name(&format!("{}-{}", at.subject.name, at.patch().number))
 }
 
-/// What a state that did not pass has wrong, and where its log is.
+/// What is wrong with a state that did not pass, and where its log is.
 fn wrong(ended: &Checked) -> Option<String> {
     let log = ended.log.as_ref().map(|log| format!("; see {}", log.display())).unwrap_or_default();
     (!ended.passed).then(|| format!("{}{log}", ended.text))

@@ -23,7 +23,7 @@ use crate::build::modules;
 use crate::checks::kunit;
 
 impl States<'_> {
-    /// Links the kernel with the series' code, boots it, and runs the tests that the tree has.
+    /// Links the kernel with the code of this state, boots it, and runs the tests of this state.
     pub fn test(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("test", state, || {
             let log = self.lab.log(&format!("series-kernel-{name}"));
@@ -60,8 +60,8 @@ impl States<'_> {
         })
     }
 
-    /// Runs each test of the state in a guest of its own; without tests, loads the modules once. A
-    /// kernel with KUnit has run its tests by then.
+    /// Runs each test of the state in a guest of its own. If there are no tests, loads the modules
+    /// once. Also judges the KUnit tests, if the kernel has any: they have run during the boot.
     fn boot(
         &self,
         state: &State,
@@ -97,7 +97,7 @@ impl States<'_> {
         };
         let seen = Seen {
             modules: !modules.is_empty(),
-            // For a bisection, a state that a test cannot be run in is not a bad one.
+            // In a bisection, a state where the test is skipped does not count as bad.
             may_skip: tests.is_empty() || self.only.is_some(),
             tests: tests.len(),
             ..self.run_all(&jobs, kernel)?
@@ -136,7 +136,7 @@ impl States<'_> {
             env: Vec::new(),
             turns: false,
             memory_mb: self.lab.guest_memory(kernel),
-            // That the kernel boots is a part of what is shown.
+            // No snapshots: that this kernel boots is part of the check.
             saved: None,
             options: vm::Options::default(),
             progress: None,
@@ -179,7 +179,7 @@ impl States<'_> {
         Ok(seen)
     }
 
-    /// The modules of the project that the build has.
+    /// The project's modules that the build has made.
     fn modules(&self, build: &Path) -> Result<Vec<PathBuf>> {
         let order = build.join("modules.order");
         let text =
@@ -194,7 +194,7 @@ impl States<'_> {
     }
 }
 
-/// What the logs of a job are called.
+/// The name of the folder for a job's logs.
 fn name(work: &Work) -> &str {
     match work {
         Work::Tests(tests) => tests.first().map_or("boot", |test| test.name.as_str()),
@@ -207,7 +207,7 @@ fn file_names(paths: &[PathBuf]) -> Vec<String> {
     names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// What was seen of a state in its guests.
+/// The results of a state's guests.
 #[derive(Debug, Default)]
 struct Seen {
     modules: bool,
@@ -218,7 +218,7 @@ struct Seen {
     wrong: Vec<String>,
 }
 
-/// What to say of it; an error if something is wrong, or if no test has shown anything.
+/// A summary of the results. An error if something is wrong, or if all tests were skipped.
 fn summary(seen: &Seen) -> Result<String> {
     let Seen { modules, may_skip, tests, passed, skipped, wrong } = seen;
     if !wrong.is_empty() {

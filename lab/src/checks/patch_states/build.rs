@@ -13,11 +13,11 @@ use super::{Checked, State, States, What, lay};
 use crate::build::overlay::{self, Overlay};
 use crate::checks::in_tree;
 
-/// What make is told for other people's patches.
+/// Arguments for make, for other people's patches.
 const TOUCHED: [&str; 2] = ["W=1", "CLIPPY=1"];
 
 impl States<'_> {
-    /// Builds what the series has of code. A warning that the base does not have is an error.
+    /// Builds the code of the series. A warning that the base tree does not have is an error.
     pub fn build(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("build", state, || {
             let log = self.lab.log(&format!("series-build-{name}"));
@@ -29,14 +29,14 @@ impl States<'_> {
         })
     }
 
-    /// Makes each build that the project names for a kernel tree: as a part of the kernel, and without
-    /// options of which a kernel may have none.
+    /// Makes each build that the project lists for a kernel tree: built in, and without optional
+    /// kernel features.
     pub(super) fn variants(&self, state: &State) -> Result<Vec<(String, Checked)>> {
         let Some(in_tree) = &self.lab.project.in_tree else { return Ok(Vec::new()) };
         let overlay = self.overlay("variants");
         let folder = |slug: &str| self.root.join(format!("variant-{slug}"));
         let mut all = Vec::new();
-        // What the first one has compiled serves the others.
+        // The other builds start from the objects of the first.
         let mut seed = self.base.kernel.build.clone();
         for build in &in_tree.builds {
             let slug = in_tree::slug(&build.name);
@@ -54,7 +54,7 @@ impl States<'_> {
         Ok(all)
     }
 
-    /// A folder for builds that are not linked, in which all that `make prepare` makes is there.
+    /// A folder for builds without a link step. It starts with all that `make prepare` makes.
     fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
         if !folder.join(".config").exists() {
@@ -83,7 +83,8 @@ impl States<'_> {
         Ok(what.to_owned())
     }
 
-    /// Builds a state where others were built before it, and gives what make warns of.
+    /// Builds a state in a folder where other states were built before. Returns the warnings of
+    /// make.
     fn warnings(
         &self,
         overlay: &Overlay<'_>,
@@ -112,7 +113,8 @@ impl States<'_> {
     ) -> Result<String> {
         let overlay = self.overlay("touched");
         let file = self.root.join("warnings-of-the-base");
-        // What make does not compile again does not warn again: the base's are noted down.
+        // make does not repeat the warnings of files that it does not compile again. So the
+        // warnings of the base tree are stored in a file.
         let of_base = State::nothing();
         let key = format!("{}\n{targets:?}", self.key("warnings", &of_base));
         let kept = fs::read_to_string(&file).unwrap_or_default();
@@ -120,8 +122,9 @@ impl States<'_> {
             files::remove_dir(&self.root.join("touched"))?;
         }
         let folder = self.folder("touched")?;
-        // Nor does what a build has compiled that failed, or was interrupted. Laid anew, all files of
-        // a state are young.
+        // For the same reason, the files of a build that failed or was interrupted must be compiled
+        // again: to lay the base tree, and then the state again, gives all files of the state a new
+        // time.
         let open = self.root.join("touched-without-a-pass");
         if open.exists() {
             lay(&overlay, &of_base)?;
@@ -150,8 +153,8 @@ impl States<'_> {
     }
 }
 
-/// What make is to build for changes of these files: their folders; the whole kernel for a header,
-/// which anything may use. Documents and tests are no part of a build.
+/// The targets for make if these files have changed: their folders. For a header, the whole kernel,
+/// since any file may include it. None for documents and tests.
 pub(super) fn targets<'p>(paths: impl Iterator<Item = &'p str>) -> BTreeSet<String> {
     let mut targets = BTreeSet::new();
     for path in paths {
@@ -172,7 +175,7 @@ pub(super) fn targets<'p>(paths: impl Iterator<Item = &'p str>) -> BTreeSet<Stri
     targets
 }
 
-/// The warnings in a log of make for this tree, without the number of the line, which moves.
+/// The warnings in a log of make for this tree, without line numbers, which patches change.
 fn warnings(log: &str, source: &str) -> BTreeSet<String> {
     let log = log.replace(source, "");
     let mut found = BTreeSet::new();
@@ -182,7 +185,7 @@ fn warnings(log: &str, source: &str) -> BTreeSet<String> {
             let path = place.split(':').next().unwrap_or(place);
             found.insert(format!("{path}: {text}"));
         } else if line.starts_with("warning: ") && !line.ends_with(" emitted") {
-            // rustc says where in the next line.
+            // rustc prints the place in the next line.
             let place = lines.peek().and_then(|next| next.trim().strip_prefix("--> "));
             let path = place.map_or("", |place| place.split(':').next().unwrap_or(place));
             found.insert(format!("{path}: {}", line.trim_start_matches("warning: ")));

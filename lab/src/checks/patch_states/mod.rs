@@ -2,12 +2,12 @@
 
 //! Builds, boots and tests the tree after each patch of a series.
 //!
-//! The project's own code is built strictly: a warning is an error. Of other people's patches, the
-//! folders are built in which they change something, and only warnings count that the tree did not
-//! have before.
+//! In the project's own code, every warning is an error. For other people's patches, the folders
+//! are built in which they change something, and only new warnings are errors.
 //!
-//! A result is kept by what it was made of. A tree that was seen before costs nothing, wherever it
-//! is in a series now and whatever its patch says.
+//! A result that passed is stored under a key that depends on the content of the tree alone. So a
+//! tree that has passed is not tested again, even if its patch gets another message or another
+//! place in the series.
 
 mod as_checks;
 mod boot;
@@ -35,25 +35,25 @@ use crate::build::pipeline::{Built, Prepared};
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 
-/// What is different in the tree after a patch.
+/// The state of the tree after a patch, as a difference to the base tree.
 pub struct State {
     files: Tree,
-    /// Files of the tree that are not there any more.
+    /// Files of the base tree that the patches have removed.
     gone: Vec<String>,
 }
 
 impl State {
-    /// After the patch that a check looks at.
+    /// The state after the patch that a check looks at.
     pub fn at(at: &At<'_>) -> State {
         State { files: at.patch().tree.clone(), gone: at.gone() }
     }
 
-    /// Before all patches.
+    /// The state before all patches.
     fn nothing() -> State {
         State { files: Tree::new(), gone: Vec::new() }
     }
 
-    /// After this patch.
+    /// The state after this patch.
     pub fn of(weave: &Weave, number: Number) -> State {
         let gone = weave
             .files()
@@ -67,15 +67,15 @@ impl State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     pub passed: bool,
-    /// What was seen: the number of tests, or what is wrong.
+    /// A summary: the number of tests, or what is wrong.
     pub text: String,
-    /// How long it took when it was made.
+    /// How long the check took when it was run.
     pub ms: u64,
     /// The log, if there is one.
     pub log: Option<PathBuf>,
 }
 
-/// What the trees of a series are built from and tested with.
+/// Builds and tests the states of a series.
 pub struct States<'a> {
     lab: &'a Lab,
     base: &'a Prepared,
@@ -84,31 +84,31 @@ pub struct States<'a> {
     guest: Built,
     engine: Choice,
     root: PathBuf,
-    /// Of the tests, only this one.
+    /// If set, only this test is run.
     only: Option<String>,
 }
 
-/// What is built and run.
+/// What to build and to run.
 enum What {
     /// The project's code.
     Own {
-        /// Options that switch it on, where Kconfig has them.
+        /// Options that switch the code on, in states whose Kconfig has them.
         config: Vec<String>,
-        /// What make builds then.
+        /// The target for make if the code is on.
         target: String,
         /// The folder of the tests in a kernel tree.
         selftests: Option<String>,
     },
-    /// What the patches change, whatever that is.
+    /// The folders that the patches change.
     Touched {
         targets: BTreeSet<String>,
-        /// Files with tests, in the tree.
+        /// The tests, as paths in the tree.
         tests: Vec<String>,
     },
 }
 
 impl<'a> States<'a> {
-    /// For patches of anybody, with these files of the tree as tests.
+    /// For patches from a tree or a mailbox, with these files of the tree as tests.
     pub fn of_anybody(
         lab: &'a Lab,
         base: &'a Prepared,
@@ -120,7 +120,7 @@ impl<'a> States<'a> {
         let last = subject.patches.last().map(|patch| &patch.tree);
         if let Some(path) = missing(tests, &base.kernel.source, last) {
             bail!(
-                "--tests {path}: neither the tree nor the patches have it: give its path in the tree"
+                "--tests {path}: no such file in the tree or the patches: give its path in the tree"
             );
         }
         let paths = subject.patches.iter().flat_map(|patch| &patch.changes);
@@ -177,7 +177,7 @@ impl<'a> States<'a> {
         States::new(lab, base, tools, guest, What::Own { config, target, selftests })
     }
 
-    /// Of the tests, runs this one alone.
+    /// Restricts the tests to this one.
     pub fn only(self, test: &str) -> States<'a> {
         States { only: Some(test.to_owned()), ..self }
     }
@@ -193,7 +193,7 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Whether this machine can build states of a tree; else why not.
+    /// Checks that this machine can build states of a tree. The error is the reason why not.
     pub fn possible(&self) -> Result<()> {
         let overlay = self.overlay("strict");
         files::make_dir(&overlay.over)?;
@@ -209,7 +209,8 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Configures the kernel. Whether the series' code is on: before its Kconfig comes, it cannot.
+    /// Configures the kernel. Returns whether the series' code is on: it cannot be before the patch
+    /// that adds its Kconfig options.
     fn configure(
         &self,
         overlay: &Overlay<'_>,
@@ -236,8 +237,8 @@ impl<'a> States<'a> {
         overlay.run(folder, &overlay.make(&args), log)
     }
 
-    /// Makes a check, or takes its result from before. Only what passed is kept: what failed may
-    /// have had its reason in this machine.
+    /// Runs a check, or returns its stored result. Only a pass is stored, since a failure may have
+    /// its cause in this machine.
     fn kept(
         &self,
         check: &str,
@@ -252,7 +253,7 @@ impl<'a> States<'a> {
         }
         let start = Instant::now();
         let (result, log) = run()?;
-        // What an interrupt ended has shown nothing.
+        // A check that was interrupted has no result.
         interrupt::check()?;
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let passed = result.is_ok();
@@ -264,7 +265,7 @@ impl<'a> States<'a> {
         Ok(ended)
     }
 
-    /// Changes when anything does that a check is made of.
+    /// A key that changes with any input of a check.
     fn key(&self, check: &str, state: &State) -> String {
         let mut parts: Vec<Vec<u8>> = vec![check.into()];
         match &self.what {
@@ -289,15 +290,15 @@ impl<'a> States<'a> {
     }
 }
 
-/// A name for a file.
+/// The name with all characters replaced that are unusual in file names.
 pub fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
-/// Why nothing is built, where [`States::possible`] is not.
-pub const NOT_LAID: &str = "this machine does not let folders be laid over a kernel tree";
+/// The reason if [`States::possible`] fails.
+pub const NOT_LAID: &str = "this machine does not allow overlay mounts over a kernel tree";
 
-/// The first of these tests that neither the tree nor the last patch has.
+/// The first of these tests that is neither in the tree nor in the patches.
 fn missing<'t>(tests: &'t [String], source: &Path, last: Option<&Tree>) -> Option<&'t str> {
     let there = |path: &str| {
         source.join(path).is_file() || last.is_some_and(|tree| tree.contains_key(path))
@@ -305,7 +306,7 @@ fn missing<'t>(tests: &'t [String], source: &Path, last: Option<&Tree>) -> Optio
     tests.iter().map(String::as_str).find(|path| !there(path))
 }
 
-/// Lays a state over the tree, without the tree's files that it does not have.
+/// Makes a state the content of the overlay. Hides the tree's files that the state does not have.
 fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
     let files = state.files.iter().map(|(path, blob)| Laid {
         path: Path::new(path),

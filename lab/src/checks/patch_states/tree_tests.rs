@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tests that a tree has after a patch, as files for a guest.
+//! Writes the tests of a state to a folder, for the guest.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,22 +16,22 @@ use vmlab::run::process;
 
 use super::State;
 
-/// kselftest's own, since other people's tests come without a word on it.
+/// The time limit of other people's tests, which do not say one: that of kselftest.
 const TIME_OF_A_TEST: Duration = Duration::from_secs(300);
 
 /// The folder of all selftests of a kernel tree.
 const SELFTESTS: &str = "tools/testing/selftests/";
 
-/// What stands for the kernel's own file of this name, which the Makefiles of tests include: the
-/// lab asks for the names of the tests, and nothing else.
+/// Replaces the kernel's own `lib.mk`, which the Makefiles of tests include. It only prints the
+/// names of the tests.
 const LIB_MK: &str = "\
 .PHONY: programs
 programs:
 \t@printf '%s\\n' $(TEST_PROGS) $(TEST_GEN_PROGS)
 ";
 
-/// Writes the tests of a state below a folder, where a kernel tree has them below
-/// [`SELFTESTS`]: their own folder there, and the list of them.
+/// Writes the tests of a state below `root`, at the same place as in a kernel tree below
+/// [`SELFTESTS`]. Returns their folder and the list of tests.
 pub(super) fn write(
     state: &State,
     prefix: Option<&str>,
@@ -53,8 +53,8 @@ pub(super) fn write(
     Ok((folder, tests))
 }
 
-/// Copies these tests of the tree, as they are in this state, with all that is in their folder:
-/// they call what is beside them.
+/// Copies these tests, as they are in this state, with all files in their folder, which they may
+/// call.
 pub(super) fn copy(
     source: &Path,
     state: &State,
