@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Builds the guest's PID 1, which the program carries in itself: an installed `lab` needs
-//! nothing of this checkout.
+//! Builds the guest's PID 1, which becomes part of the program: so an installed `lab` does not need
+//! this checkout.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ fn main() {
     for path in [init.join("src"), init.join("Cargo.toml"), here.join("../Cargo.toml")] {
         println!("cargo::rerun-if-changed={}", path.display());
     }
-    // A folder of its own: cargo holds the lock of the one that it builds in.
+    // Another target folder: the cargo that runs this script holds the lock of its own.
     let target = Path::new(&variable("OUT_DIR")).join("init");
     let built = cargo(&init, &target).status();
     match built {
@@ -32,11 +32,11 @@ fn variable(name: &str) -> String {
 
 fn cargo(init: &Path, target: &Path) -> Command {
     let mut cargo = Command::new(variable("CARGO"));
-    // What was meant for the lab, a program of this machine, is not meant for the guest's.
+    // These settings are meant for the lab, a program for the host, and not for the guest's PID 1.
     for name in ["CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "RUSTFLAGS", "CC"] {
         cargo.env_remove(name);
     }
-    // clippy stands in for the compiler when it checks the lab.
+    // When clippy checks the lab, these make cargo call clippy and not the compiler.
     cargo.env_remove("RUSTC_WORKSPACE_WRAPPER").env_remove("CLIPPY_ARGS");
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
     cargo.args(["build", "--quiet", "--locked", "--profile", "guest", "--target", TARGET]);

@@ -15,13 +15,13 @@ use vmlab::run::progress::say;
 /// How often a waiting run tries again.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Held by the run that uses the folder.
+/// The lock of a project's `target/lab`, held by the run that uses the folder.
 #[derive(Debug)]
 pub struct CheckoutLock {
     _file: File,
 }
 
-/// Waits until no other run uses `target`, and says which one it waits for.
+/// Waits until no other run uses `target`, and prints which run it waits for.
 pub fn take(target: &Path) -> Result<CheckoutLock> {
     // Beside the folder, since `lab clean` removes the folder.
     let path = target.with_extension("lock");

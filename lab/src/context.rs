@@ -20,7 +20,7 @@ pub struct Lab {
     pub root: PathBuf,
     /// The folder for results: `target/lab` of the project.
     pub target: PathBuf,
-    /// All projects of a user share it.
+    /// The cache, which all projects of a user share.
     pub cache: Cache,
     pub base: Pins,
     pub settings: Settings,
@@ -49,7 +49,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether the kernel is the lab's: only of that is it known which tests may be skipped.
+    /// Whether the kernel is the lab's own. Only for that kernel the project lists the expected
+    /// skips.
     pub fn own_kernel(&self) -> bool {
         self.ksrc.is_none() && self.kbuild.is_none()
     }
@@ -61,7 +62,7 @@ impl Lab {
         Lab::of(project::root_of(&here()?)?, settings)
     }
 
-    /// The same, for commands that work without a project.
+    /// Like [`Lab::find`], for commands that also work without a project.
     pub fn find_or_none(settings: Settings) -> Result<Lab> {
         let here = here()?;
         match project::root_of(&here) {
@@ -82,7 +83,7 @@ impl Lab {
         })
     }
 
-    /// Without a project, builds go to the cache: the current directory is not the lab's.
+    /// The context without a project. Builds go to the cache, and not to the current directory.
     fn without_project(here: PathBuf, settings: Settings) -> Result<Lab> {
         let project = Project::none();
         let cache = Cache::of_user()?;
@@ -125,7 +126,8 @@ impl Lab {
         Ok(tests)
     }
 
-    /// Whether the processors of a guest for this work take turns: nothing in it needs more.
+    /// Whether the processors of a guest for this work take turns: all its tests are listed as
+    /// `sequential`.
     pub fn takes_turns(&self, work: &Work) -> bool {
         let sequential = |test: &Test| {
             let mut patterns = self.project.selftests.sequential.iter();

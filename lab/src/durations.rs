@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long each test took last time. The longest begins first.
+//! How long each test took in the last run. The longest test starts first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,14 +21,14 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Reads the file of the last run. It only decides on an order, so a missing file is fine.
+    /// Reads the file of the last run. It may be missing, since it only decides on an order.
     pub fn load(target: &Path) -> Durations {
         let path = target.join(NAME);
         let text = fs::read(&path).unwrap_or_default();
         Durations { last: serde_json::from_slice(&text).unwrap_or_default(), path }
     }
 
-    /// How long a test will take. One that has never run counts as the longest.
+    /// The expected duration of a test. A test that has never run counts as the longest.
     pub fn expected(&self, name: &str) -> u64 {
         self.last.get(name).copied().unwrap_or(u64::MAX)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The list of expected skips. All other skips are failures: otherwise a missing kernel option,
-//! tool or mount would turn tests into skips, and the run would be green.
+//! The list of expected skips. All other skips are failures: otherwise tests would be skipped when
+//! a kernel option, a tool or a mount is missing, and the run would pass.
 
 use std::collections::BTreeMap;
 use std::fs;

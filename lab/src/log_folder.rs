@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A folder of its own for the logs of a guest that others may outlive: several may run in one
-//! checkout at once, as nobody else can build only until a guest has its files.
+//! A folder for the logs of one guest. Several guests may run in one checkout at the same time,
+//! since the checkout's lock is released when a guest has its files.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};

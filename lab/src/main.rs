@@ -2,9 +2,9 @@
 
 //! The `lab` program: from a source file to the verdict of a test in a virtual machine.
 //!
-//! [`host`] checks this machine, [`build`] makes kernel and modules, [`checks`] needs no guest,
-//! [`net`] runs the kernel's own tests, [`bench`] measures, and [`commands`] has the commands. The
-//! crate `vmlab` boots and judges guests.
+//! [`host`] checks this machine, [`build`] makes kernel and modules, [`checks`] has the checks that
+//! need no guest, [`net`] runs the kernel's own tests, [`bench`] compares measurements, and
+//! [`commands`] has the commands. The crate `vmlab` boots and judges guests.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 

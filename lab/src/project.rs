@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab.toml`: what the lab must know of a project, at the project's root.
+//! `lab.toml`: the description of a project for the lab, in the project's root folder.
 //!
 //! Only the name is required. Anything that the file does not name is not built, checked or run.
 
@@ -19,7 +19,7 @@ pub const FILE: &str = "lab.toml";
 #[serde(deny_unknown_fields)]
 pub struct Project {
     pub name: String,
-    /// The versions of kernel and tools, if they are not the lab's own.
+    /// The pin file with the versions of kernel and tools, if not the lab's own.
     pub pins: Option<PathBuf>,
     /// Fragments of kernel configuration.
     #[serde(default)]
@@ -37,7 +37,7 @@ pub struct Project {
     pub netlink: Option<Netlink>,
     pub bench: Option<Bench>,
     pub study: Option<Study>,
-    /// Where a file or a folder is in a kernel tree.
+    /// The places of files and folders in a kernel tree.
     #[serde(default)]
     pub upstream: BTreeMap<PathBuf, PathBuf>,
     #[serde(default)]
@@ -116,7 +116,7 @@ pub struct Mutants {
     pub folder: PathBuf,
     /// Files and folders that the modules are built from.
     pub sources: Vec<PathBuf>,
-    /// Of which files mutants are made.
+    /// The files that mutants are generated from.
     #[serde(default)]
     pub made: Vec<Made>,
 }
@@ -127,7 +127,7 @@ pub struct Mutants {
 pub struct Made {
     /// A pattern of paths: `*` stands for characters of one name, `**` for folders.
     pub files: String,
-    /// The tests one of which must notice.
+    /// The tests, at least one of which must fail.
     pub tests: Vec<String>,
 }
 
@@ -135,11 +135,11 @@ pub struct Made {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InTree {
-    /// The folder that says what the tree's own files get.
+    /// The wiring folder: what the tree's own files get.
     pub wiring: PathBuf,
-    /// What make builds where the module is on.
+    /// The target for make if the module is on.
     pub target: String,
-    /// Folders with what `[upstream]` places in the tree for these builds.
+    /// Folders whose files `[upstream]` places in the tree for these builds.
     pub sources: Vec<PathBuf>,
     #[serde(rename = "build")]
     pub builds: Vec<InTreeBuild>,
@@ -150,9 +150,10 @@ pub struct InTree {
 #[serde(deny_unknown_fields)]
 pub struct InTreeBuild {
     pub name: String,
-    /// Options as `NAME=value`, on top of those of the guest's kernel; the last one is the module's.
+    /// Options as `NAME=value`, on top of those of the guest's kernel; the last one is the
+    /// module's.
     pub config: Vec<String>,
-    /// What make builds, if it is something else than usual.
+    /// The target for make, if not the usual one.
     pub target: Option<String>,
 }
 
@@ -185,7 +186,7 @@ pub struct Bench {
     pub script: PathBuf,
     /// The module that it loads.
     pub module: String,
-    /// Which of its figures are compared with which others, and the targets.
+    /// The file that says which figures are compared with which others, and the targets.
     pub targets: Option<PathBuf>,
 }
 
@@ -199,8 +200,8 @@ pub struct Study {
     /// The package with the guest's program, and the program's name.
     pub program: String,
     pub name: String,
-    /// The package whose program makes documents of the results: it gets their path, and the root of
-    /// the project.
+    /// The package whose program writes documents from the results. The program gets the path of
+    /// the results and the root of the project.
     pub report: Option<String>,
 }
 
@@ -211,10 +212,11 @@ pub struct Series {
     /// The folder with a folder for each series.
     #[serde(default = "default_series")]
     pub folder: PathBuf,
-    /// What goes to no kernel tree, although a place of `[upstream]` fits: patterns of paths.
+    /// Patterns of paths that do not go to a kernel tree, even if `[upstream]` has a place for
+    /// them.
     #[serde(default)]
     pub without: Vec<String>,
-    /// What make builds in the tree after each patch; without it, the target of `[in_tree]`.
+    /// The target for make in the tree after each patch; if missing, that of `[in_tree]`.
     pub target: Option<String>,
     /// Options that switch the code on: NAME=value.
     #[serde(default)]
@@ -232,7 +234,7 @@ fn default_series() -> PathBuf {
 }
 
 impl Project {
-    /// The settings without a `lab.toml`.
+    /// The description that stands for a missing `lab.toml`.
     pub fn none() -> Project {
         Project {
             name: String::new(),
@@ -264,7 +266,7 @@ impl Project {
         })
     }
 
-    /// Where its files and folders are in a kernel tree, as the series know it.
+    /// The places of the project's files and folders in a kernel tree, for the series.
     pub fn places(&self) -> Places {
         // `a/.` and `a//` are `a`.
         let text = |path: &Path| path.components().collect::<PathBuf>().display().to_string();

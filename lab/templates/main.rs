@@ -33,7 +33,7 @@ kernel::sync::global_lock! {
     unsafe(uninit) static COUNTERS: Mutex<KVec<(Id, u64)>> = KVec::new();
 }
 
-/// Dropped in the order of its fields: the device that looks for counters goes first.
+/// Its fields are dropped in this order: first the device, which uses the counters.
 #[pin_data]
 struct Module {
     #[pin]
@@ -54,7 +54,8 @@ impl kernel::InPlaceModule for Module {
     }
 }
 
-/// A counter for each namespace. Dropped, it gives its memory back: a static is never dropped.
+/// Owns the counters, one for each namespace. Frees their memory when it is dropped, since a static
+/// is never dropped.
 struct Counters;
 
 impl Namespaces for Counters {
@@ -75,7 +76,7 @@ impl Drop for Counters {
     }
 }
 
-/// One more in the namespace of the running process.
+/// Increments the counter of the running process's namespace, and returns its new value.
 fn count() -> Result<u64> {
     let net = Id::current();
     let mut counters = COUNTERS.lock();

@@ -12,7 +12,7 @@
 
 #include "kselftest.h"
 
-/* Opens the device, which counts; what it says, or -1. */
+/* Opens the device, which increments the counter. Returns its value, or -1. */
 static long count(void)
 {
 	char text[32] = "";

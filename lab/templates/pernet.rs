@@ -2,19 +2,19 @@
 
 //! Callbacks for network namespaces: the one place with `unsafe` code.
 //!
-//! A namespace is told from others by its address, which is compared and never followed. So
-//! there is nothing that could be used after its namespace ended, and nothing to be counted.
+//! A namespace is identified by its address, which is compared and never dereferenced. So nothing
+//! can be used after its namespace ended, and no reference count is needed.
 
 use core::marker::PhantomData;
 
 use kernel::{bindings, error::from_result, prelude::*, types::Opaque};
 
-/// Tells a namespace from all others that exist at the same time.
+/// Identifies a namespace among all that exist at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id(usize);
 
 impl Id {
-    /// That of the running process.
+    /// The namespace of the running process.
     pub(crate) fn current() -> Id {
         // SAFETY: `current` is the running task. Only a task itself changes its `nsproxy`, and has
         // one until it exits, which it cannot while it runs this.
@@ -23,28 +23,30 @@ impl Id {
     }
 }
 
-/// Who wants to hear of namespaces.
+/// Callbacks for the beginning and the end of each namespace.
 pub(crate) trait Namespaces: 'static {
-    /// A namespace begins, or was there before the registration. An error fails its creation.
+    /// A namespace begins, or existed before the registration. An error makes its creation fail.
     fn begin(net: Id) -> Result;
 
-    /// A namespace ends. It had begun, and no further call is about it.
+    /// A namespace ends. [`Namespaces::begin`] was called for it, and there will be no further
+    /// call.
     fn end(net: Id);
 }
 
-/// While this exists, `T` hears of namespaces.
+/// While this exists, the kernel calls the callbacks of `T`.
 pub(crate) struct Registration<T: Namespaces> {
     operations: KBox<Opaque<bindings::pernet_operations>>,
     _type: PhantomData<T>,
 }
 
-// SAFETY: The kernel locks the list of operations itself; from here nothing else is done with them.
+// SAFETY: The kernel locks the list of operations itself. Nothing here uses them otherwise.
 unsafe impl<T: Namespaces> Send for Registration<T> {}
 // SAFETY: As above.
 unsafe impl<T: Namespaces> Sync for Registration<T> {}
 
 impl<T: Namespaces> Registration<T> {
-    /// Calls [`Namespaces::begin`] for all namespaces that there are before it returns.
+    /// Registers the callbacks. Calls [`Namespaces::begin`] for all existing namespaces before it
+    /// returns.
     pub(crate) fn new() -> Result<Self> {
         let operations = bindings::pernet_operations {
             init: Some(Self::init),
@@ -64,14 +66,14 @@ impl<T: Namespaces> Registration<T> {
 
     /// # Safety
     ///
-    /// To be called by the kernel alone, for a namespace that begins.
+    /// To be called only by the kernel, for a namespace that begins.
     unsafe extern "C" fn init(net: *mut bindings::net) -> kernel::ffi::c_int {
         from_result(|| T::begin(Id(net as usize)).map(|()| 0))
     }
 
     /// # Safety
     ///
-    /// To be called by the kernel alone, for a namespace that ends.
+    /// To be called only by the kernel, for a namespace that ends.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
         T::end(Id(net as usize));
     }
@@ -79,8 +81,8 @@ impl<T: Namespaces> Registration<T> {
 
 impl<T: Namespaces> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: They were registered in `new`, and are unregistered here alone. The kernel calls
-        // `exit` for every namespace, and none of them after this returns.
+        // SAFETY: They were registered in `new`, and are unregistered only here. The kernel calls
+        // `exit` for every namespace, and calls none of the operations after this returns.
         unsafe { bindings::unregister_pernet_subsys(self.operations.get()) };
     }
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# kselftest's layout. The lab asks for `programs`, and compiles what is C itself.
+# kselftest's layout. The lab runs `make programs` for the names, and compiles programs in C itself.
 
 TEST_PROGS := counter.sh
 TEST_GEN_PROGS := namespaces

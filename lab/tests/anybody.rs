@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Modules and projects that are not this one: built, booted and judged by the program as a person
-//! runs it.
+//! Modules and projects other than this one, built, booted and judged by the program, run as a user
+//! would run it.
 //!
 //! They need a finished kernel. `lab test` builds one and names it in `LAB_TEST_VMLINUX`, and its
 //! source in `LAB_TEST_SOURCE`.
@@ -34,7 +34,7 @@ MODULE_DESCRIPTION("Says hello");
 MODULE_LICENSE("GPL");
 "#;
 
-/// As people have it who load modules on their own machine.
+/// A Makefile as people use it to build modules for their own machine.
 const MAKEFILE: &str = r#"obj-m += hello.o
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
@@ -43,7 +43,7 @@ all:
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 "#;
 
-/// No KTAP: kselftest's exit status says how it ended.
+/// A test without KTAP: its exit status is the result, as in kselftest.
 const LOADED_IN_SHELL: &str = "#!/bin/sh\ngrep -q '^hello ' /proc/modules\n";
 const FAILS: &str = "#!/bin/sh\necho of no use\nexit 1\n";
 
@@ -73,7 +73,7 @@ fn kernel() -> PathBuf {
     variable("LAB_TEST_VMLINUX").parent().unwrap().to_owned()
 }
 
-/// A folder of somebody's.
+/// A user's folder with a module.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -92,7 +92,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// All that is in it.
+    /// The content of the folder.
     fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
         entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
@@ -241,11 +241,11 @@ fn the_memory_of_a_guest_that_panics_is_kept_on_request() {
     let mut magic = [0; 4];
     fs::File::open(&core).unwrap().read_exact(&mut magic).unwrap();
     assert_eq!(&magic, b"\x7fELF");
-    // More than the guest's memory, which is all in it.
+    // It contains all of the guest's memory.
     assert!(core.metadata().unwrap().len() > 1 << 30);
 }
 
-/// Looks at the machine that it runs on, and writes to a folder of the host.
+/// A test that looks at its machine, and writes to a folder of the host.
 const LOOKS: &str = r#"#!/bin/sh
 cd "${0%/*}"
 [ "$(nproc)" = 3 ] || exit 1
@@ -302,8 +302,8 @@ fn gdb_finds_the_guest_that_waits_for_it() {
     let attach = lines.find(|line| line.trim().starts_with("gdb ")).unwrap();
     assert!(attach.contains(&format!("target remote :{port}")), "{attach}");
 
-    // What gdb does first, in its own protocol: ask whether it stands still, then let it go on.
-    // QEMU listens a moment after the lab has said so.
+    // What gdb does first, in its own protocol: ask whether the guest is stopped, then continue it.
+    // The lab prints the port a moment before QEMU listens on it.
     let mut gdb = loop {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(gdb) => break gdb,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! README and Documentation/ name only what is there: files, commands, options, exit codes.
+//! README and Documentation/ name only files, commands, options and exit codes that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use vmlab::judge::outcome::Outcome;
 
-/// More would not be read.
+/// The most lines of the README: people would not read more.
 const README_LINES: usize = 120;
 
 fn root() -> PathBuf {
@@ -20,7 +20,7 @@ fn text(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Every page, with its path.
+/// The path and text of every page.
 fn pages() -> Vec<(PathBuf, String)> {
     let folder = fs::read_dir(root().join("Documentation")).unwrap();
     let mut paths: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -35,7 +35,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
 
-/// Each line of a code block, and what is between backquotes elsewhere.
+/// Each line of a code block, and each text between backquotes elsewhere.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let mut block = false;
     text.lines().flat_map(move |line| {
@@ -48,14 +48,14 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Words behind `make ` where code begins.
+/// The targets after `make ` at the beginning of code.
 fn make_targets(text: &str) -> impl Iterator<Item = &str> {
     code(text)
         .filter_map(|code| code.strip_prefix("make ")?.split_whitespace().next())
         .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
-/// The words of each `lab …`, up to a comment or to what is for the guest.
+/// The words of each `lab …`, up to a comment or to the command for the guest.
 fn lab_commands(text: &str) -> impl Iterator<Item = Vec<&str>> {
     code(text)
         .filter_map(|code| code.strip_prefix("lab "))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab series` as a person runs it, on a small project and a kernel tree that has nothing but what
-//! the program looks for.
+//! `lab series` as a user runs it, on a small project and on a kernel tree with only the files that
+//! the program needs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -169,7 +169,7 @@ fn an_exported_series_is_taken_by_git_and_gives_the_source() {
     }
     let ids: Vec<&str> = mailbox.lines().filter(|line| line.starts_with("Message-Id: ")).collect();
     assert_eq!(ids.len(), 3);
-    // Onto the tree, as a maintainer would.
+    // Applies the patches to the tree, as a maintainer would.
     let tree = bench.dir.path().join("linux");
     let git = |args: &[&str]| {
         let mut command = Command::new("git");
@@ -197,7 +197,7 @@ fn a_cover_letter_that_is_not_finished_is_not_exported() {
     assert!(error.contains("cover.md:3: EDITME: why"), "{error}");
 }
 
-/// b4 of the person, or a copy of our own that lasts as long as the build folder.
+/// The user's b4, or a copy of our own, which is kept in the build folder.
 fn b4() -> PathBuf {
     if Command::new("b4").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return PathBuf::from("b4");

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `make bench`: the figures of the measuring module, compared with each other.
+//! `make bench`: compares the figures that the measuring module prints.
 //!
 //! Everything is measured twice: in time, with the usual engine, and in instructions, with a
 //! processor whose clock counts one nanosecond for each. Under TCG, time says little about hardware
 //! and nothing about small differences, while instructions are the same in every run. User Mode
 //! Linux runs at the machine's own speed, and only measures time.
 //!
-//! Contenders are measured in turn, in rounds. A ratio is the median over the rounds: other load on
-//! the machine during a round hits both.
+//! The operations to compare are measured alternately, in rounds. A ratio is the median over the
+//! rounds: other load on the machine during a round affects both operations.
 
 mod targets;
 
@@ -55,7 +55,7 @@ impl Counted {
         }
     }
 
-    /// How many things of this cost fit into a second, or into a million instructions.
+    /// How many `things` fit into a second, or into a million instructions, at this cost of each.
     fn rate(self, cost: f64, things: &str) -> (f64, String) {
         match self {
             Counted::Time => (1e9 / cost, format!("{things}/s")),
@@ -105,7 +105,7 @@ fn median(values: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-/// The output of a run, by name.
+/// The output of a run: its operations and values, by name.
 #[derive(Debug, Default)]
 struct All {
     costs: BTreeMap<String, Measured>,
@@ -138,7 +138,7 @@ pub struct BenchResults {
 }
 
 /// Compares the outputs of the runs. If they are not `whole`, because a measurement failed, the
-/// results hold what there is, and say so.
+/// results contain only what was measured, and a note about it.
 pub fn results(
     engine: &Choice,
     rules: &Rules,
@@ -166,7 +166,7 @@ pub fn results(
 /// The lines `# figure NAME ...` and `# memory NAME ...` of the script's output.
 fn parse(text: &str, whole: bool) -> Result<All> {
     let mut all = All::default();
-    // A line that was cut off when the guest died.
+    // The last line may be cut off if the guest died.
     let end = if whole { text.len() } else { text.rfind('\n').unwrap_or(0) };
     for line in text[..end].lines() {
         if let Some(rest) = line.strip_prefix("# figure ") {
@@ -241,7 +241,7 @@ fn side_by_side(all: &All, rules: &Rules, place: Where, whole: bool) -> Result<V
             }
         }
     }
-    // The same in time and in instructions.
+    // Values that are the same in both runs are only listed once.
     if place.unit == Counted::Time {
         for (name, measured) in &all.bytes {
             let value = measured.median();

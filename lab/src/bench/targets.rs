@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which figures are compared with which others, and the targets: rules of the project, which find
-//! figures by their names.
+//! The rules of the project: which figures are compared with which others, and the targets. A rule
+//! applies to figures by their names.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::Counted;
 pub enum Target {
     AtMost(f64),
     AtLeast(f64),
-    /// At most this far from 1.
+    /// The value is at most this far from 1.
     Within(f64),
 }
 
@@ -58,7 +58,7 @@ pub struct Comparison {
     pub target: Option<Target>,
 }
 
-/// Where a measurement was made.
+/// How a measurement was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Where {
     /// Whether it ran on the machine's own processor.
@@ -67,8 +67,8 @@ pub struct Where {
 }
 
 impl Where {
-    /// Whether targets apply: time that QEMU spends on translating instructions says nothing about
-    /// the code.
+    /// Whether targets apply. They do not to times under emulation, which say nothing about the
+    /// code.
     fn aims(self) -> bool {
         self.native || self.unit == Counted::Instructions
     }
@@ -84,20 +84,20 @@ pub struct Rules {
     memory: Vec<Memory>,
 }
 
-/// Figures whose names fit are compared with others.
+/// A rule that compares figures with others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compare {
     /// `*` stands for any text.
     name: String,
-    /// The name of the other, with the same texts.
+    /// The name of the other figure, with the same texts for each `*`.
     with: String,
-    /// What is counted, where rates are compared.
+    /// The things whose rates are compared; if missing, costs are compared.
     rate: Option<String>,
     at_most: Option<f64>,
     at_least: Option<f64>,
     within: Option<f64>,
-    /// Whether it is judged on a real processor alone.
+    /// Whether the target only applies on a real processor.
     #[serde(default)]
     native: bool,
 }

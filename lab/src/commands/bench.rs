@@ -44,7 +44,7 @@ impl Runner<'_> {
             engine::Choice { used: Engine::Counting, why: "to count instructions".to_owned() };
         let mut runs = vec![(&engine, "time")];
         if engine.used == Engine::UserMode {
-            say("not counting instructions: that takes QEMU, and another kernel");
+            say("instructions are not counted: that needs QEMU and another kernel");
         } else {
             runs.push((&counting, "instructions"));
         }
@@ -68,7 +68,7 @@ impl Runner<'_> {
         Ok(outcome.exit_code())
     }
 
-    /// The output of the measurements, however they ended.
+    /// Runs the measurements and returns their output, even if they failed.
     fn measure(
         &self,
         bench: &Bench,

@@ -29,7 +29,7 @@ pub(super) fn run(lab: &Lab, prune: bool) -> Result<u8> {
 }
 
 /// Removes entries that were not used for a month. A run does this at its end, after it has marked
-/// the entries that it uses. So a month's holiday does not cost a kernel.
+/// its own entries as used. So the first run after a month's break still finds its kernel.
 pub(crate) fn forget(lab: &Lab) -> Result<()> {
     let forgotten = lab.cache.forget(KEPT)?;
     if !forgotten.is_empty() {

@@ -34,7 +34,7 @@ const SCRIPT: &str = "scripts/checkpatch.pl";
 
 pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     let _lock = checkout_lock::take(&lab.target)?;
-    // A user's tree has scripts of its own, unless git has it alone.
+    // A user's tree has scripts of its own, unless it is a bare repository.
     let tree = match args.tree.as_ref().filter(|tree| tree.join(SCRIPT).is_file()) {
         Some(tree) => std::path::absolute(tree).context("find the tree")?,
         None => source::find(lab)?.dir,
@@ -58,7 +58,7 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
         };
         let done = runner::run(subject, &checks, args.only.as_deref(), &mut kept, told);
         step.finish();
-        // What was found before an interrupt is kept, too.
+        // Results from before an interrupt are stored, too.
         kept.write(args.only.is_none() && done.is_ok())?;
         let report = done?;
         tell(&report);
@@ -67,20 +67,20 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     let (json, html) = (folder.join("results.json"), folder.join("results.html"));
     report::write_json(&reports, &json)?;
     files::write_whole(&html, &page::page(&reports))?;
-    print::out(&format!("all of it: {}\n", html.display()));
+    print::out(&format!("the full report: {}\n", html.display()));
     // Warnings are for a person to judge.
     let failed = reports.iter().any(|report| report.count().failed > 0);
     Ok(if failed { Outcome::Test.exit_code() } else { 0 })
 }
 
-/// What is needed to build and boot patches.
+/// All that is needed to build and boot patches.
 struct Proof {
     base: Prepared,
     tools: Toolchain,
 }
 
 impl Proof {
-    /// None where it is not asked for.
+    /// `None` if the patches are not to be built, or cannot be.
     fn prepare(lab: &Lab, args: &CheckArgs) -> Result<Option<Proof>> {
         if args.no_build || args.only.as_deref().is_some_and(|only| !PROOF.contains(&only)) {
             return Ok(None);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab doctor`: each tool, found, needed, how to get it.
+//! `lab doctor`: which tools are needed, which are found, and how to get the others.
 
 use std::path::Path;
 
@@ -66,7 +66,7 @@ fn kbuild(lab: &Lab, build: &Path) -> Check {
         needed,
         "set these options in its .config, and build it again",
     );
-    // Some tests may skip, and say so. Everything else works.
+    // Missing options only make some tests skip.
     let state = if lacking.is_ok() && check.state == CheckState::Bad {
         CheckState::Note
     } else {

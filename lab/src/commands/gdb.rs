@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `--gdb`: how to attach to the guest that waits.
+//! `--gdb`: prints how to attach gdb to the waiting guest.
 
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,9 @@ fn attach(kernel: &Kernel, port: NonZeroU16) -> String {
 
 fn notes(kernel: &Kernel, modules: Option<&Path>) -> String {
     if !kernel.build.join(SCRIPTS).exists() {
-        return "this kernel has function names and lines, but no types and no gdb scripts; one \
-                that has is built with CONFIG_GDB_SCRIPTS=y and CONFIG_DEBUG_INFO_REDUCED=n in a \
-                file given with --config"
+        return "this kernel has function names and lines, but no types and no gdb scripts; to \
+                build one with both, put CONFIG_GDB_SCRIPTS=y and CONFIG_DEBUG_INFO_REDUCED=n into \
+                a file and give it with --config"
             .to_owned();
     }
     let modules = modules.map_or(String::new(), |folder| format!(" {}", folder.display()));

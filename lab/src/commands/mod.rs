@@ -87,7 +87,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::Doctor => doctor::run(lab),
         Action::Lint => job.lint(),
         Action::RustAnalyzer => rust_analyzer::run(lab),
-        // main does this one, which needs no lab.
+        // Handled in main, since it needs no `Lab`.
         Action::Completions { .. } => Ok(0),
         Action::Clean => {
             let _lock = checkout_lock::take(&lab.target)?;
@@ -103,7 +103,8 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     }
 }
 
-/// The requested guest, with paths that are valid for QEMU and in the guest.
+/// The options of the requested guest, with absolute paths, which are valid for QEMU and in the
+/// guest.
 fn options(cli: &Cli) -> Result<vm::Options> {
     let mut options = cli.guest();
     for folder in &mut options.writable {
@@ -130,8 +131,8 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Builds modules and programs, and boots a guest for one job meanwhile. Others may build again
-    /// once the guest has its files: a person may stay in it all day.
+    /// Builds modules and programs, and boots a guest for one job meanwhile. When the guest has its
+    /// files, the checkout's lock is released: a person may stay in the guest all day.
     pub(super) fn boot(
         &self,
         base: &Prepared,
@@ -162,8 +163,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Starts the guest of a job whose files are going to be built. Not if a person with a debugger
-    /// starts it, and not in User Mode Linux, which boots in no time.
+    /// Starts the guest of a job whose files are not built yet. `None` with a debugger, which
+    /// starts the guest itself, and with User Mode Linux, which boots at once.
     pub(super) fn early(
         &self,
         job: &Job,
@@ -194,7 +195,7 @@ impl Runner<'_> {
             tools: built.guest.tools.clone(),
             selftests,
             directory: std::env::current_dir().context("find the current directory")?,
-            // These files are in the host's root, which the guest also has.
+            // The guest has these files, too, since it mounts the host's root.
             env: ynl::environment(lab, &base.kernel),
             turns: lab.takes_turns(&work),
             memory_mb: lab.guest_memory(&base.kernel),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab mutants`: selftests that must fail.
+//! `lab mutants`: breaks the module in small ways, and checks that a selftest fails.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -27,10 +27,10 @@ use crate::commands::Runner;
 use crate::context::Lab;
 use crate::ui::tally::Tally;
 
-/// What all mutants of a run stand on.
+/// What all mutants of a run share.
 struct Ground {
     base: Prepared,
-    /// Without a mutant.
+    /// The modules without a mutant.
     built: Built,
     engine: engine::Choice,
     copy: Copy,
@@ -65,7 +65,7 @@ impl Runner<'_> {
         Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
-    /// Makes mutants of the code, and runs their tests.
+    /// Generates mutants from the code, and runs their tests.
     pub(super) fn made_mutants(&self, number: usize, seed: Option<u64>) -> Result<u8> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         let (all, survivors) = (made_mutants::all(self.lab)?, Survivors::load(self.lab)?);
@@ -129,7 +129,7 @@ impl Runner<'_> {
         self.judged(ground, mutant, modules, &mutant.name, mutants::judge)
     }
 
-    /// What becomes of a mutant that was made of the code.
+    /// The result of a mutant that was generated from the code.
     fn fate(&self, ground: &Ground, mutant: &Mutant) -> Result<Fate> {
         let modules = match self.mutated(ground, mutant) {
             Ok(modules) => modules,
@@ -144,7 +144,7 @@ impl Runner<'_> {
         self.judged(ground, mutant, modules, "made", made_mutants::judge)
     }
 
-    /// The modules, with the change of the mutant.
+    /// Builds the modules with the change of the mutant.
     fn mutated(&self, ground: &Ground, mutant: &Mutant) -> Result<Vec<PathBuf>> {
         let lab = Lab {
             root: ground.copy.root().to_owned(),
@@ -154,7 +154,7 @@ impl Runner<'_> {
         ground.copy.with(mutant, || modules::build(&lab, &ground.base))
     }
 
-    /// What `judge` makes of a mutant's tests. Their logs are in the folder `logs`.
+    /// Runs a mutant's tests and judges them with `judge`. Their logs are in the folder `logs`.
     fn judged<R>(
         &self,
         ground: &Ground,
@@ -169,7 +169,7 @@ impl Runner<'_> {
         judge(&report).with_context(|| format!("see {}", logs.display()))
     }
 
-    /// Each test in a guest of its own, side by side, on a module that loads.
+    /// Runs each test in a guest of its own, several at the same time.
     fn guests(
         &self,
         ground: &Ground,
@@ -182,7 +182,7 @@ impl Runner<'_> {
             let work = Work::one(test.clone());
             let mut job = self.job(base, built, work, &self.lab.project.modules.load)?;
             job.logs = logs.join(&test.name);
-            // A failure is what is wanted.
+            // A failure is expected here, so it is not printed.
             job.tells = false;
             Ok(session::run(&job, &base.kernel, engine, Phases::default())?.report)
         };

@@ -49,7 +49,7 @@ impl Runner<'_> {
             bail!("{} names no module to load, so there is nothing to compare", project::FILE);
         }
         let _lock = checkout_lock::take(&self.lab.target)?;
-        // From here on the results of an earlier run would be lies.
+        // From here on, the results of an earlier run would be wrong.
         files::remove_file(&self.lab.target.join(RESULTS))?;
         let mut tally = Tally::default();
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
@@ -63,7 +63,7 @@ impl Runner<'_> {
         Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
     }
 
-    /// Runs network tests without and with the module, and tells each.
+    /// Runs network tests without and with the module, and prints the comparison of each.
     pub(super) fn compare(
         &self,
         base: &Prepared,
@@ -147,7 +147,7 @@ impl Runner<'_> {
         let mut job = self.job(base, built, work, load)?;
         job.keep_loaded = true;
         job.turns = true;
-        // That a test fails says nothing yet.
+        // A failure means nothing before the comparison, so it is not printed.
         job.tells = false;
         job.selftests = vec![tests.script(test)?];
         job.logs = net_logs(self.lab, &test.name, loaded);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab new`: a project that is green at once.
+//! `lab new`: makes a project whose tests pass at once.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

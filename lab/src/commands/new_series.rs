@@ -18,8 +18,9 @@ use vmlab::run::process;
 use crate::commands::series::person;
 use crate::project;
 
-/// The end of files of the kernel tree that get a line. Those in front stand for what is there:
-/// git finds the place by the lines around it, wherever they are, unless it is the first line.
+/// The last lines of the kernel tree's files that get a new line. They have some lines in front,
+/// which stand for the rest of the file: git finds a hunk by its context at any place in the file,
+/// except if the hunk begins at the first line.
 const BASE: [(&str, &str); 2] = [
     (
         "drivers/misc/Kconfig",
@@ -96,7 +97,7 @@ const COUNTER: &str = "Load the module with another start, and read the device t
 const SPACES: &str = "In C, as it needs unshare() within a process: what is counted in one \
 namespace\nis not counted in another.";
 
-/// Gives the first patch what only a kernel tree has.
+/// Adds the files to the first patch that are only in a kernel tree, such as Kconfig.
 fn wire(project: &Project<'_>, name: &str, series: &str) -> Result<()> {
     let with: Vec<String> = BASE.iter().map(|(path, _)| (*path).to_owned()).collect();
     let tree = project.begin_edit(&format!("{series}/1"), &with)?;

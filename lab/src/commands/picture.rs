@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab picture`: a command of the project, run for real, as a picture for the README.
+//! `lab picture`: runs a command of the project and draws its output, for the README.
 
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +32,7 @@ pub fn run(lab: &Lab, command: &[String], out: &Path) -> Result<u8> {
     Ok(0)
 }
 
-/// An SVG of a terminal: the command, then its lines, each with the time when it was complete.
+/// Draws a terminal as SVG: the command and its output, each line with the time of its last change.
 fn draw(command: &str, lines: &[Line]) -> String {
     let mut text = format!("        {BOLD}$ {command}{PLAIN}\n");
     for line in lines {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files that say how a run ended: gone when it begins, written whole when it ends.
+//! The report files of a run. They are removed when it begins, and written as a whole when it ends.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use vmlab::run::files;
 const JSON: &str = "results.json";
 const JUNIT: &str = "results.xml";
 
-/// Removes the last run's reports: from here on they would be lies.
+/// Removes the reports of the last run: from here on, they would be wrong.
 pub(super) fn forget(target: &Path) -> Result<()> {
     for path in [JSON, JUNIT].map(|name| target.join(name)) {
         files::remove_file(&path)?;
@@ -20,7 +20,7 @@ pub(super) fn forget(target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes this run's.
+/// Writes the reports of this run.
 pub(super) fn write(report: &Report, target: &Path) -> Result<()> {
     report.write(&target.join(JSON))?;
     junit::write(report, &target.join(JUNIT))

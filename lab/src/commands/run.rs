@@ -14,7 +14,8 @@ use crate::checkout_lock;
 use crate::commands::Runner;
 
 impl Runner<'_> {
-    /// Runs a command or a shell. Returns its exit status, unless the guest came to harm.
+    /// Runs a command or a shell. Returns its exit status, or that of the lab if something went
+    /// wrong in the guest.
     pub(super) fn command(&self, work: Work) -> Result<u8> {
         let lock = checkout_lock::take(&self.lab.target)?;
         let mut phases = Phases::default();
@@ -46,7 +47,7 @@ pub(super) fn line(words: &[String]) -> Result<String> {
     }
 }
 
-/// The exit status as in a shell.
+/// The exit status that a shell would return.
 fn exit_status(status: Status) -> u8 {
     match status {
         Status::Exited(code) => u8::try_from(code).unwrap_or(u8::MAX),

@@ -33,13 +33,13 @@ use crate::checks::series_source;
 use crate::cli::{SeriesAction, SeriesArgs};
 use crate::context::Lab;
 
-/// What nobody needs to type at the end of a message.
+/// The comments below a message in the editor.
 const HELP: &str = "\
 # The message of the patch: a subject, a blank line, why the patch is needed.
 # Lines that begin with # are left out. An empty message changes nothing.
 ";
 
-/// Does what the command line asks.
+/// Runs `lab series`.
 pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
     let _lock = checkout_lock::take(&lab.target)?;
     let tree = source::find(lab)?.dir;
@@ -51,7 +51,7 @@ pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
     }
 }
 
-/// Gives every change of the source to its patch.
+/// Assigns every change of the source to its patch.
 fn follow(project: &Project<'_>, args: &SeriesArgs) -> Result<u8> {
     let stack = project.stack()?;
     let plan = project.plan(&stack, &args.put)?;
@@ -91,7 +91,7 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
         SeriesAction::Show => show(&project.stack()?),
         SeriesAction::Undo => {
             let files = project.undo()?;
-            ensure!(!files.is_empty(), "there is nothing to take back");
+            ensure!(!files.is_empty(), "there is nothing to undo");
             print::out(&format!("{} files are as they were before\n", files.len()));
         }
         SeriesAction::Edit { patch: Some(patch), with } => {
@@ -177,7 +177,8 @@ fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> R
     Ok(Outcome::Test.exit_code())
 }
 
-/// The first one that is bad, where all behind a bad one are bad, too; none if the last one is good.
+/// Bisects: the first bad number, if all numbers after a bad one are also bad. `None` if the last
+/// one is good.
 fn first_bad(
     numbers: &[Number],
     mut is_bad: impl FnMut(Number) -> Result<bool>,
@@ -186,7 +187,7 @@ fn first_bad(
     if !is_bad(numbers[last])? {
         return Ok(None);
     }
-    // What is before `low` is good, what is from `high` on is bad.
+    // All before `low` are good, and all from `high` on are bad.
     let (mut low, mut high) = (0, last);
     while low < high {
         let middle = low.midpoint(high);
@@ -269,7 +270,7 @@ fn export(
     Ok(())
 }
 
-/// Whether the person signs the patches off.
+/// Asks whether the user signs the patches off.
 fn asked(person: &Person) -> Result<bool> {
     ensure!(
         std::io::stdin().is_terminal(),
@@ -285,7 +286,7 @@ fn asked(person: &Person) -> Result<bool> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-/// The commit of a user's tree. Only a tree that is its own repository has one.
+/// The commit of a user's tree, if the tree is the root of a repository.
 fn upstream_commit(tree: &Path) -> Option<String> {
     if !tree.join(".git").exists() {
         return None;
@@ -322,7 +323,7 @@ fn show(stack: &Stack) {
     }
 }
 
-/// Says what changed.
+/// Prints what changed.
 fn tell(done: &Done) {
     let name = |number: &Number| done.stack.name(*number);
     for (number, trailer) in &done.dropped {
@@ -335,17 +336,17 @@ fn tell(done: &Done) {
         print::out("nothing changed\n");
     } else {
         let files = done.files.len();
-        print::out(&format!("{files} files changed; to take that back: lab series undo\n"));
+        print::out(&format!("{files} files changed; to undo that: lab series undo\n"));
     }
 }
 
-/// The message that a patch has now.
+/// The current message of a patch.
 fn old_message(project: &Project<'_>, patch: &str) -> Result<String> {
     let stack = project.stack()?;
     Ok(stack.patches[stack.find(patch)? - 1].message.clone())
 }
 
-/// The message that was given, or what a person types.
+/// The message: the given one, or else from an editor.
 fn message(lab: &Lab, given: Option<&str>, old: impl FnOnce() -> Result<String>) -> Result<String> {
     let text = match given {
         Some(text) => text.to_owned(),
@@ -357,7 +358,7 @@ fn message(lab: &Lab, given: Option<&str>, old: impl FnOnce() -> Result<String>)
     Ok(format!("{message}\n"))
 }
 
-/// Lets a person type a message in the editor that git would start.
+/// Opens the editor that git would use, and returns the message.
 fn typed(lab: &Lab, old: &str) -> Result<String> {
     let editor = process::read(Command::new("git").args(["var", "GIT_EDITOR"]))
         .context("find an editor: set EDITOR, or give the message with --message")?;
@@ -366,7 +367,7 @@ fn typed(lab: &Lab, old: &str) -> Result<String> {
     // As git does it: the setting may have arguments.
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(&file);
-    // It has the terminal, and Ctrl-C is its key.
+    // The editor uses the terminal, and handles Ctrl-C itself.
     let status = command.status().with_context(|| format!("start the editor {editor}"))?;
     ensure!(status.success(), "the editor {editor} failed: nothing was changed");
     fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `lab study`: the project's own measurements, each part in a guest of its own, and what is to be
-//! read of them.
+//! `lab study`: the project's own measurements, each part in a guest of its own, and the document
+//! about them.
 //!
-//! The lab knows nothing of what is measured. The project's program lists its parts (`--list`, run
-//! here) and runs one (`STUDY_PART`, in a guest whose processor counts instructions). What it prints
-//! as `# result JSON` goes to the results. Another program of the project makes documents of them.
+//! The lab does not know what is measured. A program of the project lists its parts (`--list`, run
+//! on the host) and runs one part (`STUDY_PART`, in a guest whose processor counts instructions).
+//! Lines `# result JSON` of its output go to the results. Another program of the project writes
+//! documents from the results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -40,9 +41,9 @@ use crate::host::toolchain::Toolchain;
 use crate::project::{self, Selftests, Study};
 use crate::ui::tally::Tally;
 
-/// Time limit of a part with hardware virtualisation, of which others are multiples.
+/// Time limit of a part with hardware virtualisation. It is multiplied for other engines.
 const PART_LIMIT: Duration = Duration::from_secs(180);
-/// What begins a line with a result.
+/// The beginning of a line with a result.
 const RESULT: &str = "# result ";
 
 /// The content of `target/study/results.json`.
@@ -51,9 +52,9 @@ struct Results {
     kernel: String,
     engine: &'static str,
     quick: bool,
-    /// Parts that were run.
+    /// The parts that were run.
     parts: Vec<String>,
-    /// What they printed.
+    /// Their results.
     results: Vec<Value>,
     /// File and line of each `symbol+0x1/0x2` in the results.
     places: BTreeMap<String, Vec<String>>,
@@ -67,8 +68,8 @@ struct Part {
 }
 
 impl Runner<'_> {
-    /// Runs the study; the quick one writes no document. Only parts whose name contains one of the
-    /// patterns, if there are any, and then no document either.
+    /// Runs the study. If there are patterns, only parts whose name contains one of them. Only a
+    /// whole study, neither quick nor with patterns, writes the document.
     pub(super) fn study(&self, quick: bool, patterns: &[String]) -> Result<u8> {
         let Some(study) = &self.lab.project.study else {
             bail!("{} has no [study]: there is nothing to run", project::FILE)
@@ -81,7 +82,7 @@ impl Runner<'_> {
             true => "results.json",
             false => "some-results.json",
         });
-        // From here on the results of an earlier run would be lies.
+        // From here on, the results of an earlier run would be wrong.
         files::remove_file(&path)?;
         let base = pipeline::base(&lab, self.variant, &mut Phases::default())?;
         let built = pipeline::build(&lab, &base, &mut Phases::default())?;
@@ -125,7 +126,7 @@ impl Runner<'_> {
         Ok(0)
     }
 
-    /// Runs one part in a guest. What it has printed is in `results`, even if it fails.
+    /// Runs one part in a guest, and adds its output to `results`, even if it fails.
     fn part(
         &self,
         base: &Prepared,
@@ -158,19 +159,19 @@ impl Runner<'_> {
 fn with_study(lab: &Lab, study: &Study) -> Lab {
     let mut lab = lab.clone();
     lab.settings.config.extend(study.config.iter().map(|path| lab.root.join(path)));
-    // Nothing else runs there.
+    // The guest needs no other programs.
     let selftests = Selftests { packages: vec![study.program.clone()], ..Selftests::default() };
     lab.project.selftests = selftests;
     lab
 }
 
-/// Where the program is. It has the name of its package's only program.
+/// The path of the program: the only program of its package.
 fn program(built: &Built, study: &Study) -> Result<PathBuf> {
     let mut found = built.guest.selftests.iter().filter(|path| path.ends_with(&study.name));
     found.next().cloned().with_context(|| format!("{} builds no {}", study.program, study.name))
 }
 
-/// Asks the program, which runs here as well as in a guest, for its parts.
+/// Lists the parts: runs the program on the host.
 fn parts(program: &Path, quick: bool, patterns: &[String]) -> Result<Vec<String>> {
     let mut list = Command::new(program);
     list.arg("--list").env("STUDY_QUICK", u8::from(quick).to_string());
@@ -200,7 +201,7 @@ fn read(output: &str) -> Result<Vec<Value>> {
 fn places(results: &[Value], kernel: &Kernel, built: &Built) -> BTreeMap<String, Vec<String>> {
     let mut names = BTreeSet::new();
     results.iter().for_each(|value| collect(value, &mut names));
-    // The compiler has seen the folder by the name that it has without links.
+    // Debug information has the folder's path without symbolic links.
     let source = kernel.source.canonicalize().unwrap_or_else(|_| kernel.source.clone());
     let roots = [kernel.source.as_path(), source.as_path()];
     let mut decoder = Decoder::new(&kernel.build.join("vmlinux"), &built.modules, &roots);
@@ -224,7 +225,7 @@ fn collect(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
-/// Makes the documents.
+/// Runs the program that writes the documents.
 fn document(lab: &Lab, tools: &Toolchain, package: &str, results: &Path) -> Result<()> {
     let mut cargo = tools.machine.command("cargo");
     tools.environment(&mut cargo);

@@ -61,7 +61,7 @@ struct Ready {
     early: Early,
 }
 
-/// The name of a selftest, and its guest, which booted while modules and programs were built.
+/// A selftest's name, and its guest, which was started while modules and programs were built.
 type Early = Mutex<Option<(String, Started)>>;
 
 impl Runner<'_> {
@@ -88,7 +88,7 @@ impl Runner<'_> {
         self.conclude(&report, args)
     }
 
-    /// What may be skipped.
+    /// The lists of tests that may be skipped.
     fn expected_skips(&self) -> Result<Vec<ExpectedSkips>> {
         if !self.lab.settings.own_kernel() {
             return Ok(Vec::new());
@@ -98,7 +98,7 @@ impl Runner<'_> {
         lists.filter_map(Result::transpose).collect()
     }
 
-    /// Says so if skips were not judged.
+    /// A note if there were skips that were not judged.
     fn unjudged(&self, report: &Report) -> Option<String> {
         let skipped = expected_skips::number(report);
         (skipped > 0 && !self.lab.settings.own_kernel()).then(|| {
@@ -109,7 +109,7 @@ impl Runner<'_> {
         })
     }
 
-    /// Does everything. The results are in `parts`, even after an error.
+    /// Builds everything and does all tasks. The results are in `parts`, even after an error.
     fn all_tasks(
         &self,
         args: &TestArgs,
@@ -210,7 +210,7 @@ impl Runner<'_> {
         all.into_iter().filter(|(_, wanted)| *wanted).map(|(task, _)| task).collect()
     }
 
-    /// Does a task. Its report has its errors.
+    /// Does a task. Errors become part of its report.
     fn work(&self, task: &Task, ready: &Ready) -> (Report, Duration) {
         let start = Instant::now();
         let _shown = Shown::start(&task.name());
@@ -298,7 +298,7 @@ impl Runner<'_> {
 }
 
 impl Task {
-    /// The group of its entries in the report; empty for selftests.
+    /// The group of the task's entries in the report; empty for selftests.
     fn group(&self) -> &'static str {
         match self {
             Task::HostLint | Task::KernelLint => "lint",
@@ -310,23 +310,23 @@ impl Task {
         }
     }
 
-    /// Whether it waits for most of its time: for guests that are slow on purpose, one after the other.
+    /// Whether the task spends most of its time waiting, for guests that are slow on purpose.
     fn waits(&self) -> bool {
         matches!(self, Task::HostTests)
     }
 
-    /// Its name, and the number of its repeat.
+    /// The task's name, and the number of its repeat.
     fn id(&self) -> (String, u32) {
         (self.name(), if let Task::Selftest(_, round) = self { *round } else { 0 })
     }
 
-    /// The report of a task that came to nothing.
+    /// The report of a task that could not be done.
     fn failed(&self, reason: String) -> Report {
         let (group, name) = (self.group().to_owned(), self.name());
         Report::of_checks(vec![TestReport { group, name, reason, ..TestReport::default() }])
     }
 
-    /// Its name in progress lines.
+    /// The task's name in progress lines.
     fn name(&self) -> String {
         match self {
             Task::HostLint => "the host's code".to_owned(),

@@ -42,7 +42,8 @@ struct Tried {
 }
 
 impl Runner<'_> {
-    /// Builds, boots, loads, tests, unloads, judges.
+    /// Builds the module, boots guests, loads, tests and unloads the module, and judges all of
+    /// that.
     pub(super) fn try_module(&self, args: &TryArgs) -> Result<u8> {
         let mut phases = Phases::default();
         let path = args.path.canonicalize().with_context(|| args.path.display().to_string())?;
@@ -67,7 +68,8 @@ impl Runner<'_> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let key = files::key([path.display().to_string()]);
         let root = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-        // The current project's kernel fits, but its tests are about other modules.
+        // The kernel of the current project is used, but not its tests, which are for other
+        // modules.
         let mut settings = self.lab.settings.clone();
         let config = self.lab.project.config.iter().map(|path| self.lab.root.join(path));
         settings.config.splice(0..0, config);
@@ -151,7 +153,7 @@ impl Tried {
     }
 }
 
-/// The modules of a folder, or the one that the path is.
+/// The modules of a folder, or the module at this path.
 fn modules_of(lab: &Lab, base: &Prepared, path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         if path.extension().is_none_or(|ending| ending != "ko") {
@@ -182,7 +184,7 @@ fn has_modules(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that a finished module is for this kernel, by the string that the kernel compares.
+/// Checks that a finished module is for this kernel, by its version magic.
 fn fits(module: &Path, kernel: &Kernel) -> Result<()> {
     let magic = modinfo("vermagic", module)?;
     let built_for = magic.split(' ').next().unwrap_or_default();
@@ -190,7 +192,7 @@ fn fits(module: &Path, kernel: &Kernel) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{} was built for Linux {built_for}, and the guest runs {}, which would refuse it: try the \
+        "{} was built for Linux {built_for}, but the guest runs {}, which would refuse it: try the \
          folder with its source, or give the kernel that it was built for with --kernel",
         module.display(),
         kernel.release
@@ -201,7 +203,7 @@ fn modinfo(field: &str, module: &Path) -> Result<String> {
     process::read(Host::this().command("modinfo").args(["-F", field]).arg(module))
 }
 
-/// Sorts modules: those that others need come first.
+/// Sorts modules, so that each comes after the modules that it needs.
 fn in_order(modules: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut needs = Vec::new();
     for module in modules {
@@ -241,7 +243,8 @@ fn write_script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Loads all modules a second time: anything that the first time left registered is in the way now.
+/// A test that loads all modules a second time. It fails if something is still registered from the
+/// first time.
 fn loads_again(modules: &[String]) -> String {
     let load: Vec<String> =
         modules.iter().map(|name| format!("insmod \"$MODULES_DIR\"/{}", quote(name))).collect();
@@ -264,13 +267,13 @@ fn loads_again(modules: &[String]) -> String {
     )
 }
 
-/// Runs a program in its own folder, as kselftest does. A program without KTAP tells its result by
-/// its exit status; 4 is a skip.
+/// A script that runs a program in the program's folder, as kselftest does. If the program prints
+/// no KTAP, the script makes KTAP from the exit status; 4 is a skip.
 fn run_as_kselftest(program: &Path) -> String {
     let folder = program.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let program = name(program);
     let (folder, file) = (quote(&folder), quote(&format!("./{program}")));
-    // Special characters in a name would mean something to awk and in KTAP.
+    // Special characters in a name have a meaning in awk and in KTAP.
     let title: String =
         program.chars().map(|c| if c == '#' || c.is_control() { '_' } else { c }).collect();
     let title = quote(&title);
@@ -316,7 +319,7 @@ mod tests {
     use vmlab::judge::ktap::{self, TestResult};
     use vmlab_init::protocol::Status;
 
-    /// What the lab makes of a program in shell.
+    /// The result of a test in shell.
     fn judged(text: &str) -> (TestResult, String) {
         let dir = tempfile::Builder::new().prefix("it's ").tempdir().unwrap();
         let program = write_script(dir.path(), "a test", &format!("#!/bin/sh\n{text}\n")).unwrap();

@@ -15,12 +15,12 @@ use crate::checks::house_rules;
 use crate::cli::{Action, Cli};
 use crate::project;
 
-/// How long nothing must change before a run: an editor writes a file in several steps.
+/// A run starts when nothing has changed for this long: an editor writes a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
 /// How often to check for Ctrl-C.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Does `work`, and again after each change, until Ctrl-C.
+/// Does `work` now and after each change, until Ctrl-C.
 pub fn run(cli: &Cli, work: impl Fn() -> Result<u8>) -> Result<u8> {
     let root = root(cli)?;
     let mut watched = Watched::new(&root)?;
@@ -66,8 +66,9 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Watches the folders that there are now, one by one: a watch of the whole tree would include
-    /// build results. A folder that was watched already may be another one of the same name.
+    /// Watches all current folders, one by one: a watch of the whole tree would include build
+    /// results. Folders that were watched before are watched again, since they may have been
+    /// replaced.
     fn follow(&mut self) -> Result<()> {
         for folder in house_rules::folders(&self.root)? {
             self.watcher
@@ -96,7 +97,7 @@ impl Watched {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     anyhow::bail!(
-                        "the kernel does not tell of changed files any more (inotify): start again"
+                        "the kernel no longer reports changed files (inotify): start again"
                     )
                 }
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What programs said when they were asked, so that they need not be asked at each start: ten
-//! programs and a third of a second.
+//! Remembers the output of commands such as `clang --version`. To run ten of them at each start of
+//! the lab would take a third of a second.
 //!
-//! An answer counts as long as the programs are the same files, unchanged. Scripts are asked every
-//! time, and so are programs that only call others: what those are cannot be seen.
+//! An answer is valid as long as the program's files are unchanged. Scripts, and programs that only
+//! call other programs, are run every time, since it is unknown which programs they call.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,10 +16,10 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 use vmlab::run::files;
 
-/// They call what their own name, the folder or the environment says.
+/// Programs that call another program, chosen by their name, the folder or the environment.
 const CALL_OTHERS: [&str; 6] = ["rustup", "ccache", "sccache", "distcc", "icecc", "env"];
 
-/// Others than these are of programs that are gone.
+/// The most answers that are kept. More than these are of programs that do not exist any more.
 const MOST: usize = 100;
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { file: None, answers: BTreeMap::new() });
@@ -30,7 +30,8 @@ struct Known {
     answers: BTreeMap<String, String>,
 }
 
-/// Keeps answers in this file, and reads what is there. Without, they are kept for this run.
+/// Keeps answers in this file, and reads those in it. If this is not called, answers are only kept
+/// for this run.
 pub fn keep_in(file: PathBuf) {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let answers = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -38,8 +39,8 @@ pub fn keep_in(file: PathBuf) {
     known.file = Some(file);
 }
 
-/// The answer to `question`, which depends on these files and nothing else. It is asked for if it is
-/// not known.
+/// The answer to `question`, which must depend only on these files. If it is not known, calls
+/// `ask`.
 pub fn remembered(
     question: &str,
     files: &[PathBuf],
@@ -61,7 +62,7 @@ impl Known {
             self.answers.clear();
         }
         self.answers.insert(key, answer);
-        // If it cannot be kept, it is asked again.
+        // If this fails, the next run asks again.
         let _ = self.store();
     }
 
@@ -71,8 +72,8 @@ impl Known {
     }
 }
 
-/// The question, and all that tells a file from one that replaces it. `None` if that says too
-/// little.
+/// A key of the question and of the files' metadata, which change when a file is replaced. `None`
+/// if the answer may depend on more than these files.
 fn key(question: &str, files: &[PathBuf]) -> Option<String> {
     let mut key = question.to_owned();
     for file in files {

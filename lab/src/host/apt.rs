@@ -40,7 +40,7 @@ pub struct Archive<'a> {
     uri: Option<String>,
 }
 
-/// The version that was asked for is not in an archive (any more).
+/// The error if an archive does not have the requested version, or does not have it any more.
 #[derive(Debug)]
 pub struct Gone(String);
 
@@ -125,7 +125,7 @@ impl<'a> Archive<'a> {
     }
 
     fn source_line(&self, uri: &str, keyring: &str) -> String {
-        // Lists of the past are past their date; they are signed none the less.
+        // The lists of a snapshot have expired, but their signatures are still checked.
         let past = if self.uri.is_some() { " check-valid-until=no" } else { "" };
         format!("deb [signed-by={keyring}{past}] {uri} {} main\n", self.suite)
     }
@@ -138,7 +138,7 @@ impl<'a> Archive<'a> {
 
     fn update(&self) -> Result<()> {
         let mut update = self.apt("apt-get");
-        // Without it, an unreachable mirror is only a warning to apt.
+        // Otherwise apt only warns of an unreachable mirror.
         update.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
         let log = self.lab.log(&format!("apt-update-{}", self.suite));
         process::logged_gently(update, &log).map_err(|error| explain(error, &self.suite))?;
@@ -254,7 +254,7 @@ fn mirror() -> Result<String> {
     )
 }
 
-/// All of them, in their order.
+/// The URIs of all Debian archives in the machine's own sources, in their order.
 pub fn mirrors() -> Result<Vec<String>> {
     let format = "$(LABEL)|$(REPO_URI)";
     let mut command = Command::new("apt-get");
@@ -263,8 +263,8 @@ pub fn mirrors() -> Result<Vec<String>> {
     Ok(choose_mirrors(&targets))
 }
 
-/// An archive has a label after its lists were read. Before that, the last part of the URI must do.
-/// Security and third-party archives have other ones.
+/// Chooses the Debian archives: by their label, or by the last part of the URI, if the machine has
+/// not read their lists yet. Security and third-party archives have other labels.
 fn choose_mirrors(targets: &str) -> Vec<String> {
     let targets: Vec<(&str, &str)> =
         targets.lines().filter_map(|line| line.split_once('|')).collect();
@@ -282,7 +282,8 @@ fn choose_mirrors(targets: &str) -> Vec<String> {
     uris
 }
 
-/// Fetches a file by apt's own means, proxies included; it is removed when its sum is another.
+/// Downloads a file with apt's helper, which uses apt's proxies. The file is removed if its
+/// checksum is wrong.
 pub fn download(lab: &Lab, uri: &str, to: &Path, sha256: &str) -> Result<()> {
     let step = Step::start(&format!("fetching {uri}"), Unit::None, 0);
     let mut helper = Command::new("/usr/lib/apt/apt-helper");

@@ -21,7 +21,7 @@ pub fn free(path: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// An error with the way out if less than `needed` is free.
+/// Checks that at least `needed` bytes are free. The error says what to do.
 pub fn check(path: &Path, needed: u64) -> Result<()> {
     let free = free(path)?;
     if free < needed {
@@ -44,7 +44,7 @@ pub fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
-/// Adds the path and the way out if a full disk caused `error`.
+/// If a full disk caused `error`, adds the path and what to do.
 pub fn explain(error: anyhow::Error, path: &Path) -> anyhow::Error {
     if !is_full(&error) {
         return error;

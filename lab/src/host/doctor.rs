@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a build needs: a line for each tool, with the version found and needed. Every run makes the
-//! same checks before it starts.
+//! Checks for all that a build needs: for each tool, the version that is found and the one that is
+//! needed. Every run makes the same checks before it starts.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::host::version;
 pub enum CheckState {
     /// Found, and new enough.
     Good,
-    /// Missing, but the lab gets it by itself.
+    /// Missing, but the lab gets it itself.
     Automatic,
     /// Missing, but in a package of the distribution.
     Package(String),
@@ -38,13 +38,13 @@ pub enum CheckState {
 pub struct Check {
     /// The tool.
     pub name: String,
-    /// What there is.
+    /// The version that is found.
     pub found: String,
-    /// What there must be.
+    /// The version that is needed.
     pub needed: String,
-    /// How to get it, when it is not there.
+    /// How to get it, if it is missing.
     pub get: String,
-    /// How it came out.
+    /// The result.
     pub state: CheckState,
 }
 
@@ -55,7 +55,7 @@ impl Check {
         Check { name: name.to_owned(), found, needed: needed.to_owned(), get, state }
     }
 
-    /// Of a folder that only the user can replace.
+    /// A check of a folder that only the user can replace.
     pub fn of(name: &str, dir: &Path, fit: anyhow::Result<()>, needed: &str, get: &str) -> Check {
         let (found, state) = match fit {
             Ok(()) => (dir.display().to_string(), CheckState::Good),
@@ -157,8 +157,8 @@ fn bindgen(lab: &Lab, machine: &Host) -> Check {
     Check::new("bindgen", have, &needed, state, &get)
 }
 
-/// Which libclang bindgen loads. The kernel asks in the same way: with a header that makes it print
-/// its version.
+/// Checks the version of the libclang that bindgen loads, in the same way as the kernel's build:
+/// with a header that makes libclang print its version.
 fn libclang(lab: &Lab, machine: &Host, cc: &str) -> Check {
     let major = lab.base.llvm.major;
     let package = format!("libclang-{major}-dev");
@@ -188,7 +188,7 @@ fn loaded_libclang(
     dir: Option<&Path>,
 ) -> Option<String> {
     let libraries = dir.and_then(|dir| fs::read_dir(dir).ok());
-    // Without a folder, the loader finds one.
+    // Without a folder, the dynamic loader finds the library.
     let Some(libraries) = libraries else { return ask_libclang(lab, machine, bindgen, dir) };
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut files: Vec<PathBuf> = libraries.flatten().map(|entry| entry.path()).collect();
@@ -200,7 +200,7 @@ fn loaded_libclang(
 }
 
 fn ask_libclang(lab: &Lab, machine: &Host, bindgen: &Path, dir: Option<&Path>) -> Option<String> {
-    // Not in TMPDIR, which may be the fault of this machine.
+    // Not in TMPDIR, since a bad TMPDIR may be what is wrong with this machine.
     let scratch = lab.cache.scratch().ok()?;
     let header = scratch.path().join("version.h");
     fs::write(&header, "#pragma message(\"clang version \" __clang_version__)\n").ok()?;
@@ -237,7 +237,7 @@ fn compilers(lab: &Lab, machine: &Host, compiler: &Compiler) -> Vec<Check> {
         llvm("llvm", format!("llvm-{major}")).check(machine, &llvm_ar(&compiler.ld)),
     ];
     if lab.settings.llvm.is_some() || lab.settings.cc.is_some() {
-        // The user named a compiler, so the package of another one does not help.
+        // The user named this compiler, so a package with another one does not help.
         for check in &mut checks {
             if check.state != CheckState::Good {
                 check.state = CheckState::Bad;
@@ -277,7 +277,7 @@ pub fn package(machine: &Host, package: &Package) -> Check {
     Check::new(&package.apt, there, &package.why, state, &get)
 }
 
-/// Whether KVM works, by the same probe as in a run. TCG works without it.
+/// Checks whether KVM works, by the same probe as in a run. KVM is optional.
 pub fn kvm(lab: &Lab, machine: &Host) -> Check {
     if machine.which(engine::QEMU).is_none() {
         return Check::new("KVM", None, "optional", CheckState::Note, "needs QEMU first");
@@ -296,7 +296,7 @@ pub fn kvm(lab: &Lab, machine: &Host) -> Check {
     )
 }
 
-/// Disk space for everything that is still to be made.
+/// Checks the disk space for all that is not built yet.
 pub fn disk(lab: &Lab, built: bool) -> Check {
     let needed = if built { disk::WARM } else { disk::FIRST_BUILD };
     let free = disk::free(lab.cache.dir());
@@ -310,7 +310,7 @@ pub fn disk(lab: &Lab, built: bool) -> Check {
     Check::new("disk space", Some(found), &disk::gigabytes(needed), state, &get)
 }
 
-/// Whether Debian's mirror answers. That only matters while something has to be fetched.
+/// Checks whether Debian's mirror answers. That only matters if something must be fetched.
 pub fn mirror(lab: &Lab, needed: bool) -> Check {
     let reached = crate::host::apt::Archive::reach(lab, &lab.base.kernel.suite);
     let (state, found) = match reached {
@@ -324,7 +324,7 @@ pub fn mirror(lab: &Lab, needed: bool) -> Check {
     Check::new("apt mirror", Some(found), need, state, "check the network and apt's sources")
 }
 
-/// Whether a build can succeed: the lab can get everything that is missing.
+/// Whether a build can succeed: nothing is missing that the lab cannot get.
 pub fn can_build(checks: &[Check], may_install: bool) -> bool {
     checks.iter().all(|check| match check.state {
         CheckState::Good | CheckState::Automatic | CheckState::Note => true,
@@ -391,7 +391,7 @@ mod tests {
         }
     }
 
-    /// A machine on which every check passes, of programs that only say so.
+    /// A machine on which every check passes, with fake programs that only print a version.
     fn healthy(lab: &Lab) -> Fake {
         let fake = Fake::new();
         let sysroot = fake.machine().root.join("rust");

@@ -4,7 +4,7 @@
 //!
 //! Kbuild, cargo and rustc take flags from dozens of variables. A shell, an editor or another build
 //! may have exported them for its own purposes, and they must not change what is built here. So the
-//! lab removes them from its own environment, and no single command can forget to.
+//! lab removes them from its own environment once, for all commands.
 
 use std::ffi::OsString;
 

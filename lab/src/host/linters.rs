@@ -18,7 +18,8 @@ use crate::host::machine::Host;
 /// Where codespell's package has its list of words.
 const DICTIONARY: &str = "codespell_lib/data/dictionary.txt";
 
-/// Finds or installs all of them. What cannot be had is there with the reason.
+/// Finds or installs all programs. A program that is not available has the reason instead of a
+/// path.
 pub fn find(lab: &Lab, tree: &Path) -> Result<Programs> {
     let machine = Host::this();
     let mut found = BTreeMap::new();
@@ -38,7 +39,7 @@ pub fn find(lab: &Lab, tree: &Path) -> Result<Programs> {
                         environment: vec![("PYTHONPATH".to_owned(), folder)],
                     })
                 }
-                // The machine's own one is better than none.
+                // The machine's own version is better than none.
                 Err(error) => own(&machine, name).map_err(|_| one_line(&format!("{error:#}"))),
             },
         };
@@ -54,8 +55,8 @@ fn own(machine: &Host, name: &str) -> Result<Program, String> {
     Ok(Program { path, version, environment: Vec::new() })
 }
 
-/// The folder with a package. It is no virtual environment, since that would need one more package
-/// of the distribution, and could not be moved when it is complete.
+/// The folder with an installed package. It is not a virtual environment: that needs one more
+/// package of the distribution, and cannot be moved to its final place when it is complete.
 fn installed(lab: &Lab, machine: &Host, package: &str) -> Result<PathBuf> {
     let entry = format!("tools/{}", package.replace("==", "-"));
     lab.cache.entry(&entry, |folder| {

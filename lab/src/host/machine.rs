@@ -19,7 +19,7 @@ use crate::host::version;
 pub struct Host {
     /// Directories with programs, in order.
     pub path: OsString,
-    /// Stands for `/` in the search for a header or library.
+    /// The root folder for the search for headers and libraries.
     pub root: PathBuf,
 }
 
@@ -97,7 +97,8 @@ impl Host {
         version::find(&self.version_line(program).ok()?)
     }
 
-    /// A compiler may be given with one that calls it: `ccache clang`.
+    /// The words of a program: a compiler may be given with a program that calls it, as `ccache
+    /// clang`.
     pub fn words<'a>(&self, program: &'a str) -> impl Iterator<Item = &'a str> {
         let whole = self.which(program).is_some();
         let end = |c: char| !whole && c.is_whitespace();
@@ -113,7 +114,7 @@ fn executable(path: &Path) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A machine with nothing on it but what a test puts there.
+    /// A fake machine, with only the files that a test puts there.
     pub(crate) struct Fake {
         dir: tempfile::TempDir,
     }
@@ -125,7 +126,7 @@ pub(crate) mod tests {
             Fake { dir }
         }
 
-        /// A program that runs a line of shell.
+        /// Adds a program that runs a line of shell.
         pub(crate) fn script(&self, name: &str, line: &str) -> &Fake {
             let path = self.dir.path().join("bin").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -134,12 +135,12 @@ pub(crate) mod tests {
             self
         }
 
-        /// A program that prints `version` whatever it is asked.
+        /// Adds a program that prints `version`, whatever its arguments are.
         pub(crate) fn program(&self, name: &str, version: &str) -> &Fake {
             self.script(name, &format!("echo '{version}'"))
         }
 
-        /// An empty file.
+        /// Adds an empty file.
         pub(crate) fn file(&self, path: &str) -> &Fake {
             let path = self.machine().file(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

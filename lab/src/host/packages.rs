@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Missing packages of the distribution: installed if that needs no password; otherwise an error
-//! with the command to type.
+//! Missing packages of the distribution. The lab installs them if that needs no password. Otherwise
+//! the error has the command to type.
 
 use std::process::Command;
 
@@ -35,8 +35,8 @@ pub fn rights(machine: &Host) -> Rights {
     if sudo { Rights::Sudo } else { Rights::None }
 }
 
-/// Makes the checks, and installs missing packages. An error if something is missing that the lab
-/// cannot get by itself. If no package can help, nothing is installed.
+/// Makes all checks, and installs missing packages. An error if something is missing that the lab
+/// cannot get itself; then no package is installed.
 pub fn ensure(lab: &Lab) -> Result<()> {
     places::check(lab.cache.dir())?;
     let machine = Host::this();
@@ -53,7 +53,7 @@ pub fn ensure(lab: &Lab) -> Result<()> {
     if doctor::can_build(&checks, false) { Ok(()) } else { Err(not_ready(checks)) }
 }
 
-/// Installs useful packages, if that needs no password. Returns whether it did.
+/// Installs optional packages, if that needs no password. Returns whether it did.
 pub fn offer(lab: &Lab, machine: &Host, packages: &[String]) -> Result<bool> {
     if prefix(rights(machine)).is_none() {
         return Ok(false);
@@ -79,7 +79,7 @@ fn install(lab: &Lab, machine: &Host, packages: &[String]) -> Result<()> {
     };
     let names: Vec<&str> = packages.iter().map(String::as_str).collect();
     let args = [&["install"], names.as_slice()].concat();
-    // The machine's package lists may be empty or old: read them, and try once more.
+    // The machine's package lists may be empty or old: update them, and try once more.
     if apt(&args, "apt-install").is_err() {
         apt(&["update"], "apt-lists").context("read the package lists")?;
         apt(&args, "apt-install")

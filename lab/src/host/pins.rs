@@ -46,7 +46,7 @@ pub struct KernelPin {
     pub version: String,
     /// How many objects a first build makes, for its progress line.
     pub objects: u64,
-    /// URIs of Debian archives that keep what the suite has no more.
+    /// URIs of Debian archives that keep versions which the suite no longer has.
     #[serde(default)]
     pub archives: Vec<String>,
     /// Tarballs of the same version, for when no archive has it.

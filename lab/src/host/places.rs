@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The folders that a run writes to. They are checked before anything is fetched: a bad one would
-//! fail late, with a misleading error.
+//! Checks of the folders that a run writes to, before anything is fetched: a bad folder would
+//! otherwise fail late, with a misleading error.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::host::doctor::{Check, CheckState};
 /// Space for the guest's files while it runs, and for copies of sources.
 const TEMPORARY: u64 = 100_000_000;
 
-/// An error with the variable, the folder and the way out.
+/// Checks both folders. The error has the variable, the folder and what to do.
 pub fn check(cache: &Path) -> Result<()> {
     for check in [temporary(&std::env::temp_dir()), cached(cache)] {
         if check.state == CheckState::Bad {
@@ -59,8 +59,9 @@ fn cached(dir: &Path) -> Check {
     Check::of("the cache folder", dir, fit_for_a_kernel(dir), "fit for a kernel build", get)
 }
 
-/// Linux refuses to build in a path with spaces or colons, and its makefiles fail with some other
-/// characters. They also run programs that they have built, which noexec forbids.
+/// Checks that a kernel can be built in this folder. Linux refuses to build in a path with spaces
+/// or colons, and its makefiles fail with some other characters. They also run programs that they
+/// have built, which is impossible on a file system mounted with noexec.
 fn fit_for_a_kernel(dir: &Path) -> Result<()> {
     buildable(dir)?;
     let exists = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
@@ -71,7 +72,7 @@ fn fit_for_a_kernel(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether kbuild takes the path.
+/// Checks that kbuild accepts the path.
 pub fn buildable(dir: &Path) -> Result<()> {
     match unfit(dir) {
         Some(bad) => bail!("{bad:?} in its path, where Linux cannot be built"),

@@ -20,7 +20,7 @@ pub const LIBCLANG: &str = "LIBCLANG_PATH";
 /// The sources of the standard library, for kbuild; a user may set it.
 const RUST_SOURCES: &str = "RUST_LIB_SRC";
 
-/// Tools that exist and fit each other.
+/// Tools that exist and work together.
 #[derive(Debug, Clone)]
 pub struct Toolchain {
     /// The PATH in which they are found.
@@ -72,8 +72,8 @@ impl Compiler {
     fn from_settings(llvm: Option<&str>, cc: Option<&str>, debian: Option<PathBuf>) -> Compiler {
         let llvm = match (llvm, cc) {
             (None, Some(_)) => None,
-            // The kernel's Makefile takes any value for "yes", even 0. A person who writes 0 means
-            // no.
+            // The kernel's Makefile takes any value as "yes", even 0. But a person who writes 0
+            // means "no".
             (Some("" | "0"), _) => None,
             (None, None) => Some("1"),
             (Some(value), _) => Some(value),
@@ -150,8 +150,8 @@ impl Toolchain {
         Ok(self)
     }
 
-    /// `make` for a kernel tree, with these tools. What the user set for the lab
-    /// is none of kbuild's: what it is to know, it is told as an argument.
+    /// `make` for a kernel tree, with these tools. The lab's own variables are removed: kbuild gets
+    /// all settings as arguments.
     pub fn make(&self) -> Command {
         let mut make = self.machine.command("make");
         for name in ["KSRC", "KBUILD", "V", "LLVM", "CC"] {
@@ -176,12 +176,12 @@ impl Toolchain {
         }
     }
 
-    /// What a build depends on, for cache keys.
+    /// All that a build depends on, for cache keys.
     pub fn key_parts(&self) -> Vec<String> {
         let v = &self.versions;
         let mut parts = vec![v.rustc.clone(), v.cc.clone(), v.ld.clone(), v.bindgen.clone()];
         parts.extend(self.make_args.iter().cloned());
-        // Of a user who has their own.
+        // The user may have set these.
         let own = |name| {
             let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
             Some(format!("{name}={}", value.to_string_lossy()))
@@ -203,7 +203,7 @@ fn bindgen(lab: &Lab, machine: &Host) -> Result<PathBuf> {
         let step = Step::start(&format!("installing bindgen {pin}"), Unit::None, 0);
         let target = lab.cache.scratch()?;
         let mut cargo = machine.command("cargo");
-        // Two minutes otherwise, for a program that runs a few seconds a build.
+        // The default level takes two minutes, for a program that runs a few seconds in each build.
         cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
         cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         cargo
@@ -327,7 +327,7 @@ fn upstream(version: &str) -> &str {
     version.split(['+', '-', '~']).next().unwrap_or(version)
 }
 
-/// Only the library: the rest is the compiler's, five times as much.
+/// Unpacks only the library. The rest, five times as much, belongs to the compiler.
 fn unpack(deb: &Path, dir: &Path, rustc: &str) -> Result<()> {
     let mut fsys = Command::new("dpkg-deb");
     fsys.arg("--fsys-tarfile").arg(deb);

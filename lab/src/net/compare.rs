@@ -41,7 +41,7 @@ const LIST_NAME: &str = "lab/net-selftests.toml";
 const DEFAULT_LIMIT: u64 = 300;
 /// The line that shows that a run had the module.
 pub const LOADED: &str = "lab: the module is loaded";
-/// How often a test with worse results runs again.
+/// How many times a test with worse results is repeated.
 pub const REPEATS: usize = 4;
 
 /// `lab/net-selftests.toml`.
@@ -56,7 +56,7 @@ pub struct List {
     /// Tests that work in the lab.
     #[serde(rename = "test")]
     pub tests: Vec<Listed>,
-    /// Tests that do not.
+    /// Tests that do not work in the lab.
     #[serde(rename = "left_out")]
     pub left_out: Vec<LeftOut>,
 }
@@ -85,7 +85,7 @@ pub struct LeftOut {
 }
 
 impl List {
-    /// The lab's own.
+    /// The lab's own list.
     pub fn own() -> Result<List> {
         toml::from_str(LIST).with_context(|| format!("parse {LIST_NAME}"))
     }
@@ -108,7 +108,7 @@ impl List {
         self.tests.iter().filter(|test| test.quick).map(Listed::test).collect()
     }
 
-    /// Programs in the tree's folder that are not in the list.
+    /// The tests of the tree's Makefile that are not in the list.
     fn unknown(&self, makefile: &str) -> Vec<String> {
         let listed = self.tests.iter().map(|test| &test.name);
         let known: Vec<&String> =
@@ -146,7 +146,7 @@ pub struct NetTests {
     pub notes: Vec<String>,
 }
 
-/// Looks at the tree and builds the C programs against its own headers.
+/// Prepares the tests of the tree: builds the C programs with the tree's own headers.
 pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Result<NetTests> {
     let folder = kernel.source.join(FOLDER);
     let makefile = folder.join("Makefile");
@@ -169,7 +169,7 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     let headers = headers(lab, &target, kernel, tools)?;
     for program in &list.programs {
         if let Err(error) = compile(&folder, &headers, program, &built) {
-            // Tests that need it will skip, in both runs alike.
+            // Tests that need it will skip, without and with the module.
             notes.push(format!("{program}: {error:#}"));
         }
     }
@@ -179,8 +179,8 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     Ok(NetTests { folder, built, scripts, module, modules, notes })
 }
 
-/// A folder for `/lib/modules` that tells the guest's `modprobe` which modules are built in. Some
-/// tests give up if `modprobe` does not know one.
+/// Makes a folder for `/lib/modules` that tells the guest's `modprobe` which modules are built in.
+/// Some tests fail if `modprobe` does not know a module.
 fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
     let root = target.join("modules");
     let usr = root.join("usr");
@@ -200,7 +200,7 @@ fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<
     Ok(dir)
 }
 
-/// The tree's headers for user space: those of the distribution are older.
+/// Installs the tree's headers for user space: those of the distribution are older.
 fn headers(lab: &Lab, target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
     let dir = target.join("headers");
     let include = dir.join("usr/include");
@@ -220,7 +220,7 @@ fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()
     if out.exists() && newer(&out) > newer(&source) {
         return Ok(());
     }
-    // It gets its name only when it is whole.
+    // The file gets its name only when it is complete.
     let made = tempfile::NamedTempFile::new_in(to).context("create a file")?.into_temp_path();
     let mut cc = c_compiler()?;
     cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
@@ -240,8 +240,8 @@ fn c_compiler() -> Result<Command> {
 }
 
 impl NetTests {
-    /// A script with the test's name for the guest's tests folder. It goes to the test's folder,
-    /// with the C programs in PATH, and prints how the test ended.
+    /// Writes a script with the test's name for the guest's selftests folder. The script runs the
+    /// test in the test's own folder, with the C programs in PATH, and prints its exit status.
     pub fn script(&self, test: &Test) -> Result<PathBuf> {
         if !self.folder.join(&test.name).is_file() {
             bail!("there is no {} in {}", test.name, self.folder.display());
@@ -276,7 +276,7 @@ pub struct Run {
     pub findings: Vec<Finding>,
     /// Whether the guest died.
     pub died: bool,
-    /// What went wrong besides: it hung, or left something behind.
+    /// What else went wrong: the test hung, or left something behind.
     pub problem: Option<String>,
 }
 
@@ -293,7 +293,7 @@ pub struct Compared {
     pub differences: Differences,
     /// Findings in the kernel log of runs with the module only.
     pub findings: Vec<Finding>,
-    /// What else went wrong, and only with the module.
+    /// What else went wrong only with the module.
     pub problems: Vec<String>,
     /// The number of pairs of runs.
     pub pairs: usize,
@@ -313,7 +313,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
             without = run(false)?;
         }
         if without.died {
-            bail!("without the module, the guest dies twice: there is nothing to compare with");
+            bail!("the guest died twice without the module: there is nothing to compare with");
         }
         let with = run(true)?;
         old_problems.extend(without.problem);
@@ -341,7 +341,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
     })
 }
 
-/// Whether two findings are the same fault: of one kind, in one function.
+/// Whether two findings are the same fault: the same kind in the same function.
 fn same_place(one: &Finding, other: &Finding) -> bool {
     let place = |finding: &Finding| match finding.stack.first() {
         Some(frame) => function(frame).to_owned(),
@@ -357,7 +357,7 @@ fn function(frame: &str) -> &str {
 }
 
 impl Compared {
-    /// The reason, if this is a failure.
+    /// The reason, if the test is worse with the module.
     pub fn failure(&self) -> Option<String> {
         let mut text = String::new();
         for name in &self.differences.worse {
@@ -380,13 +380,13 @@ impl Compared {
         (!text.is_empty()).then(|| text.trim_end().to_owned())
     }
 
-    /// The reason, if this says nothing about the module.
+    /// The reason, if the comparison shows nothing about the module.
     pub fn is_void(&self) -> Option<&'static str> {
         (self.without.passed == 0)
             .then_some("nothing passes without the module, either: there is nothing to compare")
     }
 
-    /// Its results in a line, and those that were not the same every time.
+    /// The results in one line, and those that were not the same in every run.
     pub fn line(&self) -> String {
         let (a, b) = (self.without, self.with);
         let numbers =
@@ -427,7 +427,7 @@ mod tests {
         files::remove_file(&path).unwrap();
         write(&path, &[]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]\n");
-        // Whoever has the old file open reads the old one to its end.
+        // A process that has the old file open must be able to read it to its end.
         let old = fs::File::open(&path).unwrap();
         write(&path, &[]).unwrap();
         assert_eq!(std::os::unix::fs::MetadataExt::nlink(&old.metadata().unwrap()), 0);

@@ -4,15 +4,15 @@
 //! two runs of a test.
 //!
 //! Some of these tests print KTAP. Most print other lines, of three kinds. Unlike
-//! [`vmlab::judge::ktap`], this does not judge. It reads whatever is there, since a run is only
-//! compared with another run of the same test.
+//! [`vmlab::judge::ktap`], this does not judge the output. It reads all results that it can find,
+//! since a run is only compared with another run of the same test.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vmlab::judge::ktap::{self, Counts, TestResult};
 
-/// Begins the line with the exit status, which the script around the test prints.
+/// The beginning of the line with the exit status, which the script around the test prints.
 pub const EXIT_STATUS: &str = "lab: exit status ";
 /// The name of the exit status among the results.
 const EXIT: &str = "exit status";
@@ -39,7 +39,7 @@ pub fn parse(output: &str) -> Results {
     results
 }
 
-/// A program that was killed has no exit status.
+/// The exit status as a result. A program that was killed has no exit status, and has failed.
 fn exit_status(output: &str) -> TestResult {
     let status = output.lines().rev().find_map(|line| line.strip_prefix(EXIT_STATUS));
     match status.and_then(|status| status.trim().parse().ok()) {
@@ -65,7 +65,8 @@ fn result(line: &str) -> Option<(String, TestResult)> {
     ktap::result_line(line).or_else(|| word_behind(line)).or_else(|| word_in_front(line))
 }
 
-/// `TEST: name    [ OK ]`, and without the `TEST:`; with it, more may follow.
+/// Reads `TEST: name    [ OK ]`, or the same without `TEST:`. After a line with `TEST:`, other text
+/// may follow.
 fn word_behind(line: &str) -> Option<(String, TestResult)> {
     let (name, rest) = line.rsplit_once('[')?;
     let (word, more) = rest.split_once(']')?;
@@ -77,7 +78,7 @@ fn word_behind(line: &str) -> Option<(String, TestResult)> {
     Some((name.trim().to_owned(), verdict))
 }
 
-/// `PASS: name`.
+/// Reads `PASS: name`.
 fn word_in_front(line: &str) -> Option<(String, TestResult)> {
     let (word, name) = line.split_once(':')?;
     // Only these words: "ok: " and the like begin ordinary sentences, too.
@@ -130,14 +131,14 @@ pub fn count(results: &Results) -> Counts {
     }
 }
 
-/// The results that pass in the first run and not in the second. A missing result counts: the test
-/// did not come to it.
+/// The results that pass in the first run but not in the second. A missing result counts as not
+/// passed.
 pub fn worse(without: &Results, with: &Results) -> Vec<String> {
     let passes = |results: &Results, name: &str| results.get(name) == Some(&TestResult::Pass);
     without.keys().filter(|name| passes(without, name) && !passes(with, name)).cloned().collect()
 }
 
-/// Results of a test that differ between its runs, by what the module has to do with it.
+/// Results of a test that differ between its runs, grouped by the likely cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Differences {
     /// Always passes without the module, and fails with it in most runs.
@@ -148,7 +149,7 @@ pub struct Differences {
     pub flaky: Vec<String>,
 }
 
-/// Judges pairs of runs, without and with the module: the first, and repeats of it.
+/// Compares pairs of runs without and with the module: the first pair and its repeats.
 pub fn differences(pairs: &[(Results, Results)]) -> Differences {
     let mut found = Differences::default();
     let names: BTreeSet<String> =

@@ -38,7 +38,7 @@ pub fn record(command: &mut Command) -> Result<(Vec<Line>, ExitStatus)> {
     let mut tape = Tape::new();
     let start = Instant::now();
     let mut running = interrupt::spawn(command)?;
-    // Closes our copies of the terminal's other end: it must close with the child.
+    // Closes our copies of the terminal's other end, so that it closes when the child ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut ours = File::from(ours);
     let mut chunk = [0; 4096];

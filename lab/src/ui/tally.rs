@@ -13,12 +13,12 @@ use vmlab::run::print;
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
-    /// Each has a printed reason.
+    /// The number of skipped tests. The reason of each is printed.
     pub skipped: u64,
 }
 
 impl Tally {
-    /// Counts tests by how they ended.
+    /// Counts tests by their results.
     pub fn of(tests: &[TestReport]) -> Tally {
         let number = |result| tests.iter().filter(|test| test.result == result).count() as u64;
         Tally {
@@ -28,7 +28,7 @@ impl Tally {
         }
     }
 
-    /// Prints checks that have ended, and counts them, too.
+    /// Prints checks that have ended, and counts them.
     pub fn tell(&mut self, checks: &[TestReport]) {
         checks.iter().for_each(|check| print::out(&entry(check)));
         let more = Tally::of(checks);
@@ -38,7 +38,7 @@ impl Tally {
     }
 }
 
-/// A line for a check and, unless it has passed, the reason below.
+/// A line for a check and, unless it passed, the reason below.
 fn entry(check: &TestReport) -> String {
     let word = match check.result {
         TestResult::Pass => "ok    ",
