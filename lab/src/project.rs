@@ -306,20 +306,23 @@ impl Project {
     fn fault(&self, root: &Path) -> Option<(String, String)> {
         let name = &self.name;
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-            return Some((name.clone(), format!("`{name}` is no name of a folder")));
+            return Some((name.clone(), format!("`{name}` is not a folder name")));
         }
         if let Some(name) = self.modules.load.iter().find(|name| !name.ends_with(".ko")) {
-            return Some((name.clone(), format!("`{name}` is no file name of a module (NAME.ko)")));
+            return Some((
+                name.clone(),
+                format!("`{name}` is not the file name of a module (NAME.ko)"),
+            ));
         }
         let outside = |path: &Path| path.is_absolute() || path.starts_with("..");
         if let Some(path) = self.upstream.values().find(|path| outside(path)) {
             let shown = path.display().to_string();
-            return Some((shown.clone(), format!("{shown} is no folder of a kernel tree")));
+            return Some((shown.clone(), format!("{shown} is not a folder of a kernel tree")));
         }
         self.paths().into_iter().find_map(|path| {
             let shown = path.display().to_string();
             if outside(path) {
-                Some((shown.clone(), format!("{shown} is not inside of the project")))
+                Some((shown.clone(), format!("{shown} is not inside the project")))
             } else if !root.join(path).exists() {
                 Some((shown.clone(), format!("there is no {shown}")))
             } else {
@@ -382,9 +385,9 @@ mod tests {
             ("name = \"a\n", "lab.toml:1: "),
             ("name = \"a\"\n[selftests]\nfolders = [\"t\"]\n", "lab.toml:3: there is no t"),
             ("name = \"a\"\nconfig = [\"../c\"]\n", "lab.toml:2: ../c is not inside"),
-            ("name = \"a/b\"\n", "lab.toml:1: `a/b` is no name"),
-            ("name = \"a\"\n[upstream]\nx = \"/net\"\n", "lab.toml:3: /net is no folder"),
-            ("name = \"a\"\n[modules]\nload = [\n\"x\"]\n", "lab.toml:4: `x` is no file name"),
+            ("name = \"a/b\"\n", "lab.toml:1: `a/b` is not a folder name"),
+            ("name = \"a\"\n[upstream]\nx = \"/net\"\n", "lab.toml:3: /net is not a folder"),
+            ("name = \"a\"\n[modules]\nload = [\n\"x\"]\n", "lab.toml:4: `x` is not the file name"),
         ];
         for (text, want) in cases {
             let error = project(text).unwrap_err().to_string();

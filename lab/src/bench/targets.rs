@@ -61,7 +61,7 @@ pub struct Comparison {
 /// How a measurement was made.
 #[derive(Debug, Clone, Copy)]
 pub struct Where {
-    /// Whether it ran on the machine's own processor.
+    /// Whether the measured code ran directly on the host's processor.
     pub native: bool,
     pub unit: Counted,
 }

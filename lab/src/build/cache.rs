@@ -160,7 +160,7 @@ impl Cache {
                 return Ok(None);
             }
             if !said {
-                say(&format!("waiting: another run has {name} of the cache"));
+                say(&format!("waiting: another run is using {name} in the cache"));
                 said = true;
             }
             interrupt::check()?;

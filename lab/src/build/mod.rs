@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From a source tree to a kernel, modules and guest programs, all cached.
+//! Builds kernels, modules and guest programs, and caches them.
 
 pub mod cache;
 pub mod guest_programs;

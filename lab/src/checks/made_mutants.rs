@@ -153,7 +153,7 @@ impl Fates {
         let fates: Vec<_> = mutants.iter().filter_map(|it| self.fates.get(&it.name)).collect();
         let number = |fate: fn(&Fate) -> bool| fates.iter().filter(|it| fate(it)).count();
         format!(
-            "of {} that can be made, {} were tried by now: {} do not compile, {} were caught, {} \
+            "of {} possible mutants, {} were tried so far: {} do not compile, {} were caught, {} \
              survived",
             mutants.len(),
             fates.len(),
@@ -232,7 +232,7 @@ mod tests {
         let rest = draw(&made(), &fates, 7, 2);
         assert_eq!(rest.len(), 1);
         assert!(!first.contains(&rest[0]));
-        assert!(fates.count(&made()).contains("of 3 that can be made, 2 were tried"));
+        assert!(fates.count(&made()).contains("of 3 possible mutants, 2 were tried"));
     }
 
     #[test]

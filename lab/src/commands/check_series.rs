@@ -89,8 +89,8 @@ impl Proof {
             && lab.settings.ksrc.is_none()
         {
             print::out(&format!(
-                "note: the patches are not built: for that, check {} out where the range begins, \
-                 and name it with KSRC= too\n",
+                "note: the patches are not built: to build them, check out the beginning of the \
+                 range in {}, and set KSRC to it\n",
                 tree.display()
             ));
             return Ok(None);
@@ -115,7 +115,7 @@ impl Proof {
         };
         if let Err(error) = states.possible() {
             print::out(&format!(
-                "note: the patches are not built, as {}: {error:#}\n",
+                "note: the patches are not built, since {}: {error:#}\n",
                 patch_states::NOT_LAID
             ));
             return Ok(Vec::new());

@@ -103,7 +103,7 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
         }
         SeriesAction::Edit { patch: None, .. } => {
             let (patch, done) = project.finish_edit()?;
-            print::out(&format!("{patch} has what was edited\n"));
+            print::out(&format!("the edit is part of {patch} now\n"));
             tell(&done);
         }
         SeriesAction::Add { after, message } => {
@@ -250,7 +250,7 @@ fn export(
     let base = upstream_commit(&tree);
     if base.is_none() {
         say(&format!(
-            "note: {} is no git tree, so the cover letter names no base-commit: give one with KSRC",
+            "note: {} is no git tree, so the cover letter has no base-commit: set KSRC to a git tree",
             tree.display()
         ));
     }
@@ -328,7 +328,7 @@ fn tell(done: &Done) {
     let name = |number: &Number| done.stack.name(*number);
     for (number, trailer) in &done.dropped {
         print::out(&format!(
-            "note: {} has changed, so it is without \"{trailer}\" now\n",
+            "note: {} has changed, so its \"{trailer}\" was removed\n",
             name(number)
         ));
     }

@@ -182,7 +182,7 @@ fn parts(program: &Path, quick: bool, patterns: &[String]) -> Result<Vec<String>
     let parts: Vec<String> = text.lines().filter(wanted).map(str::to_owned).collect();
     if parts.is_empty() {
         bail!(
-            "no part has such a name; there are: {}",
+            "no part has a matching name; there are: {}",
             text.lines().collect::<Vec<_>>().join(", ")
         );
     }

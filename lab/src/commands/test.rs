@@ -234,7 +234,7 @@ impl Runner<'_> {
         };
         if checks.is_empty() {
             bail!(
-                "there was nothing to check: {} names something that is not there",
+                "nothing was checked: a file or folder that {} names is empty or missing",
                 project::FILE
             );
         }

@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(watched.wait().unwrap(), Path::new("new/a.rs"));
     }
 
-    /// As `git checkout` of another branch and back leaves it.
+    /// A folder that was removed and made again, as by `git checkout` of another branch and back.
     #[test]
     fn a_folder_that_went_and_came_back_is_watched() {
         let dir = tempfile::tempdir().unwrap();

@@ -125,7 +125,7 @@ fn rust_src(lab: &Lab, machine: &Host, rustc: &Check) -> Check {
         Check::new("rust-src", found, needed, state, get)
     };
     if rustc.state != CheckState::Good {
-        return check(None, "that of rustc", CheckState::Bad, "needs rustc first");
+        return check(None, "the version of rustc", CheckState::Bad, "needs rustc first");
     }
     let needed = rustc.found.as_str();
     match toolchain::local_rust_src(machine) {
@@ -133,7 +133,7 @@ fn rust_src(lab: &Lab, machine: &Host, rustc: &Check) -> Check {
             Some(format!("{error:#}")),
             needed,
             CheckState::Bad,
-            "unset RUST_LIB_SRC, or mend rustc",
+            "unset RUST_LIB_SRC, or repair rustc",
         ),
         Ok(Some(_)) => check(Some(needed.to_owned()), needed, CheckState::Good, ""),
         Ok(None) if lab.cache.has(&toolchain::rust_src_entry(needed)) => {

@@ -21,7 +21,7 @@ pub enum Rights {
     Root,
     /// sudo without a password.
     Sudo,
-    /// Not possible.
+    /// The user cannot become root without a password.
     None,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the lab and the guest's PID 1 agree on. The program itself is `main.rs`.
+//! The protocol between the lab and the guest's PID 1. The program itself is `main.rs`.
 
 pub mod protocol;

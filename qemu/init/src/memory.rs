@@ -42,7 +42,7 @@ fn short() -> bool {
     total.zip(available).is_some_and(|(total, available)| available < total / SHORT)
 }
 
-/// The number behind a name, in the unit of the file: kB.
+/// The number after a name, in kB.
 fn number(text: &str, name: &str) -> Option<usize> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()

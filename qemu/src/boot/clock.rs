@@ -4,7 +4,7 @@
 //!
 //! The kernel measures the speed when it boots, and again for each processor. That takes 150 ms,
 //! and on a busy machine the result can be far off: in one boot, the guest's time ran forty times
-//! too fast. So the kernel is told the speed.
+//! too fast. So the lab passes the speed to the kernel.
 
 use std::arch::x86_64::_rdtsc;
 use std::fs;

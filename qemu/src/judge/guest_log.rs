@@ -168,7 +168,7 @@ impl GuestLog {
         self.tail.back().map(|line| line.trim())
     }
 
-    /// The text behind these words in one of the console's last lines.
+    /// The text after these words in one of the console's last lines.
     pub fn after_words(&self, words: &str) -> Option<&str> {
         self.tail.iter().find_map(|line| line.split_once(words)).map(|(_, after)| after)
     }

@@ -58,7 +58,7 @@ pub struct TestReport {
     /// The numbered results in its output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
-    /// What else is worth knowing about it.
+    /// Notes about it that do not change the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The result of each run, if there were several.

@@ -32,7 +32,7 @@ pub struct Verdict {
     /// The reason, in a line.
     pub message: String,
     pub tests: Vec<TestReport>,
-    /// What is wrong in the kernel log.
+    /// Findings in the kernel log.
     pub findings: Vec<Finding>,
     pub notes: Vec<String>,
     /// How long each step took.

@@ -80,13 +80,13 @@ impl Work {
 /// A selftest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
-    /// Its file name in the selftests folder, which is what people call it.
+    /// Its file name in the selftests folder.
     pub name: String,
-    /// From the folder's `settings`.
+    /// The time limit, from the folder's `settings`.
     pub timeout: Duration,
 }
 
-/// Time limit for a person: all day, and more.
+/// The time limit where a person decides when to end: practically none.
 pub const NO_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Time limit of a test if its folder's `settings` have none: kselftest's own default.

@@ -12,8 +12,8 @@ use vmlab_init::protocol::{HOST_TAG, INPUT, PORT, writable_tag};
 use super::{Memory, Person, VmSpec};
 use crate::boot::engine::{Engine, QEMU};
 
-/// The most memory for User Mode Linux, in MiB. Modules lie behind the memory, and both must be
-/// below 2 GiB for modules to reach the kernel.
+/// The most memory for User Mode Linux, in MiB. Modules are placed after the memory, and both must
+/// be below 2 GiB for modules to reach the kernel.
 const USER_MODE_MEMORY: u32 = 448;
 
 /// A firmware that comes with QEMU. It starts the kernel at once. SeaBIOS would first look for boot
@@ -183,7 +183,7 @@ fn kernel(command: &mut Command, spec: &VmSpec) {
         command.arg("-bios").arg(firmware);
     }
     if matches!(spec.memory, Memory::Saved(_)) {
-        // It is in its memory.
+        // A copy has its kernel, initramfs and command line in its memory.
         return;
     }
     command.arg("-kernel").arg(&spec.image).arg("-initrd").arg(&spec.initrd);

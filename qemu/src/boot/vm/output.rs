@@ -80,7 +80,8 @@ pub(super) fn read_frames(socket: UnixStream, key: u64, to: &SyncSender<Said>) {
     tell(to, VmEvent::FramesEnd(end));
 }
 
-/// Goes on reading if the file cannot be written: otherwise the guest would stand still.
+/// Reads the kernel log and writes it to its file. Continues to read if the file cannot be written:
+/// otherwise the guest would block.
 pub(super) fn read_log(
     from: impl Read,
     mut file: File,
