@@ -20,7 +20,7 @@ const PACKETS: usize = 32;
 /// that nobody keeps is written to where it is.
 pub fn a_cloned_packet_that_is_written_to_is_copied_once(tracing: &Tracing) -> Result<()> {
     let world = World::new(Way::Direct)?;
-    let path = world.path(Direction::In, false);
+    let path = world.path(Direction::In, false)?;
     path.to.run(|| {
         run("tc qdisc add dev eth0 clsact")?;
         run("tc filter add dev eth0 ingress matchall action pedit ex munge ip ttl set 33 pipe csum ip4h")

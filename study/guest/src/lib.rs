@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`world`] | the ways, built of three namespaces |
+//! | [`bpf`] | two programs for XDP |
 //! | [`traffic`] | kinds of packets, and who listens to them |
 //! | [`layout`] | where the fields of `struct sk_buff` are |
 //! | [`tracing`] | probes that count copies, and the record that they are checked against |
@@ -13,6 +14,7 @@
 //! | [`known`] | packets whose number of copies is known |
 //! | [`results`] | what goes to the results file |
 
+pub mod bpf;
 pub mod histogram;
 pub mod known;
 pub mod layout;

@@ -35,7 +35,7 @@ pub fn cases(world: &World, quick: bool) -> Vec<Case> {
         for traffic in TRAFFIC {
             let can = world.way.has_v6() || !traffic.v6;
             let cuts = world.way.cuts(direction) || !traffic.segments;
-            if !can || !cuts || (quick && !traffic.quick) {
+            if !can || !cuts || !world.way.takes(&traffic) || (quick && !traffic.quick) {
                 continue;
             }
             for listening in listeners(&traffic, quick) {
@@ -65,7 +65,7 @@ impl Case {
     /// Measures it.
     pub fn measure(&self, world: &World, tracing: &Tracing) -> Result<Measurement> {
         let Case { direction, traffic, listening } = *self;
-        let path = world.path(direction, traffic.v6);
+        let path = world.path(direction, traffic.v6)?;
         if traffic.protocol == Protocol::Tcp {
             world.offloads(direction, traffic.segments, traffic.gro)?;
         }

@@ -31,6 +31,13 @@ pub struct Traffic {
     pub quick: bool,
 }
 
+impl Traffic {
+    /// Whether a message is more than a packet of Ethernet.
+    pub fn is_large(&self) -> bool {
+        self.size > MSS
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Udp,

@@ -17,6 +17,9 @@ use rnetns_selftests::module::{Loaded, Module};
 use rnetns_selftests::netns::Netns;
 use rnetns_selftests::wait_until;
 
+use crate::bpf;
+use crate::traffic::Traffic;
+
 /// A way from outside into the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -35,9 +38,10 @@ pub enum Way {
     Macvlan(&'static str),
     Ipvlan(&'static str),
     TcRedirect,
+    XdpRedirect,
 }
 
-pub const WAYS: [Way; 17] = [
+pub const WAYS: [Way; 18] = [
     Way::Direct,
     Way::Bridge,
     Way::BridgeNetfilter,
@@ -55,6 +59,7 @@ pub const WAYS: [Way; 17] = [
     Way::Ipvlan("l3"),
     Way::Ipvlan("l3s"),
     Way::TcRedirect,
+    Way::XdpRedirect,
 ];
 
 impl Way {
@@ -72,6 +77,7 @@ impl Way {
             Way::Macvlan(mode) => format!("macvlan-{mode}"),
             Way::Ipvlan(mode) => format!("ipvlan-{mode}"),
             Way::TcRedirect => "tc-redirect".into(),
+            Way::XdpRedirect => "xdp-redirect".into(),
         }
     }
 
@@ -119,6 +125,11 @@ impl Way {
     /// leave that to TCP.
     pub fn cuts(self, direction: Direction) -> bool {
         direction != Direction::Out || !matches!(self, Way::Macvlan(_) | Way::Ipvlan(_))
+    }
+
+    /// Whether it takes such packets: XDP has none of more than a page.
+    pub fn takes(self, traffic: &Traffic) -> bool {
+        self != Way::XdpRedirect || !(traffic.is_large() || traffic.gro)
     }
 
     /// Whether IPv6 is measured, too.
@@ -195,20 +206,22 @@ impl World {
         &self.host
     }
 
-    pub fn path(&self, direction: Direction, v6: bool) -> Path<'_> {
-        let address = |v4: &str, v6_text: &str| -> IpAddr {
+    pub fn path(&self, direction: Direction, v6: bool) -> Result<Path<'_>> {
+        let address = |v4: &str, v6_text: &str| -> Result<IpAddr> {
             let text = if v6 { v6_text } else { v4 };
-            text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+            text.parse().with_context(|| format!("{text} is no address"))
         };
         let (inside4, inside6) = self.inside_addresses();
-        let bind = address(inside4, inside6);
-        match direction {
+        let bind = address(inside4, inside6)?;
+        let host = address("10.1.0.1", "fd01::1")?;
+        let outside = address("10.1.0.2", "fd01::2")?;
+        Ok(match direction {
             Direction::In => Path {
                 from: &self.outside,
                 to: &self.inside,
                 sends: "out0",
                 answers: "eth0",
-                target: if self.way.translates() { address("10.1.0.1", "fd01::1") } else { bind },
+                target: if self.way.translates() { host } else { bind },
                 bind,
             },
             Direction::Out => Path {
@@ -216,8 +229,8 @@ impl World {
                 to: &self.outside,
                 sends: "eth0",
                 answers: "out0",
-                target: address("10.1.0.2", "fd01::2"),
-                bind: address("10.1.0.2", "fd01::2"),
+                target: outside,
+                bind: outside,
             },
             Direction::Local => Path {
                 from: &self.host,
@@ -227,7 +240,7 @@ impl World {
                 target: bind,
                 bind,
             },
-        }
+        })
     }
 
     fn inside_addresses(&self) -> (&'static str, &'static str) {
@@ -240,8 +253,18 @@ impl World {
         match self.way {
             Way::Direct => Ok(()),
             Way::Bridge | Way::BridgeNetfilter => self.bridge(),
-            Way::Macvlan(_) | Way::Ipvlan(_) => Ok(()),
+            Way::Macvlan(_) | Way::Ipvlan("l2") => Ok(()),
+            // These modes look for the route of what the box sends in the host's namespace.
+            Way::Ipvlan(_) => self.host.run(|| {
+                ip(&[
+                    "route add 10.1.0.2 dev up0",
+                    "route add fd01::2 dev up0",
+                    &format!("neighbour replace 10.1.0.2 lladdr {OUT_MAC} dev up0 nud permanent"),
+                    &format!("neighbour replace fd01::2 lladdr {OUT_MAC} dev up0 nud permanent"),
+                ])
+            }),
             Way::TcRedirect => self.tc(),
+            Way::XdpRedirect => self.xdp(),
             _ => self.router(),
         }?;
         // A cable is up a little later than both of its ends.
@@ -368,10 +391,13 @@ impl World {
             // It would learn them from the first packet, and flood that.
             run(&format!("bridge fdb replace {BOX_MAC} dev dn0 master static"))?;
             run(&format!("bridge fdb replace {OUT_MAC} dev up0 master static"))?;
-            if self.way == Way::BridgeNetfilter {
-                for family in ["iptables", "ip6tables"] {
-                    set(&format!("bridge/bridge-nf-call-{family}"), "1")?;
-                }
+            // It is on in new namespaces.
+            let filters = self.way == Way::BridgeNetfilter;
+            for family in ["arptables", "iptables", "ip6tables"] {
+                let value = if filters && family != "arptables" { "1" } else { "0" };
+                set(&format!("bridge/bridge-nf-call-{family}"), value)?;
+            }
+            if filters {
                 run("nft add table inet seen")?;
                 run("nft add chain inet seen forward { type filter hook forward priority 0 ; }")?;
             }
@@ -431,10 +457,27 @@ impl World {
         })
     }
 
+    /// Both devices of the host hand over what they get, and both ends take it from there.
+    fn xdp(&self) -> Result<()> {
+        for (net, device) in [(&self.outside, "out0"), (&self.inside, "eth0")] {
+            net.run(|| {
+                // XDP knows nothing of a checksum that a device is still to compute.
+                run(&format!("ethtool -K {device} tx off"))?;
+                bpf::attach_xdp(index(device)?, &bpf::xdp_pass()?)
+            })?;
+        }
+        self.host.run(|| {
+            for (from, to) in [("up0", "dn0"), ("dn0", "up0")] {
+                bpf::attach_xdp(index(from)?, &bpf::xdp_redirect(index(to)?)?)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Switches what devices do for TCP: `tso`, `gso` of the sender, `gro` on the way.
     pub fn offloads(&self, direction: Direction, segments: bool, gro: bool) -> Result<()> {
         let word = |on: bool| if on { "on" } else { "off" };
-        let path = self.path(direction, false);
+        let path = self.path(direction, false)?;
         let sends = word(!segments);
         let device = path.sends;
         path.from.run(|| run(&format!("ethtool -K {device} tso {sends} gso {sends}")))?;
