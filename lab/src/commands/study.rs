@@ -89,7 +89,7 @@ impl Runner<'_> {
         let program = program(&built, study)?;
         let parts = parts(&program, quick, patterns)?;
         let mut tally = Tally::default();
-        let (mut names, mut results) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         let run = |part: &String| {
             let mut results = Vec::new();
             let ended = runner.part(&base, &built, &program, part, quick, &mut results);
@@ -102,13 +102,15 @@ impl Runner<'_> {
             run,
             |_, part: Part| {
                 tally.tell(std::slice::from_ref(&part.check));
-                names.push(part.name);
-                results.extend(part.results);
+                ended.push(part);
                 !interrupt::requested()
             },
         );
         interrupt::check()?;
-        names.sort_by_key(|name| parts.iter().position(|part| part == name));
+        ended.sort_by_key(|it| parts.iter().position(|part| *part == it.name));
+        let (names, results): (Vec<_>, Vec<_>) =
+            ended.into_iter().map(|part| (part.name, part.results)).unzip();
+        let results: Vec<Value> = results.into_iter().flatten().collect();
         let places = places(&results, &base.kernel, &built);
         let kernel = base.kernel.release.clone();
         let engine = Engine::Counting.name();

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The results, and questions to them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use rnetns_study::results::{Measurement, Place};
+use serde::Deserialize;
+
+/// The results file.
+#[derive(Debug, Deserialize)]
+pub struct Results {
+    pub kernel: String,
+    pub parts: Vec<String>,
+    pub results: Vec<Measurement>,
+    /// File and line of each place in the kernel.
+    pub places: BTreeMap<String, Vec<String>>,
+}
+
+/// Which measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    pub way: &'a str,
+    pub direction: &'a str,
+    pub traffic: &'a str,
+    pub listener: &'a str,
+}
+
+impl Results {
+    pub fn find(&self, question: Question) -> Option<&Measurement> {
+        self.results.iter().find(|it| {
+            it.way == question.way
+                && it.direction == question.direction
+                && it.traffic == question.traffic
+                && it.listener == question.listener
+        })
+    }
+
+    pub fn get(&self, question: Question) -> Result<&Measurement> {
+        self.find(question).with_context(|| format!("{question:?} was not measured"))
+    }
+
+    /// The ways, in the order in which they were listed.
+    pub fn ways(&self) -> impl Iterator<Item = &str> {
+        let has = |way: &&str| self.results.iter().any(|it| it.way == *way);
+        self.parts.iter().map(String::as_str).filter(has)
+    }
+
+    /// The lines of source that a place is, the innermost inlined function first.
+    pub fn lines(&self, place: &str) -> &[String] {
+        self.places.get(place).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Copies for each packet.
+pub fn copies(of: &Measurement) -> f64 {
+    each(Place::count(&of.copies), of.packets)
+}
+
+/// Copied bytes for each packet.
+pub fn bytes(of: &Measurement) -> f64 {
+    each(of.copies.iter().map(|place| place.bytes).sum(), of.packets)
+}
+
+/// Clones for each packet.
+pub fn clones(of: &Measurement) -> f64 {
+    each(Place::count(&of.clones), of.packets)
+}
+
+/// Allocations for each packet that an end has sent.
+pub fn allocations(of: &Measurement) -> f64 {
+    each(of.check.allocations, of.check.packets)
+}
+
+fn each(sum: u64, packets: u64) -> f64 {
+    sum as f64 / packets.max(1) as f64
+}
