@@ -529,14 +529,19 @@ impl Cli {
             return None;
         }
         let debugging = self.command.debugging();
-        let has_another_kernel = matches!(
+        let boots_in_qemu_alone = matches!(
             self.command,
-            Action::TestDebug(_)
+            Action::All
+                | Action::Test(_)
+                | Action::TestDebug(_)
                 | Action::SelftestsNet { .. }
+                | Action::Mutants { .. }
+                | Action::Try(_)
+                | Action::Study { .. }
                 | Action::Series(_)
                 | Action::CheckSeries(_)
         );
-        if has_another_kernel {
+        if boots_in_qemu_alone {
             return Some("--engine uml is for run, shell and bench: drop it, or unset ENGINE");
         }
         if self.options.accel.is_some() {
@@ -698,9 +703,12 @@ mod tests {
         for words in cases {
             assert!(parse(words).is_err(), "{words:?}");
         }
-        let cases: [&[&str]; 5] = [
+        let cases: [&[&str]; 8] = [
+            &["all", "--engine", "uml"],
+            &["test", "--engine", "uml"],
             &["test-debug", "--engine", "uml"],
-            &["all", "--engine", "uml", "--accel", "kvm"],
+            &["try", "m", "--engine", "uml"],
+            &["bench", "--engine", "uml", "--accel", "kvm"],
             &["shell", "--engine", "uml", "--gdb"],
             &["run", "--engine", "uml", "--dump", "f", "true"],
             &["run", "--engine", "uml", "--dry-run", "true"],
