@@ -48,6 +48,11 @@ pub struct Settings {
     /// Commands that show patches working.
     #[serde(default)]
     pub shown: Vec<Shown>,
+    /// Tests in the kernel tree that show the series working. It is one of the kernel's own files
+    /// then, not of the project's source: its patches are applied to the base alone, built where they
+    /// change something, and booted with these tests.
+    #[serde(default)]
+    pub tests: Vec<String>,
 }
 
 /// Where files go.

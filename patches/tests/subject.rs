@@ -5,6 +5,7 @@
 use std::fs;
 
 use series::checks::subject::{Origin, Subject};
+use series::folder::Stack;
 use series::git::{Commit, Person, Repository};
 use series::weave::{Blob, Mode, Tree};
 
@@ -117,4 +118,57 @@ fn a_mail_that_does_not_apply_is_named() {
     let error = Subject::of_mailbox(&file, Box::new(|path| Ok(other.get(path).cloned())));
     let error = format!("{:#}", error.err().unwrap());
     assert!(error.contains("patch 1 \"net: a: add x\" does not apply"), "{error}");
+}
+
+/// A folder with two series, the second with `tests`: it changes this file of the base.
+fn two_series(changed: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = base();
+    for (name, path, settings) in
+        [("1-own", "net/a.c", ""), ("2-fix", changed, "tests = [\"tools/fix.sh\"]\n")]
+    {
+        let before = files.clone();
+        files.insert(path.to_owned(), blob(&format!("{name}\n")));
+        let commit = Commit {
+            message: format!("net: {name}: change a file\n\nWhy.\n"),
+            author: Person { name: "Jane Doe".into(), mail: "jane@example.org".into() },
+            date: "1700000000 +0000".into(),
+            tree: files.clone(),
+        };
+        let repository = Repository::scratch().unwrap();
+        repository.write(&before, &[commit]).unwrap();
+        let mails = repository.mails("stack~1..stack", &["--subject-prefix=PATCH net"]).unwrap();
+        let folder = dir.path().join(name).join("v1");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("0001-a.patch"), &mails[0]).unwrap();
+        fs::write(dir.path().join(name).join("series.toml"), format!("tree = \"net\"\n{settings}"))
+            .unwrap();
+    }
+    dir
+}
+
+fn of_stack(folder: &std::path::Path, name: &str) -> anyhow::Result<Subject<'static>> {
+    let base = |path: &str| Ok(base().get(path).cloned());
+    let stack = Stack::read(folder, base)?;
+    Subject::of_stack(&stack, folder, name, Box::new(base))
+}
+
+#[test]
+fn a_series_with_tests_of_its_own_is_applied_to_the_base_alone() {
+    let dir = two_series("MAINTAINERS");
+    let fix = of_stack(dir.path(), "2-fix").unwrap();
+    assert_eq!(fix.tests, ["tools/fix.sh"]);
+    assert_eq!(fix.before, tree(&[("MAINTAINERS", "nobody\n")]));
+    assert_eq!(fix.patches[0].tree, tree(&[("MAINTAINERS", "2-fix\n")]));
+    assert_eq!(summary(&fix), ["1 net: 2-fix: change a file MAINTAINERS [(1, \"2-fix\")]"]);
+    let own = of_stack(dir.path(), "1-own").unwrap();
+    assert!(own.tests.is_empty());
+    assert!(own.patches[0].tree.contains_key("MAINTAINERS"), "all that the stack touches");
+}
+
+#[test]
+fn a_series_with_tests_of_its_own_changes_nothing_that_another_series_changes() {
+    let dir = two_series("net/a.c");
+    let error = of_stack(dir.path(), "2-fix").err().unwrap().to_string();
+    assert!(error.starts_with("2-fix: ") && error.contains("changes net/a.c as well"), "{error}");
 }

@@ -108,11 +108,15 @@ impl Proof {
     ) -> Result<Vec<Box<dyn Check + 'a>>> {
         let (base, tools, guest) = (&self.base, &self.tools, Built::nothing(lab)?);
         let states = match subject.origin {
-            Origin::Stack => States::of_project(lab, base, tools, guest)?,
+            Origin::Stack if subject.tests.is_empty() => {
+                States::of_project(lab, base, tools, guest)?
+            }
+            Origin::Stack => States::of_anybody(lab, base, tools, guest, subject, &subject.tests)?,
             Origin::Range | Origin::Mailbox => {
                 States::of_anybody(lab, base, tools, guest, subject, &args.tests)?
             }
         };
+        let is_own = subject.origin == Origin::Stack && subject.tests.is_empty();
         if let Err(error) = states.possible() {
             print::out(&format!(
                 "note: the patches are not built, since {}: {error:#}\n",
@@ -123,7 +127,7 @@ impl Proof {
         let states = Rc::new(states);
         let mut checks: Vec<Box<dyn Check + 'a>> =
             vec![Box::new(Builds(states.clone())), Box::new(Boots(states.clone()))];
-        if subject.origin == Origin::Stack && lab.project.in_tree.is_some() {
+        if is_own && lab.project.in_tree.is_some() {
             checks.push(Box::new(Variants(states)));
         }
         Ok(checks)

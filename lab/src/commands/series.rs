@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use series::assign::{Piece, Plan};
 use series::change;
+use series::checks::{At, Subject};
 use series::export::Export;
 use series::folder::Stack;
 use series::git::Person;
@@ -148,8 +150,14 @@ fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> R
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
     states.possible().context(patch_states::NOT_LAID)?;
     let state = |number| State::of(&stack.weave, number);
-    let those: Vec<Number> =
-        stack.numbers(name)?.filter(|number| states.has_test(&state(*number), test)).collect();
+    // Those of the kernel's own files stand beside the project's code, not on top of it.
+    let is_own = |number: &Number| {
+        stack.place(*number).is_some_and(|(series, _)| series.settings.tests.is_empty())
+    };
+    let those: Vec<Number> = stack
+        .numbers(name)?
+        .filter(|number| is_own(number) && states.has_test(&state(*number), test))
+        .collect();
     ensure!(!those.is_empty(), "no patch brings a test {test}: name a file of the selftests");
     let mut seen = BTreeMap::new();
     let found = first_bad(&those, |number| {
@@ -206,13 +214,42 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
     let numbers = stack.numbers(name)?;
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
-    let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?;
-    states.possible().context(patch_states::NOT_LAID)?;
     let mut failed = 0;
+    for (series, first, last) in stack.bounds() {
+        let own = first.max(*numbers.start())..=last.min(*numbers.end());
+        if own.is_empty() {
+            continue;
+        }
+        let guest = Built::nothing(lab)?;
+        if series.settings.tests.is_empty() {
+            let states = States::of_project(lab, &base, &tools, guest)?;
+            let state = |number| State::of(&stack.weave, number);
+            failed = failed.max(prove_each(&stack, own, &states, state)?);
+        } else {
+            let read = Box::new(|path: &str| (project.base)(path));
+            let subject = Subject::of_stack(&stack, &project.folder, &series.name, read)?;
+            let tests = &series.settings.tests;
+            let states = States::of_anybody(lab, &base, &tools, guest, &subject, tests)?;
+            let state = |number: Number| State::at(&At::new(&subject, number - first));
+            failed = failed.max(prove_each(&stack, own, &states, state)?);
+        }
+    }
+    Ok(failed.min(1))
+}
+
+/// Builds, boots and tests the trees after these patches. Returns how many of that did not pass.
+fn prove_each(
+    stack: &Stack,
+    numbers: RangeInclusive<Number>,
+    states: &States<'_>,
+    state: impl Fn(Number) -> State,
+) -> Result<u8> {
+    states.possible().context(patch_states::NOT_LAID)?;
+    let mut failed: u8 = 0;
     for number in numbers {
         let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());
         print::out(&format!("{name}  {subject}\n"));
-        let state = State::of(&stack.weave, number);
+        let state = state(number);
         let log = name.replace('/', "-");
         for (what, ended) in [
             ("build", &|| states.build(&state, &log) as Result<_>),
@@ -224,10 +261,10 @@ fn prove(lab: &Lab, project: &Project<'_>, name: Option<&str>) -> Result<u8> {
             step.finish();
             let word = if ended.passed { "ok    " } else { "FAIL  " };
             print::out(&format!("  {word}  {what}: {}\n", ended.text));
-            failed += u8::from(!ended.passed);
+            failed = failed.saturating_add(u8::from(!ended.passed));
         }
     }
-    Ok(failed.min(1))
+    Ok(failed)
 }
 
 /// Writes a series as a mailbox.

@@ -17,7 +17,7 @@ use crate::folder::{Accepted, Shown, Stack};
 use crate::git::{self, Commit, Person, Repository};
 use crate::project::Base;
 use crate::unified;
-use crate::weave::{Blob, Tree};
+use crate::weave::{BASE, Blob, Tree};
 
 /// Where a series comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Subject<'a> {
     pub assisted_by: Option<String>,
     pub accept: Vec<Accepted>,
     pub shown: Vec<Shown>,
+    /// Tests in the kernel tree, of a series of the kernel's own files.
+    pub tests: Vec<String>,
     pub patches: Vec<Patch>,
     /// The files that the series touches, as they were before.
     pub before: Tree,
@@ -191,16 +193,27 @@ impl<'a> Subject<'a> {
             .filter(|(path, _)| path.starts_with(&version))
             .map(|(_, mail)| mail)
             .collect();
-        let commits = stack.commits().drain(first - 1..last).collect();
-        let mut subject = Subject::new(
-            &series.name,
-            Origin::Stack,
-            stack.weave.state(first - 1),
-            commits,
-            mails,
-            true,
-            base,
-        )?;
+        let mut before = stack.weave.state(first - 1);
+        let mut commits: Vec<Commit> = stack.commits().drain(first - 1..last).collect();
+        if !series.settings.tests.is_empty() {
+            let own: BTreeSet<String> =
+                mails.iter().flat_map(|mail| git::paths(&String::from_utf8_lossy(mail))).collect();
+            let base = stack.weave.state(BASE);
+            let other = own.iter().find(|path| before.get(*path) != base.get(*path));
+            ensure!(
+                other.is_none(),
+                "{}: it has `tests`, so it is applied to the base alone, but another series \
+                 changes {} as well",
+                series.name,
+                other.map_or("", String::as_str)
+            );
+            before.retain(|path, _| own.contains(path));
+            for commit in &mut commits {
+                commit.tree.retain(|path, _| own.contains(path));
+            }
+        }
+        let mut subject =
+            Subject::new(&series.name, Origin::Stack, before, commits, mails, true, base)?;
         subject.tree = Some(series.settings.tree.clone());
         subject.cover = match fs::read_to_string(folder.join(&series.name).join("cover.md")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -209,6 +222,7 @@ impl<'a> Subject<'a> {
         subject.assisted_by = series.settings.assisted_by.clone();
         subject.accept = series.settings.accept.clone();
         subject.shown = series.settings.shown.clone();
+        subject.tests = series.settings.tests.clone();
         Ok(subject)
     }
 
@@ -350,6 +364,7 @@ impl<'a> Subject<'a> {
             assisted_by: None,
             accept: Vec::new(),
             shown: Vec::new(),
+            tests: Vec::new(),
             patches,
             before,
             base,
