@@ -10,7 +10,8 @@ use kernel::{
         Owner,
         Refused,
         Table,
-        Tag, //
+        Tag,
+        Walk, //
     },
     prelude::*,
     sync::{
@@ -362,10 +363,8 @@ impl<const N: usize> Shadow<N> {
         let mut seen = Ok(());
         loop {
             let (entries, alone) = (&self.entries, self.alone);
-            let mut stopped = false;
-            let end = self.owner.walk(&mut cursor, budget, |entry| {
-                stopped = stop();
-                if stopped {
+            let walk = self.owner.walk(&mut cursor, budget, |entry| {
+                if stop() {
                     return Action::Stop;
                 }
                 let right = entries.get(at).is_some_and(|known| {
@@ -380,8 +379,10 @@ impl<const N: usize> Shadow<N> {
                 at += 1;
                 Action::Keep
             });
-            if end && !stopped {
-                break;
+            match walk {
+                Walk::More => {}
+                Walk::End => break,
+                Walk::Outrun => return Err(Wrong("nothing moves, and a walk is outrun")),
             }
         }
         seen?;
@@ -397,7 +398,7 @@ impl<const N: usize> Shadow<N> {
         let (mut at, mut cursor, mut right) = (0, Cursor::default(), true);
         loop {
             let entries = &self.entries;
-            let end = self.owner.walk(&mut cursor, budget, |entry| {
+            let walk = self.owner.walk(&mut cursor, budget, |entry| {
                 let Some(known) = entries.get(at) else {
                     right = false;
                     return Action::Keep;
@@ -410,7 +411,7 @@ impl<const N: usize> Shadow<N> {
                     Action::Keep
                 }
             });
-            if end {
+            if walk != Walk::More {
                 break;
             }
         }

@@ -25,7 +25,10 @@ use kernel::{
                 Request, //
             },
         },
-        tagged_table::Action,
+        tagged_table::{
+            Action,
+            Walk, //
+        },
         LiveNamespace,
         Namespace, //
     },
@@ -143,7 +146,11 @@ const INIT_NET_ONLY: &CStr = c"the module works in the initial namespace only (i
 
 /// The cache of the namespace; an error where the module refuses to work.
 fn cache_of<'g>(request: &Request<'_>, guard: &'g rcu::Guard) -> Result<&'g Deferred<Cache>> {
-    Cache::of(request.net(), guard).ok_or_else(|| request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY))
+    Cache::of(request.net(), guard).ok_or_else(|| refuse(request))
+}
+
+fn refuse(request: &Request<'_>) -> Error {
+    request.refuse(EAFNOSUPPORT, None, INIT_NET_ONLY)
 }
 
 fn cache_get(request: &Request<'_>) -> Result {
@@ -202,32 +209,14 @@ fn flush(request: &Request<'_>) -> Result {
     let flushed = if ifindex.is_none() && prefix.is_none() {
         Cache::flush_all(cache_of(request, &rcu::read_lock())?)
     } else {
-        flush_chosen(request, |entry, guard| {
+        Cache::flush_some(request.net(), |entry, guard| {
             ifindex.is_none_or(|ifindex| devices::concerns(entry, ifindex, guard))
                 && prefix.is_none_or(|prefix| prefix.holds(&entry.key))
-        })?
+        })
+        .ok_or_else(|| refuse(request))?
     };
     announce::flush(request.net(), flushed);
     request.reply(|message| message.put_uint(RNETNS_FLUSH_A_FLUSHED, flushed))
-}
-
-/// Removes the entries that `which` chooses, some at a time.
-fn flush_chosen(
-    request: &Request<'_>,
-    mut which: impl FnMut(&Entry<'_>, &rcu::Guard) -> bool,
-) -> Result<u64> {
-    let mut place = Place::default();
-    let mut flushed = 0;
-    loop {
-        let guard = rcu::read_lock();
-        let cache = cache_of(request, &guard)?;
-        let (gone, at_end) =
-            Cache::flush_some(cache, &mut place, &mut |entry| which(entry, &guard));
-        flushed += gone;
-        if at_end {
-            return Ok(flushed);
-        }
-    }
 }
 
 /// The attributes that name a network: of IPv4, of IPv6, and the length.
@@ -314,37 +303,39 @@ fn entry_get(dump: &mut Dump<'_>, place: &mut Place) -> Result {
     let net: &LiveNamespace = dump.net();
     let filter = Filter::of(dump)?;
     let mut rows = KVec::with_capacity(BATCH, GFP_KERNEL)?;
-    loop {
+    while !place.is_at_end() {
         let budget = BATCH.min(dump.room() / MESSAGE);
         if budget == 0 {
             return Err(EMSGSIZE);
         }
-        let at_end = {
+        {
             let guard = rcu::read_lock();
             let cache =
                 Cache::of(net, &guard).ok_or_else(|| dump.refuse(EAFNOSUPPORT, INIT_NET_ONLY))?;
             dump.set_generation(cache.changes());
-            cache.walk(place, budget, &mut |entry: &Entry<'_>| {
+            let walk = cache.walk(place, budget, &mut |entry: &Entry<'_>| {
                 if filter.shows(&entry.key) {
                     // There is room for all of them.
                     let _ = rows.push_within_capacity(Row::of(net, entry, &guard));
                 }
                 Action::Keep
-            })
-        };
+            });
+            // Entries have gone meanwhile, or moved: the dump says so.
+            if walk == Walk::Outrun {
+                place.pass_family();
+            }
+        }
         for row in &rows {
             dump.message(|message| row.put(message))?;
         }
         rows.clear();
-        if at_end {
-            // Entries may have gone between the first check and the walk. No message can say so any
-            // more; the end of the dump does.
-            if let Some(cache) = Cache::of(net, &rcu::read_lock()) {
-                dump.set_generation(cache.changes());
-            }
-            return Ok(());
-        }
     }
+    // Entries may have gone between the first check and the walk. No message can say so any more;
+    // the end of the dump does.
+    if let Some(cache) = Cache::of(net, &rcu::read_lock()) {
+        dump.set_generation(cache.changes());
+    }
+    Ok(())
 }
 
 /// What a dump shows of an entry.

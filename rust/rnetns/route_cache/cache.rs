@@ -21,7 +21,8 @@ use kernel::{
             Published,
             Refused,
             Table,
-            Tag, //
+            Tag,
+            Walk, //
         },
         Namespace, //
     },
@@ -531,7 +532,24 @@ impl Entry<'_> {
 #[derive(Clone, Copy, Default, Zeroable)]
 pub(crate) struct Place {
     v6: bool,
+    is_at_end: bool,
     cursor: Cursor,
+}
+
+impl Place {
+    /// Whether there are no more entries.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Moves on to those of the next family, if there is one.
+    pub(crate) fn pass_family(&mut self) {
+        *self = Self {
+            v6: true,
+            is_at_end: self.v6,
+            cursor: Cursor::default(),
+        };
+    }
 }
 
 impl Cache {
@@ -832,40 +850,53 @@ impl Cache {
         entries
     }
 
-    /// Takes out entries that `which` chooses, of those from `place` on, which is moved on. Says
-    /// how many have gone, and whether that were all.
+    /// Takes out the entries that `which` chooses, and says how many have gone. None while the
+    /// namespace has no cache. Process context: lets packets through in between.
+    ///
+    /// Where these put in entries, or move them, faster than this can look at them, all entries go.
     pub(crate) fn flush_some(
-        this: &Deferred<Self>,
-        place: &mut Place,
-        which: &mut impl FnMut(&Entry<'_>) -> bool,
-    ) -> (u64, bool) {
-        let mut gone = 0;
-        let at_end = this.walk(place, FLUSH_BUDGET, &mut |entry: &Entry<'_>| {
-            if which(entry) {
-                gone += 1;
-                Action::Remove
-            } else {
-                Action::Keep
-            }
-        });
-        if gone != 0 {
+        net: &Namespace,
+        mut which: impl FnMut(&Entry<'_>, &rcu::Guard) -> bool,
+    ) -> Option<u64> {
+        let mut place = Place::default();
+        let mut flushed = 0;
+        while !place.is_at_end() {
+            let guard = rcu::read_lock();
+            let this = Cache::of(net, &guard)?;
+            let mut gone = 0;
+            let walk = this.walk(&mut place, FLUSH_BUDGET, &mut |entry: &Entry<'_>| {
+                if which(entry, &guard) {
+                    gone += 1;
+                    Action::Remove
+                } else {
+                    Action::Keep
+                }
+            });
             this.counters.add(Stat::Flushed, gone);
+            flushed += gone;
+            if walk == Walk::Outrun {
+                return Some(flushed + Cache::flush_all(this));
+            }
+        }
+        // Some that were removed earlier may still hold routes that are to go.
+        if let Some(this) = Cache::of(net, &rcu::read_lock()) {
             this.schedule_now();
         }
-        (gone, at_end)
+        Some(flushed)
     }
 
-    /// Shows some entries, `budget` at most, from `place` on, which is moved on. Says whether that
-    /// were all. Nobody puts in another meanwhile.
+    /// Shows some entries, `budget` at most, from `place` on, which is moved on. Nobody puts in
+    /// another meanwhile. Says how far that was among those of a family.
     pub(crate) fn walk(
         &self,
         place: &mut Place,
         budget: usize,
         look: &mut impl FnMut(&Entry<'_>) -> Action,
-    ) -> bool {
+    ) -> Walk {
         let mut owned = self.owned.lock();
-        if !place.v6 {
-            let at_end = owned.owners.v4.walk(&mut place.cursor, budget, |entry| {
+        let Place { v6, cursor, .. } = place;
+        let walk = if !*v6 {
+            owned.owners.v4.walk(cursor, budget, |entry| {
                 look(&Entry {
                     key: Key::V4(Key4::from_words(&entry.key)),
                     dst: entry.value,
@@ -873,24 +904,22 @@ impl Cache {
                     age: entry.age,
                     note: entry.note,
                 })
-            });
-            if at_end {
-                *place = Place {
-                    v6: true,
-                    cursor: Cursor::default(),
-                };
-            }
-            return false;
-        }
-        owned.owners.v6.walk(&mut place.cursor, budget, |entry| {
-            look(&Entry {
-                key: Key::V6(Key6::from_words(&entry.key)),
-                dst: entry.value,
-                used: entry.used,
-                age: entry.age,
-                note: entry.note,
             })
-        })
+        } else {
+            owned.owners.v6.walk(cursor, budget, |entry| {
+                look(&Entry {
+                    key: Key::V6(Key6::from_words(&entry.key)),
+                    dst: entry.value,
+                    used: entry.used,
+                    age: entry.age,
+                    note: entry.note,
+                })
+            })
+        };
+        if walk == Walk::End {
+            place.pass_family();
+        }
+        walk
     }
 
     /// A number that changes when an entry goes or changes its place.

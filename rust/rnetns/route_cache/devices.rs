@@ -18,8 +18,7 @@ use kernel::{
 use super::cache::{
     Cache,
     Entry,
-    Key,
-    Place, //
+    Key, //
 };
 
 /// The receiver of events about devices. The stack has already changed its own routes by then.
@@ -31,7 +30,10 @@ impl Watcher for Devices {
             // The kernel is going to wait for the last reference to the device, so those of cached
             // routes must go now. No packet comes in by the device any more, and the stack has no
             // route left that leads to it.
-            Event::Unregister => forget(net, dev.ifindex() as u32),
+            Event::Unregister => {
+                let ifindex = dev.ifindex() as u32;
+                Cache::flush_some(net, |entry, guard| concerns(entry, ifindex, guard));
+            }
             // Which of several routes is taken may depend on it.
             Event::Change => {
                 let guard = rcu::read_lock();
@@ -40,22 +42,6 @@ impl Watcher for Devices {
                 }
             }
             Event::Other => {}
-        }
-    }
-}
-
-/// Removes all entries that concern a device. Process context: lets other tasks run in between.
-fn forget(net: &Namespace, ifindex: u32) {
-    let mut place = Place::default();
-    loop {
-        let guard = rcu::read_lock();
-        let Some(cache) = Cache::of(net, &guard) else {
-            return;
-        };
-        let mut which = |entry: &Entry<'_>| concerns(entry, ifindex, &guard);
-        if Cache::flush_some(cache, &mut place, &mut which).1 {
-            // Entries that were removed earlier may still hold routes of the device.
-            return cache.schedule_now();
         }
     }
 }

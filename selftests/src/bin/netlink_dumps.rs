@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         ("a_dump_during_which_the_cache_is_switched_off_ends_and_says_so", switching_off),
         ("a_flush_elsewhere_is_nothing_to_a_dump", flush_elsewhere),
         ("dumps_end_while_entries_come_and_go", race),
+        ("a_dump_ends_although_entries_come_faster_than_it_is_read", outrun),
         ("a_socket_has_one_dump_at_a_time", second_dump),
         ("the_module_stays_while_a_dump_is_open", unload),
         ("dumps_that_are_abandoned_leave_nothing", abandoned),
@@ -365,6 +366,32 @@ fn read(scene: &Scene, counts: &Counts) -> Result<()> {
     counts.interrupted.fetch_add(answer.interrupted.into(), Relaxed);
     counts.entries.fetch_add(shown.len() as u64, Relaxed);
     Ok(())
+}
+
+/// New entries take the places of the oldest, more of them than each part of the dump shows.
+fn outrun() -> Result<Outcome> {
+    const QUOTA: u16 = 512;
+    const NEW: u16 = 64;
+    let _module = Module::open()?.load_with(c"timeout=3600 quota=512").context("load rnetns")?;
+    let router = Router::new(1)?;
+    router.fill(QUOTA, 0)?;
+    let mut dump = Dump::begin(&router)?;
+    let (mut next, mut shown) = (QUOTA, 0);
+    while dump.part()? {
+        let all = dump.answer.messages.len();
+        ensure!(all - shown < usize::from(NEW), "{} entries in a part", all - shown);
+        shown = all;
+        ensure!(shown < 4 * usize::from(QUOTA), "it goes on after {shown} of {QUOTA} entries");
+        let new: Vec<IpAddr> = (next..next + NEW).map(address4).collect();
+        router.deliver(&new)?;
+        next += NEW;
+    }
+    ensure!(dump.answer.ends == [DONE], "the dump ended with {:?}", dump.answer.ends);
+    ensure!(dump.answer.interrupted, "it does not say that entries have gone");
+    // It has shown as many as there were, and more.
+    ensure!(shown > usize::from(QUOTA), "{shown} of {QUOTA} entries are shown");
+    comment(&format!("{shown} entries were shown, {} came meanwhile", next - QUOTA));
+    Ok(Outcome::Pass)
 }
 
 fn second_dump() -> Result<Outcome> {

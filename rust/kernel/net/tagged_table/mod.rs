@@ -55,7 +55,8 @@ pub use self::owner::{
     Entry,
     Owner,
     Place,
-    Refused, //
+    Refused,
+    Walk, //
 };
 pub use self::published::Published;
 use self::{

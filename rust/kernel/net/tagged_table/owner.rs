@@ -118,6 +118,18 @@ pub enum Action {
     Stop,
 }
 
+/// How far a walk has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walk {
+    /// There may be more.
+    More,
+    /// To the end of the list.
+    End,
+    /// More entries come to the end of the list, or move there, than the walk passes: it has looked
+    /// at twice as many as there were at any time. It may never end.
+    Outrun,
+}
+
 /// A place in an owner's list, from which a walk goes on.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Zeroable)]
 pub struct Cursor {
@@ -127,6 +139,9 @@ pub struct Cursor {
     at: u32,
     /// What the walk has shown: entries up to this place.
     order: u32,
+    /// How many entries it has looked at, and the most that there were meanwhile.
+    looked_at: u32,
+    most: u32,
 }
 
 /// One of the users of a shared [`Table`]: all entries under its tag are its own.
@@ -577,7 +592,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     }
 
     /// Shows entries to `look`, oldest first, `budget` of them at most, and does with each what it
-    /// says. Says whether the end of the list was reached.
+    /// says. Says how far that was.
     ///
     /// `cursor` is where to begin, and is set to where to go on. If the entry that it points to is
     /// gone meanwhile, or has moved, the walk goes on with those that are younger than it was.
@@ -586,13 +601,15 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         cursor: &mut Cursor,
         budget: usize,
         mut look: impl FnMut(&Entry<'_, V::Target, N>) -> Action,
-    ) -> bool {
+    ) -> Walk {
         let now = now();
+        cursor.most = cursor.most.max(self.live.len);
         let mut slot = self.resume(cursor);
         for _ in 0..budget {
             if slot == NONE {
-                return true;
+                return Walk::End;
             }
+            cursor.looked_at = cursor.looked_at.saturating_add(1);
             let (next, order, stamp) = {
                 let link = self.link(slot);
                 (link.next, link.order, link.stamp)
@@ -605,7 +622,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             }
             let content = self.content(slot);
             let Some(value) = NonNull::new(content.value.cast_mut().cast::<V::Target>()) else {
-                return true;
+                return Walk::End;
             };
             let entry = Entry {
                 key: content.key,
@@ -618,20 +635,26 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             };
             match look(&entry) {
                 Action::Keep => {
-                    *cursor = Cursor {
-                        begun: true,
-                        slot,
-                        at: order,
-                        order,
-                    };
+                    cursor.begun = true;
+                    (cursor.slot, cursor.at, cursor.order) = (slot, order, order);
                 }
                 // The cursor stays at the last that was kept: from there, the way on is short.
                 Action::Remove => self.take_out(slot, false),
-                Action::Stop => return false,
+                Action::Stop => {
+                    // It will be looked at again.
+                    cursor.looked_at -= 1;
+                    return Walk::More;
+                }
             }
             slot = next;
         }
-        slot == NONE
+        if slot == NONE {
+            Walk::End
+        } else if cursor.looked_at / 2 > cursor.most {
+            Walk::Outrun
+        } else {
+            Walk::More
+        }
     }
 
     /// The slot after the one that the cursor points to; the first one, if its entry is gone.

@@ -187,7 +187,7 @@ mod table {
         let mut cursor = Cursor::default();
         let (mut seen, mut count) = ([u32::MAX; 6], 0);
         let mut first = true;
-        while !owner.walk(&mut cursor, 2, |entry| {
+        while owner.walk(&mut cursor, 2, |entry| {
             seen[count] = entry.key[0];
             count += 1;
             if entry.key[0] == 1 {
@@ -195,7 +195,8 @@ mod table {
             } else {
                 Action::Keep
             }
-        }) {
+        }) == Walk::More
+        {
             if core::mem::take(&mut first) {
                 // The entry that the cursor is at.
                 assert!(owner.remove(&[0; 4]));
@@ -203,8 +204,43 @@ mod table {
         }
         assert_eq!((seen, count), ([0, 1, 2, 3, 4, 5], 6));
         assert_eq!(owner.len(), 4);
-        let stopped = owner.walk(&mut Cursor::default(), 8, |_| Action::Stop);
-        assert!(!stopped);
+        let mut cursor = Cursor::default();
+        for _ in 0..32 {
+            let stopped = owner.walk(&mut cursor, 8, |_| Action::Stop);
+            assert_eq!(stopped, Walk::More);
+        }
+        let all_go = owner.walk(&mut cursor, 8, |_| Action::Remove);
+        assert_eq!((all_go, owner.len()), (Walk::End, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn a_walk_that_new_entries_outrun_says_so() -> Result {
+        const ENTRIES: u32 = 16;
+        let mut owner = Owner::new(Numbers::<4>::new(256, 256)?)?;
+        for word in 0..ENTRIES {
+            assert_eq!(put(&mut owner, &[word; 4], &1), Ok(true));
+        }
+        let (mut cursor, mut shown) = (Cursor::default(), 0);
+        let mut next = ENTRIES;
+        loop {
+            let walk = owner.walk(&mut cursor, 2, |_| {
+                shown += 1;
+                Action::Keep
+            });
+            if walk != Walk::More {
+                assert_eq!(walk, Walk::Outrun);
+                break;
+            }
+            assert!(shown <= 2 * ENTRIES);
+            for _ in 0..3 {
+                assert!(owner.evict().is_some());
+                assert_eq!(put(&mut owner, &[next; 4], &1), Ok(true));
+                next += 1;
+            }
+        }
+        // Not before it has had the time to see all that were there.
+        assert!(shown > 2 * ENTRIES);
         Ok(())
     }
 
