@@ -71,6 +71,29 @@ a_watcher_sees_devices_that_are_registered() {
 	expect_equal "events of a device that nobody finds" "$(watched hidden)" 0
 }
 
+# has_repeated COUNT
+has_repeated() {
+	[ "$(watched repeats)" -ge "$1" ]
+}
+
+# Whoever holds it, the core waits for, and says each second to all that it goes: by then its namespace
+# may be gone, and its index may be that of another device. (It tells the log after a while, too.)
+a_watcher_hears_once_that_a_device_goes() {
+	local setting=/proc/sys/net/core/netdev_unregister_timeout_secs before
+	before=$(<$setting)
+	echo 3600 >$setting
+	misuse watch
+	ip link add name misuse index 4242 type dummy || fail "no dummy device"
+	misuse hold
+	ip link del misuse &
+	wait_until has_repeated 2 || fail "the core does not repeat that the device goes"
+	expect_equal "times that the device has gone" "$(watched gone)" 1
+	misuse "let go"
+	wait $! || fail "the device is not removed"
+	misuse "look away"
+	echo "$before" >$setting
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -78,5 +101,5 @@ packets_are_as_large_as_asked_for_or_not_made() {
 begin_bench
 run_cases hooks_that_are_others_each_time_all_go \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
-	a_watcher_sees_devices_that_are_registered a_namespace_can_be_asked_about_ipv6 \
-	packets_are_as_large_as_asked_for_or_not_made
+	a_watcher_sees_devices_that_are_registered a_watcher_hears_once_that_a_device_goes \
+	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inline functions of C that device.rs, packet_type.rs and xmit.rs call. The
- * module needs none of them.
+ * Inline functions of C that device.rs, packet_type.rs and xmit.rs call, and a
+ * witness for misuse.rs. The module needs none of them.
  */
 
 #include <linux/etherdevice.h>
@@ -66,4 +66,41 @@ int rnetns_bench_skb_header(struct sk_buff *skb, u16 protocol);
 int rnetns_bench_skb_header(struct sk_buff *skb, u16 protocol)
 {
 	return dev_hard_header(skb, skb->dev, protocol, NULL, NULL, skb->len);
+}
+
+/*
+ * How often the core has said once more that a device leaves, while it waits for
+ * those who hold it.
+ */
+static atomic_t repeats = ATOMIC_INIT(0);
+
+static int count_repeat(struct notifier_block *block, unsigned long event,
+			void *info)
+{
+	struct net_device *dev = netdev_notifier_info_to_dev(info);
+
+	if (event == NETDEV_UNREGISTER && dev->reg_state == NETREG_UNREGISTERED)
+		atomic_inc(&repeats);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block repeat_block = { .notifier_call = count_repeat };
+
+int rnetns_bench_repeats_begin(void);
+int rnetns_bench_repeats_begin(void)
+{
+	atomic_set(&repeats, 0);
+	return register_netdevice_notifier(&repeat_block);
+}
+
+void rnetns_bench_repeats_end(void);
+void rnetns_bench_repeats_end(void)
+{
+	unregister_netdevice_notifier(&repeat_block);
+}
+
+u32 rnetns_bench_repeats(void);
+u32 rnetns_bench_repeats(void)
+{
+	return atomic_read(&repeats);
 }

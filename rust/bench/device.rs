@@ -9,11 +9,17 @@ use core::{
 
 use kernel::{
     bindings,
+    error::to_result,
     net::{
         net_device::NetDevice,
         LiveNamespace, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Release, //
+    },
 };
 
 mod c {
@@ -25,6 +31,9 @@ mod c {
             dev: *mut bindings::net_device,
             tracker: *mut bindings::netdevice_tracker,
         );
+        pub(super) fn rnetns_bench_repeats_begin() -> kernel::ffi::c_int;
+        pub(super) fn rnetns_bench_repeats_end();
+        pub(super) safe fn rnetns_bench_repeats() -> u32;
     }
 }
 
@@ -84,5 +93,45 @@ impl Drop for NetDeviceRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant this value owns the reference and its tracker.
         unsafe { c::rnetns_bench_netdev_put(self.dev.as_ptr(), &mut self.tracker) };
+    }
+}
+
+/// A witness who counts how often the core says once more that a device leaves, while it waits for
+/// those who hold it.
+///
+/// # Invariants
+///
+/// While there is one, the witness is registered, and there is one at a time.
+pub(crate) struct Repeats(());
+
+/// Whether there is a witness.
+static IS_THERE: Atomic<bool> = Atomic::new(false);
+
+impl Repeats {
+    /// Begins to count, from zero. Takes RTNL, `EBUSY` if somebody does already.
+    pub(crate) fn begin() -> Result<Self> {
+        if IS_THERE.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        // SAFETY: It is not registered, since there was no witness. Process context.
+        let begun = to_result(unsafe { c::rnetns_bench_repeats_begin() });
+        if begun.is_err() {
+            IS_THERE.store(false, Release);
+        }
+        // INVARIANT: Just registered.
+        begun.map(|()| Self(()))
+    }
+
+    /// How many those were, of all devices.
+    pub(crate) fn count() -> u32 {
+        c::rnetns_bench_repeats()
+    }
+}
+
+impl Drop for Repeats {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is registered.
+        unsafe { c::rnetns_bench_repeats_end() };
+        IS_THERE.store(false, Release);
     }
 }

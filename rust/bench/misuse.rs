@@ -12,8 +12,10 @@
 //!   namespace's end; `give back`; `forget`, which ends it. `kept` says how many are held, how many
 //!   namespaces have ended since, and how many of these while their destination was held.
 //! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial
-//!   namespace; `look away`. `watched` says how many there were, and how many of these when nobody
-//!   else could find the device, but for that it goes.
+//!   namespace; `look away`. `watched` says how many there were, how many of these when nobody else
+//!   could find the device, but for that it goes, and how often it was told so.
+//! - `hold`: holds that device; `let go`. `watched` says how often the core has repeated meanwhile
+//!   that it goes.
 
 use kernel::{
     debugfs::Scope,
@@ -59,7 +61,10 @@ use kernel::{
 
 use crate::{
     control::command,
-    device::NetDeviceRef,
+    device::{
+        NetDeviceRef,
+        Repeats, //
+    },
     packet_type,
     xmit::{
         self,
@@ -77,6 +82,8 @@ pub(crate) struct Files {
     keeping: Mutex<Option<Pin<KBox<Keeping>>>>,
     #[pin]
     watch: Mutex<Option<Pin<KBox<netdev_notifier::Registration<Watch>>>>>,
+    #[pin]
+    held: Mutex<Option<Held>>,
 }
 
 /// Makes the files.
@@ -84,6 +91,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
     let files = pin_init!(Files {
         keeping <- new_mutex!(None),
         watch <- new_mutex!(None),
+        held <- new_mutex!(None),
     });
     Scope::dir(files, c"rnetns_misuse", |files, dir| {
         dir.write_only_callback_file(
@@ -106,6 +114,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                     Ok(())
                 }
                 b"watch" => {
+                    GONE.store(0, Relaxed);
                     let watch = KBox::pin_init(netdev_notifier::register(), GFP_KERNEL)?;
                     *files.watch.lock() = Some(watch);
                     Ok(())
@@ -113,6 +122,14 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                 b"look away" => {
                     let watch = files.watch.lock().take();
                     watch.map(drop).ok_or(ENOENT)
+                }
+                b"hold" => {
+                    *files.held.lock() = Some(Held::new()?);
+                    Ok(())
+                }
+                b"let go" => {
+                    let held = files.held.lock().take();
+                    held.map(drop).ok_or(ENOENT)
                 }
                 b"forget" => {
                     let keeping = files.keeping.lock().take();
@@ -128,7 +145,10 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
         });
         dir.read_callback_file(c"watched", files, &|_files: &Files, f| {
             let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
-            f.write_fmt(fmt!("seen={seen}\nhidden={hidden}\n"))
+            let (gone, repeats) = (GONE.load(Relaxed), Repeats::count());
+            f.write_fmt(fmt!(
+                "seen={seen}\nhidden={hidden}\ngone={gone}\nrepeats={repeats}\n"
+            ))
         });
     })
 }
@@ -139,13 +159,18 @@ struct Watch;
 /// Its index.
 const WATCHED: i32 = 4242;
 
-/// Its events, and those when nobody else could find it.
+/// Its events, those when nobody else could find it, and how often it has gone.
 static SEEN: Atomic<u32> = Atomic::new(0);
 static HIDDEN: Atomic<u32> = Atomic::new(0);
+static GONE: Atomic<u32> = Atomic::new(0);
 
 impl netdev_notifier::Watcher for Watch {
     fn event(net: &Namespace, dev: &NetDevice, event: Event) {
-        if !net.is_init_net() || dev.ifindex() != WATCHED || event == Event::Unregister {
+        if !net.is_init_net() || dev.ifindex() != WATCHED {
+            return;
+        }
+        if event == Event::Unregister {
+            GONE.add(1, Relaxed);
             return;
         }
         SEEN.add(1, Relaxed);
@@ -153,6 +178,21 @@ impl netdev_notifier::Watcher for Watch {
         if !found.is_ok_and(|found| found.ifindex() == WATCHED) {
             HIDDEN.add(1, Relaxed);
         }
+    }
+}
+
+/// A held device, and who counts what the core says of it.
+struct Held {
+    _dev: NetDeviceRef,
+    _repeats: Repeats,
+}
+
+impl Held {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            _repeats: Repeats::begin()?,
+            _dev: NetDeviceRef::get_by_name(LiveNamespace::init_net(), c"misuse")?,
+        })
     }
 }
 
