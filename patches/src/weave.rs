@@ -180,6 +180,16 @@ impl File {
         self.set_mode(by, Some(mode));
     }
 
+    /// A file that a patch has created and that has lost all its lines there comes with the first of
+    /// the others.
+    fn create_with_first_line(&mut self, created: Number) {
+        let first = self.lines.iter().map(|line| line.from).min();
+        let Some(first) = first.filter(|first| *first > created) else { return };
+        let mode = self.mode(first);
+        self.modes.retain(|(from, _)| *from > first);
+        self.set_mode(first, mode);
+    }
+
     /// Leaves out what says nothing new.
     fn tidy(&mut self) {
         let mut last = None;
@@ -361,6 +371,7 @@ impl Weave {
         let mut weave = self.clone();
         let file = weave.file_mut(path);
         let mode = file.mode(state);
+        let created = file.created_by().filter(|by| file.lines(*by).next().is_some());
         let shown = file.lines.iter_mut().filter(|line| line.visible(state));
         for (index, line) in shown.enumerate() {
             if lines.contains(&index) {
@@ -370,6 +381,9 @@ impl Weave {
         }
         if file.mode(to).is_none() {
             file.set_mode(to, mode);
+        }
+        if let Some(created) = created {
+            file.create_with_first_line(created);
         }
         weave.check()?;
         *self = weave;

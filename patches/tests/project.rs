@@ -245,6 +245,27 @@ fn lines_go_to_another_patch() {
 }
 
 #[test]
+fn a_file_goes_with_all_its_lines() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    let (here, there) = ("drivers/other.rs", "drivers/net/other.rs");
+    bench.write(here, "fn other() {}\n");
+    bench.absorb(&[]);
+    assert_eq!(bench.at(1, there).as_deref(), Some("fn other() {}\n"));
+    let lines = ["drivers/other.rs:1".parse().unwrap()];
+    project.split("1/1", &lines, "net: demo: add another\n", jane(), DATE.into()).unwrap();
+    assert_eq!(bench.at(1, there), None, "not an empty file");
+    assert_eq!(bench.at(2, there).as_deref(), Some("fn other() {}\n"));
+    project.give(&lines, "1/1").unwrap();
+    assert_eq!(bench.at(1, there).as_deref(), Some("fn other() {}\n"));
+    fs::remove_file(bench.root().join(here)).unwrap();
+    bench.absorb(&[]);
+    project.join("1/1").unwrap();
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
 fn a_reworded_subject_is_followed_by_the_rules_that_name_it() {
     let bench = Bench::new();
     let project = bench.project();
