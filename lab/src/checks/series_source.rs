@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use series::change;
 use series::project::{self, Base, Project};
 use series::source::Source;
 
+use crate::build::wiring;
 use crate::context::Lab;
 
 /// Whether the project has any series.
@@ -32,7 +33,8 @@ pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
     })
 }
 
-/// Checks that the tree after the last patch equals the source.
+/// Checks that the tree after the last patch equals the source, and gives its own files the lines
+/// that they get where the project is built inside of a tree.
 pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
     let base = |path: &str| change::read(&tree.join(path));
     let project = project(lab, &base)?;
@@ -45,5 +47,58 @@ pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
             project::shown(&project.source, &first.path, Some(first.line))
         );
     }
+    let Some(in_tree) = &lab.project.in_tree else { return Ok(()) };
+    let last = stack.weave.state(stack.weave.last());
+    for (path, wired) in wiring::files(&lab.root, &lab.project, in_tree, tree)? {
+        let path = path.to_string_lossy();
+        let in_series = last.get(&*path).map_or(&[][..], |blob| &blob.content);
+        same_lines(&wired, in_series).with_context(|| {
+            format!("{path} as {} has it, and as the series have it", in_tree.wiring.display())
+        })?;
+    }
     Ok(())
+}
+
+/// Whether two texts have the same lines, in whatever order: the lists of a tree are sorted, and what
+/// is put into one in a row need not be.
+fn same_lines(wired: &[u8], in_series: &[u8]) -> Result<()> {
+    let sorted = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let (wired, in_series) = (sorted(wired), sorted(in_series));
+    let at = wired.iter().zip(&in_series).take_while(|(a, b)| a == b).count();
+    match (wired.get(at), in_series.get(at)) {
+        (None, None) => Ok(()),
+        (Some(line), other) if other.is_none_or(|other| line < other) => {
+            bail!("only the wiring has this line, or has it once more: {line}")
+        }
+        (_, line) => {
+            let line = line.map_or("", String::as_str);
+            bail!("only the series have this line, or have it once more: {line}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_only_the_wiring_or_only_the_series_have_is_named() {
+        let told = |wired: &str, in_series: &str| {
+            same_lines(wired.as_bytes(), in_series.as_bytes()).unwrap_err().to_string()
+        };
+        assert!(same_lines(b"a\n\nc\nb\n", b"a\nb\nc\n").is_ok());
+        assert_eq!(told("a\nb\n", "a\n"), "only the wiring has this line, or has it once more: b");
+        assert_eq!(
+            told("a\nc\n", "a\nb\nc\n"),
+            "only the series have this line, or have it once more: b"
+        );
+        assert_eq!(told("a\na\n", "a\n"), "only the wiring has this line, or has it once more: a");
+        assert_eq!(told("", "a\n"), "only the series have this line, or have it once more: a");
+    }
 }
