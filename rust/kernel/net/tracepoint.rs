@@ -105,7 +105,7 @@ unsafe impl Argument for Address {
 /// route_cache_hit(|| (net.inum(), Address::v4(saddr)));
 /// ```
 // The `unsafe` block has names in it alone, of C's function and of its arguments.
-#[expect(clippy::macro_metavars_in_unsafe)]
+#[allow(clippy::macro_metavars_in_unsafe)]
 #[macro_export]
 macro_rules! declare_safe_trace {
     ($($(#[$attr:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
