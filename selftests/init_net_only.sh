@@ -55,8 +55,8 @@ other_namespaces_are_refused_by_name() {
 # Over netlink, the refusal of a request and the end of a dump say why.
 other_namespaces_are_told_why_over_netlink() {
 	local why="the module works in the initial namespace only" operation words
-	if ! command -v rnetnsctl >/dev/null; then
-		skip "rnetnsctl is not installed"
+	if ! has_rnetnsctl; then
+		skip "neither rnetnsctl nor ynl can be had"
 		return
 	fi
 	for operation in stats dump flush "flush --dst 10.0.0.0/8" "set --quota 5" "set --enable off"; do

@@ -238,10 +238,18 @@ cleanup() {
 	if loaded; then unload; fi
 }
 
+# has_rnetnsctl: rnetnsctl can be had. It is not part of the kernel. Where it is not installed, the
+# script beside the tests does the same by the tree's own ynl, if the tests are in their tree.
+has_rnetnsctl() {
+	command -v rnetnsctl >/dev/null && return
+	"$HERE/rnetnsctl" --help >/dev/null 2>&1 && PATH=$PATH:$HERE
+}
+
 # require PROGRAM...
 require() {
 	local program
 	for program in "$@"; do
+		if [ "$program" = rnetnsctl ]; then has_rnetnsctl; fi
 		command -v "$program" >/dev/null || skip_all "$program is not installed"
 	done
 }

@@ -1,13 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Reading and changing the cache of a namespace over netlink: who may, and what others notice. Uses
-# rnetnsctl, which must be in the PATH.
+# Reading and changing the cache of a namespace over netlink: who may, and what others notice.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"
-
-NOBODY=65534
 
 topology() {
 	router rt src dst alt
@@ -111,20 +108,23 @@ wrong_networks_are_refused() {
 	denied "find device nosuch0" rt flush --dev nosuch0
 }
 
-# as_nobody NAME COMMAND...: runs it without any rights, in a namespace that belongs to root.
-as_nobody() {
+# Without any rights, but those to read files of root: a kernel tree may be one that only root can
+# read.
+POWERLESS=(setpriv --inh-caps=-all --bounding-set=-all)
+
+# powerless NAME COMMAND...: runs it without any rights, in a namespace that belongs to root.
+powerless() {
 	local name=$1
 	shift
-	said=$(in_netns "$name" setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups \
-		--inh-caps=-all --bounding-set=-all "$@" 2>&1)
+	said=$(in_netns "$name" "${POWERLESS[@]}" "$@" 2>&1)
 }
 
 who_has_no_right_may_read_figures_alone() {
 	warm_both
-	as_nobody rt rnetnsctl stats || fail "may not read: $said"
+	powerless rt rnetnsctl stats || fail "may not read: $said"
 	for change in "dump" "flush" "set --quota 9" "set --enable off"; do
 		read -ra words <<<"$change"
-		as_nobody rt rnetnsctl "${words[@]}" && fail "$change is allowed"
+		powerless rt rnetnsctl "${words[@]}" && fail "$change is allowed"
 		[[ $said == *"not permitted"* ]] || fail "$change: $said"
 	done
 	now "refused"
@@ -176,11 +176,11 @@ a_dump_shows_what_it_is_asked_for() {
 
 # Every user owns the network namespaces that were made in their own user namespace, and no others.
 an_owner_manages_its_own_namespace() {
-	said=$(setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups unshare -Urn sh -c \
+	said=$("${POWERLESS[@]}" unshare -Un --keep-caps sh -c \
 		'rnetnsctl set --quota 9 && rnetnsctl --json stats && rnetnsctl flush' 2>&1) ||
 		fail "its own: $said"
 	[[ $said == *'"quota": 9'* ]] || fail "its own was not set: $said"
-	said=$(in_netns rt setpriv --reuid "$NOBODY" --regid "$NOBODY" --clear-groups unshare -Ur sh -c \
+	said=$(in_netns rt "${POWERLESS[@]}" unshare -U --keep-caps sh -c \
 		'rnetnsctl set --quota 9' 2>&1) && fail "root's namespace was changed"
 	[[ $said == *"not permitted"* ]] || fail "root's namespace: $said"
 	now "root's"

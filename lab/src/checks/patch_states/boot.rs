@@ -73,7 +73,10 @@ impl States<'_> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
         let root = self.root.join("selftests");
         let (folder, mut tests) = match &self.what {
-            What::Own { selftests, .. } => tree_tests::write(state, selftests.as_deref(), &root)?,
+            What::Own { selftests, .. } => {
+                let source = &self.base.kernel.source;
+                tree_tests::write(source, state, selftests.as_deref(), &root)?
+            }
             What::Touched { tests, .. } => {
                 tree_tests::copy(&self.base.kernel.source, state, tests, &root)?
             }
@@ -133,7 +136,8 @@ impl States<'_> {
             selftests: selftests.to_vec(),
             tools: self.guest.guest.tools.clone(),
             directory: PathBuf::from("/"),
-            env: Vec::new(),
+            // The tree is read-only there.
+            env: vec![("PYTHONPYCACHEPREFIX".to_owned(), "/tmp/pycache".to_owned())],
             turns: false,
             memory_mb: self.lab.guest_memory(kernel),
             // No snapshots: that this kernel boots is part of the check.

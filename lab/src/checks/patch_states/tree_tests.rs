@@ -3,7 +3,7 @@
 //! Writes the tests of a state to a folder, for the guest.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -22,6 +22,10 @@ const TIME_OF_A_TEST: Duration = Duration::from_secs(300);
 /// The folder of all selftests of a kernel tree.
 const SELFTESTS: &str = "tools/testing/selftests/";
 
+/// The kernel's own netlink tool, and the specifications that it reads.
+const NET_TOOLS: &str = "tools/net";
+const SPECIFICATIONS: &str = "Documentation/netlink/specs/";
+
 /// Replaces the kernel's own `lib.mk`, which the Makefiles of tests include. It only prints the
 /// names of the tests.
 const LIB_MK: &str = "\
@@ -30,9 +34,11 @@ programs:
 \t@printf '%s\\n' $(TEST_PROGS) $(TEST_GEN_PROGS)
 ";
 
-/// Writes the tests of a state below `root`, at the same place as in a kernel tree below
-/// [`SELFTESTS`]. Returns their folder and the list of tests.
+/// Writes the tests of a state below `root`, at the same place as in a kernel tree. Returns their
+/// folder and the list of tests. Also puts there what tests use of their tree: the netlink
+/// specifications of the state, and a link to `tools/net` of the tree at `source`.
 pub(super) fn write(
+    source: &Path,
     state: &State,
     prefix: Option<&str>,
     root: &Path,
@@ -40,11 +46,17 @@ pub(super) fn write(
     files::remove_dir(root)?;
     files::make_dir(root)?;
     let Some(prefix) = prefix else { return Ok((root.to_owned(), Vec::new())) };
-    let folder = root.join(prefix.strip_prefix(SELFTESTS).unwrap_or(prefix));
+    let folder = root.join(prefix);
     files::make_dir(&folder)?;
-    files::write_whole(&root.join("lib.mk"), LIB_MK)?;
+    files::write_whole(&root.join(SELFTESTS).join("lib.mk"), LIB_MK)?;
+    let tools = root.join(NET_TOOLS);
+    symlink(source.join(NET_TOOLS), &tools)
+        .with_context(|| format!("create {}", tools.display()))?;
     let mut any = false;
     for (path, blob) in &state.files {
+        if path.starts_with(SPECIFICATIONS) {
+            write_test(&root.join(path), blob)?;
+        }
         let Some(name) = path.strip_prefix(&format!("{prefix}/")) else { continue };
         write_test(&folder.join(name), blob)?;
         any |= name == "Makefile";
@@ -119,13 +131,22 @@ mod tests {
             file("Makefile", makefile, Mode::Plain),
             file("a.sh", "true\n", Mode::Executable),
             file("b.sh", "true\n", Mode::Executable),
+            (
+                "Documentation/netlink/specs/demo.yaml".to_owned(),
+                Blob { mode: Mode::Plain, content: b"name: demo\n".to_vec() },
+            ),
         ]);
         let state = State { files, gone: Vec::new() };
-        let root = tempfile::tempdir().unwrap();
+        let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(source.path().join("tools/net/ynl")).unwrap();
         let prefix = "tools/testing/selftests/net/demo";
-        let (folder, tests) = write(&state, Some(prefix), root.path()).unwrap();
+        let (folder, tests) = write(source.path(), &state, Some(prefix), root.path()).unwrap();
         let names: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(names, ["a.sh", "b.sh"]);
         assert!(folder.join("a.sh").is_file());
+        // As a test finds them that looks for the top of its tree.
+        let top = folder.join("../../../../..");
+        assert!(top.join("tools/net/ynl").is_dir());
+        assert!(top.join("Documentation/netlink/specs/demo.yaml").is_file());
     }
 }
