@@ -2,6 +2,7 @@
 
 //! Checks that need no guest of their own, and mutants: code that is broken on purpose.
 
+pub mod as_kselftest;
 pub mod code_edits;
 pub mod compile_fail;
 pub mod examples;

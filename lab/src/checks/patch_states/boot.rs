@@ -84,6 +84,12 @@ impl States<'_> {
         tests.retain(|test| self.only.as_ref().is_none_or(|only| test.name == *only));
         let programs =
             guest_programs::in_c(self.lab, self.base, std::iter::once(folder.clone()), &tests)?;
+        let folder = match &self.what {
+            What::Own { .. } => folder,
+            What::Touched { .. } => {
+                tree_tests::as_kselftest(&folder, &tests, &self.root.join("as-kselftest"))?
+            }
+        };
         let selftests: Vec<PathBuf> = std::iter::once(folder).chain(programs).collect();
         let jobs: Vec<Job> = match tests.is_empty() {
             true => vec![Job {

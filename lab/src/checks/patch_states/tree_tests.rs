@@ -15,6 +15,7 @@ use vmlab::run::job::{self, Test};
 use vmlab::run::process;
 
 use super::State;
+use crate::checks::as_kselftest::{run_as_kselftest, write_script};
 
 /// The time limit of other people's tests, which do not say one: that of kselftest.
 const TIME_OF_A_TEST: Duration = Duration::from_secs(300);
@@ -104,6 +105,18 @@ pub(super) fn copy(
     Ok((folder, found))
 }
 
+/// Writes scripts with the names of these tests that run them in their folder. Few tests of a kernel
+/// tree print KTAP, which a script makes of their exit status.
+pub(super) fn as_kselftest(folder: &Path, tests: &[Test], scripts: &Path) -> Result<PathBuf> {
+    files::remove_dir(scripts)?;
+    files::make_dir(scripts)?;
+    for test in tests {
+        let script = run_as_kselftest(&folder.join(&test.name));
+        write_script(scripts, &test.name, &script)?;
+    }
+    Ok(scripts.to_owned())
+}
+
 fn write_test(to: &Path, blob: &Blob) -> Result<()> {
     files::make_dir(to.parent().unwrap_or(to))?;
     fs::write(to, &blob.content).with_context(|| format!("write {}", to.display()))?;
@@ -148,5 +161,20 @@ mod tests {
         let top = folder.join("../../../../..");
         assert!(top.join("tools/net/ynl").is_dir());
         assert!(top.join("Documentation/netlink/specs/demo.yaml").is_file());
+    }
+
+    #[test]
+    fn a_test_of_a_tree_that_prints_no_ktap_is_judged_by_its_exit_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, scripts) = (dir.path().join("net"), dir.path().join("scripts"));
+        let text = "#!/bin/sh\n. ./lib.sh\necho TEST: $WORD\nexit 1\n";
+        let blob = |text: &str| Blob { mode: Mode::Executable, content: text.as_bytes().to_vec() };
+        write_test(&folder.join("a.sh"), &blob(text)).unwrap();
+        write_test(&folder.join("lib.sh"), &blob("WORD=beside\n")).unwrap();
+        let tests = [Test { name: "a.sh".to_owned(), timeout: TIME_OF_A_TEST }];
+        let scripts = as_kselftest(&folder, &tests, &scripts).unwrap();
+        let said = Command::new(scripts.join("a.sh")).output().unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert_eq!(text, "# TEST: beside\nKTAP version 1\n1..1\n# exit status 1\nnot ok 1 a.sh\n");
     }
 }
