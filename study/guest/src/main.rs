@@ -83,6 +83,11 @@ fn measured(case: &Case, world: &World, tracing: &Tracing) -> Result<()> {
     if measurement.packets == 0 {
         bail!("no packet was seen");
     }
+    let copies = measurement.check.copies_by_memory();
+    // What XDP copies to is from a pool, and not allocated for each packet.
+    if copies != measurement.check.copies as i64 && world.way != Way::XdpRedirect {
+        bail!("{copies} copies by memory, {} by probes", measurement.check.copies);
+    }
     Ok(())
 }
 

@@ -54,6 +54,13 @@ pub struct Check {
     pub allocated_bytes: u64,
 }
 
+impl Check {
+    /// Heads of packets beyond those that endpoints gave their devices.
+    pub fn copies_by_memory(&self) -> i64 {
+        self.heads as i64 - self.packets as i64
+    }
+}
+
 impl Place {
     pub fn count(places: &[Place]) -> u64 {
         places.iter().map(|place| place.times).sum()

@@ -149,8 +149,7 @@ pub fn agreement(results: &Results) -> Agreement {
     let mut all = Agreement::default();
     for it in &results.results {
         all.measured += 1;
-        let (probes, heads) = (it.check.copies as i64, it.check.heads as i64);
-        let memory = heads - it.check.packets as i64;
+        let (probes, memory) = (it.check.copies as i64, it.check.copies_by_memory());
         if memory == probes {
             all.agree += 1;
         } else {
