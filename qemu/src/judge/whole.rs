@@ -25,7 +25,8 @@ impl Report {
 
     /// Merges all parts of a run. `phases` has the steps that were timed outside of the parts.
     ///
-    /// The outcome of the whole is the worst of all outcomes. A test that ran several times is one
+    /// The outcome of the whole is the worst of all outcomes; where every selftest was skipped, lint and
+    /// host tests do not make it a pass. A test that ran several times is one
     /// entry, which shows its worst run.
     pub fn whole(parts: Vec<Report>, phases: Phases) -> Report {
         let mut whole = Report::not_built(String::new(), phases);
@@ -42,6 +43,12 @@ impl Report {
             whole.notes.extend(new);
         }
         whole.tests = by_test(runs);
+        let is = |result| move |test: &&TestReport| test.group.is_empty() && test.result == result;
+        let any = |result| whole.tests.iter().any(|test| is(result)(&test));
+        if whole.outcome == Outcome::Pass && any(TestResult::Skip) && !any(TestResult::Pass) {
+            whole.outcome = Outcome::Skipped;
+            whole.message = "every selftest was skipped".to_owned();
+        }
         whole
     }
 }
@@ -133,6 +140,19 @@ mod tests {
         assert_eq!(whole.outcome, Outcome::KernelLog);
         assert_eq!(whole.message, "BUG in b (and 1 more)");
         assert_eq!(whole.tests.len(), 3);
+    }
+
+    #[test]
+    fn lint_does_not_make_a_pass_of_skipped_selftests() {
+        let lint = TestReport { group: "lint".into(), ..test("l", TestResult::Pass, 0) };
+        let of = |second| {
+            let first = part(Outcome::Skipped, "", vec![test("a", TestResult::Skip, 1)]);
+            let second = part(Outcome::Pass, "", vec![test("b", second, 1)]);
+            let parts = vec![Report::of_checks(vec![lint.clone()]), first, second];
+            Report::whole(parts, Phases::default()).outcome
+        };
+        assert_eq!(of(TestResult::Skip), Outcome::Skipped);
+        assert_eq!(of(TestResult::Pass), Outcome::Pass);
     }
 
     #[test]

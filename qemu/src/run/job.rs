@@ -153,8 +153,8 @@ pub fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Time limits of a guest. They are ten times as long under emulation as with KVM, and ten times
-/// longer again with a debug kernel.
+/// Time limits of a guest. They are longer under emulation than with KVM, and longer again with a
+/// debug kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// From QEMU's start until everything is mounted, and again from then until the job's files are

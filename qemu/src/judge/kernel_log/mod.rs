@@ -171,6 +171,16 @@ mod tests {
             ("kobject", "kobject: 'a' (0000000012345678): tried to init an initialized object"),
             ("interrupt", "irq 3: nobody cared (try booting with the \"irqpoll\" option)"),
             ("network", "rlo: hw csum failure"),
+            ("reference-leak", "IPv4: Freeing alive in_device 00000000a1b2c3d4"),
+            ("reference-leak", "IPv4: Attempt to release alive inet socket 00000000a1b2c3d4"),
+            (
+                "reference-leak",
+                "page_pool_release_retry() stalled pool shutdown: id 3, 1 inflight 60 sec",
+            ),
+            (
+                "sleep-in-atomic",
+                "huh, entered softirq 3 NET_RX with preempt_count 00000101, exited with 00000102?",
+            ),
             ("network", "protocol 0800 is buggy, dev rlo"),
             ("oops", "divide error: 0000 [#1] SMP"),
             ("lockdep", "WARNING: bad contention detected!"),

@@ -305,6 +305,8 @@ mod tests {
         const SKIPS: &str = "KTAP version 1\nnot ok 1 a # SKIP no veth\n1..1\n";
         const INNER_SKIPS: &str =
             "KTAP version 1\n1..1\n  KTAP version 1\n  1..1\n  ok 1 a # SKIP no veth\nok 1 b\n";
+        const INNER_PLAN_SKIPS: &str =
+            "KTAP version 1\n1..1\n  KTAP version 1\n  1..0 # SKIP no veth\nok 1 b\n";
         const EARLY: &str = "KTAP version 1\n1..3\nok 1 a\nok 2 b # SKIP no memory\n";
         let fail = |why: &str| (TestResult::Fail, why.to_owned());
         let cases = [
@@ -332,6 +334,7 @@ mod tests {
             (NO_PLAN, Status::Exited(0), (TestResult::Pass, A_MISSING_RESULT.to_owned())),
             (SKIPS, Status::Exited(0), (TestResult::Skip, "no veth".to_owned())),
             (INNER_SKIPS, Status::Exited(0), (TestResult::Skip, "no veth".to_owned())),
+            (INNER_PLAN_SKIPS, Status::Exited(0), (TestResult::Skip, "no veth".to_owned())),
             (EARLY, Status::Exited(4), (TestResult::Pass, String::new())),
             (EARLY, Status::Exited(0), fail("ends before its plan, with exit status 0")),
             ("", Status::Exited(0), fail("no KTAP at all")),

@@ -236,6 +236,12 @@ impl Reader {
             if let Some(document) = self.open.pop() {
                 let document = self.complete(document, false);
                 if let Some(parent) = self.open.last_mut() {
+                    // Its parent's `ok` does not tell that nothing ran.
+                    if let Some(reason) = document.skipped {
+                        let (name, result) = ("all".to_owned(), TestResult::Skip);
+                        parent.nested.push(Case { name, result, reason });
+                        self.leaves.add(result);
+                    }
                     parent.nested.append(document.cases);
                     parent.has_nested = true;
                 }
