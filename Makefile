@@ -4,10 +4,14 @@
 # Variables reach it through the environment.
 
 .DEFAULT_GOAL := all
-export KSRC KBUILD LLVM CC J V ACCEL ENGINE MEMORY
+export J V ACCEL ENGINE MEMORY
+# Paths reach the lab unchanged, `$$` included.
+override export KSRC := $(value KSRC)
+override export KBUILD := $(value KBUILD)
+override export LLVM := $(value LLVM)
 # make gives CC a default of its own; only a CC that the user chose counts.
-ifeq ($(origin CC),default)
-unexport CC
+ifneq ($(origin CC),default)
+override export CC := $(value CC)
 endif
 # Variables that were exported for other builds must not change this one.
 unexport MAKEFLAGS MFLAGS MAKELEVEL

@@ -394,6 +394,20 @@ fn what_a_person_gives_make_reaches_the_lab_as_it_is() {
     }
 }
 
+#[test]
+fn a_path_that_a_person_gives_make_reaches_the_lab_as_it_is() {
+    let (user, make) = user_of_make(r#"printf '%s' "$KSRC$KBUILD$LLVM$CC""#);
+    let path = "/a$b/$(c)/it's 'd'/";
+    for variable in ["KSRC", "KBUILD", "LLVM", "CC"] {
+        let set = format!("{variable}={path}");
+        let by_argument = user.command(&make).args(["-s", "all", &set]).output().unwrap();
+        assert_eq!(text(&by_argument), path, "{variable}");
+        let by_environment =
+            user.command(&make).args(["-s", "all"]).env(variable, path).output().unwrap();
+        assert_eq!(text(&by_environment), path, "{variable}");
+    }
+}
+
 /// It builds for minutes, and warns if the shell will not find the program.
 #[test]
 fn a_person_who_installs_sees_what_cargo_says() {

@@ -25,13 +25,16 @@ cd {folder} || exit 1
 status=$(mktemp) || exit 1
 {{ {file}; echo $? > "$status"; }} | awk '
 	!ktap && /^(K?TAP) version [0-9]/ {{ ktap = 1 }}
-	!ktap && /^[ \t]*not ok / {{ bad = 1 }}
+	!ktap && /^[ \t]*not ok([ \t]|$)/ {{ bad = 1 }}
 	{{ print (ktap ? "" : "# ") $0; fflush() }}
-	END {{ exit ktap ? 0 : bad ? 2 : 1 }}'
+	END {{ exit ktap ? (bad ? 3 : 0) : bad ? 2 : 1 }}'
 plain=$?
 code=$(cat "$status")
 rm -f "$status"
 [ "$plain" -eq 0 ] && exit "$code"
+# A failure in front of the version line is no KTAP, but it is a failure.
+[ "$plain" -eq 3 ] && [ "$code" -eq 0 ] && exit 1
+[ "$plain" -eq 3 ] && exit "$code"
 # Results without a version line in front are no KTAP, but a failure is one.
 [ "$plain" -eq 2 ] && [ "$code" -eq 0 ] && code="0, but it printed \`not ok\`"
 echo 'KTAP version 1'
@@ -105,6 +108,8 @@ mod tests {
         let cases = [
             ("echo TAP version 13; echo 1..1; echo ok 1 a", TestResult::Pass),
             ("echo hello; echo KTAP version 1; echo 1..1; echo not ok 1 a", TestResult::Fail),
+            ("echo not ok 1 a; echo KTAP version 1; echo 1..1; echo ok 1 b", TestResult::Fail),
+            ("echo 'not ok'; echo KTAP version 1; echo 1..1; echo ok 1 b", TestResult::Fail),
             ("echo KTAP version 1; echo 1..2; echo ok 1 a", TestResult::Fail),
             ("echo KTAP version 1; echo 1..1; echo ok 1 a; exit 1", TestResult::Fail),
         ];
