@@ -18,10 +18,16 @@ KSFT_SKIP=4
 
 # Fails the current case, with the reason. The case goes on.
 fail() {
+	local text="# ${*//$'\n'/$'\n'# }"
 	# The case has failed already: do not wait as long for anything else.
 	PATIENCE=5
-	printf '# %s\n' "${*//$'\n'/$'\n'# }"
-	case_failed=1
+	if [ "$BASHPID" = $$ ]; then
+		printf '%s\n' "$text"
+		case_failed=1
+	else
+		# A subshell has variables of its own, and what it prints may go into a pipe.
+		printf '%s\n' "$text" >>"$failures_of_subshells"
+	fi
 }
 
 # Skips the current case, with the reason why it cannot tell anything.
@@ -43,13 +49,23 @@ taint() {
 run_cases() {
 	local case number=0 failures=0 taint
 
+	failures_of_subshells=$(mktemp) || skip_all "no room for files"
 	printf 'KTAP version 1\n1..%d\n' $#
 	for case in "$@"; do
 		number=$((number + 1))
 		case_failed=
 		case_skipped=
 		taint=$(taint)
-		"$case"
+		if declare -F "$case" >/dev/null; then
+			"$case"
+		else
+			fail "there is no such case"
+		fi
+		if [ -s "$failures_of_subshells" ]; then
+			cat "$failures_of_subshells"
+			: >"$failures_of_subshells"
+			case_failed=1
+		fi
 		[ "$(taint)" = "$taint" ] || fail "the kernel has warned: see its log"
 		if [ -n "$case_failed" ]; then
 			failures=$((failures + 1))
@@ -60,6 +76,7 @@ run_cases() {
 			printf 'ok %d %s\n' $number "$case"
 		fi
 	done
+	rm "$failures_of_subshells"
 	[ $failures -eq 0 ]
 	exit
 }

@@ -55,7 +55,11 @@ in_topology() {
 	if [ "$1" != "$family" ]; then remove_topology; fi
 	use "$1"
 	if [ ${#INUMS[@]} = 0 ]; then topology; fi
-	"$2"
+	if declare -F "$2" >/dev/null; then
+		"$2"
+	else
+		fail "there is no such case"
+	fi
 	if [ -n "$case_failed" ]; then
 		cache_line rt
 		printf '# rt: %s\n' "$line"
