@@ -29,8 +29,9 @@ use rnetns_selftests::{is_slow, wait_until};
 
 /// The processor of packets and walks.
 const PROCESSOR: usize = 0;
-/// How many packets a walk may last for: some times what it needs.
-const MOST: u64 = 4_000_000;
+/// How many packets a walk may last for, for each entry that the cache may have: some times what it
+/// needs.
+const MOST: u64 = 128;
 /// A device that no entry is about.
 const NOBODYS: &str = "nobodys";
 
@@ -118,7 +119,7 @@ impl Scene {
                     walk(prepared)
                 })
             });
-            let is_over = || self.sent().is_ok_and(|sent| sent >= first + MOST);
+            let is_over = || self.sent().is_ok_and(|sent| sent >= first + MOST * self.quota);
             let ended = wait_until(|| job.is_finished() || is_over()) && job.is_finished();
             let (sent, gone) = (self.sent()? - first, evictions()? - before);
             comment(&format!("{sent} packets, {gone} entries evicted meanwhile"));
