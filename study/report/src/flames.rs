@@ -21,6 +21,8 @@ pub fn all(results: &Results) -> Result<Vec<(String, String)>> {
         options.title = format!("Copies on the way {way}, by call stack");
         options.count_name = "copies".to_owned();
         options.deterministic = true;
+        // A picture in a page runs no script.
+        options.no_javascript = true;
         let mut picture = Vec::new();
         flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut picture)
             .with_context(|| format!("draw the stacks of {way}"))?;
