@@ -86,9 +86,17 @@ mod tests {
         (judged.result, judged.reason)
     }
 
+    /// Each of these tests in shell has this result.
+    fn expect(cases: &[(&str, TestResult)]) {
+        for (text, want) in cases {
+            let (result, reason) = judged(text);
+            assert_eq!(result, *want, "{text}: {reason}");
+        }
+    }
+
     #[test]
     fn a_program_without_ktap_says_with_its_status_how_it_ended() {
-        let cases = [
+        expect(&[
             ("echo fine", TestResult::Pass),
             ("echo not ok 1 a; exit 0", TestResult::Fail),
             ("echo 'it is not ok 1'; exit 0", TestResult::Pass),
@@ -96,26 +104,18 @@ mod tests {
             ("echo no; exit 1", TestResult::Fail),
             ("kill -SEGV $$", TestResult::Fail),
             ("exit 3", TestResult::Fail),
-        ];
-        for (text, want) in cases {
-            let (result, reason) = judged(text);
-            assert_eq!(result, want, "{text}: {reason}");
-        }
+        ]);
     }
 
     #[test]
     fn a_program_with_ktap_is_judged_by_it() {
-        let cases = [
+        expect(&[
             ("echo TAP version 13; echo 1..1; echo ok 1 a", TestResult::Pass),
             ("echo hello; echo KTAP version 1; echo 1..1; echo not ok 1 a", TestResult::Fail),
             ("echo not ok 1 a; echo KTAP version 1; echo 1..1; echo ok 1 b", TestResult::Fail),
             ("echo 'not ok'; echo KTAP version 1; echo 1..1; echo ok 1 b", TestResult::Fail),
             ("echo KTAP version 1; echo 1..2; echo ok 1 a", TestResult::Fail),
             ("echo KTAP version 1; echo 1..1; echo ok 1 a; exit 1", TestResult::Fail),
-        ];
-        for (text, want) in cases {
-            let (result, reason) = judged(text);
-            assert_eq!(result, want, "{text}: {reason}");
-        }
+        ]);
     }
 }
