@@ -40,6 +40,8 @@ pub enum Variant {
     /// For the kernel tree's own network tests, which need many kinds of devices.
     #[value(name = "net")]
     NetSelftests,
+    /// For the project's study: with the options that its measurements need.
+    Study,
     /// User Mode Linux: a program of the host, for measurements at the host's own speed.
     #[value(name = "uml")]
     UserMode,
@@ -52,6 +54,7 @@ impl Variant {
             Variant::Plain => "",
             Variant::Debug => "-debug",
             Variant::NetSelftests => "-net",
+            Variant::Study => "-study",
             Variant::UserMode => "-uml",
         }
     }
@@ -111,6 +114,10 @@ pub fn fragments(lab: &Lab, variant: Variant) -> Vec<Fragment> {
         Variant::Plain => vm.collect(),
         Variant::Debug => vm.chain([own!("debug.config")]).collect(),
         Variant::NetSelftests => vm.chain([own!("selftests-net.config")]).collect(),
+        Variant::Study => {
+            let study = lab.project.study.iter().flat_map(|study| &study.config);
+            vm.chain(study.map(|path| Fragment::File(lab.root.join(path)))).collect()
+        }
         Variant::UserMode => vec![own!("uml.config")],
     };
     all.extend(lab.settings.config.iter().cloned().map(Fragment::File));

@@ -49,6 +49,7 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
     let variant = match (&cli.command, lab.settings.engine) {
         (Action::TestDebug(_), _) => Variant::Debug,
         (Action::SelftestsNet { .. }, _) => Variant::NetSelftests,
+        (Action::Study { .. }, _) => Variant::Study,
         (_, Some(Engine::UserMode)) => Variant::UserMode,
         _ => Variant::Plain,
     };

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vmlab::boot::engine::{Choice, Engine};
 use vmlab::boot::kernel::Kernel;
@@ -33,6 +33,7 @@ use vmlab::run::process;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
+use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
 use crate::commands::Runner;
@@ -67,52 +68,40 @@ struct Part {
     results: Vec<Value>,
 }
 
+/// What the parts need: the study's kernel, and its modules and program.
+pub(super) struct Ready {
+    base: Prepared,
+    built: Built,
+    program: PathBuf,
+}
+
+/// The key of the last quick study that passed, and the names of its parts.
+const PASSED: &str = "study-passed.json";
+
 impl Runner<'_> {
     /// Runs the study. If there are patterns, only parts whose name contains one of them. Only a
     /// whole study, neither quick nor with patterns, writes the document.
     pub(super) fn study(&self, quick: bool, patterns: &[String]) -> Result<u8> {
-        let Some(study) = &self.lab.project.study else {
-            bail!("{} has no [study]: there is nothing to run", project::FILE)
-        };
-        let lab = with_study(self.lab, study);
-        let runner = Runner { lab: &lab, ..self.clone() };
-        let _lock = checkout_lock::take(&lab.target)?;
+        let study = self.wanted_study()?;
+        let _lock = checkout_lock::take(&self.lab.target)?;
         let whole = !quick && patterns.is_empty();
-        let path = lab.target.with_file_name("study").join(match whole {
+        let path = self.lab.target.with_file_name("study").join(match whole {
             true => "results.json",
             false => "some-results.json",
         });
         // From here on, the results of an earlier run would be wrong.
         files::remove_file(&path)?;
-        let base = pipeline::base(&lab, self.variant, &mut Phases::default())?;
-        let built = pipeline::build(&lab, &base, &mut Phases::default())?;
-        let program = program(&built, study)?;
-        let parts = parts(&program, quick, patterns)?;
+        let ready = self.prepare_study(&mut Phases::default())?;
         let mut tally = Tally::default();
-        let mut ended = Vec::new();
-        let run = |part: &String| {
-            let mut results = Vec::new();
-            let ended = runner.part(&base, &built, &program, part, quick, &mut results);
-            Part { name: part.clone(), check: TestReport::of(part.clone(), ended), results }
-        };
-        pool::run(
-            &parts,
-            lab.settings.jobs,
-            |_| false,
-            run,
-            |_, part: Part| {
-                tally.tell(std::slice::from_ref(&part.check));
-                ended.push(part);
-                !interrupt::requested()
-            },
-        );
-        interrupt::check()?;
-        ended.sort_by_key(|it| parts.iter().position(|part| *part == it.name));
+        let parts = parts(&ready.program, quick, patterns)?;
+        let ended = self.parts(&ready, &parts, quick, self.lab.settings.jobs, |check| {
+            tally.tell(std::slice::from_ref(check));
+        })?;
         let (names, results): (Vec<_>, Vec<_>) =
             ended.into_iter().map(|part| (part.name, part.results)).unzip();
         let results: Vec<Value> = results.into_iter().flatten().collect();
-        let places = places(&results, &base.kernel, &built);
-        let kernel = base.kernel.release.clone();
+        let places = places(&results, &ready.base.kernel, &ready.built);
+        let kernel = ready.base.kernel.release.clone();
         let engine = Engine::Counting.name();
         let results = Results { kernel, engine, quick, parts: names, results, places };
         let text = serde_json::to_string_pretty(&results).context("encode the results")? + "\n";
@@ -123,24 +112,87 @@ impl Runner<'_> {
         }
         if whole && let Some(report) = &study.report {
             say("writing the document");
-            document(&lab, &base.tools, report, &path)?;
+            document(self.lab, &ready.base.tools, report, &path)?;
         }
         Ok(0)
     }
 
-    /// Runs one part in a guest, and adds its output to `results`, even if it fails.
-    fn part(
+    /// The project's study.
+    fn wanted_study(&self) -> Result<&Study> {
+        let study = self.lab.project.study.as_ref();
+        study.with_context(|| format!("{} has no [study]: there is nothing to run", project::FILE))
+    }
+
+    /// Builds what the study needs.
+    pub(super) fn prepare_study(&self, phases: &mut Phases) -> Result<Ready> {
+        let study = self.wanted_study()?;
+        let mut lab = self.lab.clone();
+        lab.project.selftests =
+            Selftests { packages: vec![study.program.clone()], ..Selftests::default() };
+        let base = pipeline::base(&lab, Variant::Study, phases)?;
+        let built = pipeline::build(&lab, &base, phases)?;
+        let program = program(&built, study)?;
+        Ok(Ready { base, built, program })
+    }
+
+    /// Runs the quick study, one part after the other. One that passed is not repeated until one of
+    /// its inputs changes.
+    pub(super) fn quick_study(&self, ready: &Ready) -> Result<Vec<TestReport>> {
+        let passed = self.lab.target.join(PASSED);
+        let now = Passed { key: ready.key()?, parts: parts(&ready.program, true, &[])? };
+        let then = fs::read(&passed).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if then.is_some_and(|then: Passed| then == now) {
+            return Ok(now.parts.into_iter().map(|part| TestReport::of(part, Ok(()))).collect());
+        }
+        files::remove_file(&passed)?;
+        let ended = self.parts(ready, &now.parts, true, 1, |_| ())?;
+        let checks: Vec<TestReport> = ended.into_iter().map(|part| part.check).collect();
+        if !checks.iter().any(TestReport::failed) {
+            let text = serde_json::to_string(&now).context("encode the names of the parts")?;
+            files::write_whole(&passed, &text)?;
+        }
+        Ok(checks)
+    }
+
+    /// Runs these parts, and tells of each when it has ended.
+    fn parts(
         &self,
-        base: &Prepared,
-        built: &Built,
-        program: &Path,
-        part: &str,
+        ready: &Ready,
+        parts: &[String],
         quick: bool,
-        results: &mut Vec<Value>,
-    ) -> Result<()> {
+        jobs: usize,
+        mut tell: impl FnMut(&TestReport),
+    ) -> Result<Vec<Part>> {
+        let mut ended = Vec::new();
+        let run = |part: &String| {
+            let mut results = Vec::new();
+            let ended = self.part(ready, part, quick, &mut results);
+            Part { name: part.clone(), check: TestReport::of(part.clone(), ended), results }
+        };
+        pool::run(
+            parts,
+            jobs,
+            |_| false,
+            run,
+            |_, part: Part| {
+                tell(&part.check);
+                ended.push(part);
+                !interrupt::requested()
+            },
+        );
+        interrupt::check()?;
+        ended.sort_by_key(|it| parts.iter().position(|part| *part == it.name));
+        Ok(ended)
+    }
+
+    /// Runs one part in a guest, and adds its output to `results`, even if it fails.
+    fn part(&self, ready: &Ready, part: &str, quick: bool, results: &mut Vec<Value>) -> Result<()> {
+        let Ready { base, built, program } = ready;
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let test = Test { name: name.clone(), timeout: PART_LIMIT };
         let mut job = self.job(base, built, Work::one(test), &[])?;
+        // The guest needs no other programs.
+        job.selftests.clone_from(&built.guest.selftests);
         job.logs = self.lab.target.join("logs/study").join(part);
         job.env.push(("STUDY_PART".to_owned(), part.to_owned()));
         job.env.push(("STUDY_QUICK".to_owned(), u8::from(quick).to_string()));
@@ -157,14 +209,25 @@ impl Runner<'_> {
     }
 }
 
-/// The lab with the study's own kernel options and program.
-fn with_study(lab: &Lab, study: &Study) -> Lab {
-    let mut lab = lab.clone();
-    lab.settings.config.extend(study.config.iter().map(|path| lab.root.join(path)));
-    // The guest needs no other programs.
-    let selftests = Selftests { packages: vec![study.program.clone()], ..Selftests::default() };
-    lab.project.selftests = selftests;
-    lab
+impl Ready {
+    /// A key that changes with the kernel, a module or a program.
+    fn key(&self) -> Result<String> {
+        let kernel = self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec();
+        let mut parts = vec![kernel];
+        let guest = &self.built.guest;
+        let files = [&guest.init].into_iter().chain(&guest.selftests).chain(&self.built.modules);
+        for file in files {
+            parts.push(fs::read(file).with_context(|| format!("read {}", file.display()))?);
+        }
+        Ok(files::key(parts))
+    }
+}
+
+/// A quick study that passed.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Passed {
+    key: String,
+    parts: Vec<String>,
 }
 
 /// The path of the program: the only program of its package.

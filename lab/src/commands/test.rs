@@ -29,7 +29,7 @@ use crate::checks::examples;
 use crate::checks::lint;
 use crate::cli::TestArgs;
 use crate::commands::net::Guests;
-use crate::commands::{Runner, reports};
+use crate::commands::{Runner, reports, study};
 use crate::durations::Durations;
 use crate::expected_skips::{self, ExpectedSkips};
 use crate::host::disk;
@@ -46,6 +46,7 @@ enum Task {
     CompileFail,
     Examples,
     HostTests,
+    Study,
     /// A selftest, and the number of its repeat.
     Selftest(job::Test, u32),
     /// One of the kernel tree's own tests.
@@ -58,6 +59,7 @@ struct Ready {
     built: Built,
     engine: engine::Choice,
     net: Option<(compare::List, NetTests)>,
+    study: Option<study::Ready>,
     early: Early,
 }
 
@@ -169,7 +171,10 @@ impl Runner<'_> {
         let built = pipeline::build(self.lab, &base, phases)?;
         let compares = checks && self.lab.project.selftests.net;
         let net = if compares { Some(self.prepare_net(&base)?) } else { None };
-        Ok(Ready { base, built, engine, net, early: Mutex::new(early) })
+        // A kernel tree of the user's would have to be built once more.
+        let studies = checks && self.lab.project.study.is_some() && self.lab.settings.own_kernel();
+        let study = if studies { Some(self.prepare_study(phases)?) } else { None };
+        Ok(Ready { base, built, engine, net, study, early: Mutex::new(early) })
     }
 
     /// All tasks, the longest first.
@@ -185,6 +190,7 @@ impl Runner<'_> {
         if checks {
             tasks.extend(self.checks());
         }
+        tasks.extend(ready.study.iter().map(|_| Task::Study));
         if let Some((list, _)) = &ready.net {
             tasks.extend(list.quick().into_iter().map(Task::Net));
         }
@@ -231,6 +237,9 @@ impl Runner<'_> {
             Task::KernelLint => lint::kernel(lab, base),
             Task::CompileFail => compile_fail::run(lab, &base.tools)?,
             Task::Examples => examples::run(lab, &base.tools)?,
+            Task::Study => {
+                self.quick_study(ready.study.as_ref().context("the study is not prepared")?)?
+            }
         };
         if checks.is_empty() {
             bail!(
@@ -306,6 +315,7 @@ impl Task {
             Task::Examples => "example",
             Task::HostTests => "host test",
             Task::Net(_) => "net",
+            Task::Study => "study",
             Task::Selftest(..) => "",
         }
     }
@@ -334,6 +344,7 @@ impl Task {
             Task::CompileFail => "code that must not compile".to_owned(),
             Task::Examples => "examples".to_owned(),
             Task::HostTests => "host tests".to_owned(),
+            Task::Study => "quick study".to_owned(),
             Task::Net(test) => format!("net/{}", test.name),
             Task::Selftest(test, _) => test.name.clone(),
         }
