@@ -48,9 +48,9 @@ __rust_helper u32 rust_helper_rt_pmtu(const struct rtable *rt)
 	return rt->rt_pmtu;
 }
 
-__rust_helper void rust_helper_skb_set_slow_gro(struct sk_buff *skb)
+__rust_helper void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst)
 {
-	skb->slow_gro = 1;
+	skb_dst_set_noref(skb, dst);
 }
 
 #endif

@@ -73,16 +73,13 @@ impl<'a> Packet<'a> {
         if !dst.is_of(self.protocol(), self.net()) {
             return;
         }
+        // SAFETY: By the type invariant the packet is valid and ours.
+        if unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1._skb_refdst } != 0 {
+            return;
+        }
         // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
         // the destination is valid.
-        unsafe {
-            let skb = &mut *self.as_raw();
-            let refdst = &mut skb.__bindgen_anon_3.__bindgen_anon_1._skb_refdst;
-            if *refdst == 0 {
-                *refdst = dst.as_raw() as c_ulong | bindings::SKB_DST_NOREF as c_ulong;
-                bindings::skb_set_slow_gro(self.as_raw());
-            }
-        }
+        unsafe { bindings::skb_dst_set_noref(self.as_raw(), dst.as_raw()) };
     }
 
     /// Takes the destination from the packet. Wraps `skb_dst_drop()`.
