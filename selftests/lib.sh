@@ -8,7 +8,7 @@
 # or `skip` where it cannot tell.
 
 export LC_ALL=C
-MODULES_DIR=${MODULES_DIR:-/lab/modules}
+MODULES_DIR=${MODULES_DIR:-}
 # shellcheck disable=SC2034 # tests use it
 HERE=$(cd "$(dirname "$0")" && pwd)
 DEBUGFS=/sys/kernel/debug/rnetns
@@ -274,7 +274,7 @@ require() {
 # require_module MODULE
 require_module() {
 	[ -f "$MODULES_DIR/$1.ko" ] || modinfo "$1" >/dev/null 2>&1 ||
-		skip_all "no $1.ko in $MODULES_DIR, and none installed"
+		skip_all "no $1.ko${MODULES_DIR:+ in $MODULES_DIR}, and none installed"
 }
 
 begin() {
