@@ -368,7 +368,7 @@ pub enum SeriesAction {
     Split {
         /// SERIES/NUMBER.
         patch: String,
-        /// Lines of the source: FILE:FIRST-LAST.
+        /// Lines of the source: FILE:FIRST-LAST; FILE:-LINE: what is taken away above LINE.
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
         lines: Vec<Lines>,
         /// The message: subject, blank line, body. Without this, an editor opens.
@@ -391,7 +391,7 @@ pub enum SeriesAction {
     Give {
         /// SERIES/NUMBER of the patch that gets them.
         patch: String,
-        /// Lines of the source: FILE:FIRST-LAST.
+        /// Lines of the source: FILE:FIRST-LAST; FILE:-LINE: what is taken away above LINE.
         #[arg(required = true, num_args = 1.., value_delimiter = ' ')]
         lines: Vec<Lines>,
     },

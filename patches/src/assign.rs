@@ -84,10 +84,24 @@ pub struct Piece {
     pub place: Place,
 }
 
+/// Lines that the last state does not show, inside of lines of the source that changed. A patch
+/// takes them away, and they keep their text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden {
+    pub path: String,
+    /// The first changed line around them, from 1 on.
+    pub line: usize,
+    pub lines: usize,
+    /// The patch that takes them away.
+    pub by: Number,
+}
+
 /// Everything that changed, and where it goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub pieces: Vec<Piece>,
+    /// What stays as it is in the middle of changed lines.
+    pub hidden: Vec<Hidden>,
     changes: Vec<(String, Effect)>,
 }
 
@@ -182,6 +196,7 @@ impl Plan {
             pieces.push(Piece { path: path.clone(), line: 1, removed: 0, added: 0, place });
         }
         self.pieces.extend(pieces);
+        self.hidden.extend(edit.hidden());
         self.changes.push((path, Effect::Edit { steps, mode: blob.mode, by }));
     }
 }

@@ -2,13 +2,13 @@
 
 //! What changed in one file, and whose work each changed line is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::assign::{Doubt, Piece, Place, Why};
+use crate::assign::{Doubt, Hidden, Piece, Place, Why};
 use crate::diff::{self, Hunk};
 use crate::moves::Moves;
-use crate::pairing;
+use crate::pairing::{self, Way};
 use crate::rules::Rules;
 use crate::weave::{BASE, Blob, File, Insert, Number, Step};
 
@@ -92,6 +92,27 @@ impl<'a> Edit<'a> {
         }
         steps.extend((at..self.before.len()).map(|_| Step::Keep));
         (pieces, steps)
+    }
+
+    /// Lines inside of the hunks that the last state does not show.
+    pub fn hidden(&self) -> Vec<Hidden> {
+        let gone = self.file.gone(self.last);
+        let mut hidden = Vec::new();
+        for hunk in &self.hunks {
+            let mut of_patches: BTreeMap<Number, usize> = BTreeMap::new();
+            for index in hunk.before.clone().skip(1) {
+                for line in gone.get(&index).into_iter().flatten() {
+                    *of_patches.entry(line.until.unwrap_or(self.last)).or_default() += 1;
+                }
+            }
+            hidden.extend(of_patches.into_iter().map(|(by, lines)| Hidden {
+                path: self.path.to_owned(),
+                line: hunk.after.start + 1,
+                lines,
+                by,
+            }));
+        }
+        hidden
     }
 
     fn by_rule(&self) -> Option<Place> {
@@ -288,13 +309,26 @@ impl<'a> Edit<'a> {
 
     fn steps(&self, hunk: &Hunk, decided: &Decided, steps: &mut Vec<Step>) {
         let known = |place: &Place| place.as_ref().map_or(BASE, |(by, _)| *by);
-        steps.extend(decided.removed.iter().map(|place| Step::Remove(known(place))));
-        let above = self.before[..hunk.before.start].last().map(|line| line.1);
-        let below = self.before.get(hunk.before.end).map(|line| line.1);
-        for (text, place) in self.new[hunk.after.clone()].iter().zip(&decided.added) {
-            let by = known(place);
-            let below = decided.removed.is_empty() && above != Some(by) && below == Some(by);
-            steps.push(Step::Insert(Insert { text: text.to_vec(), by, until: None, below }));
+        let old: Vec<&[u8]> =
+            self.before[hunk.before.clone()].iter().map(|(text, _)| *text).collect();
+        let new = &self.new[hunk.after.clone()];
+        let pairs = pairing::pair(&old, new);
+        let mut at = hunk.before.start;
+        for way in pairing::way(old.len(), &pairs) {
+            match way {
+                Way::Old(index) => {
+                    steps.push(Step::Remove(known(&decided.removed[index])));
+                    at += 1;
+                }
+                Way::New(index) => {
+                    let by = known(&decided.added[index]);
+                    let above = self.before[..at].last().map(|line| line.1);
+                    let below = self.before.get(at).map(|line| line.1);
+                    let below = pairs[index].is_none() && above != Some(by) && below == Some(by);
+                    let text = new[index].to_vec();
+                    steps.push(Step::Insert(Insert { text, by, until: None, below }));
+                }
+            }
         }
     }
 }

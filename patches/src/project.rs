@@ -18,7 +18,7 @@ use crate::rules::Put;
 use crate::source::Source;
 use crate::trailers::{self, Given};
 use crate::unified;
-use crate::weave::{Blob, Mode, Number, Tree};
+use crate::weave::{Blob, File, Mode, Number, Tree, Undecided};
 
 /// Gives a file of the tree below a series, or below all of them.
 pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
@@ -59,25 +59,36 @@ impl std::str::FromStr for Wish {
     }
 }
 
-/// Lines of a file of the source: `FILE:FIRST-LAST`, or `FILE:LINE`.
+/// Lines of a file of the source: `FILE:FIRST-LAST`, or `FILE:LINE`. `FILE:-LINE` are the lines that
+/// patches took away between this line and the one above.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lines {
     file: String,
     first: usize,
     last: usize,
+    gone: bool,
 }
 
 impl std::str::FromStr for Lines {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Lines> {
-        let wrong = || format!("{text}: write FILE:FIRST-LAST, as a/b.rs:10-20");
+        let wrong = || {
+            format!(
+                "{text}: write FILE:FIRST-LAST, as a/b.rs:10-20, or FILE:-LINE for what is taken \
+                 away in front of a line"
+            )
+        };
         let (file, lines) = text.rsplit_once(':').with_context(wrong)?;
+        let (gone, lines) = match lines.strip_prefix('-') {
+            Some(line) => (true, line),
+            None => (false, lines),
+        };
         let (first, last) = lines.split_once('-').unwrap_or((lines, lines));
         let first: usize = first.parse().with_context(wrong)?;
         let last: usize = last.parse().with_context(wrong)?;
-        ensure!(0 < first && first <= last, "{}", wrong());
-        Ok(Lines { file: file.to_owned(), first, last })
+        ensure!(0 < first && first <= last && !(gone && first < last), "{}", wrong());
+        Ok(Lines { file: file.to_owned(), first, last, gone })
     }
 }
 
@@ -192,7 +203,10 @@ impl Project<'_> {
             }
         }
         let before = stack.clone();
-        stack.weave.amend(number, &tree)?;
+        stack.weave.amend(number, &tree).map_err(|error| match error.downcast::<Undecided>() {
+            Ok(undecided) => anyhow::anyhow!(undecided.advice(|number| stack.name(number))),
+            Err(error) => error,
+        })?;
         let done = self.store(&before, stack)?;
         files::remove_dir(&folder)?;
         files::remove_file(&self.work.join(PATCH))?;
@@ -445,9 +459,15 @@ impl Project<'_> {
         to: Number,
     ) -> Result<()> {
         let last = stack.weave.last();
-        for Lines { file, first, last: end } in lines {
+        for Lines { file, first, last: end, gone } in lines {
             let path = self.source.upstream(file).unwrap_or_else(|| file.clone());
             let woven = stack.weave.file(&path).with_context(|| format!("{file}: no such file"))?;
+            if *gone {
+                let of = taken_away(stack, woven, first - 1, from)
+                    .with_context(|| format!("{file}:-{first}"))?;
+                stack.weave.give_removal(&path, last, first - 1, of, to)?;
+                continue;
+            }
             let brought: Vec<Number> = woven.lines(last).map(|line| line.from).collect();
             ensure!(*end <= brought.len(), "{file} has {} lines", brought.len());
             let own: Vec<usize> = (first - 1..*end)
@@ -477,6 +497,20 @@ impl Project<'_> {
         }
         let files = change.paths().map(Path::to_owned).collect();
         Ok(Done { stack, files, dropped })
+    }
+}
+
+/// The patch that took the lines away which were in front of this line of the last state, by its
+/// index; `from`, if it did.
+fn taken_away(stack: &Stack, woven: &File, index: usize, from: Option<Number>) -> Result<Number> {
+    let gone = woven.gone(stack.weave.last()).remove(&index).unwrap_or_default();
+    let by = gone.iter().filter_map(|line| line.until);
+    let by: BTreeSet<Number> = by.filter(|by| from.is_none_or(|from| from == *by)).collect();
+    let names: Vec<String> = by.iter().map(|by| stack.name(*by)).collect();
+    match (by.first(), by.len()) {
+        (Some(one), 1) => Ok(*one),
+        (None, _) => bail!("the patch takes nothing away in front of this line"),
+        _ => bail!("{} take lines away here: which is meant is not clear", names.join(" and ")),
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::diff::{self, Hunk};
+use crate::pairing::{self, Way};
 
 /// The number of a patch in the stack, from 1 on.
 pub type Number = usize;
@@ -196,6 +197,68 @@ impl File {
         self.modes.retain(|(_, mode)| std::mem::replace(&mut last, *mode) != *mode);
     }
 
+    /// The lines of other states that were taken away by now, by the index of the line of this state
+    /// that they are above of.
+    pub fn gone(&self, state: Number) -> BTreeMap<usize, Vec<&Line>> {
+        let mut gone: BTreeMap<usize, Vec<&Line>> = BTreeMap::new();
+        let mut shown = 0;
+        for line in &self.lines {
+            if line.visible(state) {
+                shown += 1;
+            } else if line.until.is_some_and(|until| until <= state) {
+                gone.entry(shown).or_default().push(line);
+            }
+        }
+        gone
+    }
+
+    /// The lines that these ones replace in the patches that bring them: places in the list of all.
+    fn replaced(&self, chosen: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut replaced = BTreeSet::new();
+        let owners: BTreeSet<Number> = chosen.iter().map(|at| self.lines[*at].from).collect();
+        for by in owners {
+            let (mut old, mut new) = (Vec::new(), Vec::new());
+            for (at, line) in self.lines.iter().enumerate() {
+                if line.from == by {
+                    new.push(at);
+                } else if line.until == Some(by) {
+                    old.push(at);
+                } else if line.visible(by) {
+                    // The end of what the patch changes in a row.
+                    replaced.extend(self.replaced_in(&old, &new, chosen));
+                    (old, new) = (Vec::new(), Vec::new());
+                }
+            }
+            replaced.extend(self.replaced_in(&old, &new, chosen));
+        }
+        replaced
+    }
+
+    /// The same, of lines in a row.
+    fn replaced_in(&self, old: &[usize], new: &[usize], chosen: &BTreeSet<usize>) -> Vec<usize> {
+        if !new.iter().any(|at| chosen.contains(at)) {
+            return Vec::new();
+        }
+        if new.iter().all(|at| chosen.contains(at)) {
+            return old.to_vec();
+        }
+        let texts = |places: &[usize]| -> Vec<&[u8]> {
+            places.iter().map(|at| self.lines[*at].text.as_slice()).collect()
+        };
+        let pairs = pairing::pair(&texts(old), &texts(new));
+        let own = new.iter().zip(pairs).filter(|(at, _)| chosen.contains(at));
+        own.filter_map(|(_, pair)| Some(old[pair?])).collect()
+    }
+
+    /// Leaves out those of these lines that one patch brings and takes away.
+    fn leave_out(&mut self, lines: &BTreeSet<usize>) {
+        let mut at = 0;
+        self.lines.retain(|line| {
+            at += 1;
+            !lines.contains(&(at - 1)) || line.until != Some(line.from)
+        });
+    }
+
     /// Gives patches other numbers.
     fn renumber(&mut self, number: &impl Fn(Number) -> Number) {
         for line in &mut self.lines {
@@ -362,7 +425,8 @@ impl Weave {
         self.patches -= 1;
     }
 
-    /// Gives lines of a file to another patch: those with these indices in a state.
+    /// Gives lines of a file to another patch: those with these indices in a state. It also takes away
+    /// what they replace.
     ///
     /// # Errors
     ///
@@ -372,13 +436,25 @@ impl Weave {
         let file = weave.file_mut(path);
         let mode = file.mode(state);
         let created = file.created_by().filter(|by| file.lines(*by).next().is_some());
-        let shown = file.lines.iter_mut().filter(|line| line.visible(state));
-        for (index, line) in shown.enumerate() {
+        let shown = file.lines.iter().enumerate().filter(|(_, line)| line.visible(state));
+        let mut chosen = BTreeSet::new();
+        for (index, (at, line)) in shown.enumerate() {
             if lines.contains(&index) {
                 ensure!(line.from != BASE, "{path}:{}: no patch brings this line", index + 1);
-                line.from = to;
+                // It may be there already.
+                if line.from != to {
+                    chosen.insert(at);
+                }
             }
         }
+        let replaced = file.replaced(&chosen);
+        for at in &replaced {
+            file.lines[*at].until = Some(to);
+        }
+        for at in &chosen {
+            file.lines[*at].from = to;
+        }
+        file.leave_out(&replaced);
         if file.mode(to).is_none() {
             file.set_mode(to, mode);
         }
@@ -390,25 +466,61 @@ impl Weave {
         Ok(())
     }
 
+    /// Makes another patch take lines away: of those between two lines of a state, above the one with
+    /// this index, the ones that patch `of` takes away.
+    ///
+    /// # Errors
+    ///
+    /// See [`Weave::reorder`].
+    pub fn give_removal(
+        &mut self,
+        path: &str,
+        state: Number,
+        index: usize,
+        of: Number,
+        to: Number,
+    ) -> Result<()> {
+        let mut weave = self.clone();
+        let file = weave.file_mut(path);
+        let mut own = BTreeSet::new();
+        let mut shown = 0;
+        for (at, line) in file.lines.iter().enumerate() {
+            if line.visible(state) {
+                shown += 1;
+            } else if shown == index && line.until == Some(of) {
+                own.insert(at);
+            }
+        }
+        for at in &own {
+            file.lines[*at].until = Some(to);
+        }
+        file.leave_out(&own);
+        weave.check()?;
+        *self = weave;
+        Ok(())
+    }
+
     /// Makes `tree` the state after patch `by`, which the edits become part of. Later states have
     /// them as well, and keep what later patches do.
     ///
     /// # Errors
     ///
-    /// None that an edit can cause; see [`File::edit`].
+    /// [`Undecided`], if it is not clear for how long a new line stays. Nothing changes then.
     pub fn amend(&mut self, by: Number, tree: &Tree) -> Result<()> {
         let before = self.state(by);
+        let mut weave = self.clone();
         for path in before.keys().filter(|path| !tree.contains_key(*path)) {
-            let file = self.file_mut(path);
+            let file = weave.file_mut(path);
             if file.remove_from(by) {
-                self.files.remove(path);
+                weave.files.remove(path);
             }
         }
         for (path, blob) in tree.iter().filter(|(path, blob)| before.get(*path) != Some(blob)) {
-            let file = self.file_mut(path);
-            file.amend(by, blob).with_context(|| format!("edit {path}"))?;
+            weave.file_mut(path).amend(path, by, blob)?;
         }
-        self.check()
+        weave.check()?;
+        *self = weave;
+        Ok(())
     }
 
     /// Looks for what makes no sense: a patch that takes away what a later one brings, say.
@@ -424,50 +536,69 @@ impl Weave {
 
 impl File {
     /// Makes the state after a patch lead to this content.
-    fn amend(&mut self, by: Number, blob: &Blob) -> Result<()> {
+    fn amend(&mut self, path: &str, by: Number, blob: &Blob) -> Result<()> {
         let after = diff::lines(&blob.content);
-        let mut steps = {
-            let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
-            steps(by, before.len(), &after, &diff::hunks(&before, &after))
+        let steps = {
+            let before: Vec<&Line> = self.lines(by).collect();
+            let texts: Vec<&[u8]> = before.iter().map(|line| line.text.as_slice()).collect();
+            let hunks = diff::hunks(&texts, &after);
+            let ends = self.ends(path, by, &before, &after, &hunks)?;
+            steps(by, &texts, &after, &hunks, |line| ends.get(&line).copied())
         };
-        self.end_with_neighbours(by, &mut steps);
-        self.edit(by, &steps)?;
+        self.edit(by, &steps).with_context(|| format!("edit {path}"))?;
         if self.mode(by) != Some(blob.mode) {
             self.set_mode(by, Some(blob.mode));
         }
         Ok(())
     }
 
-    /// A line in place of lines that a later patch takes away, or between such lines, goes with
-    /// them.
-    fn end_with_neighbours(&self, state: Number, steps: &mut [Step]) {
-        let ends: Vec<Option<Number>> = self.lines(state).map(|line| line.until).collect();
+    /// Which patch takes each new line of an edit away again, by its index, if one does. A line that
+    /// stands for another one goes with that; one that stands for none, with those that it replaces;
+    /// one that replaces none, with both its neighbours.
+    fn ends(
+        &self,
+        path: &str,
+        state: Number,
+        before: &[&Line],
+        after: &[&[u8]],
+        hunks: &[Hunk],
+    ) -> Result<BTreeMap<usize, Number>> {
         // The patch that removes the whole file.
         let gone = self.modes.iter().find(|(from, mode)| *from > state && mode.is_none());
         let gone = gone.map(|(from, _)| *from);
-        let mut at = 0;
-        let mut rest = steps;
-        while !rest.is_empty() {
-            let stays = rest.iter().take_while(|step| **step == Step::Keep).count();
-            at += stays;
-            let changes = rest[stays..].iter().take_while(|step| **step != Step::Keep).count();
-            let (hunk, after) = rest[stays..].split_at_mut(changes);
-            let removed = hunk.iter().filter(|step| matches!(step, Step::Remove(_))).count();
-            let neighbours = if removed > 0 {
-                &ends[at..at + removed]
-            } else {
-                &ends[at.saturating_sub(1)..(at + 1).min(ends.len())]
-            };
-            let end = neighbours.first().copied().flatten();
-            let end = end.filter(|end| neighbours.iter().all(|other| *other == Some(*end)));
-            for step in hunk {
-                if let Step::Insert(insert) = step {
-                    insert.until = end.into_iter().chain(gone).min();
+        let mut ends = BTreeMap::new();
+        for hunk in hunks {
+            let old: Vec<&[u8]> =
+                before[hunk.before.clone()].iter().map(|line| line.text.as_slice()).collect();
+            let pairs = pairing::pair(&old, &after[hunk.after.clone()]);
+            for (index, pair) in pairs.iter().enumerate() {
+                let start = hunk.before.start;
+                let end = if let Some(pair) = pair {
+                    before[start + pair].until
+                } else {
+                    let gap = pairing::gap(old.len(), &pairs, index);
+                    let (from, to) = (start + gap.start, start + gap.end);
+                    let replaced: BTreeSet<Option<Number>> =
+                        before[from..to].iter().map(|line| line.until).collect();
+                    if replaced.is_empty() {
+                        let around = &before[from.saturating_sub(1)..(to + 1).min(before.len())];
+                        let first = around.first().and_then(|line| line.until);
+                        first.filter(|_| around.iter().all(|line| line.until == first))
+                    } else if replaced.len() == 1 {
+                        replaced.into_iter().next().flatten()
+                    } else {
+                        let line = hunk.after.start + index;
+                        let text = String::from_utf8_lossy(after[line]).trim().to_owned();
+                        let path = path.to_owned();
+                        return Err(Undecided { path, line: line + 1, text, ends: replaced }.into());
+                    }
+                };
+                if let Some(end) = end.into_iter().chain(gone).min() {
+                    ends.insert(hunk.after.start + index, end);
                 }
             }
-            at += removed;
-            rest = after;
         }
+        Ok(ends)
     }
 
     /// From this patch on there is no such file. Whether no state has it then.
@@ -488,8 +619,8 @@ impl File {
         let steps = {
             let before: Vec<&[u8]> = self.lines(by).map(|line| line.text.as_slice()).collect();
             match hunks.filter(|hunks| diff::lead(hunks, &before, &after)) {
-                Some(hunks) => steps(by, before.len(), &after, hunks),
-                None => steps(by, before.len(), &after, &diff::hunks(&before, &after)),
+                Some(hunks) => steps(by, &before, &after, hunks, |_| None),
+                None => steps(by, &before, &after, &diff::hunks(&before, &after), |_| None),
             }
         };
         self.edit(by, &steps).expect("the last patch may change all that is there");
@@ -500,18 +631,72 @@ impl File {
     }
 }
 
-/// The way from a text of so many lines to another one, as work of one patch.
-fn steps(by: Number, before: usize, after: &[&[u8]], hunks: &[Hunk]) -> Vec<Step> {
+/// The way from one text to another one, as work of one patch. `until` knows which patch takes a new
+/// line away again.
+fn steps(
+    by: Number,
+    before: &[&[u8]],
+    after: &[&[u8]],
+    hunks: &[Hunk],
+    until: impl Fn(usize) -> Option<Number>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut at = 0;
     for hunk in hunks {
         steps.extend((at..hunk.before.start).map(|_| Step::Keep));
-        steps.extend(hunk.before.clone().map(|_| Step::Remove(by)));
-        steps.extend(hunk.after.clone().map(|line| {
-            Step::Insert(Insert { text: after[line].to_vec(), by, until: None, below: false })
-        }));
+        let old = &before[hunk.before.clone()];
+        let pairs = pairing::pair(old, &after[hunk.after.clone()]);
+        for way in pairing::way(old.len(), &pairs) {
+            steps.push(match way {
+                Way::Old(_) => Step::Remove(by),
+                Way::New(index) => {
+                    let line = hunk.after.start + index;
+                    let (text, until) = (after[line].to_vec(), until(line));
+                    Step::Insert(Insert { text, by, until, below: false })
+                }
+            });
+        }
         at = hunk.before.end;
     }
-    steps.extend((at..before).map(|_| Step::Keep));
+    steps.extend((at..before.len()).map(|_| Step::Keep));
     steps
 }
+
+/// A new line of an edit replaces lines that are not taken away by the same patch. So it is not clear
+/// for how long it stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    pub path: String,
+    /// Its number in the edited file, from 1 on.
+    pub line: usize,
+    pub text: String,
+    /// The patches that take away what it replaces; none: that stays.
+    pub ends: BTreeSet<Option<Number>>,
+}
+
+impl Undecided {
+    /// What is not clear, and what can be done. Patches have these names.
+    pub fn advice(&self, name: impl Fn(Number) -> String) -> String {
+        let end = |end: &Option<Number>| match end {
+            Some(by) => format!("lines that {} takes away later", name(*by)),
+            None => "lines that stay".to_owned(),
+        };
+        let ends: Vec<String> = self.ends.iter().map(end).collect();
+        format!(
+            "{}:{}: \"{}\" replaces {}: is it there in later states? Take the old lines away in \
+             one edit, and add this one in the next: then it stays",
+            self.path,
+            self.line,
+            self.text,
+            ends.join(" and ")
+        )
+    }
+}
+
+impl std::fmt::Display for Undecided {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.advice(|number| format!("patch {number}")))
+    }
+}
+
+impl std::error::Error for Undecided {}

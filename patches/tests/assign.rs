@@ -135,3 +135,60 @@ fn a_line_that_a_later_patch_takes_away_does_not_come_back_by_an_edit() {
     assert_eq!(weave.state(1), tree(&[(PATH, edited)]));
     assert_eq!(weave.state(2), tree(&[(PATH, "fn f() {\n    work();\n}\n")]));
 }
+
+/// Patch 1 brings three lines, patch 2 replaces the one in the middle.
+fn replaced() -> Weave {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "one(net);\nold(net);\nthree(net);\n")]));
+    weave.push(tree(&[(PATH, "one(net);\ntwo(net);\nthree(net);\n")]));
+    weave
+}
+
+#[test]
+fn a_hunk_across_a_replaced_line_leaves_every_line_in_its_place() {
+    let mut weave = replaced();
+    let source = tree(&[(PATH, "one(net, 1);\ntwo(net, 1);\nthree(net, 1);\n")]);
+    let plan = Plan::make(&weave, &source, &Rules::default());
+    // A line in the middle that keeps its text is told.
+    let hidden: Vec<_> = plan.hidden.iter().map(|it| (it.line, it.lines, it.by)).collect();
+    assert_eq!(hidden, [(1, 1, 2)]);
+    plan.apply(&mut weave).unwrap();
+    assert_eq!(weave.state(1), tree(&[(PATH, "one(net, 1);\nold(net);\nthree(net, 1);\n")]));
+    assert_eq!(weave.state(2), source);
+    let hunk = String::from_utf8(series::unified::hunks(weave.file(PATH).unwrap(), 2)).unwrap();
+    assert_eq!(
+        hunk,
+        "@@ -1,3 +1,3 @@\n one(net, 1);\n-old(net);\n+two(net, 1);\n three(net, 1);\n"
+    );
+}
+
+#[test]
+fn an_edited_line_ends_where_the_line_ends_that_it_stands_for() {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "first(a);\nsecond(b);\n")]));
+    weave.push(tree(&[(PATH, "first(a);\nSECOND(b);\n")]));
+    let edited = tree(&[(PATH, "first(a1);\nsecond(b1);\n")]);
+    weave.amend(1, &edited).unwrap();
+    assert_eq!(weave.state(1), edited);
+    assert_eq!(weave.state(2), tree(&[(PATH, "first(a1);\nSECOND(b);\n")]));
+}
+
+#[test]
+fn a_line_that_stands_for_none_of_several_that_end_differently_is_not_guessed() {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "first(a);\nsecond(b);\n")]));
+    weave.push(tree(&[(PATH, "first(a);\nSECOND(b);\n")]));
+    let before = weave.clone();
+    let error = weave.amend(1, &tree(&[(PATH, "nothing alike\n")])).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("net/x.rs") && error.contains("nothing alike"), "{error}");
+    assert_eq!(weave, before);
+}
+
+#[test]
+fn a_given_line_takes_the_removal_along_of_the_line_that_it_replaces() {
+    let mut weave = replaced();
+    weave.give(PATH, 2, &[1], 1).unwrap();
+    assert_eq!(weave.state(1), weave.state(2));
+    assert_eq!(weave.state(1), tree(&[(PATH, "one(net);\ntwo(net);\nthree(net);\n")]));
+}

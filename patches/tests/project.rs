@@ -245,6 +245,38 @@ fn lines_go_to_another_patch() {
 }
 
 #[test]
+fn lines_go_to_another_patch_with_what_they_replace() {
+    let bench = Bench::new();
+    let project = bench.project();
+    // Patch 2 changes a line of patch 1, and takes one away.
+    let text = bench.read("drivers/demo.rs");
+    let tree = project.begin_edit("1/1", &[]).unwrap();
+    fs::write(tree.join("drivers/net/demo.rs"), DRIVER.replace("start()", "start(1);\n    refuse()"))
+        .unwrap();
+    project.finish_edit().unwrap();
+    let tree = project.begin_edit("1/2", &[]).unwrap();
+    fs::write(tree.join("drivers/net/demo.rs"), &text).unwrap();
+    project.finish_edit().unwrap();
+    assert_eq!(bench.read("drivers/demo.rs"), text);
+    assert!(bench.at(1, "drivers/net/demo.rs").unwrap().contains("start(1);\n    refuse();"));
+    let before = bench.files();
+    project.give(&["drivers/demo.rs:2".parse().unwrap()], "1/1").unwrap();
+    let first = bench.at(1, "drivers/net/demo.rs").unwrap();
+    assert!(first.contains("    start();\n    refuse();") && !first.contains("start(1)"), "{first}");
+    project.undo().unwrap();
+    assert_eq!(bench.files(), before);
+    let lines = ["drivers/demo.rs:-3".parse().unwrap()];
+    let message = "net: demo: do not refuse\n";
+    project.split("1/2", &lines, message, jane(), DATE.into()).unwrap();
+    let states = [1, 2, 3].map(|k| bench.at(k, "drivers/net/demo.rs").unwrap());
+    let refuses = states.map(|state| state.contains("refuse();"));
+    assert_eq!(refuses, [true, true, false]);
+    let error = project.give(&["drivers/demo.rs:-1".parse().unwrap()], "1/1").err().unwrap();
+    assert!(format!("{error:#}").contains("takes nothing away"), "{error:#}");
+    assert_eq!(bench.read("drivers/demo.rs"), text);
+}
+
+#[test]
 fn a_file_goes_with_all_its_lines() {
     let bench = Bench::new();
     let project = bench.project();

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use series::assign::{Piece, Plan};
+use series::assign::{Hidden, Piece, Plan};
 use series::change;
 use series::checks::{At, Subject};
 use series::export::Export;
@@ -347,6 +347,14 @@ fn table(stack: &Stack, source: &Source, plan: &Plan) {
             }
         };
         print::out(&line);
+    }
+    for Hidden { path, line, lines, by } in &plan.hidden {
+        let place = project::shown(source, path, Some(*line));
+        print::out(&format!(
+            "note: {place}: {} takes away {lines} lines in the middle of these, which keep their \
+             text: see `lab series edit`\n",
+            stack.name(*by)
+        ));
     }
 }
 
