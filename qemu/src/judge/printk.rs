@@ -8,7 +8,7 @@ pub struct Stamped<'a> {
     /// Microseconds since the boot.
     pub time: Option<u64>,
     /// The task (`T123`) or processor (`C1`), if the kernel has CONFIG_PRINTK_CALLER. The lab's own
-    /// kernels do not have it, but a user's own kernel may.
+    /// kernels have it; a user's own kernel may lack it.
     pub caller: Option<&'a str>,
     /// The message.
     pub message: &'a str,

@@ -167,7 +167,7 @@ mod tests {
                 "ip: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL)",
             ),
             ("duplicate-name", "sysfs: cannot create duplicate filename '/class/net/rlo'"),
-            ("duplicate-name", "kobject_add_internal failed for a with -EEXIST, don't try"),
+            ("duplicate-name", "kobject: kobject_add_internal failed for a (error: -2 parent: b)"),
             ("kobject", "kobject: 'a' (0000000012345678): tried to init an initialized object"),
             ("interrupt", "irq 3: nobody cared (try booting with the \"irqpoll\" option)"),
             ("network", "rlo: hw csum failure"),
@@ -194,6 +194,280 @@ mod tests {
                 ["[    1.234567] ", "[   12.345678][   T51] ", "<4>[   12.345678][    C1] ", ""]
             {
                 assert_eq!(kinds(&format!("{stamp}{line}\n")), [kind], "{line}");
+            }
+        }
+    }
+
+    /// What follows the words of most reports.
+    const TRACE: &str = "CPU: 0 UID: 0 PID: 123 Comm: ip Tainted: G           O        7.3.4 #1 PREEMPTLAZY\n\
+        Tainted: [O]=OOT_MODULE\nHardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16\n\
+        Call Trace:\n <TASK>\n dump_stack_lvl+0x5d/0x80\n mydrv_open+0x1/0x2 [mydrv]\n \
+        ? guess+0x1/0x2\n do_syscall_64+0x72/0x1e0\n </TASK>\n";
+
+    /// The place and the registers of a fault, and its stack.
+    const FAULT: &str = "CPU: 0 UID: 0 PID: 123 Comm: ip Not tainted 7.3.4 #1 PREEMPTLAZY\n\
+        Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16\n\
+        RIP: 0010:mydrv_open+0x1/0x2 [mydrv]\nCode: 08 89 e8 5b 5d <0f> 0b c3\n\
+        RSP: 0018:ffff888000b7fa10 EFLAGS: 00000246\nRAX: 0000000000000000 RBX: ffff88800031efd0\n\
+        CR2: ffffffff9fffffe6 CR3: 0000000000953000 CR4: 00000000003506b0\n\
+        Call Trace:\n <TASK>\n do_syscall_64+0x72/0x1e0\n RIP: 0033:0x7fda1bf32829\n </TASK>\n\
+        Modules linked in: mydrv(O+)\n";
+
+    const CUT: &str = "------------[ cut here ]------------\n";
+    const RULE: &str = "==================================================================\n";
+    const WHERE: &str = "WARNING: net/core/dev.c:12 at mydrv_open+0x1/0x2 [mydrv], CPU#0: ip/123\n";
+    const END_TRACE: &str = "---[ end trace 0000000000000000 ]---\n";
+
+    /// Whole reports in the kernel's own words: each is one finding, with its kind, its first line
+    /// and the place of the fault.
+    #[test]
+    fn whole_reports_are_one_finding_each() {
+        let lines = |parts: &[&str]| parts.concat();
+        let reports = [
+            (
+                "warning",
+                "WARNING: net/core/dev.c:12 at mydrv_open+0x1/0x2 [mydrv], CPU#0: ip/123",
+                lines(&[CUT, WHERE, "Modules linked in: mydrv(O+)\n", FAULT, END_TRACE]),
+            ),
+            ("warning", "it is broken", lines(&[CUT, "it is broken\n", WHERE, FAULT, END_TRACE])),
+            (
+                "refcount",
+                "WARNING: net/core/dev.c:12 at mydrv_open+0x1/0x2 [mydrv], CPU#0: ip/123",
+                lines(&[CUT, WHERE, "refcount_t: saturated; leaking memory.\n", FAULT, END_TRACE]),
+            ),
+            (
+                "refcount",
+                "refcount_t: underflow; use-after-free.",
+                lines(&[CUT, "refcount_t: underflow; use-after-free.\n", WHERE, FAULT, END_TRACE]),
+            ),
+            (
+                "bug",
+                "kernel BUG at drivers/mydrv.c:7!",
+                lines(&[
+                    CUT,
+                    "kernel BUG at drivers/mydrv.c:7!\n",
+                    "Oops: invalid opcode: 0000 [#1] SMP PTI\n",
+                    FAULT,
+                    END_TRACE,
+                    "RIP: 0010:mydrv_open+0x1/0x2 [mydrv]\nCode: 08 89 e8\nRSP: 0018:ffff888000b7fa10\n",
+                ]),
+            ),
+            (
+                "oops",
+                "Oops: general protection fault, probably for non-canonical address 0x6b6b6b6b6b6b6b6b: 0000 [#1] SMP PTI",
+                lines(&[
+                    "Oops: general protection fault, probably for non-canonical address 0x6b6b6b6b6b6b6b6b: 0000 [#1] SMP PTI\n",
+                    FAULT,
+                    END_TRACE,
+                ]),
+            ),
+            (
+                "oops",
+                "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+                lines(&[
+                    "BUG: kernel NULL pointer dereference, address: 0000000000000008\n",
+                    "#PF: supervisor read access in kernel mode\n",
+                    "#PF: error_code(0x0000) - not-present page\nPGD 0 P4D 0 \n",
+                    "Oops: Oops: 0000 [#1] SMP PTI\n",
+                    FAULT,
+                    END_TRACE,
+                ]),
+            ),
+            (
+                "panic",
+                "Kernel panic - not syncing: Fatal exception",
+                lines(&[
+                    "Kernel panic - not syncing: Fatal exception\n",
+                    TRACE,
+                    "Kernel Offset: disabled\n",
+                    "---[ end Kernel panic - not syncing: Fatal exception ]---\n",
+                ]),
+            ),
+            (
+                "kasan",
+                "BUG: KASAN: slab-use-after-free in mydrv_open+0x1/0x2 [mydrv]",
+                lines(&[
+                    RULE,
+                    "BUG: KASAN: slab-use-after-free in mydrv_open+0x1/0x2 [mydrv]\n",
+                    "Read of size 8 at addr ffff888103a5c0c0 by task ip/123\n\n",
+                    TRACE,
+                    "\nAllocated by task 123:\n kasan_save_stack+0x1c/0x40\n mydrv_init+0x1/0x2 [mydrv]\n",
+                    "\nFreed by task 123:\n kasan_save_stack+0x1c/0x40\n kfree+0x1/0x2\n",
+                    "\nThe buggy address belongs to the object at ffff888103a5c0c0\n which belongs to the cache kmalloc-64 of size 64\n",
+                    "The buggy address is located 0 bytes inside of\n freed 64-byte region [ffff888103a5c0c0, ffff888103a5c100)\n",
+                    "\nMemory state around the buggy address:\n ffff888103a5bf80: fb fb fb fb\n>ffff888103a5c000: fb fb\n                   ^\n",
+                    RULE,
+                    "Disabling lock debugging due to kernel taint\n",
+                ]),
+            ),
+            (
+                "kcsan",
+                "BUG: KCSAN: data-race in mydrv_open / mydrv_poll",
+                lines(&[
+                    RULE,
+                    "BUG: KCSAN: data-race in mydrv_open / mydrv_poll\n",
+                    "\nwrite to 0xffff888103a5c0c0 of 8 bytes by task 123 on cpu 1:\n mydrv_open+0x1/0x2 [mydrv]\n do_syscall_64+0x72/0x1e0\n",
+                    "\nread to 0xffff888103a5c0c0 of 8 bytes by interrupt on cpu 0:\n mydrv_poll+0x1/0x2\n",
+                    "\nvalue changed: 0x0000000000000000 -> 0x0000000000000001\n",
+                    "\nReported by Kernel Concurrency Sanitizer on:\nCPU: 0 UID: 0 PID: 0 Comm: swapper/0 Not tainted 7.3.4 #1\nHardware name: QEMU\n",
+                    RULE,
+                ]),
+            ),
+            (
+                "ubsan",
+                "UBSAN: array-index-out-of-bounds in drivers/mydrv.c:7:3",
+                lines(&[
+                    CUT,
+                    "UBSAN: array-index-out-of-bounds in drivers/mydrv.c:7:3\n",
+                    "index 8 is out of range for type 'int [4]'\n",
+                    TRACE,
+                    "---[ end trace ]---\n",
+                ]),
+            ),
+            (
+                "lockdep",
+                "WARNING: possible circular locking dependency detected",
+                lines(&[
+                    "\n======================================================\n",
+                    "WARNING: possible circular locking dependency detected\n7.3.4 #1 Not tainted\n",
+                    "------------------------------------------------------\nip/123 is trying to acquire lock:\n",
+                    "ffff888103a5c0c0 (&a->lock){+.+.}-{4:4}, at: mydrv_open+0x1/0x2 [mydrv]\n",
+                    "\nbut task is already holding lock:\nffff888103a5c0d0 (&b->lock){+.+.}-{4:4}, at: mydrv_poll+0x1/0x2\n",
+                    "\nwhich lock already depends on the new lock.\n\n\nthe existing dependency chain (in reverse order) is:\n",
+                    "\n-> #1 (&b->lock){+.+.}-{4:4}:\n       mydrv_poll+0x1/0x2\n\n-> #0 (&a->lock){+.+.}-{4:4}:\n       mydrv_open+0x1/0x2 [mydrv]\n",
+                    "\nother info that might help us debug this:\n\n Possible unsafe locking scenario:\n\n       CPU0                    CPU1\n",
+                    "       ----                    ----\n  lock(&b->lock);\n                               lock(&a->lock);\n\n *** DEADLOCK ***\n",
+                    "\n1 lock held by ip/123:\n #0: ffff888103a5c0d0 (&b->lock){+.+.}-{4:4}, at: mydrv_poll+0x1/0x2\n\nstack backtrace:\n",
+                    TRACE,
+                ]),
+            ),
+            (
+                "lockdep",
+                "INFO: trying to register non-static key.",
+                lines(&[
+                    "INFO: trying to register non-static key.\nThe code is fine but needs lockdep annotation, or maybe\n",
+                    "you didn't initialize this object before use?\nturning off the locking correctness validator.\n",
+                    TRACE,
+                ]),
+            ),
+            (
+                "lockdep",
+                "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[31]",
+                lines(&[
+                    "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[31]\n     preempt=0x00000001 lock=0->0 RCU=0->0 workfn=mydrv_work\n",
+                    "1 lock held by kworker/0:1/31:\n #0: ffff888103a5c0d0 (&b->lock){+.+.}-{4:4}, at: mydrv_poll+0x1/0x2\n",
+                    TRACE,
+                ]),
+            ),
+            (
+                "rcu-stall",
+                "rcu: INFO: rcu_preempt self-detected stall on CPU",
+                lines(&[
+                    "rcu: INFO: rcu_preempt self-detected stall on CPU\n",
+                    "rcu: \t0-....: (20999 ticks this GP) idle=1234/1/0x4000000000000002 softirq=50/50 fqs=5250\n",
+                    "rcu: \t(t=21000 jiffies g=100 q=20 ncpus=2)\n",
+                    FAULT,
+                ]),
+            ),
+            (
+                "rcu-stall",
+                "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                lines(&[
+                    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n",
+                    "rcu: \t1-....: (1 GPs behind) idle=1234/1/0x4000000000000000 softirq=50/51 fqs=5250\n",
+                    "rcu: \t(detected by 0, t=21002 jiffies, g=100, q=20 ncpus=2)\n",
+                    "Sending NMI from CPU 0 to CPUs 1:\nNMI backtrace for cpu 1\n",
+                    FAULT,
+                ]),
+            ),
+            (
+                "hung-task",
+                "INFO: task ip:123 blocked for more than 120 seconds.",
+                lines(&[
+                    "INFO: task ip:123 blocked for more than 120 seconds.\n      Not tainted 7.3.4 #1\n",
+                    "\"echo 0 > /proc/sys/kernel/hung_task_timeout_secs\" disables this message.\n",
+                    "task:ip              state:D stack:0     pid:123   tgid:123   ppid:1      task_flags:0x400000 flags:0x00000000\n",
+                    "Call Trace:\n <TASK>\n mydrv_open+0x1/0x2 [mydrv]\n schedule+0x1/0x2\n </TASK>\n",
+                ]),
+            ),
+            (
+                "lockup",
+                "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [ip:123]",
+                lines(&[
+                    "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [ip:123]\n",
+                    "CPU#0 Utilization every 4s during lockup:\n\t#1: 100% system,\t  0% softirq,\t  1% hardirq,\t  0% idle\n",
+                    "Modules linked in: mydrv(O+)\n",
+                    FAULT,
+                ]),
+            ),
+            (
+                "allocation-failure",
+                "ip: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL), nodemask=(null),cpuset=/,mems_allowed=0",
+                lines(&[
+                    "ip: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL), nodemask=(null),cpuset=/,mems_allowed=0\n",
+                    TRACE,
+                    "Mem-Info:\nactive_anon:0 inactive_anon:13\n",
+                ]),
+            ),
+            (
+                "duplicate-name",
+                "sysfs: cannot create duplicate filename '/class/net/rlo'",
+                lines(&["sysfs: cannot create duplicate filename '/class/net/rlo'\n", TRACE]),
+            ),
+            (
+                "duplicate-name",
+                "kobject: kobject_add_internal failed for rlo with -EEXIST, don't try to register things with the same name in the same directory.",
+                lines(&[
+                    "kobject: kobject_add_internal failed for rlo with -EEXIST, don't try to register things with the same name in the same directory.\n",
+                ]),
+            ),
+            (
+                "sleep-in-atomic",
+                "BUG: scheduling while atomic: ip/123/0x00000002",
+                lines(&[
+                    "BUG: scheduling while atomic: ip/123/0x00000002\n1 lock held by ip/123:\n",
+                    " #0: ffff888103a5c0d0 (&b->lock){+.+.}-{4:4}, at: mydrv_poll+0x1/0x2\nModules linked in: mydrv(O+)\n",
+                    "Preemption disabled at:\n[<ffffffffa0201010>] mydrv_poll+0x1/0x2 [mydrv]\n",
+                    TRACE,
+                ]),
+            ),
+            (
+                "sleep-in-atomic",
+                "BUG: sleeping function called from invalid context at mm/slub.c:12",
+                lines(&[
+                    "BUG: sleeping function called from invalid context at mm/slub.c:12\n",
+                    "in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 123, name: ip\n",
+                    "preempt_count: 1, expected: 0\nRCU nest depth: 0, expected: 0\n1 lock held by ip/123:\n",
+                    " #0: ffff888103a5c0d0 (&b->lock){+.+.}-{4:4}, at: mydrv_poll+0x1/0x2\n",
+                    TRACE,
+                ]),
+            ),
+            (
+                "memory-leak",
+                "kmemleak: unreferenced object 0xffff888103a5c0c0 (size 64):",
+                lines(&[
+                    "kmemleak: unreferenced object 0xffff888103a5c0c0 (size 64):\n",
+                    "kmemleak:   comm \"ip\", pid 123, jiffies 4294892296\n",
+                    "kmemleak:   hex dump (first 32 bytes):\nkmemleak:     00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\n",
+                    "kmemleak:   backtrace (crc 1234):\nkmemleak:     mydrv_open+0x1/0x2 [mydrv]\n",
+                ]),
+            ),
+        ];
+        for (kind, first, report) in reports {
+            for stamp in ["[    1.234567] ", "[    1.234567][  T123] "] {
+                // Before and after it, another task says something.
+                let around = "[    1.0][   T99] mydrv: all is well\n";
+                let log: String =
+                    report.lines().map(|line| format!("{stamp}{line}\n{around}")).collect();
+                let found = scan(log.lines());
+                let told: Vec<(&str, &str)> = found
+                    .iter()
+                    .map(|it| (it.kind.as_str(), it.text.lines().next().unwrap_or_default()))
+                    .collect();
+                assert_eq!(told, [(kind, first)], "{log}");
+                let has_stack = report.contains("\n mydrv_") || report.contains("RIP: ");
+                let place = |frame: &String| frame.contains("mydrv_open+0x1/0x2 [mydrv]");
+                assert!(!has_stack || found[0].stack.iter().any(place), "{log}");
             }
         }
     }
