@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use vmlab::boot::saved;
-use vmlab::run::files::{make_dir, remove_dir};
+use vmlab::run::files::{make_dir, remove_dir, remove_file};
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
 
@@ -227,13 +227,47 @@ impl Cache {
             return Err(error);
         }
         sync_file_system(&path)?;
-        let mut file =
-            File::create(&stamp).with_context(|| format!("create {}", stamp.display()))?;
-        file.write_all(b"whole\n")
-            .and_then(|()| file.sync_all())
-            .with_context(|| format!("write {}", stamp.display()))?;
+        write_stamp(&stamp)?;
         drop(lock);
         self.hold(name).map(|()| path)
+    }
+
+    /// An entry whose inputs may change at any time: `make` brings it up to date in its place. The
+    /// entry is held until [`Cache::release`].
+    pub fn renewed(&self, name: &str, make: impl Fn(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.renewed_with(name, make, || ())
+    }
+
+    /// Like [`Cache::renewed`]. `between` runs when the lock to make the entry is gone and the lock
+    /// to use it is not yet taken.
+    fn renewed_with(
+        &self,
+        name: &str,
+        make: impl Fn(&Path) -> Result<()>,
+        between: impl Fn(),
+    ) -> Result<PathBuf> {
+        let path = self.path(name);
+        let stamp = path.join(STAMP);
+        loop {
+            let lock = self.lock(name)?;
+            make_dir(&path)?;
+            remove_file(&stamp)?;
+            make(&path)?;
+            write_stamp(&stamp)?;
+            drop(lock);
+            between();
+            // If another run began to make the entry in between, and failed, it is not whole.
+            if self.is_present(name, &stamp)? {
+                return Ok(path);
+            }
+        }
+    }
+
+    /// Lets other runs make entries of this kind again. For a run that needs nothing of them any
+    /// more, but does not end yet.
+    pub fn release(&self, kind: &str) {
+        let prefix = format!("{kind}/");
+        self.held().retain(|name, _| !name.starts_with(&prefix));
     }
 
     /// Whether the entry is complete.
@@ -328,6 +362,14 @@ impl Cache {
         }
         remove_dir(&self.dir)
     }
+}
+
+/// Marks an entry as complete.
+fn write_stamp(stamp: &Path) -> Result<()> {
+    let mut file = File::create(stamp).with_context(|| format!("create {}", stamp.display()))?;
+    file.write_all(b"whole\n")
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("write {}", stamp.display()))
 }
 
 /// The disk space that a folder takes.
@@ -484,6 +526,41 @@ mod tests {
         let second = cache.lock("a").unwrap();
         assert!(is_at(&second._file, &cache.lock_path("a")));
         assert!(!is_at(&first._file, &cache.lock_path("a")));
+    }
+
+    #[test]
+    fn an_entry_that_another_run_broke_in_between_is_made_again() {
+        let (_dir, cache) = cache();
+        let another_run = Cache::at(cache.dir().to_owned());
+        let (made, breaks) = (AtomicU32::new(0), AtomicU32::new(1));
+        let make = |dir: &Path| -> Result<()> {
+            made.fetch_add(1, Ordering::Relaxed);
+            fs::write(dir.join("vmlinux"), "whole")?;
+            Ok(())
+        };
+        let breaking = |dir: &Path| -> Result<()> {
+            fs::write(dir.join("vmlinux"), "half")?;
+            bail!("the source does not compile")
+        };
+        let between = || {
+            if breaks.swap(0, Ordering::Relaxed) == 1 {
+                assert!(another_run.renewed("ksrc/k", breaking).is_err());
+            }
+        };
+        let path = cache.renewed_with("ksrc/k", make, between).unwrap();
+        assert_eq!(fs::read(path.join("vmlinux")).unwrap(), b"whole");
+        assert_eq!(made.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn an_entry_can_be_made_by_others_once_it_is_released() {
+        let (_dir, cache) = cache();
+        cache.renewed("ksrc/k", |_| Ok(())).unwrap();
+        cache.hold("kernel/k").unwrap();
+        let is_free = |name: &str| open_lock(&cache.lock_path(name)).unwrap().try_lock().is_ok();
+        assert!(!is_free("ksrc/k") && !is_free("kernel/k"));
+        cache.release("ksrc");
+        assert!(is_free("ksrc/k") && !is_free("kernel/k"));
     }
 
     #[test]

@@ -88,6 +88,8 @@ const NO_WARNINGS: &str = "-w";
 
 /// The merged fragment, in a build directory.
 const FRAGMENT: &str = "lab.config";
+/// The kind of the cache's entries that are builds of the user's own tree.
+pub const OF_A_TREE: &str = "ksrc";
 /// The file with the number of objects that a build made, in its directory.
 const OBJECTS: &str = "lab.objects";
 
@@ -146,12 +148,7 @@ fn build(lab: &Lab, tools: &Toolchain, variant: Variant) -> Result<Kernel> {
         return describe(dir.clone(), source.dir, dir.join("vmlinux.image"));
     }
     // The tree may change. make finds out what to build again.
-    let dir = lab.cache.path(&entry);
-    let lock = lab.cache.lock(&entry)?;
-    files::make_dir(&dir)?;
-    make(&dir)?;
-    drop(lock);
-    lab.cache.hold(&entry)?;
+    let dir = lab.cache.renewed(&entry, make)?;
     describe(dir.clone(), source.dir, dir.join("vmlinux.image"))
 }
 
@@ -159,7 +156,7 @@ fn entry_name(source: &Source, fragment: &str, tools: &Toolchain, variant: Varia
     let mut parts = vec![source.id.clone(), fragment.to_owned(), kcflags(source, fragment)];
     parts.extend(tools.key_parts());
     parts.extend(variant.make_args().iter().map(|arg| (*arg).to_owned()));
-    let folder = if source.fixed { "kernel" } else { "ksrc" };
+    let folder = if source.fixed { "kernel" } else { OF_A_TREE };
     format!("{folder}/{}-{}", source.version, files::key(parts))
 }
 

@@ -35,7 +35,7 @@ use vmlab::run::phases::Phases;
 use vmlab::run::progress::say;
 use vmlab::run::session::{self, Ended, Started};
 
-use crate::build::kernel::Variant;
+use crate::build::kernel::{self, Variant};
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock::{self, CheckoutLock};
@@ -133,7 +133,8 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Builds modules and programs, and boots a guest for one job meanwhile. When the guest has its
-    /// files, the checkout's lock is released: a person may stay in the guest all day.
+    /// files, the locks of the checkout and of the build of a user's own tree are released: a person
+    /// may stay in the guest all day.
     pub(super) fn boot(
         &self,
         base: &Prepared,
@@ -153,13 +154,17 @@ impl Runner<'_> {
         let early = self.early(&early, base, &engine)?;
         let built = pipeline::build(self.lab, base, &mut phases)?;
         let job = job(&built, work)?;
+        let ready = || {
+            drop(lock);
+            self.lab.cache.release(kernel::OF_A_TREE);
+        };
         match early {
-            Some(guest) => guest.run_then(&job, &base.kernel, &engine, phases, || drop(lock)),
+            Some(guest) => guest.run_then(&job, &base.kernel, &engine, phases, ready),
             None => {
                 if let Some(port) = self.options.gdb {
                     gdb::explain(&base.kernel, port, &built.modules);
                 }
-                session::run_then(&job, &base.kernel, &engine, phases, || drop(lock))
+                session::run_then(&job, &base.kernel, &engine, phases, ready)
             }
         }
     }

@@ -2,17 +2,20 @@
 
 //! Decodes `symbol+0x12/0x34 [module]` to file and line.
 //!
-//! The files are read only when there is something to decode. A module is an object file that is
+//! The files are opened when the guest begins: later, others may be built in their place. They are
+//! read only when there is something to decode. A module is an object file that is
 //! not linked yet: this applies the relocations of its debug information, with each section at an
 //! address of our choice.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use addr2line::Context as Lines;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use gimli::{EndianArcSlice, RunTimeEndian};
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SymbolKind};
@@ -28,13 +31,43 @@ const SECTION: u64 = 1 << 28;
 /// Decodes stacks.
 #[derive(Debug)]
 pub struct Decoder {
-    vmlinux: PathBuf,
-    modules: HashMap<String, PathBuf>,
+    vmlinux: Opened,
+    modules: HashMap<String, Opened>,
     /// Prefixes that are cut off paths.
     roots: Vec<PathBuf>,
     loaded: HashMap<PathBuf, Option<Image>>,
     /// Files that could not be read, each once.
     pub errors: Vec<String>,
+}
+
+/// A file, as it was when the guest began.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: std::io::Result<(File, SystemTime)>,
+}
+
+impl Opened {
+    fn new(path: &Path) -> Opened {
+        let open = || {
+            let file = File::open(path)?;
+            let modified = file.metadata()?.modified()?;
+            Ok((file, modified))
+        };
+        Opened { path: path.to_owned(), file: open() }
+    }
+
+    fn read(&self) -> Result<Vec<u8>> {
+        let (mut file, then) = match &self.file {
+            Ok((file, modified)) => (file, *modified),
+            Err(error) => return Err(anyhow!("{error}")),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let now = file.metadata()?.modified()?;
+        ensure!(now == then, "it has changed since the guest began");
+        Ok(bytes)
+    }
 }
 
 /// A file with symbols and lines.
@@ -55,10 +88,10 @@ impl Decoder {
     pub fn new(vmlinux: &Path, modules: &[PathBuf], roots: &[&Path]) -> Decoder {
         let name = |path: &PathBuf| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('-', "_");
-            (name, path.clone())
+            (name, Opened::new(path))
         };
         Decoder {
-            vmlinux: vmlinux.to_owned(),
+            vmlinux: Opened::new(vmlinux),
             modules: modules.iter().map(name).collect(),
             roots: roots.iter().map(|root| (*root).to_owned()).collect(),
             loaded: HashMap::new(),
@@ -119,17 +152,18 @@ impl Decoder {
     }
 
     fn image(&mut self, module: Option<&str>) -> Option<&Image> {
-        let path = match module {
-            None => self.vmlinux.clone(),
-            Some(name) => self.modules.get(name)?.clone(),
+        let opened = match module {
+            None => &self.vmlinux,
+            Some(name) => self.modules.get(name)?,
         };
-        if !self.loaded.contains_key(&path) {
-            let image =
-                Image::load(&path).with_context(|| format!("read lines of {}", path.display()));
+        let path = &opened.path;
+        if !self.loaded.contains_key(path) {
+            let image = opened.read().and_then(|bytes| Image::load(&bytes));
+            let image = image.with_context(|| format!("read lines of {}", path.display()));
             let image = image.map_err(|error| self.errors.push(format!("{error:#}"))).ok();
             self.loaded.insert(path.clone(), image);
         }
-        self.loaded.get(&path)?.as_ref()
+        self.loaded.get(path)?.as_ref()
     }
 }
 
@@ -161,9 +195,8 @@ fn shorten(file: &str, roots: &[PathBuf]) -> String {
 }
 
 impl Image {
-    fn load(path: &Path) -> Result<Image> {
-        let bytes = fs::read(path)?;
-        let file: ElfFile64 = ElfFile64::parse(&*bytes)?;
+    fn load(bytes: &[u8]) -> Result<Image> {
+        let file: ElfFile64 = ElfFile64::parse(bytes)?;
         let bases = Bases::of(&file);
         let load = |id: gimli::SectionId| section(&file, id.name(), &bases);
         let dwarf = gimli::Dwarf::load(load)?;
@@ -239,6 +272,7 @@ fn section(file: &ElfFile64, name: &str, bases: &Bases) -> Result<Bytes, gimli::
 mod tests {
     use super::*;
     use std::env::consts::ARCH;
+    use std::fs;
 
     /// A module as the kernel's build leaves it: an object file, not linked, with
     /// a function in a section of its own and one inlined into it.
@@ -295,6 +329,33 @@ mod tests {
         assert_eq!(stack, ["f+0x1", "g+0x1", "h+0x3 [other]", "sample::xmit+0x5 [other]"]);
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].starts_with("read lines of /no/vmlinux"));
+    }
+
+    #[test]
+    fn a_module_that_is_built_anew_meanwhile_is_decoded_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = module(dir.path());
+        let finding =
+            || Finding { stack: vec!["first+0x1/0x10 [it_is]".to_owned()], ..Finding::default() };
+        let decoder =
+            || Decoder::new(Path::new("/no/vmlinux"), std::slice::from_ref(&module), &[dir.path()]);
+        let (mut first, mut second) = (finding(), finding());
+
+        let mut replaced = decoder();
+        let other = dir.path().join("new.ko");
+        fs::copy(&module, dir.path().join("kept.ko")).unwrap();
+        fs::write(&other, "of another build").unwrap();
+        fs::rename(&other, &module).unwrap();
+        replaced.decode(&mut first);
+        assert_eq!(first.stack, ["first at src/it.c:5 [it_is]"], "{:?}", replaced.errors);
+
+        fs::rename(dir.path().join("kept.ko"), &module).unwrap();
+        let mut overwritten = decoder();
+        let file = File::options().append(true).open(&module).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        overwritten.decode(&mut second);
+        assert_eq!(second.stack, ["first+0x1 [it_is]"]);
+        assert!(overwritten.errors[0].ends_with("it has changed since the guest began"));
     }
 
     #[test]

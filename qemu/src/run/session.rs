@@ -58,15 +58,16 @@ pub fn run(job: &Job, kernel: &Kernel, engine: &Choice, phases: Phases) -> Resul
     run_then(job, kernel, engine, phases, || ())
 }
 
-/// Like [`run`]. Calls `packed` when the job's files are copied and no longer needed.
+/// Like [`run`]. Calls `ready` when the guest has booted and has the job's files: from then on,
+/// others may be built in the place of the kernel and of these files.
 pub fn run_then(
     job: &Job,
     kernel: &Kernel,
     engine: &Choice,
     mut phases: Phases,
-    packed: impl FnOnce(),
+    ready: impl FnOnce(),
 ) -> Result<Ended> {
-    within(&Budget::for_job(job, kernel, engine), job, kernel, engine, &mut phases, packed)
+    within(&Budget::for_job(job, kernel, engine), job, kernel, engine, &mut phases, ready)
 }
 
 /// Like [`run`], with explicit limits.
@@ -86,7 +87,7 @@ fn within(
     kernel: &Kernel,
     engine: &Choice,
     phases: &mut Phases,
-    packed: impl FnOnce(),
+    ready: impl FnOnce(),
 ) -> Result<Ended> {
     require_terminal(job)?;
     let scratch = scratch()?;
@@ -95,8 +96,7 @@ fn within(
     let key = key();
     let told = job.for_guest(budget, terminal::size(), key, &archive);
     let started = Started::start(job, kernel, engine, scratch, key, Some(told))?;
-    packed();
-    started.follow(budget, Duration::ZERO, job, kernel, engine, phases)
+    started.follow(budget, Duration::ZERO, job, kernel, engine, phases, ready)
 }
 
 /// A running guest.
@@ -155,18 +155,18 @@ impl Started {
         kernel: &Kernel,
         engine: &Choice,
         mut phases: Phases,
-        packed: impl FnOnce(),
+        ready: impl FnOnce(),
     ) -> Result<Ended> {
         let budget = Budget::for_job(job, kernel, engine);
         let archive = self.scratch.path().join(ARCHIVE);
         phases.time("archive", || files::write(&archive, job))?;
-        packed();
         let told = self.vm.age();
         // This fails if the guest is dead already. The judge sees what happened to it.
         let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
-        self.follow(&budget, told, job, kernel, engine, &mut phases)
+        self.follow(&budget, told, job, kernel, engine, &mut phases, ready)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one more than clippy has it")]
     fn follow(
         self,
         budget: &Budget,
@@ -175,12 +175,14 @@ impl Started {
         kernel: &Kernel,
         engine: &Choice,
         phases: &mut Phases,
+        ready: impl FnOnce(),
     ) -> Result<Ended> {
         let plan = Plan { told, ..plan(job, budget, engine.used, self.key, &log(job)) };
         let roots: [&Path; 3] = [&job.root, &kernel.source, &kernel.build];
         let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
         let logs = Logs::create(job)?;
-        let verdict = Session::new(job, self.vm, Judge::new(plan), logs, &mut decoder).follow()?;
+        let judge = Judge::new(plan);
+        let verdict = Session::new(job, self.vm, judge, logs, &mut decoder, ready).follow()?;
         if verdict.outcome == Outcome::Boot
             && let Some(saved) = &self.copy_of
         {
@@ -362,7 +364,7 @@ fn paths(job: &Job) -> Vec<PathBuf> {
     tests.iter().map(path).collect()
 }
 
-struct Session<'a> {
+struct Session<'a, R: FnOnce()> {
     job: &'a Job,
     vm: Vm,
     judge: Judge,
@@ -372,19 +374,23 @@ struct Session<'a> {
     began: Instant,
     raw: Option<Raw>,
     size: Option<Size>,
+    /// Called once the guest has its files.
+    ready: Option<R>,
 }
 
-impl<'a> Session<'a> {
+impl<'a, R: FnOnce()> Session<'a, R> {
     fn new(
         job: &'a Job,
         vm: Vm,
         judge: Judge,
         logs: Logs,
         decoder: &'a mut Decoder,
-    ) -> Session<'a> {
+        ready: R,
+    ) -> Session<'a, R> {
         let steps = Steps::new(logs.tests.len());
         let began = Instant::now();
-        Session { job, vm, judge, logs, decoder, steps, began, raw: None, size: None }
+        let ready = Some(ready);
+        Session { job, vm, judge, logs, decoder, steps, began, raw: None, size: None, ready }
     }
 
     /// Listens until QEMU has ended and all its output is read.
@@ -443,7 +449,10 @@ impl<'a> Session<'a> {
 
     fn obey(&mut self, order: Order) -> Result<()> {
         match order {
-            Order::Connect => self.connect(),
+            Order::Connect => {
+                self.ready.take().into_iter().for_each(|ready| ready());
+                self.connect()
+            }
             Order::Began(index) => {
                 self.began = Instant::now();
                 let test = self.judge.test(index);
