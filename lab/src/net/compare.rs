@@ -166,9 +166,17 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     files::make_dir(&scripts)?;
     let step = Step::start("building the kernel's network tests", Unit::None, 0);
     let modules = builtin_modules(&target, kernel, tools)?;
-    let headers = headers(lab, &target, kernel, tools)?;
+    // The pinned tree never changes, and to read all of its headers takes a second.
+    let content = match lab.settings.own_kernel() {
+        true => String::new(),
+        false => headers_key(&kernel.source)?,
+    };
+    let mut make = tools.make();
+    make.arg("-C").arg(&kernel.source);
+    let headers = headers(make, &target, &content, &lab.log("headers"))?;
+    let sources = Sources { folder: &folder, headers: &headers, headers_key: &content };
     for program in &list.programs {
-        if let Err(error) = compile(&folder, &headers, program, &built) {
+        if let Err(error) = sources.compile(program, &built, &target.join("keys")) {
             // Tests that need it will skip, without and with the module.
             notes.push(format!("{program}: {error:#}"));
         }
@@ -200,34 +208,93 @@ fn builtin_modules(target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<
     Ok(dir)
 }
 
-/// Installs the tree's headers for user space: those of the distribution are older.
-fn headers(lab: &Lab, target: &Path, kernel: &Kernel, tools: &Toolchain) -> Result<PathBuf> {
+/// What a kernel tree's headers for user space are made from.
+const HEADERS: [&str; 4] =
+    ["include/uapi", "arch/x86/include/uapi", "arch/x86/entry/syscalls", "scripts"];
+
+/// Changes with the content of the tree's headers.
+fn headers_key(tree: &Path) -> Result<String> {
+    let mut parts = Vec::new();
+    for folder in HEADERS.map(|name| tree.join(name)).iter().filter(|path| path.is_dir()) {
+        // Of the scripts, only those that install headers.
+        let wanted = |name: &str, is_folder: bool| {
+            !folder.ends_with("scripts") || !is_folder && name.starts_with("headers")
+        };
+        for path in files::walk(folder, wanted)?.files {
+            parts.push(path.as_os_str().as_encoded_bytes().to_vec());
+            parts.push(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+        }
+    }
+    Ok(files::key(parts))
+}
+
+/// The file with the key of the headers beside it, written when they are complete.
+const HEADERS_OF: &str = "made-of";
+
+/// Installs the tree's headers for user space: those of the distribution are older. `key` changes
+/// with their content. `make` is for the tree.
+fn headers(mut make: Command, target: &Path, key: &str, log: &Path) -> Result<PathBuf> {
     let dir = target.join("headers");
-    let include = dir.join("usr/include");
-    if include.join("linux/net_namespace.h").exists() {
+    let (include, stamp) = (dir.join("usr/include"), dir.join(HEADERS_OF));
+    if fs::read_to_string(&stamp).is_ok_and(|then| then == key) {
         return Ok(include);
     }
+    files::remove_dir(&dir)?;
     files::make_dir(&dir)?;
-    let mut make = tools.make();
-    make.arg("-C").arg(&kernel.source).arg(format!("O={}", dir.display())).arg("headers");
-    process::logged(make, &lab.log("headers"), |_| ()).context("make the kernel's headers")?;
+    make.arg(format!("O={}", dir.display())).arg("headers");
+    process::logged(make, log, |_| ()).context("make the kernel's headers")?;
+    files::write_whole(&stamp, key)?;
     Ok(include)
 }
 
-fn compile(folder: &Path, headers: &Path, program: &str, to: &Path) -> Result<()> {
-    let (source, out) = (folder.join(format!("{program}.c")), to.join(program));
-    let newer = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
-    if out.exists() && newer(&out) > newer(&source) {
-        return Ok(());
+/// The sources of the C programs.
+struct Sources<'a> {
+    folder: &'a Path,
+    headers: &'a Path,
+    headers_key: &'a str,
+}
+
+impl Sources<'_> {
+    /// Compiles a program, unless it was made of the same content. `keys` has a file with the key of
+    /// each program.
+    fn compile(&self, program: &str, to: &Path, keys: &Path) -> Result<()> {
+        let (out, stamp) = (to.join(program), keys.join(program));
+        let mut cc = c_compiler()?;
+        let key = self.key(program, &cc)?;
+        if out.exists() && fs::read_to_string(&stamp).is_ok_and(|then| then == key) {
+            return Ok(());
+        }
+        files::remove_file(&out)?;
+        // The file gets its name only when it is complete.
+        let made = tempfile::NamedTempFile::new_in(to).context("create a file")?.into_temp_path();
+        cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(self.headers);
+        cc.arg("-I").arg(self.folder).arg("-I").arg(self.folder.join(".."));
+        cc.arg(self.source(program)).arg("-o").arg(&made).args(["-lpthread"]);
+        process::read(&mut cc)?;
+        made.persist(&out).with_context(|| format!("write {}", out.display()))?;
+        files::write_whole(&stamp, &key)
     }
-    // The file gets its name only when it is complete.
-    let made = tempfile::NamedTempFile::new_in(to).context("create a file")?.into_temp_path();
-    let mut cc = c_compiler()?;
-    cc.args(["-O2", "-w", "-D_GNU_SOURCE", "-isystem"]).arg(headers);
-    cc.arg("-I").arg(folder).arg("-I").arg(folder.join(".."));
-    cc.arg(source).arg("-o").arg(&made).args(["-lpthread"]);
-    process::read(&mut cc)?;
-    made.persist(&out).with_context(|| format!("write {}", out.display()))
+
+    fn source(&self, program: &str) -> PathBuf {
+        self.folder.join(format!("{program}.c"))
+    }
+
+    /// Changes with what a program is made of: its source, the headers beside it, those of the
+    /// kernel, and the compiler.
+    fn key(&self, program: &str, cc: &Command) -> Result<String> {
+        let mut paths = vec![self.source(program)];
+        for folder in [self.folder, &self.folder.join("..")] {
+            let own = |name: &str, is_folder: bool| !is_folder && name.ends_with(".h");
+            paths.extend(files::walk(folder, own)?.files);
+        }
+        let compiler = format!("{:?} {}", cc.get_program(), self.headers_key);
+        let mut parts = vec![compiler.into_bytes()];
+        for path in paths {
+            parts.push(path.as_os_str().as_encoded_bytes().to_vec());
+            parts.push(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+        }
+        Ok(files::key(parts))
+    }
 }
 
 /// The compiler for these tests: CC, as in the tree's own Makefile, else this machine's compiler.
@@ -420,6 +487,77 @@ mod tests {
     use super::*;
     use vmlab::judge::ktap::TestResult;
 
+    /// A tree whose `make headers` copies its headers.
+    fn tree(dir: &Path) -> PathBuf {
+        let tree = dir.join("linux");
+        for (name, text) in [
+            ("Makefile", "headers:\n\tmkdir -p $(O)/usr && cp -r include/uapi $(O)/usr/include\n"),
+            ("include/uapi/linux/one.h", "#define ONE 1\n"),
+            (
+                "tests/net/one.c",
+                "#include <linux/one.h>\n#include \"two.h\"\nint main(void) { return ONE + TWO; }\n",
+            ),
+            ("tests/two.h", "#define TWO 2\n"),
+        ] {
+            let path = tree.join(name);
+            files::make_dir(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        tree
+    }
+
+    /// The exit status of the program, built from this tree, and whether its file is a new one.
+    fn status(dir: &Path, tree: &Path) -> (Option<i32>, bool) {
+        let (bin, folder) = (dir.join("bin"), tree.join("tests/net"));
+        files::make_dir(&bin).unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        if let Ok(file) = fs::File::open(bin.join("one")) {
+            file.set_modified(old).unwrap();
+        }
+        let key = headers_key(tree).unwrap();
+        let mut make = Command::new("make");
+        make.arg("-C").arg(tree);
+        let headers = headers(make, dir, &key, &dir.join("log")).unwrap();
+        let sources = Sources { folder: &folder, headers: &headers, headers_key: &key };
+        sources.compile("one", &bin, &dir.join("keys")).unwrap();
+        let status = Command::new(bin.join("one")).status().unwrap().code();
+        let modified = fs::metadata(bin.join("one")).unwrap().modified().unwrap();
+        (status, modified != old)
+    }
+
+    /// In a user's own tree, with files whose times tell nothing.
+    #[test]
+    fn a_header_that_changes_makes_programs_new_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = tree(dir.path());
+        let change = |name: &str, text: &str| {
+            fs::write(tree.join(name), text).unwrap();
+            let file = fs::File::options().append(true).open(tree.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        };
+        assert_eq!(status(dir.path(), &tree), (Some(3), true));
+        assert_eq!(status(dir.path(), &tree), (Some(3), false));
+        change("include/uapi/linux/one.h", "#define ONE 10\n");
+        assert_eq!(status(dir.path(), &tree), (Some(12), true));
+        change("tests/two.h", "#define TWO 20\n");
+        assert_eq!(status(dir.path(), &tree), (Some(30), true));
+        assert_eq!(status(dir.path(), &tree), (Some(30), false));
+    }
+
+    #[test]
+    fn headers_that_could_not_be_made_are_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = tree(dir.path());
+        let make = |makefile: &str| {
+            let mut make = Command::new("make");
+            make.arg("-C").arg(&tree).args(["-f", makefile]);
+            headers(make, dir.path(), "key", &dir.path().join("log"))
+        };
+        fs::write(tree.join("broken"), "headers:\n\tmkdir -p $(O)/usr/include; exit 1\n").unwrap();
+        assert!(make("broken").is_err());
+        assert!(make("Makefile").unwrap().join("linux/one.h").exists());
+    }
+
     #[test]
     fn results_are_written_whole_or_not_at_all_and_forgotten() {
         let dir = tempfile::tempdir().unwrap();
@@ -446,10 +584,12 @@ mod tests {
         fs::write(folder.join("good.c"), source).unwrap();
         fs::write(folder.join("bad.c"), "#include <none.h>\n").unwrap();
 
-        compile(&folder, &headers, "good", dir.path()).unwrap();
+        let sources = Sources { folder: &folder, headers: &headers, headers_key: "" };
+        let compile = |name| sources.compile(name, dir.path(), &dir.path().join("keys"));
+        compile("good").unwrap();
         let status = Command::new(dir.path().join("good")).status().unwrap();
         assert_eq!(status.code(), Some(42));
-        let error = compile(&folder, &headers, "bad", dir.path()).unwrap_err();
+        let error = compile("bad").unwrap_err();
         assert!(error.to_string().contains("none.h"), "{error:#}");
     }
 
