@@ -45,7 +45,9 @@ Exit status:
   6    the kernel log has findings
   7    timed out
   8    nothing passed: everything was skipped
-  130  interrupted";
+  130  interrupted
+`run` and `shell` exit with the status of the guest's command. If it is not the
+command's, the last line of standard error is: lab: exit status N is the lab's own";
 
 /// The default port for gdb.
 const GDB_PORT: &str = "1234";
@@ -485,6 +487,11 @@ impl Action {
             Action::Try(args) => args.watch,
             _ => false,
         }
+    }
+
+    /// Whether the exit status is mostly that of a command in the guest.
+    pub fn passes_on_a_status(&self) -> bool {
+        matches!(self, Action::Run(_) | Action::Shell(_))
     }
 
     fn guest(&self) -> Option<&GuestArgs> {

@@ -43,6 +43,9 @@ fn main() -> ExitCode {
         Ok(code) if !interrupt::requested() => ExitCode::from(code),
         Err(error) if !interrupt::requested() => {
             print::err(&format!("error: {error:#}\n"));
+            if cli.command.passes_on_a_status() {
+                print::err(&format!("{}\n", commands::of_the_lab(Outcome::Build)));
+            }
             ExitCode::from(Outcome::Build.exit_code())
         }
         _ => {

@@ -23,6 +23,7 @@ mod test;
 mod try_module;
 mod watch;
 
+pub use self::run::of_the_lab;
 pub use self::watch::run as watch;
 
 use anyhow::{Context, Result, bail};

@@ -32,11 +32,37 @@ impl Runner<'_> {
         if harmed {
             print::err(&ended.report.table());
         }
-        Ok(match ended.status {
-            Some(status) if !harmed => exit_status(status),
-            _ => ended.report.outcome.exit_code(),
-        })
+        let (status, note) = status_of(ended.status, ended.report.outcome);
+        note.into_iter().for_each(|note| print::err(&format!("{note}\n")));
+        Ok(status)
     }
+}
+
+/// The exit status, and a line for standard error if it is not the command's own.
+fn status_of(ended: Option<Status>, outcome: Outcome) -> (u8, Option<String>) {
+    match ended {
+        Some(status @ (Status::Exited(_) | Status::Killed(_) | Status::NotStarted))
+            if outcome == Outcome::Pass =>
+        {
+            (exit_status(status), None)
+        }
+        Some(status @ (Status::TimedOut | Status::Stuck)) if outcome == Outcome::Pass => {
+            (exit_status(status), Some(of_the_lab(Outcome::Timeout)))
+        }
+        Some(status) => {
+            let own = exit_status(status);
+            let note = format!("{}; the command's is {own}", of_the_lab(outcome));
+            (outcome.exit_code(), Some(note))
+        }
+        None => (outcome.exit_code(), Some(of_the_lab(outcome))),
+    }
+}
+
+/// Says that the exit status of this outcome is not the one of the guest's command, which may be the
+/// same number.
+pub fn of_the_lab(outcome: Outcome) -> String {
+    let status = outcome.exit_code();
+    format!("lab: exit status {status} is the lab's own: {}", outcome.describe())
 }
 
 /// One word is a line for a shell. Several are a program and its arguments.
@@ -70,6 +96,19 @@ mod tests {
         assert_eq!(line(&["ls a b; echo $HOME"]), "ls a b; echo $HOME");
         assert_eq!(line(&["ls", "a b", "$HOME", "-l"]), "ls 'a b' '$HOME' -l");
         assert_eq!(line(&["echo", "it's", ""]), "echo \"it's\" ''");
+    }
+
+    #[test]
+    fn a_status_of_the_lab_is_told_from_the_same_one_of_the_command() {
+        assert_eq!(status_of(Some(Status::Exited(6)), Outcome::Pass), (6, None));
+        let lab = "lab: exit status 6 is the lab's own: the kernel log has findings";
+        let harmed = status_of(Some(Status::Exited(0)), Outcome::KernelLog);
+        assert_eq!(harmed, (6, Some(format!("{lab}; the command's is 0"))));
+        let (status, note) = status_of(None, Outcome::Panic);
+        assert_eq!(status, 5);
+        assert!(note.unwrap().starts_with("lab: exit status 5 is the lab's own: "));
+        let hung = status_of(Some(Status::Stuck), Outcome::Pass);
+        assert_eq!((hung.0, hung.1.is_some()), (7, true));
     }
 
     #[test]
