@@ -4,7 +4,7 @@
 # Variables reach it through the environment.
 
 .DEFAULT_GOAL := all
-export J V ACCEL ENGINE MEMORY
+export J V ACCEL ENGINE MEMORY MAY_SKIP
 # Paths reach the lab unchanged, `$$` included.
 override export KSRC := $(value KSRC)
 override export KBUILD := $(value KBUILD)
@@ -132,4 +132,5 @@ help: ## this list
 	@echo
 	@echo "KSRC=/tree: another kernel tree. KBUILD=/dir: a finished build. LLVM, CC: the compiler, as for"
 	@echo "the kernel. J=N: jobs. V=1: show every command. ACCEL=kvm|tcg: do not probe. MEMORY=MIB: the guest's."
+	@echo "MAY_SKIP='NAME;NAME': checks that this machine cannot run, and that shall not fail for it."
 	@echo "ENGINE=uml: User Mode Linux instead of QEMU, for run, shell and bench."

@@ -10,6 +10,7 @@ use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use glob::Pattern;
 use series::project::{Lines, Wish};
 use vmlab::boot::engine::Engine;
 use vmlab::boot::vm;
@@ -28,12 +29,12 @@ mod variable {
     pub(super) const ACCEL: &str = "ACCEL";
     pub(super) const ENGINE: &str = "ENGINE";
     pub(super) const MEMORY: &str = "MEMORY";
-    pub(super) const ALL: [&str; 9] =
-        [KSRC, KBUILD, LLVM, CC, JOBS, VERBOSE, ACCEL, ENGINE, MEMORY];
+    pub(super) const MAY_SKIP: &str = "MAY_SKIP";
+    pub(super) const ALL: [&str; 10] =
+        [KSRC, KBUILD, LLVM, CC, JOBS, VERBOSE, ACCEL, ENGINE, MEMORY, MAY_SKIP];
 }
 
-/// The meaning of each exit status. `run` and `shell` exit with the status of the guest's command
-/// if nothing else went wrong.
+/// The meaning of each exit status.
 const STATUSES: &str = "\
 Exit status:
   0    passed
@@ -97,6 +98,10 @@ pub struct CommonArgs {
     /// Memory of the guest in MiB [default: 1024; 2048 for a debug kernel].
     #[arg(long, env = variable::MEMORY, global = true, value_name = "MIB")]
     memory: Option<u32>,
+    /// Let tests and checks of this name be skipped; every other unexpected skip is a failure. With
+    /// `*` and `?` as in a shell; may be repeated, and MAY_SKIP separates names by `;`.
+    #[arg(long, env = variable::MAY_SKIP, global = true, value_delimiter = ';', value_name = "NAME")]
+    may_skip: Vec<Pattern>,
 }
 
 fn accel() -> impl TypedValueParser<Value = Engine> {
@@ -578,6 +583,7 @@ impl Cli {
             jobs: options.jobs.filter(|jobs| *jobs > 0).unwrap_or_else(default),
             engine: if options.engine == "uml" { Some(Engine::UserMode) } else { options.accel },
             memory_mb: options.memory,
+            may_skip: options.may_skip.clone(),
         };
         if let Action::Try(TryArgs { kernel: Some(kernel), .. }) = &self.command {
             let built = kernel.join("include/config/auto.conf").is_file();
@@ -678,6 +684,17 @@ mod tests {
         assert_eq!(guest.gdb.map(u16::from), Some(1234));
         let other = parse(&["shell", "--gdb=99"]).unwrap().guest();
         assert_eq!(other.gdb.map(u16::from), Some(99));
+    }
+
+    #[test]
+    fn names_that_may_be_skipped_are_separated_by_semicolons() {
+        let skips = |words: &[&str]| {
+            let skips = parse(words).unwrap().settings().may_skip;
+            skips.iter().map(|it| it.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let of = skips(&["lint", "--may-skip", "in a, b*;c", "--may-skip", "d"]);
+        assert_eq!(of, ["in a, b*", "c", "d"]);
+        assert!(parse(&["lint", "--may-skip", "a**b"]).is_err());
     }
 
     #[test]

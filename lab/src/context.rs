@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use glob::Pattern;
 use vmlab::boot::engine::{self, Engine};
 use vmlab::boot::kernel::Kernel;
 use vmlab::run::job::{self, Test, Work};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub engine: Option<Engine>,
     /// Memory of a guest in MiB.
     pub memory_mb: Option<u32>,
+    /// The names of tests and checks that this run may skip.
+    pub may_skip: Vec<Pattern>,
 }
 
 impl Settings {

@@ -1,29 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The list of expected skips. All other skips are failures: otherwise tests would be skipped when
-//! a kernel option, a tool or a mount is missing, and the run would pass.
+//! What a run may skip. All other skips are failures: otherwise tests would be skipped when a kernel
+//! option, a tool or a mount is missing, and the run would pass.
+//!
+//! Each folder of selftests has a list of its own. Skips of checks are listed nowhere, since they
+//! depend on the machine: a user may allow them for a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use glob::Pattern;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
+use vmlab::run::job;
 
-/// The file in the folder of selftests. A project without it allows every skip.
+use crate::context::Lab;
+
+/// The file in the folder of selftests. A folder without it allows every skip of its tests.
 const NAME: &str = "expected-skips";
 
-/// The group of the kernel tree's own network tests, which the list names as `net/test`.
+/// The group of the kernel tree's own network tests, which the lists name as `net/test`.
 const NET: &str = "net";
+
+/// What a run may skip.
+#[derive(Debug, Default)]
+pub struct ExpectedSkips {
+    folders: Vec<Folder>,
+    /// The names of tests and checks that the user allows to be skipped.
+    allowed: Vec<Pattern>,
+    /// Whether every skip is allowed.
+    all: bool,
+}
+
+/// A folder of selftests.
+#[derive(Debug)]
+struct Folder {
+    tests: BTreeSet<String>,
+    list: Option<SkipList>,
+}
 
 /// Names of tests, or `test/case`, each with the reason for its skip.
 #[derive(Debug)]
-pub struct ExpectedSkips(BTreeMap<String, String>);
+pub struct SkipList(BTreeMap<String, String>);
 
 /// Reads the list of a folder of selftests; `None` if there is no list.
-pub fn load(selftests: &Path) -> Result<Option<ExpectedSkips>> {
+pub fn load(selftests: &Path) -> Result<Option<SkipList>> {
     let path = selftests.join(NAME);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -33,7 +57,7 @@ pub fn load(selftests: &Path) -> Result<Option<ExpectedSkips>> {
     parse(&text).map(Some).with_context(|| format!("understand {}", path.display()))
 }
 
-fn parse(text: &str) -> Result<ExpectedSkips> {
+fn parse(text: &str) -> Result<SkipList> {
     let mut skips = BTreeMap::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
@@ -46,56 +70,120 @@ fn parse(text: &str) -> Result<ExpectedSkips> {
             _ => bail!("`{line}`: a line is `test: reason` or `test/case: reason`"),
         }
     }
-    Ok(ExpectedSkips(skips))
+    Ok(SkipList(skips))
 }
 
-/// How many results of selftests were skipped.
+/// How many results were skipped.
 pub fn number(report: &Report) -> usize {
     let skipped = |test: &TestReport| {
         let cases = test.cases.iter().filter(|case| case.result == TestResult::Skip).count();
         cases.max(usize::from(test.result == TestResult::Skip))
     };
-    report.tests.iter().filter(is_selftest).map(skipped).sum()
-}
-
-fn is_selftest(test: &&TestReport) -> bool {
-    test.group.is_empty() || test.group == NET
+    report.tests.iter().map(skipped).sum()
 }
 
 impl ExpectedSkips {
-    /// Turns all skips of selftests that are not on the list into failures.
+    /// What the project and the user of this run allow. Another kernel than the lab's own may lack
+    /// anything, so with it all skips are allowed.
+    pub fn load(lab: &Lab) -> Result<ExpectedSkips> {
+        let folder = |folder| -> Result<Folder> {
+            let path = lab.root.join(folder);
+            let tests = job::selftests(&path)?.into_iter().map(|test| test.name).collect();
+            Ok(Folder { tests, list: load(&path)? })
+        };
+        Ok(ExpectedSkips {
+            folders: lab.project.selftests.folders.iter().map(folder).collect::<Result<_>>()?,
+            ..ExpectedSkips::of_checks(lab)
+        })
+    }
+
+    /// Without the lists of selftests, for runs that have only checks.
+    pub fn of_checks(lab: &Lab) -> ExpectedSkips {
+        let all = !lab.settings.own_kernel();
+        ExpectedSkips { all, ..ExpectedSkips::allowing(lab.settings.may_skip.clone()) }
+    }
+
+    /// Nothing but what the user allows.
+    pub fn allowing(allowed: Vec<Pattern>) -> ExpectedSkips {
+        ExpectedSkips { folders: Vec::new(), allowed, all: false }
+    }
+
+    /// Turns all skips that are not allowed into failures.
     pub fn judge(&self, report: &mut Report) {
-        for test in report.tests.iter_mut().filter(|test| is_selftest(&&**test)) {
+        for failed in self.judge_all(&mut report.tests) {
+            if !report.outcome.is_failure() {
+                report.outcome = Outcome::Test;
+                report.message = format!("failed: {failed}");
+            }
+        }
+    }
+
+    /// The same for these tests alone. Returns the titles of those that fail now.
+    pub fn judge_all(&self, tests: &mut [TestReport]) -> Vec<String> {
+        let mut failed = Vec::new();
+        for test in tests {
             let unexpected = self.unexpected(test);
             if unexpected.is_empty() || test.result == TestResult::Fail {
                 continue;
             }
             test.result = TestResult::Fail;
-            test.reason = format!("skipped, but not listed in {NAME}: {}", unexpected.join("; "));
-            if !report.outcome.is_failure() {
-                report.outcome = Outcome::Test;
-                report.message = format!("failed: {}", test.name);
-            }
+            test.reason = match test.group.as_str() {
+                "" | NET => format!("skipped, but not listed in {NAME}: {}", unexpected.join("; ")),
+                _ => format!(
+                    "could not run: {}\nto let it be skipped: MAY_SKIP='{}'",
+                    unexpected.join("; "),
+                    Pattern::escape(&test.name)
+                ),
+            };
+            failed.push(test.title());
         }
+        failed
     }
 
     fn unexpected(&self, test: &TestReport) -> Vec<String> {
-        let listed = match test.group.as_str() {
-            NET => self.0.contains_key(&format!("{NET}/{}", test.name)),
-            _ => self.0.contains_key(&test.name),
+        if self.allows(&test.name) || self.allows(&test.title()) {
+            return Vec::new();
+        }
+        let lists: Vec<&SkipList> = match test.group.as_str() {
+            "" => {
+                let own = self.folders.iter().find(|folder| folder.tests.contains(&test.name));
+                match own.map(|folder| &folder.list) {
+                    Some(None) => return Vec::new(),
+                    Some(Some(list)) => vec![list],
+                    None => Vec::new(),
+                }
+            }
+            NET => {
+                let lists: Vec<_> = self.folders.iter().filter_map(|it| it.list.as_ref()).collect();
+                if lists.is_empty() {
+                    return Vec::new();
+                }
+                lists
+            }
+            _ => Vec::new(),
         };
-        if listed {
+        let is_listed = |name: &str| lists.iter().any(|list| list.0.contains_key(name));
+        let name = match test.group.as_str() {
+            NET => format!("{NET}/{}", test.name),
+            _ => test.name.clone(),
+        };
+        if is_listed(&name) {
             return Vec::new();
         }
         let skipped = test.cases.iter().filter(|case| case.result == TestResult::Skip);
         let mut found: Vec<String> = skipped
-            .filter(|case| !self.0.contains_key(&format!("{}/{}", test.name, case.name)))
+            .filter(|case| !is_listed(&format!("{name}/{}", case.name)))
             .map(|case| format!("{} ({})", case.name, case.reason))
             .collect();
         if test.result == TestResult::Skip && test.cases.is_empty() {
             found.push(test.reason.clone());
         }
         found
+    }
+
+    /// Whether a test or check of this name may be skipped, whatever the lists say.
+    pub fn allows(&self, name: &str) -> bool {
+        self.all || self.allowed.iter().any(|pattern| pattern.matches(name))
     }
 }
 
@@ -122,6 +210,15 @@ mod tests {
         Report { outcome: Outcome::Pass, tests: vec![test], ..report }
     }
 
+    fn folder(tests: &[&str], list: Option<&str>) -> Folder {
+        let tests = tests.iter().map(|test| (*test).to_owned()).collect();
+        Folder { tests, list: list.map(|list| parse(list).unwrap()) }
+    }
+
+    fn expected(folders: Vec<Folder>) -> ExpectedSkips {
+        ExpectedSkips { folders, ..ExpectedSkips::default() }
+    }
+
     #[test]
     fn a_skip_that_nobody_expects_is_a_failure() {
         use TestResult::{Pass, Skip};
@@ -134,9 +231,64 @@ mod tests {
             ("a.sh/x: no veth", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Test),
         ] {
             let mut report = report(result, &cases);
-            parse(list).unwrap().judge(&mut report);
+            expected(vec![folder(&["a.sh"], Some(list))]).judge(&mut report);
             assert_eq!(report.outcome, outcome, "{list}: {:?}", report.tests);
         }
+    }
+
+    #[test]
+    fn a_list_counts_for_the_tests_of_its_own_folder() {
+        let outcome = |folders| {
+            let mut report = report(TestResult::Skip, &[]);
+            expected(folders).judge(&mut report);
+            report.outcome
+        };
+        let (lists_it, lists_nothing) = (Some("a.sh: no veth"), Some(""));
+        let other = |list| folder(&["b.sh"], list);
+        assert_eq!(outcome(vec![folder(&["a.sh"], lists_it), other(lists_nothing)]), Outcome::Pass);
+        assert_eq!(outcome(vec![other(lists_it), folder(&["a.sh"], lists_nothing)]), Outcome::Test);
+        // A folder without a list allows what its own tests skip.
+        assert_eq!(outcome(vec![other(lists_nothing), folder(&["a.sh"], None)]), Outcome::Pass);
+        assert_eq!(outcome(vec![other(None), folder(&["a.sh"], lists_nothing)]), Outcome::Test);
+    }
+
+    #[test]
+    fn a_test_of_the_kernel_tree_may_be_on_any_list() {
+        let outcome = |lists: &[Option<&str>]| {
+            let mut report = report(TestResult::Skip, &[]);
+            report.tests[0].group = NET.to_owned();
+            expected(lists.iter().map(|list| folder(&[], *list)).collect()).judge(&mut report);
+            report.outcome
+        };
+        assert_eq!(outcome(&[Some(""), Some("net/a.sh: no veth")]), Outcome::Pass);
+        assert_eq!(outcome(&[Some(""), Some("a.sh: no veth")]), Outcome::Test);
+        assert_eq!(outcome(&[None]), Outcome::Pass);
+    }
+
+    /// As on a machine that does not allow mounts: what the project wants to be checked was not.
+    #[test]
+    fn a_check_that_could_not_run_fails_unless_the_user_allows_it() {
+        let outcome = |expected: ExpectedSkips| {
+            let mut report = report(TestResult::Skip, &[]);
+            report.tests[0].group = "lint".to_owned();
+            report.tests[0].name = "in a kernel tree: a [module]".to_owned();
+            expected.judge(&mut report);
+            (report.outcome, report.tests[0].clone())
+        };
+        let allowing =
+            |pattern: &str| ExpectedSkips::allowing(vec![Pattern::new(pattern).unwrap()]);
+        let (red, check) = outcome(expected(vec![folder(&["a.sh"], None)]));
+        assert_eq!((red, check.result), (Outcome::Test, TestResult::Fail));
+        let (why, way_out) = check.reason.split_once('\n').unwrap();
+        assert_eq!(why, "could not run: no veth");
+        let way_out = way_out.strip_prefix("to let it be skipped: MAY_SKIP='").unwrap();
+        for pattern in [way_out.strip_suffix('\'').unwrap(), "in a kernel tree*", "lint: in *"] {
+            let (outcome, check) = outcome(allowing(pattern));
+            assert_eq!((outcome, check.result), (Outcome::Pass, TestResult::Skip), "{pattern}");
+        }
+        assert_eq!(outcome(allowing("in a kernel")).0, Outcome::Test);
+        let of_another_kernel = ExpectedSkips { all: true, ..ExpectedSkips::default() };
+        assert_eq!(outcome(of_another_kernel).0, Outcome::Pass);
     }
 
     #[test]

@@ -28,6 +28,11 @@ use crate::host::toolchain::Toolchain;
 const LAID_OVER: &str = "mount -t overlay overlay -o lowerdir=\"$1:$2\" \"$2\" && \
      mount --bind \"$3\" \"$4\" && shift 4 && exec \"$@\"";
 
+/// What to do where such mounts fail, for messages.
+pub const ALLOW: &str = "this machine does not allow overlay mounts: run as root, or allow user \
+     namespaces (sysctl kernel.unprivileged_userns_clone=1, \
+     kernel.apparmor_restrict_unprivileged_userns=0)";
+
 /// A file of the overlay, by its path in the tree.
 pub struct Laid<'a> {
     pub path: &'a Path,
@@ -51,9 +56,9 @@ impl Overlay<'_> {
         fill(&self.over, &self.base.kernel.source, files)
     }
 
-    /// Checks that this machine allows such mounts. The error is the reason why not.
+    /// Checks that this machine allows such mounts. The error says why not, and what to do.
     pub fn works(&self, scratch: &Path) -> Result<()> {
-        self.run(scratch, &Command::new("true"), &self.lab.log("overlay"))
+        self.run(scratch, &Command::new("true"), &self.lab.log("overlay")).context(ALLOW)
     }
 
     /// Runs a command with both mounts; `build` takes the place of the finished build.

@@ -28,6 +28,9 @@ use crate::host::machine::Host;
 use crate::host::toolchain::Toolchain;
 use crate::project::Project;
 
+/// The group of these checks in a report.
+pub const GROUP: &str = "lint";
+
 /// Checks that need no kernel.
 pub fn host(lab: &Lab) -> Vec<TestReport> {
     let step = Step::start("checking the host's code", Unit::None, 0);

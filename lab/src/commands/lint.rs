@@ -4,6 +4,8 @@
 
 use anyhow::Result;
 use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::TestReport;
+use vmlab::judge::tally::Tally;
 use vmlab::run::interrupt;
 use vmlab::run::phases::Phases;
 use vmlab::run::print;
@@ -13,8 +15,9 @@ use crate::build::pipeline;
 use crate::checkout_lock;
 use crate::checks::lint;
 use crate::commands::Runner;
+use crate::expected_skips::ExpectedSkips;
 use crate::host::packages;
-use crate::ui::tally::Tally;
+use crate::ui::tally;
 
 impl Runner<'_> {
     pub(super) fn lint(&self) -> Result<u8> {
@@ -22,10 +25,16 @@ impl Runner<'_> {
         // Some of the host's code needs libraries to build.
         packages::ensure(self.lab)?;
         let _lock = checkout_lock::take(&self.lab.target)?;
-        tally.tell(&lint::host(self.lab));
+        let expected = ExpectedSkips::of_checks(self.lab);
+        let tell = |tally: &mut Tally, mut checks: Vec<TestReport>| {
+            checks.iter_mut().for_each(|check| check.group = lint::GROUP.to_owned());
+            expected.judge_all(&mut checks);
+            tally::tell(tally, &checks);
+        };
+        tell(&mut tally, lint::host(self.lab));
         interrupt::check()?;
         let base = pipeline::base(self.lab, Variant::Plain, &mut Phases::default())?;
-        tally.tell(&lint::kernel(self.lab, &base));
+        tell(&mut tally, lint::kernel(self.lab, &base));
         interrupt::check()?;
         print::out(&format!("{tally}\n"));
         Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })

@@ -11,6 +11,7 @@ use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
+use vmlab::judge::tally::Tally;
 use vmlab::run::interrupt;
 use vmlab::run::job::{Test, Work};
 use vmlab::run::phases::Phases;
@@ -25,7 +26,7 @@ use crate::checks::made_mutants::{self, Fate, Fates, Survivors};
 use crate::checks::mutants::{self, Copy, Mutant};
 use crate::commands::Runner;
 use crate::context::Lab;
-use crate::ui::tally::Tally;
+use crate::ui::tally;
 
 /// What all mutants of a run share.
 struct Ground {
@@ -44,10 +45,13 @@ impl Runner<'_> {
         let mutants = mutants::load(self.lab, pattern)?;
         let mut tally = Tally::default();
         let ground = self.ground()?;
-        tally.tell(&[TestReport::of(
-            "without a mutant, the selftests pass",
-            self.baseline(&ground, &mutants),
-        )]);
+        tally::tell(
+            &mut tally,
+            &[TestReport::of(
+                "without a mutant, the selftests pass",
+                self.baseline(&ground, &mutants),
+            )],
+        );
         if tally.failed > 0 {
             print::out(&format!("{tally}\n"));
             return Ok(Outcome::Test.exit_code());
@@ -59,7 +63,7 @@ impl Runner<'_> {
                 Ok(who) => TestReport::of(format!("{name}: noticed by {who}"), Ok(())),
                 Err(error) => TestReport::of::<()>(name, Err(error)),
             };
-            tally.tell(&[verdict]);
+            tally::tell(&mut tally, &[verdict]);
         }
         print::out(&format!("{tally}\n"));
         Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
@@ -84,19 +88,22 @@ impl Runner<'_> {
                 result,
                 ..TestReport::default()
             };
-            tally.tell(&[match (&fate, survivors.reason(mutant)) {
-                (Fate::Caught(who), _) => check(&format!("noticed by {who}"), TestResult::Pass),
-                (Fate::DoesNotCompile, _) => check("does not compile", TestResult::Pass),
-                (Fate::Survived, Some(why)) => {
-                    check(&format!("may survive: {why}"), TestResult::Pass)
-                }
-                (Fate::Survived, None) => TestReport {
-                    reason:
-                        "survived: its tests pass; extend one of them, or list it with a reason"
-                            .to_owned(),
-                    ..check("", TestResult::Fail)
-                },
-            }]);
+            tally::tell(
+                &mut tally,
+                &[match (&fate, survivors.reason(mutant)) {
+                    (Fate::Caught(who), _) => check(&format!("noticed by {who}"), TestResult::Pass),
+                    (Fate::DoesNotCompile, _) => check("does not compile", TestResult::Pass),
+                    (Fate::Survived, Some(why)) => {
+                        check(&format!("may survive: {why}"), TestResult::Pass)
+                    }
+                    (Fate::Survived, None) => TestReport {
+                        reason:
+                            "survived: its tests pass; extend one of them, or list it with a reason"
+                                .to_owned(),
+                        ..check("", TestResult::Fail)
+                    },
+                }],
+            );
             fates.keep(mutant, fate)?;
         }
         print::out(&format!("{}\n{tally}\n", fates.count(&all)));

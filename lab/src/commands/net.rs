@@ -10,6 +10,7 @@ use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::TestReport;
+use vmlab::judge::tally::Tally;
 use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::{self, Work};
@@ -28,7 +29,7 @@ use crate::host::packages;
 use crate::net::compare::{self, Compared, NetTests, Run};
 use crate::net::results;
 use crate::project;
-use crate::ui::tally::Tally;
+use crate::ui::tally;
 
 /// The file with all that was compared.
 const RESULTS: &str = "selftests-net.json";
@@ -79,7 +80,7 @@ impl Runner<'_> {
         for test in tests {
             interrupt::check()?;
             let (check, compared) = self.compare_one(guests, test);
-            tally.tell(&[check]);
+            tally::tell(tally, &[check]);
             all.extend(compared);
             compare::write(&self.lab.target.join(RESULTS), &all)?;
         }

@@ -23,6 +23,7 @@ use vmlab::judge::kernel_log::Finding;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::TestReport;
 use vmlab::judge::stack::Decoder;
+use vmlab::judge::tally::Tally;
 use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::{Test, Work};
@@ -40,7 +41,7 @@ use crate::commands::Runner;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 use crate::project::{self, Selftests, Study};
-use crate::ui::tally::Tally;
+use crate::ui::tally;
 
 /// Time limit of a part with hardware virtualisation. It is multiplied for other engines.
 const PART_LIMIT: Duration = Duration::from_secs(180);
@@ -95,7 +96,7 @@ impl Runner<'_> {
         let mut tally = Tally::default();
         let parts = parts(&ready.program, quick, patterns)?;
         let ended = self.parts(&ready, &parts, quick, self.lab.settings.jobs, |check| {
-            tally.tell(std::slice::from_ref(check));
+            tally::tell(&mut tally, std::slice::from_ref(check));
         })?;
         let (names, results): (Vec<_>, Vec<_>) =
             ended.into_iter().map(|part| (part.name, part.results)).unzip();

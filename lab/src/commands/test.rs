@@ -36,7 +36,6 @@ use crate::host::disk;
 use crate::net::compare::{self, Compared, NetTests};
 use crate::project;
 use crate::ui::colour;
-use crate::ui::tally::Tally;
 
 /// A task. Several run side by side.
 #[derive(Debug, Clone)]
@@ -90,16 +89,6 @@ impl Runner<'_> {
         self.conclude(&report, args)
     }
 
-    /// The lists of tests that may be skipped.
-    fn expected_skips(&self) -> Result<Vec<ExpectedSkips>> {
-        if !self.lab.settings.own_kernel() {
-            return Ok(Vec::new());
-        }
-        let folders = self.lab.project.selftests.folders.iter();
-        let lists = folders.map(|folder| expected_skips::load(&self.lab.root.join(folder)));
-        lists.filter_map(Result::transpose).collect()
-    }
-
     /// A note if there were skips that were not judged.
     fn unjudged(&self, report: &Report) -> Option<String> {
         let skipped = expected_skips::number(report);
@@ -120,7 +109,7 @@ impl Runner<'_> {
         parts: &mut Vec<Report>,
     ) -> Result<()> {
         let selftests = job::select(self.lab.selftests()?, &args.patterns)?;
-        let expected = self.expected_skips()?;
+        let expected = ExpectedSkips::load(self.lab)?;
         let mut durations = Durations::load(&self.lab.target);
         let longest = selftests.iter().min_by_key(|test| Reverse(durations.expected(&test.name)));
         let ready = self.ready(checks, longest, phases)?;
@@ -133,7 +122,7 @@ impl Runner<'_> {
             Task::waits,
             |task| self.work(task, &ready),
             |task, (mut report, took)| {
-                expected.iter().for_each(|skips| skips.judge(&mut report));
+                expected.judge(&mut report);
                 heard.insert(task.id());
                 durations.set(&task.name(), took);
                 if !interrupt::requested() {
@@ -294,7 +283,7 @@ impl Runner<'_> {
     /// Writes the reports and the last lines.
     fn conclude(&self, report: &Report, args: &TestArgs) -> Result<u8> {
         reports::write(report, &self.lab.target)?;
-        let tally = count(report);
+        let tally = report.tally();
         if args.ktap {
             print::out(&report.ktap());
             print::err(&format!("{}{tally}\n", report.table()));
@@ -310,7 +299,7 @@ impl Task {
     /// The group of the task's entries in the report; empty for selftests.
     fn group(&self) -> &'static str {
         match self {
-            Task::HostLint | Task::KernelLint => "lint",
+            Task::HostLint | Task::KernelLint => lint::GROUP,
             Task::CompileFail => "compile-fail",
             Task::Examples => "example",
             Task::HostTests => "host test",
@@ -373,32 +362,5 @@ fn tell(task: &Task, report: &Report, took: Duration, number: usize, of: usize) 
     }
     for finding in &report.kernel_findings {
         say(finding.quote().trim_end());
-    }
-}
-
-/// The numbers of the last line. A run that failed outside of any test counts as a failure, so that
-/// the last line never says "0 failed".
-fn count(report: &Report) -> Tally {
-    let mut tally = Tally::of(&report.tests);
-    if report.outcome != Outcome::Pass && tally.failed == 0 {
-        tally.failed = 1;
-    }
-    tally
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(outcome: Outcome) -> Report {
-        Report { outcome, ..Report::not_built(String::new(), Phases::default()) }
-    }
-
-    #[test]
-    fn a_run_that_went_wrong_never_counts_as_no_failure() {
-        for (outcome, failed) in [(Outcome::Pass, 0), (Outcome::KernelLog, 1), (Outcome::Build, 1)]
-        {
-            assert_eq!(count(&report(outcome)).failed, failed, "{outcome:?}");
-        }
     }
 }

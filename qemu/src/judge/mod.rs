@@ -14,5 +14,6 @@ pub mod outcome;
 pub(crate) mod printk;
 pub mod report;
 pub mod stack;
+pub mod tally;
 pub mod verdict;
 pub mod whole;

@@ -13,6 +13,7 @@ use crate::boot::engine::Choice;
 use crate::judge::kernel_log::Finding;
 use crate::judge::ktap::{Case, TestResult};
 use crate::judge::outcome::Outcome;
+use crate::judge::tally::Tally;
 use crate::run::files::write_whole;
 use crate::run::phases::Phases;
 
@@ -210,21 +211,34 @@ impl Report {
         (listed, counted)
     }
 
+    /// The numbers of the run. If something else than a test and the kernel log is wrong, it counts
+    /// as a failure, so that no such run has none.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::of(&self.tests);
+        tally.findings = self.kernel_findings.len() as u64;
+        if self.outcome.is_failure() && tally.failed == 0 && tally.findings == 0 {
+            tally.failed = 1;
+        }
+        tally
+    }
+
     /// The last line: the outcome, counts of results, the engine and the time.
     pub fn summary(&self) -> String {
-        let count = |verdict| self.tests.iter().filter(|test| test.result == verdict).count();
+        let tally = self.tally();
         let mut parts = Vec::new();
         if !self.tests.is_empty() {
-            let counts =
-                (count(TestResult::Pass), count(TestResult::Fail), count(TestResult::Skip));
-            parts.push(format!("{} passed, {} failed, {} skipped", counts.0, counts.1, counts.2));
+            parts.push(tally.numbers());
         }
         if let Some(engine) = &self.engine {
             parts.push(format!("{} ({})", engine.used.name(), engine.why));
         }
         let steps = || self.phases.0.iter().map(|phase| phase.ms).sum();
         parts.push(format!("{} in all", seconds(self.elapsed_ms.unwrap_or_else(steps))));
-        let mut line = format!("{}: {}", self.outcome.describe(), parts.join("; "));
+        let outcome = match (self.outcome, tally.skipped.len()) {
+            (Outcome::Pass, 1..) => format!("passed, but {} did not run", tally.skipped.len()),
+            (outcome, _) => outcome.describe().to_owned(),
+        };
+        let mut line = format!("{outcome}: {}", parts.join("; "));
         if !self.message.is_empty() {
             let _ = write!(line, "\n{}", self.message);
         }
@@ -387,9 +401,44 @@ mod tests {
                     \x20 BUG: KASAN: double-free\n\
                     \x20   sample::exit at rust/sample/lib.rs:9 [sample]\n\
                     not the same every time: rlo.sh: ok FAIL\n\
-                    \nthe kernel log has findings: 1 passed, 1 failed, 1 skipped; \
-                    tcg (there is no /dev/kvm); 1.4 s in all\n\
+                    \nthe kernel log has findings: 1 passed, 1 failed, 1 skipped, \
+                    1 finding in the kernel log; tcg (there is no /dev/kvm); 1.4 s in all\n\
                     kernel log in rlo.sh: BUG: KASAN\n";
         assert_eq!(example().table(), want);
+    }
+
+    /// The table and the last line of `lab test` have the same numbers.
+    #[test]
+    fn a_run_that_went_wrong_never_counts_as_no_failure() {
+        let finding = || vec![Finding { kind: "oops".into(), ..Finding::default() }];
+        for (outcome, kernel_findings, want) in [
+            (Outcome::Pass, Vec::new(), "0 passed, 0 failed, 0 skipped"),
+            (Outcome::Skipped, Vec::new(), "0 passed, 0 failed, 0 skipped"),
+            (Outcome::Build, Vec::new(), "0 passed, 1 failed, 0 skipped"),
+            (Outcome::Panic, Vec::new(), "0 passed, 1 failed, 0 skipped"),
+            (
+                Outcome::KernelLog,
+                finding(),
+                "0 passed, 0 failed, 0 skipped, 1 finding in the kernel log",
+            ),
+        ] {
+            let report = Report::not_built(String::new(), Phases::default());
+            let report = Report { outcome, kernel_findings, ..report };
+            assert_eq!(report.tally().to_string(), want, "{outcome:?}");
+        }
+        let with_a_test = Report { outcome: Outcome::Panic, ..example() };
+        let tally = with_a_test.tally();
+        assert!(with_a_test.summary().contains(&tally.numbers()), "{tally}");
+    }
+
+    #[test]
+    fn a_pass_with_skips_is_no_plain_pass() {
+        let mut report = example();
+        (report.outcome, report.message) = (Outcome::Pass, String::new());
+        (report.kernel_findings, report.tests[1].result) = (Vec::new(), TestResult::Pass);
+        let want = "passed, but 1 did not run: 2 passed, 0 failed, 1 skipped; tcg";
+        assert!(report.summary().starts_with(want), "{}", report.summary());
+        report.tests.pop();
+        assert!(report.summary().starts_with("passed: 2 passed, "), "{}", report.summary());
     }
 }
