@@ -10,9 +10,9 @@ use series::change;
 use series::checks::report::{self, Report};
 use series::checks::runner::{self, Kept};
 use series::checks::subject::Origin;
-use series::checks::{self, Check, Subject, page, programs};
+use series::checks::{self, Check, Finding, Outcome, Subject, page, programs};
 use series::folder::Stack;
-use vmlab::judge::outcome::Outcome;
+use vmlab::judge::outcome;
 use vmlab::run::files;
 use vmlab::run::phases::Phases;
 use vmlab::run::print;
@@ -22,9 +22,10 @@ use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::build::source;
 use crate::checkout_lock;
-use crate::checks::patch_states::{self, Boots, Builds, States, Variants};
+use crate::checks::patch_states::{self, Boots, Builds, NotRun, States, Variants};
 use crate::cli::CheckArgs;
 use crate::context::Lab;
+use crate::expected_skips::ExpectedSkips;
 use crate::host::linters;
 use crate::host::toolchain::Toolchain;
 use crate::ui::colour;
@@ -45,14 +46,14 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     files::make_dir(&folder)?;
     let mut reports = Vec::new();
     for subject in &subjects {
-        let checks = all(lab, args, &tree, subject, proof.as_ref())?;
+        let checks = all(lab, args, &tree, subject, &proof)?;
         let mut kept = Kept::read(
             &folder.join(format!("kept-{}.json", patch_states::file_name(&subject.name))),
         );
         let what = format!("checking {} patches of {}", subject.patches.len(), subject.name);
         let step = Step::start(&what, Unit::None, 0);
         let told = |patch: &str| {
-            if proof.is_some() {
+            if matches!(proof, Proof::Ready(_)) {
                 say(&format!("checking {patch}"));
             }
         };
@@ -70,34 +71,41 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     print::out(&format!("the full report: {}\n", html.display()));
     // Warnings are for a person to judge.
     let failed = reports.iter().any(|report| report.count().failed > 0);
-    Ok(if failed { Outcome::Test.exit_code() } else { 0 })
+    Ok(if failed { outcome::Outcome::Test.exit_code() } else { 0 })
+}
+
+/// How patches are built and booted.
+enum Proof {
+    Ready(Box<Ready>),
+    /// The user does not want it.
+    NotWanted,
+    /// It cannot be done, for this reason.
+    Impossible(String),
 }
 
 /// All that is needed to build and boot patches.
-struct Proof {
+struct Ready {
     base: Prepared,
     tools: Toolchain,
 }
 
 impl Proof {
-    /// `None` if the patches are not to be built, or cannot be.
-    fn prepare(lab: &Lab, args: &CheckArgs) -> Result<Option<Proof>> {
+    fn prepare(lab: &Lab, args: &CheckArgs) -> Result<Proof> {
         if args.no_build || args.only.as_deref().is_some_and(|only| !PROOF.contains(&only)) {
-            return Ok(None);
+            return Ok(Proof::NotWanted);
         }
         if let Some(tree) = &args.tree
             && lab.settings.ksrc.is_none()
         {
-            print::out(&format!(
-                "note: the patches are not built: to build them, check out the beginning of the \
-                 range in {}, and set KSRC to it\n",
+            return Ok(Proof::Impossible(format!(
+                "to build the patches, check out the beginning of the range in {}, and set KSRC \
+                 to it",
                 tree.display()
-            ));
-            return Ok(None);
+            )));
         }
         let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
         let tools = base.tools.clone().with_rust_src(lab)?;
-        Ok(Some(Proof { base, tools }))
+        Ok(Proof::Ready(Box::new(Ready { base, tools })))
     }
 
     fn checks<'a>(
@@ -106,7 +114,18 @@ impl Proof {
         args: &CheckArgs,
         subject: &Subject<'_>,
     ) -> Result<Vec<Box<dyn Check + 'a>>> {
-        let (base, tools, guest) = (&self.base, &self.tools, Built::nothing(lab)?);
+        let is_own = subject.origin == Origin::Stack && subject.tests.is_empty();
+        let has_variants = is_own && lab.project.in_tree.is_some();
+        let names = || PROOF.into_iter().take(if has_variants { 3 } else { 2 });
+        let Ready { base, tools } = match self {
+            Proof::Ready(ready) => ready.as_ref(),
+            Proof::NotWanted => return Ok(Vec::new()),
+            Proof::Impossible(why) => {
+                let outcome = || Outcome::Skipped(why.clone());
+                return Ok(names().map(|name| not_run(name, outcome())).collect());
+            }
+        };
+        let guest = Built::nothing(lab)?;
         let states = match subject.origin {
             Origin::Stack if subject.tests.is_empty() => {
                 States::of_project(lab, base, tools, guest)?
@@ -116,18 +135,15 @@ impl Proof {
                 States::of_anybody(lab, base, tools, guest, subject, &args.tests)?
             }
         };
-        let is_own = subject.origin == Origin::Stack && subject.tests.is_empty();
         if let Err(error) = states.possible() {
-            print::out(&format!(
-                "note: the patches are not built, since {}: {error:#}\n",
-                patch_states::NOT_LAID
-            ));
-            return Ok(Vec::new());
+            let expected = ExpectedSkips::of_checks(lab);
+            let outcome = |name| could_not_run(name, format!("{error:#}"), &expected);
+            return Ok(names().map(|name| not_run(name, outcome(name))).collect());
         }
         let states = Rc::new(states);
         let mut checks: Vec<Box<dyn Check + 'a>> =
             vec![Box::new(Builds(states.clone())), Box::new(Boots(states.clone()))];
-        if is_own && lab.project.in_tree.is_some() {
+        if has_variants {
             checks.push(Box::new(Variants(states)));
         }
         Ok(checks)
@@ -137,19 +153,31 @@ impl Proof {
 /// The names of the checks that build and boot.
 const PROOF: [&str; 3] = ["build", "boot and tests", "variants"];
 
+fn not_run<'a>(name: &'static str, outcome: Outcome) -> Box<dyn Check + 'a> {
+    Box::new(NotRun { name, outcome })
+}
+
+/// The outcome of a check that this machine cannot run: a failure, unless the user allows the skip.
+fn could_not_run(name: &str, why: String, expected: &ExpectedSkips) -> Outcome {
+    match expected.allows(name) {
+        true => Outcome::Skipped(why),
+        false => Outcome::Judged(vec![Finding::fail(format!(
+            "could not run: {why}; to let it be skipped: MAY_SKIP='{name}', or --no-build"
+        ))]),
+    }
+}
+
 /// All checks.
 fn all<'a>(
     lab: &'a Lab,
     args: &CheckArgs,
     tree: &Path,
     subject: &Subject<'_>,
-    proof: Option<&'a Proof>,
+    proof: &'a Proof,
 ) -> Result<Vec<Box<dyn Check + 'a>>> {
     let mut all: Vec<Box<dyn Check + 'a>> = checks::all();
     all.extend(programs::checks(linters::find(lab, tree)?));
-    if let Some(proof) = proof {
-        all.extend(proof.checks(lab, args, subject)?);
-    }
+    all.extend(proof.checks(lab, args, subject)?);
     Ok(all)
 }
 
@@ -190,5 +218,23 @@ fn subjects(lab: &Lab, args: &CheckArgs, tree: &Path) -> Result<Vec<Subject<'sta
 
 fn tell(report: &Report) {
     colour::print(&report.table());
-    print::out(&format!("{}\n", report.count()));
+    print::out(&format!("{}\n", report.summary()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_that_this_machine_cannot_build_have_not_passed() {
+        let expected = |patterns: &[&str]| {
+            let patterns = patterns.iter().map(|it| glob::Pattern::new(it).unwrap());
+            ExpectedSkips::allowing(patterns.collect())
+        };
+        let outcome = |expected| could_not_run("build", "no mounts".to_owned(), &expected);
+        let red = outcome(expected(&["variants"]));
+        assert_eq!(red.severity(), checks::Severity::Fail);
+        assert!(red.findings()[0].text.starts_with("could not run: no mounts; "));
+        assert_eq!(outcome(expected(&["buil?"])), Outcome::Skipped("no mounts".to_owned()));
+    }
 }

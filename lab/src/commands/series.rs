@@ -148,7 +148,7 @@ fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> R
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
     let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
-    states.possible().context(patch_states::NOT_LAID)?;
+    states.possible()?;
     let state = |number| State::of(&stack.weave, number);
     // Those of the kernel's own files stand beside the project's code, not on top of it.
     let is_own = |number: &Number| {
@@ -244,7 +244,7 @@ fn prove_each(
     states: &States<'_>,
     state: impl Fn(Number) -> State,
 ) -> Result<u8> {
-    states.possible().context(patch_states::NOT_LAID)?;
+    states.possible()?;
     let mut failed: u8 = 0;
     for number in numbers {
         let (name, subject) = (stack.name(number), stack.patches[number - 1].subject());
@@ -261,6 +261,9 @@ fn prove_each(
             step.finish();
             let word = if ended.passed { "ok    " } else { "FAIL  " };
             print::out(&format!("  {word}  {what}: {}\n", ended.text));
+            if let Some(note) = patch_states::not_there(&ended) {
+                print::out(&format!("          {note}\n"));
+            }
             failed = failed.saturating_add(u8::from(!ended.passed));
         }
     }

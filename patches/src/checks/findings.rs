@@ -54,6 +54,11 @@ impl Finding {
         Finding::new(Severity::Warning, text)
     }
 
+    /// Worth knowing, and nothing wrong.
+    pub fn note(text: impl Into<String>) -> Finding {
+        Finding::new(Severity::Pass, text)
+    }
+
     pub fn new(severity: Severity, text: impl Into<String>) -> Finding {
         Finding { severity, path: None, line: None, text: text.into(), accepted: None }
     }
@@ -68,6 +73,16 @@ impl Finding {
     pub fn at(mut self, line: usize) -> Finding {
         self.line = Some(line);
         self
+    }
+
+    /// In a word.
+    pub fn word(&self) -> &'static str {
+        match (&self.accepted, self.severity) {
+            (Some(_), _) => "accepted",
+            (None, Severity::Fail) => "FAIL",
+            (None, Severity::Warning) => "warn",
+            (None, Severity::Pass) => "note",
+        }
     }
 
     /// `FILE:LINE: ` as compilers have it.

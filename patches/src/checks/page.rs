@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use html_escape::{encode_double_quoted_attribute as quoted, encode_text as plain};
 
 use super::report::{Cell, PatchReport, Report};
-use super::{Finding, Outcome, Severity};
+use super::{Finding, Outcome};
 
 const STYLE: &str = "\
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; padding: 0 1em; max-width: 76em; }
@@ -174,11 +174,7 @@ fn details(out: &mut String, report: &Report, patch: Option<&PatchReport>, cell:
 }
 
 fn finding(out: &mut String, finding: &Finding) {
-    let word = match (&finding.accepted, finding.severity) {
-        (Some(_), _) => "accepted",
-        (None, Severity::Fail) => "FAIL",
-        (None, _) => "warn",
-    };
+    let word = finding.word();
     let place = finding.place();
     let _ = write!(out, "<li><b class=\"{word}\">{word}</b> <code>{}</code>", plain(&place));
     out.push_str(&plain(&finding.text));

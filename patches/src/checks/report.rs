@@ -56,8 +56,8 @@ impl Cell {
             Outcome::Judged(findings) => match self.outcome.severity() {
                 Severity::Fail => "FAIL",
                 Severity::Warning => "warn",
-                Severity::Pass if findings.is_empty() => "ok",
-                Severity::Pass => "accepted",
+                Severity::Pass if findings.iter().any(|it| it.accepted.is_some()) => "accepted",
+                Severity::Pass => "ok",
             },
         }
     }
@@ -103,6 +103,16 @@ impl Report {
         count
     }
 
+    /// The last line: the numbers, and which checks were skipped.
+    pub fn summary(&self) -> String {
+        let mut names: Vec<&str> = self.skips().into_iter().map(|(check, _)| check).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names =
+            if names.is_empty() { String::new() } else { format!(": {}", names.join("; ")) };
+        format!("{}{names}", self.count())
+    }
+
     /// A row for each patch, then the findings, then skips with their reasons.
     pub fn table(&self) -> String {
         let mut text = format!("{}\n", self.series);
@@ -123,12 +133,7 @@ impl Report {
             let _ = writeln!(text, "\n           {}", parts.join("; "));
             for cell in cells {
                 for finding in cell.outcome.findings() {
-                    let word = match (&finding.accepted, finding.severity) {
-                        (Some(_), _) => "accepted",
-                        (None, Severity::Fail) => "FAIL",
-                        (None, _) => "warn",
-                    };
-                    let _ = write!(text, "           {word}  {}: ", cell.check);
+                    let _ = write!(text, "           {}  {}: ", finding.word(), cell.check);
                     let _ = writeln!(text, "{}{}", finding.place(), finding.text);
                     if let Some(reason) = &finding.accepted {
                         let _ = writeln!(text, "               accepted: {reason}");
@@ -225,6 +230,25 @@ pub(super) mod tests {
         assert_eq!(report().table(), want);
         let count = Count { passed: 2, warned: 1, failed: 1, skipped: 1 };
         assert_eq!(report().count(), count);
+        let last = "2 passed, 1 with warnings, 1 failed, 1 skipped: checkpatch";
+        assert_eq!(report().summary(), last);
+        assert!(Report { patches: Vec::new(), ..report() }.summary().ends_with("0 skipped"));
+    }
+
+    #[test]
+    fn a_note_is_told_and_is_nothing_wrong() {
+        let note = Finding::note("a.sh is not in this tree");
+        let cell = Cell { check: "boot".into(), outcome: Outcome::Judged(vec![note]) };
+        assert_eq!(cell.word(), "ok");
+        let mut report = report();
+        report.patches.truncate(1);
+        report.patches[0].cells = vec![cell];
+        let table = report.table();
+        assert!(table.contains("           note  boot: a.sh is not in this tree\n"), "{table}");
+        assert!(
+            table.contains("ok      1  ") && table.contains("           1 passed\n"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -73,6 +73,30 @@ impl Check for Variants<'_> {
     }
 }
 
+/// Stands for a check that cannot run, and says so once for the series.
+pub struct NotRun {
+    pub name: &'static str,
+    pub outcome: checks::Outcome,
+}
+
+impl Check for NotRun {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        "could not run"
+    }
+
+    fn scope(&self) -> checks::Scope {
+        checks::Scope::Series
+    }
+
+    fn run(&self, _: &At<'_>) -> Result<checks::Outcome> {
+        Ok(self.outcome.clone())
+    }
+}
+
 fn log_name(at: &At<'_>) -> String {
     file_name(&format!("{}-{}", at.subject.name, at.patch().number))
 }
@@ -84,5 +108,13 @@ fn wrong(ended: &Checked) -> Option<String> {
 }
 
 fn judged(ended: Checked) -> Result<checks::Outcome> {
-    Ok(checks::Outcome::Judged(wrong(&ended).map(Finding::fail).into_iter().collect()))
+    let wrong = wrong(&ended).map(Finding::fail);
+    let absent = not_there(&ended).map(Finding::note);
+    Ok(checks::Outcome::Judged(wrong.into_iter().chain(absent).collect()))
+}
+
+/// Which tests did not run, since the tree does not have them.
+pub fn not_there(ended: &Checked) -> Option<String> {
+    let names = ended.absent.join(", ");
+    (!names.is_empty()).then(|| format!("not in this tree, so not run: {names}"))
 }

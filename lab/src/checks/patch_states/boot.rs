@@ -15,7 +15,7 @@ use vmlab::run::phases::Phases;
 use vmlab::run::pool;
 use vmlab::run::session;
 
-use super::{Checked, State, States, What, lay, tree_tests};
+use super::{Checked, State, States, What, absent, lay, tree_tests};
 use crate::build::guest_programs;
 use crate::build::kconfig::Config;
 use crate::build::kernel;
@@ -25,6 +25,14 @@ use crate::checks::kunit;
 impl States<'_> {
     /// Links the kernel with the code of this state, boots it, and runs the tests of this state.
     pub fn test(&self, state: &State, name: &str) -> Result<Checked> {
+        let mut ended = self.test_all(state, name)?;
+        if let What::Touched { tests, .. } = &self.what {
+            ended.absent = absent(tests, &self.base.kernel.source, state);
+        }
+        Ok(ended)
+    }
+
+    fn test_all(&self, state: &State, name: &str) -> Result<Checked> {
         self.kept("test", state, || {
             let log = self.lab.log(&format!("series-kernel-{name}"));
             let overlay = self.overlay("boot");

@@ -14,7 +14,7 @@ mod boot;
 mod build;
 mod tree_tests;
 
-pub use self::as_checks::{Boots, Builds, Variants};
+pub use self::as_checks::{Boots, Builds, NotRun, Variants, not_there};
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,6 +73,9 @@ pub struct Checked {
     pub ms: u64,
     /// The log, if there is one.
     pub log: Option<PathBuf>,
+    /// Tests that are not in this state of the tree, and so did not run.
+    #[serde(skip)]
+    pub absent: Vec<String>,
 }
 
 /// Builds and tests the states of a series.
@@ -189,11 +192,16 @@ impl<'a> States<'a> {
                 state.files.contains_key(&format!("{folder}/{test}"))
             }
             What::Own { selftests: None, .. } => false,
-            What::Touched { tests, .. } => tests.iter().any(|path| path.ends_with(test)),
+            What::Touched { tests, .. } => {
+                let absent = absent(tests, &self.base.kernel.source, state);
+                tests
+                    .iter()
+                    .any(|path| path.rsplit('/').next() == Some(test) && !absent.contains(path))
+            }
         }
     }
 
-    /// Checks that this machine can build states of a tree. The error is the reason why not.
+    /// Checks that this machine can build states of a tree. The error says why not.
     pub fn possible(&self) -> Result<()> {
         let overlay = self.overlay("strict");
         files::make_dir(&overlay.over)?;
@@ -258,7 +266,7 @@ impl<'a> States<'a> {
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
         let passed = result.is_ok();
         let text = result.unwrap_or_else(|error| format!("{error:#}"));
-        let ended = Checked { passed, text, ms, log };
+        let ended = Checked { passed, text, ms, log, absent: Vec::new() };
         if passed {
             files::write_whole(&file, &serde_json::to_string(&ended)?)?;
         }
@@ -295,15 +303,21 @@ pub fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
-/// The reason if [`States::possible`] fails.
-pub const NOT_LAID: &str = "this machine does not allow overlay mounts over a kernel tree";
-
 /// The first of these tests that is neither in the tree nor in the patches.
 fn missing<'t>(tests: &'t [String], source: &Path, last: Option<&Tree>) -> Option<&'t str> {
     let there = |path: &str| {
         source.join(path).is_file() || last.is_some_and(|tree| tree.contains_key(path))
     };
     tests.iter().map(String::as_str).find(|path| !there(path))
+}
+
+/// Those of the tests that are not in this state of the tree.
+fn absent(tests: &[String], source: &Path, state: &State) -> Vec<String> {
+    let there = |path: &&String| {
+        state.files.contains_key(*path)
+            || source.join(path).is_file() && !state.gone.contains(*path)
+    };
+    tests.iter().filter(|path| !there(path)).cloned().collect()
 }
 
 /// Makes a state the content of the overlay. Hides the tree's files that the state does not have.
@@ -338,5 +352,22 @@ mod tests {
         };
         assert_eq!(of(&["old.sh", "new.sh"]), None);
         assert_eq!(of(&["old.sh", "odl.sh"]).as_deref(), Some("odl.sh"));
+    }
+
+    #[test]
+    fn a_test_that_only_some_states_have_is_told_for_the_others() {
+        let source = tempfile::tempdir().unwrap();
+        for name in ["base.sh", "gone.sh"] {
+            fs::write(source.path().join(name), "").unwrap();
+        }
+        let tests = ["base.sh", "gone.sh", "new.sh"].map(str::to_owned);
+        let blob = Blob { mode: Mode::Plain, content: Vec::new() };
+        let first = State { files: Tree::new(), gone: Vec::new() };
+        let last = State {
+            files: Tree::from([("new.sh".to_owned(), blob)]),
+            gone: vec!["gone.sh".to_owned()],
+        };
+        assert_eq!(absent(&tests, source.path(), &first), ["new.sh"]);
+        assert_eq!(absent(&tests, source.path(), &last), ["gone.sh"]);
     }
 }
