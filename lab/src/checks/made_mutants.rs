@@ -15,6 +15,7 @@ use glob::Pattern;
 use serde::{Deserialize, Serialize};
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
+use vmlab::judge::tally::Tally;
 use vmlab::run::files;
 use vmlab::run::job::Test;
 
@@ -117,6 +118,15 @@ pub fn judge(report: &Report) -> Result<Fate> {
         }
         _ => Fate::Caught(mutants::judge(report)?),
     })
+}
+
+/// The outcome of a run with these results. If no mutant compiled, no test has shown anything.
+pub fn outcome(tally: &Tally) -> Outcome {
+    match (tally.failed, tally.passed) {
+        (1.., _) => Outcome::Test,
+        (0, 0) => Outcome::Skipped,
+        (0, _) => Outcome::Pass,
+    }
 }
 
 /// The results of all mutants, from this and earlier runs.
@@ -242,6 +252,17 @@ mod tests {
         let survivors: Survivors = toml::from_str(list).unwrap();
         let reasons: Vec<_> = made().iter().map(|it| survivors.reason(it).is_some()).collect();
         assert_eq!(reasons, [false, false, true]);
+    }
+
+    #[test]
+    fn a_run_in_which_no_mutant_compiled_has_not_passed() {
+        let of = |passed, failed| {
+            let skipped = vec!["a: does not compile".to_owned()];
+            outcome(&Tally { passed, failed, skipped, findings: 0 })
+        };
+        assert_eq!(of(0, 0), Outcome::Skipped);
+        assert_eq!(of(2, 0), Outcome::Pass);
+        assert_eq!((of(0, 1), of(2, 1)), (Outcome::Test, Outcome::Test));
     }
 
     #[test]

@@ -6,14 +6,17 @@
 //! selftests that must fail. Other mutants are generated from the code: see
 //! [`super::made_mutants`]. All are applied to a copy of the checkout.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use vmlab::judge::kernel_log::Finding;
 use vmlab::judge::ktap;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
+use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::Test;
 use vmlab::run::process;
@@ -182,6 +185,44 @@ impl Copy {
     }
 }
 
+/// The file in the project's folder of results.
+const BASELINE: &str = "mutants/baseline.json";
+
+/// The tests that passed without a mutant.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Of everything that a test depends on.
+    key: String,
+    passed: BTreeSet<String>,
+}
+
+impl Baseline {
+    /// What is known of this key. Results of another key are forgotten.
+    pub fn load(target: &Path, key: String) -> Baseline {
+        let text = fs::read(target.join(BASELINE)).unwrap_or_default();
+        match serde_json::from_slice::<Baseline>(&text) {
+            Ok(known) if known.key == key => known,
+            _ => Baseline { key, passed: BTreeSet::new() },
+        }
+    }
+
+    /// The tests that the mutants name and that are not known to pass, each once.
+    pub fn missing(&self, mutants: &[Mutant]) -> Vec<Test> {
+        let mut tests: Vec<Test> = mutants.iter().flat_map(|it| it.tests.clone()).collect();
+        tests.sort_by(|a, b| a.name.cmp(&b.name));
+        tests.dedup();
+        tests.retain(|test| !self.passed.contains(&test.name));
+        tests
+    }
+
+    /// Stores that these tests have passed, too.
+    pub fn keep(&mut self, target: &Path, tests: &[Test]) -> Result<()> {
+        self.passed.extend(tests.iter().map(|test| test.name.clone()));
+        let text = serde_json::to_string_pretty(self).context("encode the baseline")?;
+        files::write_whole(&target.join(BASELINE), &text)
+    }
+}
+
 /// Which test failed. An error if none did.
 pub fn judge(report: &Report) -> Result<String> {
     match report.outcome {
@@ -266,6 +307,29 @@ mod tests {
         fs::write(copy.root().join("rust/a/a.rs"), "four\n").unwrap();
         let error = format!("{:#}", copy.with(&mutant, read).unwrap_err());
         assert!(error.contains("m.patch does not fit"), "{error}");
+    }
+
+    #[test]
+    fn what_passed_without_a_mutant_counts_until_something_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let test = |name: &str| Test { name: name.into(), timeout: std::time::Duration::ZERO };
+        let mutant = |tests: &[&str]| Mutant {
+            name: "m".into(),
+            rule: "A rule".into(),
+            tests: tests.iter().map(|name| test(name)).collect(),
+            change: Change::Patch(PathBuf::new()),
+        };
+        let mutants = [mutant(&["b", "a"]), mutant(&["b"])];
+        let missing = |key: &str| {
+            let missing = Baseline::load(dir.path(), key.into()).missing(&mutants);
+            missing.into_iter().map(|test| test.name).collect::<Vec<_>>()
+        };
+        assert_eq!(missing("1"), ["a", "b"]);
+        Baseline::load(dir.path(), "1".into()).keep(dir.path(), &[test("a")]).unwrap();
+        assert_eq!(missing("1"), ["b"]);
+        Baseline::load(dir.path(), "1".into()).keep(dir.path(), &[test("b")]).unwrap();
+        assert_eq!(missing("1"), [""; 0]);
+        assert_eq!(missing("2"), ["a", "b"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `lab mutants`: breaks the module in small ways, and checks that a selftest fails.
 
 use std::collections::hash_map::RandomState;
+use std::fs;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
 use vmlab::judge::tally::Tally;
+use vmlab::run::files;
 use vmlab::run::interrupt;
 use vmlab::run::job::{Test, Work};
 use vmlab::run::phases::Phases;
@@ -19,11 +21,13 @@ use vmlab::run::pool;
 use vmlab::run::print;
 use vmlab::run::session;
 
+use crate::build::guest_programs;
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
+use crate::checks::house_rules;
 use crate::checks::made_mutants::{self, Fate, Fates, Survivors};
-use crate::checks::mutants::{self, Copy, Mutant};
+use crate::checks::mutants::{self, Baseline, Copy, Mutant};
 use crate::commands::Runner;
 use crate::context::Lab;
 use crate::ui::tally;
@@ -31,7 +35,8 @@ use crate::ui::tally;
 /// What all mutants of a run share.
 struct Ground {
     base: Prepared,
-    /// The modules without a mutant.
+    /// The guest's programs, and the modules without a mutant. They are built of the same copy as
+    /// the mutants.
     built: Built,
     engine: engine::Choice,
     copy: Copy,
@@ -44,18 +49,9 @@ impl Runner<'_> {
         let _lock = checkout_lock::take(&self.lab.target)?;
         let mutants = mutants::load(self.lab, pattern)?;
         let mut tally = Tally::default();
-        let ground = self.ground()?;
-        tally::tell(
-            &mut tally,
-            &[TestReport::of(
-                "without a mutant, the selftests pass",
-                self.baseline(&ground, &mutants),
-            )],
-        );
-        if tally.failed > 0 {
-            print::out(&format!("{tally}\n"));
-            return Ok(Outcome::Test.exit_code());
-        }
+        let Some(ground) = self.common_ground(&mutants, &mut tally)? else {
+            return end(&tally, Outcome::Test);
+        };
         for mutant in &mutants {
             interrupt::check()?;
             let name = format!("{}: {}", mutant.name, mutant.rule);
@@ -65,8 +61,7 @@ impl Runner<'_> {
             };
             tally::tell(&mut tally, &[verdict]);
         }
-        print::out(&format!("{tally}\n"));
-        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        end(&tally, if tally.failed == 0 { Outcome::Pass } else { Outcome::Test })
     }
 
     /// Generates mutants from the code, and runs their tests.
@@ -77,8 +72,10 @@ impl Runner<'_> {
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(number));
         let chosen = made_mutants::draw(&all, &fates, seed, number);
         print::out(&format!("{} mutants of seed {seed}\n", chosen.len()));
-        let ground = self.ground()?;
-        self.baseline(&ground, &chosen).context("the selftests fail without a mutant")?;
+        let mut tally = Tally::default();
+        let Some(ground) = self.common_ground(&chosen, &mut tally)? else {
+            return end(&tally, Outcome::Test);
+        };
         let mut tally = Tally::default();
         for mutant in &chosen {
             interrupt::check()?;
@@ -88,45 +85,91 @@ impl Runner<'_> {
                 result,
                 ..TestReport::default()
             };
-            tally::tell(
-                &mut tally,
-                &[match (&fate, survivors.reason(mutant)) {
-                    (Fate::Caught(who), _) => check(&format!("noticed by {who}"), TestResult::Pass),
-                    (Fate::DoesNotCompile, _) => check("does not compile", TestResult::Pass),
-                    (Fate::Survived, Some(why)) => {
-                        check(&format!("may survive: {why}"), TestResult::Pass)
-                    }
-                    (Fate::Survived, None) => TestReport {
-                        reason:
-                            "survived: its tests pass; extend one of them, or list it with a reason"
-                                .to_owned(),
-                        ..check("", TestResult::Fail)
-                    },
-                }],
-            );
+            let check = match (&fate, survivors.reason(mutant)) {
+                (Fate::Caught(who), _) => check(&format!("noticed by {who}"), TestResult::Pass),
+                (Fate::DoesNotCompile, _) => check("does not compile", TestResult::Skip),
+                (Fate::Survived, Some(why)) => {
+                    check(&format!("may survive: {why}"), TestResult::Pass)
+                }
+                (Fate::Survived, None) => TestReport {
+                    reason:
+                        "survived: its tests pass; extend one of them, or list it with a reason"
+                            .to_owned(),
+                    ..check("", TestResult::Fail)
+                },
+            };
+            tally::tell(&mut tally, &[check]);
             fates.keep(mutant, fate)?;
         }
-        print::out(&format!("{}\n{tally}\n", fates.count(&all)));
-        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        let outcome = made_mutants::outcome(&tally);
+        if outcome == Outcome::Skipped {
+            print::out("no mutant that compiles was tried, so no test has shown anything\n");
+        }
+        print::out(&format!("{}\n", fates.count(&all)));
+        end(&tally, outcome)
     }
 
-    fn ground(&self) -> Result<Ground> {
+    /// Builds what all mutants share, and checks that the tests pass without a mutant. `None` if
+    /// they do not.
+    fn common_ground(&self, mutants: &[Mutant], tally: &mut Tally) -> Result<Option<Ground>> {
         let base = pipeline::base(self.lab, self.variant, &mut Phases::default())?;
-        let built = pipeline::build(self.lab, &base, &mut Phases::default())?;
+        let guest = guest_programs::build(self.lab, &base)?;
         let engine = self.lab.engine()?;
-        Ok(Ground { base, built, engine, copy: Copy::new(self.lab)? })
+        let built = Built { modules: Vec::new(), guest };
+        let mut ground = Ground { base, built, engine, copy: Copy::new(self.lab)? };
+        let passes = self.baseline(&mut ground, mutants);
+        interrupt::check()?;
+        let check = TestReport::of("without a mutant, the selftests pass", passes);
+        tally::tell(tally, &[check]);
+        Ok((tally.failed == 0).then_some(ground))
     }
 
-    /// Runs all tests that the mutants name, on the unchanged module.
-    fn baseline(&self, ground: &Ground, mutants: &[Mutant]) -> Result<()> {
-        let mut tests: Vec<Test> = mutants.iter().flat_map(|it| it.tests.clone()).collect();
-        tests.sort_by(|a, b| a.name.cmp(&b.name));
-        tests.dedup();
-        let logs = self.lab.target.join("logs/mutants/none");
+    /// Builds the unchanged copy, and runs all tests that the mutants name, unless they have passed
+    /// with the same files before. If the copy never compiled, or a test always failed, no mutant
+    /// would survive.
+    fn baseline(&self, ground: &mut Ground, mutants: &[Mutant]) -> Result<()> {
+        ground.built.modules = modules::build(&self.of_copy(ground), &ground.base)
+            .context("the code does not compile in its copy")?;
+        let target = &self.lab.target;
+        let mut baseline = Baseline::load(target, self.baseline_key(ground)?);
+        let tests = baseline.missing(mutants);
+        if tests.is_empty() {
+            return Ok(());
+        }
+        let logs = target.join("logs/mutants/none");
         let report = self.guests(ground, &ground.built, &tests, &logs)?;
         match report.outcome {
-            Outcome::Pass => Ok(()),
+            Outcome::Pass => baseline.keep(target, &tests),
             _ => bail!("{}; see {}", report.message, logs.display()),
+        }
+    }
+
+    /// Changes with the content of each file that a test without a mutant depends on. The modules
+    /// themselves contain the name of the copy's folder, which is another one in each run.
+    fn baseline_key(&self, ground: &Ground) -> Result<String> {
+        let Ground { base, built: Built { guest, .. }, copy, .. } = ground;
+        let mut paths = vec![guest.init.clone(), base.kernel.image.clone()];
+        paths.extend(guest.selftests.iter().chain(&guest.tools).cloned());
+        for folder in &self.lab.project.selftests.folders {
+            paths.extend(house_rules::files(&self.lab.root.join(folder))?);
+        }
+        paths.extend(house_rules::files(copy.root())?);
+        let mut parts: Vec<Vec<u8>> =
+            base.tools.key_parts().into_iter().map(String::into_bytes).collect();
+        for path in paths {
+            let name = path.strip_prefix(copy.root()).unwrap_or(&path);
+            parts.push(name.as_os_str().as_encoded_bytes().to_vec());
+            parts.push(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+        }
+        Ok(files::key(parts))
+    }
+
+    /// The context of a build of the copy.
+    fn of_copy(&self, ground: &Ground) -> Lab {
+        Lab {
+            root: ground.copy.root().to_owned(),
+            target: self.lab.target.join("mutants"),
+            ..self.lab.clone()
         }
     }
 
@@ -153,11 +196,7 @@ impl Runner<'_> {
 
     /// Builds the modules with the change of the mutant.
     fn mutated(&self, ground: &Ground, mutant: &Mutant) -> Result<Vec<PathBuf>> {
-        let lab = Lab {
-            root: ground.copy.root().to_owned(),
-            target: self.lab.target.join("mutants"),
-            ..self.lab.clone()
-        };
+        let lab = self.of_copy(ground);
         ground.copy.with(mutant, || modules::build(&lab, &ground.base))
     }
 
@@ -209,4 +248,10 @@ impl Runner<'_> {
         interrupt::check()?;
         Ok(Report::whole(reports.into_iter().collect::<Result<_>>()?, Phases::default()))
     }
+}
+
+/// Prints the last line, and returns the exit status.
+fn end(tally: &Tally, outcome: Outcome) -> Result<u8> {
+    print::out(&format!("{tally}\n"));
+    Ok(outcome.exit_code())
 }
