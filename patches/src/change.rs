@@ -172,8 +172,8 @@ fn restore(folder: &Path, check: bool) -> Result<Vec<PathBuf>> {
     Ok(list.into_iter().map(|kept| kept.path).collect())
 }
 
-/// Replaces a file at once.
-fn put(path: &Path, blob: Option<&Blob>) -> Result<()> {
+/// Replaces a file at once, or removes it.
+pub(crate) fn put(path: &Path, blob: Option<&Blob>) -> Result<()> {
     let Some(Blob { mode, content }) = blob else {
         files::remove_file(path)?;
         // A folder that held nothing else goes with it.

@@ -7,6 +7,7 @@ pub mod change;
 pub mod checks;
 pub mod diff;
 mod edit;
+pub mod editing;
 pub mod export;
 pub mod folder;
 pub mod git;

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use vmlab::run::files;
 
 use crate::assign::{Doubt, Piece, Plan};
 use crate::change::{self, Change};
+use crate::editing::{Edited, Editing};
 use crate::folder::{Patch, Stack, patch_files};
 use crate::git::{Person, Repository};
 use crate::mail;
@@ -18,7 +18,7 @@ use crate::rules::Put;
 use crate::source::Source;
 use crate::trailers::{self, Given};
 use crate::unified;
-use crate::weave::{Blob, File, Mode, Number, Tree, Undecided};
+use crate::weave::{Blob, File, Mode, Number, Undecided};
 
 /// Gives a file of the tree below a series, or below all of them.
 pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
@@ -92,11 +92,6 @@ impl std::str::FromStr for Lines {
     }
 }
 
-/// The tree that is being edited.
-const TREE: &str = "edit";
-/// The patch that the edits become part of.
-const PATCH: &str = "edit.patch";
-
 impl Project<'_> {
     /// Reads all series.
     pub fn stack(&self) -> Result<Stack> {
@@ -151,66 +146,38 @@ impl Project<'_> {
             let blob = (self.base)(path)?.with_context(|| format!("the base has no {path}"))?;
             stack.weave.learn(path, &blob);
         }
-        let tree = self.work.join(TREE);
-        if let Some(patch) = self.edited()? {
-            bail!(
-                "{} is being edited in {}: finish that, or remove the folder",
-                patch,
-                tree.display()
-            );
-        }
-        files::remove_dir(&tree)?;
-        files::make_dir(&tree)?;
-        let mut change = Change::default();
-        for (path, blob) in stack.weave.state(number) {
-            change.write(tree.join(path), blob);
-        }
-        change.make(&self.work.join("edit-undo"))?;
-        files::remove_dir(&self.work.join("edit-undo"))?;
-        files::write_whole(&self.work.join(PATCH), &stack.name(number))?;
-        Ok(tree)
+        Editing::begin(&self.work, &stack, number)
     }
 
-    /// The patch that is being edited.
-    pub fn edited(&self) -> Result<Option<String>> {
-        let file = self.work.join(PATCH);
-        if !self.work.join(TREE).is_dir() {
-            return Ok(None);
-        }
-        match fs::read_to_string(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            text => Ok(Some(text.with_context(|| format!("read {}", file.display()))?)),
-        }
+    /// The edit of a patch that has begun and is not finished.
+    pub fn edited(&self) -> Result<Option<Editing>> {
+        Editing::read(&self.work)
     }
 
     /// Makes what was edited part of its patch.
     pub fn finish_edit(&self) -> Result<(String, Done)> {
         let mut stack = self.in_step()?;
-        let name = self.edited()?.context("no patch is being edited: begin with an edit of one")?;
-        let number = stack.find(&name)?;
-        let folder = self.work.join(TREE);
-        let mut tree = Tree::new();
-        for path in files::walk(&folder, |_, _| true)?.files {
-            let name = path.strip_prefix(&folder).context("a file outside of its folder")?;
-            let name = name.to_string_lossy().into_owned();
-            tree.extend(change::read(&path)?.map(|blob| (name, blob)));
-        }
-        for path in tree.keys() {
-            if stack.weave.file(path).is_none()
-                && let Some(blob) = (self.base)(path)?
+        let editing =
+            self.edited()?.context("no patch is being edited: begin with an edit of one")?;
+        let number = editing.find(&stack)?;
+        let mut edited = Edited::read(&self.work)?;
+        for path in edited.paths() {
+            if stack.weave.file(&path).is_none()
+                && let Some(blob) = (self.base)(&path)?
             {
-                stack.weave.learn(path, &blob);
+                stack.weave.learn(&path, &blob);
+                edited.learn(&path, blob);
             }
         }
+        let tree = edited.merged(&stack.weave.state(number))?;
         let before = stack.clone();
         stack.weave.amend(number, &tree).map_err(|error| match error.downcast::<Undecided>() {
             Ok(undecided) => anyhow::anyhow!(undecided.advice(|number| stack.name(number))),
             Err(error) => error,
         })?;
         let done = self.store(&before, stack)?;
-        files::remove_dir(&folder)?;
-        files::remove_file(&self.work.join(PATCH))?;
-        Ok((name, done))
+        Editing::end(&self.work)?;
+        Ok((done.stack.name(number), done))
     }
 
     /// Adds a patch without changes behind another one of the same series, or at the start of a
@@ -260,7 +227,10 @@ impl Project<'_> {
         let mut change = Change::default();
         let kept = stack.patches[number - 1].subject().to_owned();
         self.follow_rules(&stack, series, gone.subject(), &kept, &mut change)?;
-        self.store_with(&before, stack, change)
+        let name = stack.series[series].name.clone();
+        let done = self.store_with(&before, stack, change)?;
+        Editing::follow(&self.work, &name, gone.subject(), &kept)?;
+        Ok(done)
     }
 
     /// Puts a patch behind another one.
@@ -302,7 +272,10 @@ impl Project<'_> {
         let series = series_of(&stack, patch, number)?;
         let mut change = Change::default();
         self.follow_rules(&stack, series, &old, &new, &mut change)?;
-        self.store_with(&before, stack, change)
+        let name = stack.series[series].name.clone();
+        let done = self.store_with(&before, stack, change)?;
+        Editing::follow(&self.work, &name, &old, &new)?;
+        Ok(done)
     }
 
     /// Begins the next version of a series: the mails of this one stay as they were sent.

@@ -188,6 +188,90 @@ fn an_edit_of_the_first_patch_shows_in_all_states_and_in_the_source() {
 }
 
 #[test]
+fn an_edit_that_was_begun_earlier_takes_nothing_back() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let tree = project.begin_edit("1/1", &[]).unwrap();
+    // Meanwhile the source gets another line, and another file, in the same patch.
+    let text =
+        bench.read("drivers/demo.rs").replace("fn init() {\n", "fn init() {\n    early();\n");
+    bench.write("drivers/demo.rs", &text);
+    bench.absorb(&[]);
+    bench.write("drivers/more.rs", "fn more() {}\n");
+    bench.absorb(&[]);
+    let file = tree.join("drivers/net/Makefile");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "obj-m += more.o\n").unwrap();
+    project.finish_edit().unwrap();
+    assert!(bench.at(1, "drivers/net/demo.rs").unwrap().contains("early();"));
+    assert!(bench.at(1, "drivers/net/Makefile").unwrap().ends_with("obj-m += more.o\n"));
+    assert_eq!(bench.read("drivers/demo.rs"), text);
+    assert_eq!(bench.read("drivers/more.rs"), "fn more() {}\n");
+}
+
+#[test]
+fn an_edit_of_what_has_changed_since_is_merged_or_refused() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let edited = |old: &str, new: &str, meanwhile: (&str, &str)| {
+        let tree = project.begin_edit("1/1", &[]).unwrap();
+        let file = tree.join("drivers/net/demo.rs");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace(old, new)).unwrap();
+        let text = bench.read("drivers/demo.rs").replace(meanwhile.0, meanwhile.1);
+        bench.write("drivers/demo.rs", &text);
+        bench.absorb(&[]);
+        project.finish_edit().map(|_| ())
+    };
+    // Lines far from each other.
+    let long = "fn init() {\n    one();\n    two();\n    three();\n    start();\n";
+    bench.write(
+        "drivers/demo.rs",
+        &bench.read("drivers/demo.rs").replace("fn init() {\n    start();\n", long),
+    );
+    bench.absorb(&[]);
+    edited("one()", "one(1)", ("three()", "three(3)")).unwrap();
+    let first = bench.at(1, "drivers/net/demo.rs").unwrap();
+    assert!(first.contains("one(1);\n    two();\n    three(3);"), "{first}");
+    // One line.
+    let error = edited("two()", "two(2)", ("two()", "two(22)")).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(
+        error.contains("drivers/net/demo.rs") && error.contains("has changed since"),
+        "{error}"
+    );
+    assert!(bench.at(1, "drivers/net/demo.rs").unwrap().contains("two(22);"));
+}
+
+#[test]
+fn an_edit_stays_with_its_patch_whatever_its_number_and_its_subject_are_by_then() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let tree = project.begin_edit("1/2", &[]).unwrap();
+    project.add("1/0", "net: demo: prepare\n\nA reason.\n", jane(), DATE.into()).unwrap();
+    project.reword("1/3", "net: demo: count all packets\n\nA reason.\n").unwrap();
+    let file = tree.join("drivers/net/demo.rs");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("add(1)", "add(2)")).unwrap();
+    let (name, _) = project.finish_edit().unwrap();
+    assert_eq!(name, "1-demo/3");
+    assert_eq!(bench.at(2, "drivers/net/demo.rs").unwrap(), DRIVER);
+    assert!(bench.at(3, "drivers/net/demo.rs").unwrap().contains("add(2)"));
+}
+
+#[test]
+fn what_an_editor_leaves_behind_is_no_part_of_an_edit() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    let tree = project.begin_edit("1/1", &[]).unwrap();
+    for name in
+        ["demo.rs~", ".demo.rs.swp", "#demo.rs#", ".#demo.rs", "demo.rs.orig", "demo.rs.rej"]
+    {
+        fs::write(tree.join("drivers/net").join(name), "left\n").unwrap();
+    }
+    project.finish_edit().unwrap();
+    assert_eq!(bench.files(), before);
+}
+
+#[test]
 fn undo_restores_every_byte() {
     let bench = Bench::new();
     let project = bench.project();
@@ -251,8 +335,11 @@ fn lines_go_to_another_patch_with_what_they_replace() {
     // Patch 2 changes a line of patch 1, and takes one away.
     let text = bench.read("drivers/demo.rs");
     let tree = project.begin_edit("1/1", &[]).unwrap();
-    fs::write(tree.join("drivers/net/demo.rs"), DRIVER.replace("start()", "start(1);\n    refuse()"))
-        .unwrap();
+    fs::write(
+        tree.join("drivers/net/demo.rs"),
+        DRIVER.replace("start()", "start(1);\n    refuse()"),
+    )
+    .unwrap();
     project.finish_edit().unwrap();
     let tree = project.begin_edit("1/2", &[]).unwrap();
     fs::write(tree.join("drivers/net/demo.rs"), &text).unwrap();
@@ -262,7 +349,10 @@ fn lines_go_to_another_patch_with_what_they_replace() {
     let before = bench.files();
     project.give(&["drivers/demo.rs:2".parse().unwrap()], "1/1").unwrap();
     let first = bench.at(1, "drivers/net/demo.rs").unwrap();
-    assert!(first.contains("    start();\n    refuse();") && !first.contains("start(1)"), "{first}");
+    assert!(
+        first.contains("    start();\n    refuse();") && !first.contains("start(1)"),
+        "{first}"
+    );
     project.undo().unwrap();
     assert_eq!(bench.files(), before);
     let lines = ["drivers/demo.rs:-3".parse().unwrap()];

@@ -47,6 +47,14 @@ pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
     let tree = source::find(lab)?.dir;
     let base = |path: &str| change::read(&tree.join(path));
     let project = series_source::project(lab, &base)?;
+    if !matches!(args.action, Some(SeriesAction::Edit { .. }))
+        && let Some(editing) = project.edited()?
+    {
+        say(&format!(
+            "note: an edit of \"{}\" is not finished yet: lab series edit",
+            editing.subject()
+        ));
+    }
     match &args.action {
         None => follow(&project, args),
         Some(action) => act(lab, &project, action),
