@@ -315,7 +315,7 @@ pub struct SeriesArgs {
     /// Only show where each change goes, and why.
     #[arg(long)]
     pub dry_run: bool,
-    /// Decide where a change goes: FILE:LINE=PATCH, or FILE=PATCH.
+    /// Decide where a change goes: FILE:LINE=PATCH; FILE=PATCH for all that is open in a file.
     #[arg(long, value_name = "DECISION", num_args = 1.., value_delimiter = ' ')]
     pub put: Vec<Wish>,
 }

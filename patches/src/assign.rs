@@ -62,6 +62,8 @@ pub enum Doubt {
     Border(Option<Number>, Option<Number>),
     /// They replace lines of these patches, and it is not clear which.
     Several(BTreeSet<Number>),
+    /// They were in several places before, in the same words: the patches that brought those.
+    MovedFrom(BTreeSet<Number>),
     /// They change what no patch brought.
     Base,
     /// No rule is for this new file.

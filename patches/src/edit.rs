@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::assign::{Doubt, Hidden, Piece, Place, Why};
 use crate::diff::{self, Hunk};
-use crate::moves::Moves;
+use crate::moves::{Moves, Origin};
 use crate::pairing::{self, Way};
 use crate::rules::Rules;
 use crate::weave::{BASE, Blob, File, Insert, Number, Step};
@@ -22,8 +22,18 @@ pub struct Edit<'a> {
     pub before: Vec<(&'a [u8], Number)>,
     pub after: Option<&'a Blob>,
     new: Vec<&'a [u8]>,
-    hunks: Vec<Hunk>,
+    hunks: Vec<Settled>,
     rules: &'a Rules,
+}
+
+/// A hunk, where it is taken to be.
+struct Settled {
+    hunk: Hunk,
+    /// The line of the source where it is told: the diff may have another place for it.
+    line: usize,
+    /// Lines are gone, and it could be those of one of these patches or of another: the text is the
+    /// same.
+    doubt: BTreeSet<Number>,
 }
 
 /// What becomes of the lines of a hunk.
@@ -44,13 +54,13 @@ impl<'a> Edit<'a> {
             file.lines(last).map(|line| (line.text.as_slice(), line.from)).collect();
         let new = diff::lines(after.map(|blob| blob.content.as_slice()).unwrap_or_default());
         let old: Vec<&[u8]> = before.iter().map(|(text, _)| *text).collect();
-        let hunks = diff::hunks(&old, &new);
+        let hunks = settled(diff::hunks(&old, &new), &before, |line| rules.put(path, line, line));
         Edit { path, file, last, before, after, new, hunks, rules }
     }
 
     /// Tells which lines are gone: they may be back somewhere else.
     pub fn tell(&self, moves: &mut Moves<'a>) {
-        for Hunk { before, .. } in &self.hunks {
+        for Settled { hunk: Hunk { before, .. }, .. } in &self.hunks {
             moves.add(self.path, before.start + 1, &self.before[before.clone()]);
         }
     }
@@ -83,10 +93,11 @@ impl<'a> Edit<'a> {
     pub fn lines(&self, moves: &Moves<'a>) -> (Vec<Piece>, Vec<Step>) {
         let (mut pieces, mut steps) = (Vec::new(), Vec::new());
         let mut at = 0;
-        for hunk in &self.hunks {
+        for settled in &self.hunks {
+            let hunk = &settled.hunk;
             steps.extend((at..hunk.before.start).map(|_| Step::Keep));
-            let decided = self.decide(hunk, moves);
-            self.pieces(hunk, &decided, &mut pieces);
+            let decided = self.decide(settled, moves);
+            self.pieces(settled, &decided, &mut pieces);
             self.steps(hunk, &decided, &mut steps);
             at = hunk.before.end;
         }
@@ -98,7 +109,7 @@ impl<'a> Edit<'a> {
     pub fn hidden(&self) -> Vec<Hidden> {
         let gone = self.file.gone(self.last);
         let mut hidden = Vec::new();
-        for hunk in &self.hunks {
+        for Settled { hunk, line: first, .. } in &self.hunks {
             let mut of_patches: BTreeMap<Number, usize> = BTreeMap::new();
             for index in hunk.before.clone().skip(1) {
                 for line in gone.get(&index).into_iter().flatten() {
@@ -107,7 +118,7 @@ impl<'a> Edit<'a> {
             }
             hidden.extend(of_patches.into_iter().map(|(by, lines)| Hidden {
                 path: self.path.to_owned(),
-                line: hunk.after.start + 1,
+                line: *first,
                 lines,
                 by,
             }));
@@ -115,15 +126,20 @@ impl<'a> Edit<'a> {
         hidden
     }
 
+    /// Who changes what nobody owns.
     fn by_rule(&self) -> Option<Place> {
+        if let Some(by) = self.rules.put_open(self.path) {
+            return Some(Ok((by, Why::Put)));
+        }
         let (pattern, by) = self.rules.file(self.path)?;
         Some(Ok((by, Why::Rule(pattern.to_string()))))
     }
 
-    fn decide(&self, hunk: &Hunk, moves: &Moves<'a>) -> Decided {
+    fn decide(&self, settled: &Settled, moves: &Moves<'a>) -> Decided {
+        let Settled { hunk, line: first, doubt } = settled;
+        let first = *first;
         let old = &self.before[hunk.before.clone()];
         let new = &self.new[hunk.after.clone()];
-        let first = hunk.after.start + 1;
         if old.is_empty() || new.is_empty() {
             let whole = self.rules.put(self.path, first, first + new.len());
             if let Some(by) = whole {
@@ -134,15 +150,33 @@ impl<'a> Edit<'a> {
         let mut decided = if old.is_empty() {
             let place = self.inserted(hunk);
             Decided { removed: Vec::new(), added: vec![place; new.len()] }
+        } else if !doubt.is_empty() {
+            let open = Err(Doubt::Several(doubt.clone()));
+            Decided { removed: vec![open; old.len()], added: Vec::new() }
         } else {
             self.replaced(old, new)
         };
         for (index, origin) in moves.origins(new).into_iter().enumerate() {
-            if let Some(origin) = origin.filter(|origin| origin.by != BASE) {
-                decided.added[index] = Ok((origin.by, Why::Moved(origin.path, origin.line)));
+            match origin {
+                Some(Origin::One(origin)) if origin.by != BASE => {
+                    decided.added[index] = Ok((origin.by, Why::Moved(origin.path, origin.line)));
+                }
+                Some(Origin::Several(patches)) => {
+                    decided.added[index] = Err(Doubt::MovedFrom(patches));
+                }
+                _ => {}
             }
         }
         self.obey(old, first, &mut decided);
+        if let Some(by) = self.rules.put_open(self.path) {
+            for place in decided.added.iter_mut().filter(|place| place.is_err()) {
+                *place = Ok((by, Why::Put));
+            }
+            let removed = decided.removed.iter_mut().zip(old);
+            for (place, (_, from)) in removed.filter(|(place, _)| place.is_err()) {
+                *place = put(by, *from);
+            }
+        }
         decided
     }
 
@@ -245,7 +279,7 @@ impl<'a> Edit<'a> {
     /// Where a line of the source was, if it is no new one.
     fn old_index(&self, line: usize) -> Option<usize> {
         let mut shift = 0_isize;
-        for hunk in &self.hunks {
+        for Settled { hunk, .. } in &self.hunks {
             if line < hunk.after.start {
                 break;
             }
@@ -277,7 +311,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    fn pieces(&self, hunk: &Hunk, decided: &Decided, pieces: &mut Vec<Piece>) {
+    fn pieces(&self, settled: &Settled, decided: &Decided, pieces: &mut Vec<Piece>) {
         let mut runs: Vec<Piece> = Vec::new();
         let piece = |line, removed, added, place: &Place| Piece {
             path: self.path.to_owned(),
@@ -289,7 +323,7 @@ impl<'a> Edit<'a> {
         for (index, place) in decided.added.iter().enumerate() {
             match runs.last_mut().filter(|run| same(&run.place, place)) {
                 Some(run) => run.added += 1,
-                None => runs.push(piece(hunk.after.start + index + 1, 0, 1, place)),
+                None => runs.push(piece(settled.line + index, 0, 1, place)),
             }
         }
         let mut gone: Vec<Piece> = Vec::new();
@@ -300,7 +334,7 @@ impl<'a> Edit<'a> {
             } else if let Some(run) = gone.last_mut().filter(|run| same(&run.place, place)) {
                 run.removed += 1;
             } else {
-                gone.push(piece(hunk.after.start + 1, 1, 0, place));
+                gone.push(piece(settled.line, 1, 0, place));
             }
         }
         pieces.extend(gone);
@@ -330,6 +364,82 @@ impl<'a> Edit<'a> {
                 }
             }
         }
+    }
+}
+
+/// Where hunks are taken to be. Lines that are gone could be others, where the text would be the same:
+/// it is those of one patch, if it can be. `wish` is what somebody said about a line of the source.
+fn settled(
+    hunks: Vec<Hunk>,
+    before: &[(&[u8], Number)],
+    wish: impl Fn(usize) -> Option<Number>,
+) -> Vec<Settled> {
+    let mut all: Vec<Settled> = Vec::new();
+    for (index, hunk) in hunks.iter().enumerate() {
+        let line = hunk.after.start + 1;
+        let mut settled = Settled { hunk: hunk.clone(), line, doubt: BTreeSet::new() };
+        if hunk.after.is_empty() {
+            // A line stays between two hunks.
+            let above = all.last().map_or(0, |last| last.hunk.before.end + 1);
+            let below = hunks.get(index + 1).map_or(before.len(), |next| next.before.start - 1);
+            let places = slides_of(&hunk.before, before, above..below);
+            settled.settle(&places, before, wish(line));
+        }
+        all.push(settled);
+    }
+    all
+}
+
+/// The ranges of lines that could be gone instead of this one, between these bounds: the rest is the
+/// same text.
+fn slides_of(
+    gone: &Range<usize>,
+    before: &[(&[u8], Number)],
+    bounds: Range<usize>,
+) -> Vec<Range<usize>> {
+    let mut places = vec![gone.clone()];
+    let (mut low, mut high) = (gone.start, gone.end);
+    while low > bounds.start && before[low - 1].0 == before[high - 1].0 {
+        (low, high) = (low - 1, high - 1);
+        places.push(low..high);
+    }
+    (low, high) = (gone.start, gone.end);
+    while high < bounds.end && before[low].0 == before[high].0 {
+        (low, high) = (low + 1, high + 1);
+        places.push(low..high);
+    }
+    places
+}
+
+impl Settled {
+    /// Chooses one of these places for a hunk of lines that are gone. The first is that of the diff.
+    fn settle(
+        &mut self,
+        places: &[Range<usize>],
+        before: &[(&[u8], Number)],
+        wish: Option<Number>,
+    ) {
+        let owners = |place: &Range<usize>| -> BTreeSet<Number> {
+            before[place.clone()].iter().map(|line| line.1).collect()
+        };
+        let wished = wish.and_then(|by| places.iter().find(|place| owners(place) == [by].into()));
+        let fewest = places.iter().map(|place| owners(place).len()).min();
+        let best: Vec<&Range<usize>> =
+            places.iter().filter(|place| Some(owners(place).len()) == fewest).collect();
+        let Some(chosen) = wished.or(best.first().copied()) else { return };
+        let says = |place: &Range<usize>| {
+            before[place.clone()].iter().any(|line| !line.0.trim_ascii().is_empty())
+        };
+        if wish.is_none()
+            && says(chosen)
+            && best.iter().any(|place| owners(place) != owners(chosen))
+        {
+            self.doubt = best.iter().flat_map(|place| owners(place)).collect();
+            return;
+        }
+        let Hunk { before: gone, after } = &mut self.hunk;
+        let at = after.start + chosen.start - gone.start;
+        (*gone, *after) = (chosen.clone(), at..at);
     }
 }
 

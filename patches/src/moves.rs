@@ -2,12 +2,12 @@
 
 //! Finds lines that were taken away in one place and are back in another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use crate::weave::Number;
 
-/// So many lines in a row, blank ones not counted, are no coincidence.
+/// So many lines in a row are no coincidence. Blank lines and those of braces alone do not count.
 const ENOUGH: usize = 3;
 
 /// A line that was taken away.
@@ -29,6 +29,14 @@ pub struct MovedFrom {
     pub by: Number,
 }
 
+/// Where a line may come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    One(MovedFrom),
+    /// The same lines were taken away in several places, and these patches had brought them.
+    Several(BTreeSet<Number>),
+}
+
 /// All lines that were taken away.
 #[derive(Debug, Default)]
 pub struct Moves<'a> {
@@ -48,31 +56,40 @@ impl<'a> Moves<'a> {
     }
 
     /// Where each of these new lines was before. A shift of the indentation does not count.
-    pub fn origins(&self, lines: &[&[u8]]) -> Vec<Option<MovedFrom>> {
+    pub fn origins(&self, lines: &[&[u8]]) -> Vec<Option<Origin>> {
         let mut origins = vec![None; lines.len()];
         let mut at = 0;
         while at < lines.len() {
-            let Some(run) = self.longest(&lines[at..]) else {
+            let runs = self.longest(&lines[at..]);
+            let Some(first) = runs.first() else {
                 at += 1;
                 continue;
             };
-            let length = run.len();
-            for (origin, gone) in origins[at..].iter_mut().zip(&self.gone[run]) {
-                let Gone { path, line, by, .. } = *gone;
-                *origin = Some(MovedFrom { path: path.to_owned(), line, by });
+            for (index, origin) in origins[at..at + first.len()].iter_mut().enumerate() {
+                let of_run = |run: &Range<usize>| self.gone[run.start + index];
+                let Gone { path, line, by, .. } = of_run(first);
+                let patches: BTreeSet<Number> = runs.iter().map(|run| of_run(run).by).collect();
+                *origin = Some(match patches.len() {
+                    1 => Origin::One(MovedFrom { path: path.to_owned(), line, by }),
+                    _ => Origin::Several(patches),
+                });
             }
-            at += length;
+            at += first.len();
         }
         origins
     }
 
-    /// The longest run of lines that begins like this, if it is long enough.
-    fn longest(&self, lines: &[&[u8]]) -> Option<Range<usize>> {
-        let starts = self.places.get(lines.first()?.trim_ascii())?;
-        let runs = starts.iter().map(|start| *start..*start + self.common(*start, lines));
-        let run = runs.max_by_key(|run| run.len())?;
-        let words = self.gone[run.clone()].iter().filter(|gone| !gone.text.is_empty()).count();
-        (words >= ENOUGH).then_some(run)
+    /// The longest runs of lines that begin like this, if they are long enough.
+    fn longest(&self, lines: &[&[u8]]) -> Vec<Range<usize>> {
+        let starts = lines.first().and_then(|line| self.places.get(line.trim_ascii()));
+        let starts = starts.into_iter().flatten();
+        let mut runs: Vec<Range<usize>> =
+            starts.map(|start| *start..*start + self.common(*start, lines)).collect();
+        let length = runs.iter().map(Range::len).max().unwrap_or(0);
+        runs.retain(|run| run.len() == length);
+        let says = |gone: &&Gone<'_>| gone.text.iter().any(u8::is_ascii_alphanumeric);
+        runs.retain(|run| self.gone[run.clone()].iter().filter(says).count() >= ENOUGH);
+        runs
     }
 
     /// How many lines are the same from here on.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::assign::{Doubt, Piece, Plan};
+use crate::assign::{Doubt, Piece, Plan, Why};
 use crate::change::{self, Change};
 use crate::editing::{Edited, Editing};
 use crate::folder::{Patch, Stack, patch_files};
@@ -18,7 +18,7 @@ use crate::rules::Put;
 use crate::source::Source;
 use crate::trailers::{self, Given};
 use crate::unified;
-use crate::weave::{Blob, File, Mode, Number, Undecided};
+use crate::weave::{BASE, Blob, File, Mode, Number, Undecided};
 
 /// Gives a file of the tree below a series, or below all of them.
 pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
@@ -107,13 +107,20 @@ impl Project<'_> {
         }
         let plan = Plan::make(&stack.weave, &self.source.over(&stack.weave)?, &rules);
         for Put { path, line, .. } in &rules.put {
-            let used = plan.pieces.iter().any(|piece| {
-                piece.path == *path
-                    && line.is_none_or(|line| {
-                        (piece.line..piece.line + piece.added.max(1)).contains(&line)
-                    })
+            let used = plan.pieces.iter().filter(|piece| piece.path == *path).any(|piece| {
+                let decided =
+                    || matches!(piece.place, Ok((_, Why::Put)) | Err(Doubt::TooEarly { .. }));
+                let lines = piece.line..piece.line + piece.added.max(1);
+                line.map_or_else(decided, |line| lines.contains(&line))
             });
-            ensure!(used, "nothing changed at {}", shown(&self.source, path, *line));
+            let place = shown(&self.source, path, *line);
+            match line {
+                Some(_) => ensure!(used, "nothing changed at {place}"),
+                None => ensure!(
+                    used,
+                    "nothing is open in {place}: name the line of a change that is to go elsewhere"
+                ),
+            }
         }
         Ok(plan)
     }
@@ -625,6 +632,12 @@ pub fn advice(stack: &Stack, source: &Source, piece: &Piece) -> Option<String> {
             let names: Vec<String> = owners.iter().map(name).collect();
             let first = owners.first().map(|number| stack.name(*number)).unwrap_or_default();
             format!("it replaces lines of {}: {}", names.join(" and "), put(&first))
+        }
+        Doubt::MovedFrom(owners) => {
+            let names: Vec<String> = owners.iter().map(name).collect();
+            let first = owners.iter().find(|number| **number != BASE);
+            let first = first.map(|number| stack.name(*number)).unwrap_or_default();
+            format!("it may be moved lines of {}: {}", names.join(" and "), put(&first))
         }
         Doubt::Base => format!("no patch brought these lines: {}", put("SERIES/N")),
         Doubt::NewFile => format!(

@@ -20,7 +20,7 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     pub path: String,
-    /// From 1 on; none: all of the file.
+    /// From 1 on; none: what is open in the file.
     pub line: Option<usize>,
     pub patch: Number,
 }
@@ -43,8 +43,14 @@ impl Rules {
     pub fn put(&self, path: &str, first: usize, end: usize) -> Option<Number> {
         let fits = |put: &&Put| {
             let line = |line| (first..end.max(first + 1)).contains(&line);
-            put.path == path && put.line.is_none_or(line)
+            put.path == path && put.line.is_some_and(line)
         };
+        self.put.iter().find(fits).map(|put| put.patch)
+    }
+
+    /// The decision for what is open in a file.
+    pub fn put_open(&self, path: &str) -> Option<Number> {
+        let fits = |put: &&Put| put.path == path && put.line.is_none();
         self.put.iter().find(fits).map(|put| put.patch)
     }
 }

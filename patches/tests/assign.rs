@@ -4,6 +4,7 @@
 
 use glob::Pattern;
 use series::assign::{Doubt, Plan, Why};
+use series::diff::Hunk;
 use series::rules::{Put, Rules};
 use series::weave::{Blob, Mode, Number, Tree, Weave};
 
@@ -101,8 +102,12 @@ fn a_new_file_goes_where_a_rule_says_and_nowhere_else() {
 
 #[test]
 fn a_function_that_moves_keeps_its_patch() {
-    let text = "fn two() {\n    c();\n}\n\nfn one() {\n    a();\n    added();\n    b();\n}\n";
-    let placed = plainly(text);
+    let one = "fn one() {\n    a();\n    b();\n}\n";
+    let two = "fn two() {\n    c();\n    d();\n}\n";
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, one)]));
+    weave.push(tree(&[(PATH, &format!("{one}\n{two}"))]));
+    let placed = placed(&weave, &format!("{two}\n{one}"), &Rules::default());
     let moved = |place: &Placed| matches!(place.3, Ok((_, Why::Moved(..))));
     assert!(placed.iter().any(moved), "{placed:?}");
 }
@@ -191,4 +196,104 @@ fn a_given_line_takes_the_removal_along_of_the_line_that_it_replaces() {
     weave.give(PATH, 2, &[1], 1).unwrap();
     assert_eq!(weave.state(1), weave.state(2));
     assert_eq!(weave.state(1), tree(&[(PATH, "one(net);\ntwo(net);\nthree(net);\n")]));
+}
+
+#[test]
+fn lines_of_braces_alone_are_no_move() {
+    let nested = |[a, b, c, call]: [&str; 4]| {
+        format!(
+            "    if {a} {{\n        if {b} {{\n            if {c} {{\n                {call}\n            }}\n        }}\n    }}\n"
+        )
+    };
+    let old = nested(["a", "b", "c", "call();"]);
+    let first = format!("fn one() {{\n{old}    rest();\n}}\n");
+    let second = format!("{first}\nfn two() {{\n    x();\n    y();\n}}\n");
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, &first)]));
+    weave.push(tree(&[(PATH, &second)]));
+    // Patch 1 loses its braces, and patch 2 gets as many.
+    let text = second
+        .replace(&old, "    call();\n")
+        .replace("    x();\n", &nested(["d", "e", "f", "x();"]));
+    let placed = placed(&weave, &text, &Rules::default());
+    let moved = |place: &Placed| matches!(place.3, Ok((_, Why::Moved(..))));
+    assert!(!placed.iter().any(moved), "{placed:?}");
+}
+
+#[test]
+fn what_may_come_from_two_places_is_not_guessed() {
+    let same = "    lock();\n    count();\n    unlock();\n";
+    let one = format!("fn one() {{\n    a();\n{same}}}\n");
+    let two = format!("{one}\nfn two() {{\n    b();\n{same}}}\n");
+    let three = format!("{two}\nfn three() {{\n    c();\n}}\n");
+    let mut weave = Weave::new(Tree::new());
+    for text in [&one, &two, &three] {
+        weave.push(tree(&[(PATH, text)]));
+    }
+    let text = three.replace(same, "").replace("    c();\n", &format!("    c();\n{same}"));
+    let placed = placed(&weave, &text, &Rules::default());
+    let doubt = placed.iter().find(|place| place.2 == 3).unwrap();
+    assert_eq!(doubt.3, Err(Doubt::MovedFrom([1, 2].into())), "{placed:?}");
+}
+
+#[test]
+fn a_put_for_a_file_decides_only_what_is_open() {
+    let text = SECOND
+        .replace("a();", "a(1);")
+        .replace("\nfn two", "\nfn between() {\n    x();\n}\n\nfn two");
+    let put = Put { path: PATH.into(), line: None, patch: 2 };
+    let rules = Rules { put: vec![put], ..Rules::default() };
+    let placed = placed(&stack(), &text, &rules);
+    assert_eq!(placed[0], (2, 1, 1, Ok((1, Why::Replaces))), "{placed:?}");
+    assert!(matches!(placed[1..], [(_, 0, 4, Ok((2, Why::Put)))]), "{placed:?}");
+    let mut weave = stack();
+    Plan::make(&weave, &tree(&[(PATH, &text)]), &rules).apply(&mut weave).unwrap();
+    assert_eq!(weave.state(1), tree(&[(PATH, &FIRST.replace("a();", "a(1);"))]));
+    // A new file has no owner; its rule is only what is usual.
+    let source = tree(&[(PATH, SECOND), ("net/new.rs", "fn new() {}\n")]);
+    let rules = Rules {
+        files: vec![(Pattern::new("net/*.rs").unwrap(), 1)],
+        put: vec![Put { path: "net/new.rs".into(), line: None, patch: 2 }],
+    };
+    assert_eq!(Plan::make(&stack(), &source, &rules).pieces[0].place, Ok((2, Why::Put)));
+}
+
+#[test]
+fn a_removed_function_takes_its_own_brace_along() {
+    let first = "fn one() {\n    a();\n}\n";
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, &format!("{first}\nfn three() {{\n    c();\n}}\n"))]));
+    let middle = format!("{first}\nfn two() {{\n    b();\n}}\n\nfn three() {{\n    c();\n}}\n");
+    // Its mail has the brace above the function, not the one below.
+    let hunk = Hunk { before: 2..2, after: 2..6 };
+    weave.push_as(tree(&[(PATH, &middle)]), &[(PATH.to_owned(), vec![hunk])].into());
+    let before = weave.state(1);
+    // Of the text it cannot be seen which brace and which blank line are gone.
+    let source = before.clone();
+    let plan = Plan::make(&weave, &source, &Rules::default());
+    let owners: Vec<_> = plan.pieces.iter().map(|piece| piece.place.clone()).collect();
+    assert_eq!(owners, [Ok((2, Why::Replaces))]);
+    plan.apply(&mut weave).unwrap();
+    assert_eq!(weave.state(1), before);
+    assert_eq!(weave.state(2), source);
+}
+
+#[test]
+fn which_of_two_equal_lines_is_gone_is_not_guessed() {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "a();\nx();\nb();\n")]));
+    weave.push(tree(&[(PATH, "a();\nx();\nx();\nb();\n")]));
+    let source = tree(&[(PATH, "a();\nx();\nb();\n")]);
+    let open = placed(&weave, "a();\nx();\nb();\n", &Rules::default());
+    assert!(matches!(open[..], [(_, 1, 0, Err(Doubt::Several(_)))]), "{open:?}");
+    for (by, first) in [(1, "a();\nb();\n"), (2, "a();\nx();\nb();\n")] {
+        let rules = Rules {
+            put: vec![Put { path: PATH.into(), line: Some(3), patch: by }],
+            ..Rules::default()
+        };
+        let mut weave = weave.clone();
+        Plan::make(&weave, &source, &rules).apply(&mut weave).unwrap();
+        assert_eq!(weave.state(1), tree(&[(PATH, first)]));
+        assert_eq!(weave.state(2), source);
+    }
 }
