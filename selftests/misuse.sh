@@ -76,22 +76,44 @@ has_repeated() {
 	[ "$(watched repeats)" -ge "$1" ]
 }
 
-# Whoever holds it, the core waits for, and says each second to all that it goes: by then its namespace
-# may be gone, and its index may be that of another device. (It tells the log after a while, too.)
-a_watcher_hears_once_that_a_device_goes() {
-	local setting=/proc/sys/net/core/netdev_unregister_timeout_secs before
+# keep_waiting DELETES: whoever holds a device that goes, the core waits for, and tells the log after a while.
+keep_waiting() {
+	local setting=/proc/sys/net/core/netdev_unregister_timeout_secs
+	local before
 	before=$(<$setting)
 	echo 3600 >$setting
-	misuse watch
 	ip link add name misuse index 4242 type dummy || fail "no dummy device"
 	misuse hold
+	"$@"
+	misuse "let go"
+	wait $! || fail "the device is not removed"
+	echo "$before" >$setting
+}
+
+goes_and_is_told_of() {
 	ip link del misuse &
 	wait_until has_repeated 2 || fail "the core does not repeat that the device goes"
 	expect_equal "times that the device has gone" "$(watched gone)" 1
-	misuse "let go"
-	wait $! || fail "the device is not removed"
+}
+
+# The core says each second to all that the device goes: by then its namespace may be gone, and its
+# index may be that of another device.
+a_watcher_hears_once_that_a_device_goes() {
+	misuse watch
+	keep_waiting goes_and_is_told_of
 	misuse "look away"
-	echo "$before" >$setting
+}
+
+goes_and_is_asked() {
+	expect_equal "namespace of a device" "$(watched netns)" "$(stat -Lc %i /proc/self/ns/net)"
+	ip link del misuse &
+	wait_until has_repeated 1 || fail "the core does not repeat that the device goes"
+	expect_equal "namespace of a device that is gone" "$(watched netns)" 0
+}
+
+# A namespace does not wait for the devices that have left it, whoever holds them.
+a_device_that_goes_leads_to_no_namespace() {
+	keep_waiting goes_and_is_asked
 }
 
 packets_are_as_large_as_asked_for_or_not_made() {
@@ -102,4 +124,5 @@ begin_bench
 run_cases hooks_that_are_others_each_time_all_go \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
 	a_watcher_sees_devices_that_are_registered a_watcher_hears_once_that_a_device_goes \
+	a_device_that_goes_leads_to_no_namespace \
 	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

@@ -15,7 +15,8 @@ use kernel::{
     fmt,
     net::{
         pcpu_counters::PcpuCounters,
-        Cookie, //
+        Cookie,
+        Namespace, //
     },
     prelude::*,
     sync::{
@@ -86,7 +87,9 @@ impl packet_type::Handler for Observer {
     fn receive(&self, packet: &Packet<'_>) {
         let direction = packet.direction();
         let guard = rcu::read_lock();
-        let explicit = packet.net(&guard).cookie();
+        let Some(explicit) = packet.net(&guard).map(Namespace::cookie) else {
+            return;
+        };
         drop(guard);
         match (direction, self.place) {
             (Direction::Receive, Place::Lower) => current::set(explicit.get()),

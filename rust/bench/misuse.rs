@@ -15,7 +15,7 @@
 //!   namespace; `look away`. `watched` says how many there were, how many of these when nobody else
 //!   could find the device, but for that it goes, and how often it was told so.
 //! - `hold`: holds that device; `let go`. `watched` says how often the core has repeated meanwhile
-//!   that it goes.
+//!   that it goes, and to which namespace it leads, 0 if to none.
 
 use kernel::{
     debugfs::Scope,
@@ -143,11 +143,12 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
             let held = u32::from(Kept::is_there());
             f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
         });
-        dir.read_callback_file(c"watched", files, &|_files: &Files, f| {
+        dir.read_callback_file(c"watched", files, &|files: &Files, f| {
             let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
             let (gone, repeats) = (GONE.load(Relaxed), Repeats::count());
+            let netns = files.held.lock().as_ref().map_or(0, Held::netns);
             f.write_fmt(fmt!(
-                "seen={seen}\nhidden={hidden}\ngone={gone}\nrepeats={repeats}\n"
+                "seen={seen}\nhidden={hidden}\ngone={gone}\nrepeats={repeats}\nnetns={netns}\n"
             ))
         });
     })
@@ -183,7 +184,7 @@ impl netdev_notifier::Watcher for Watch {
 
 /// A held device, and who counts what the core says of it.
 struct Held {
-    _dev: NetDeviceRef,
+    dev: NetDeviceRef,
     _repeats: Repeats,
 }
 
@@ -191,8 +192,13 @@ impl Held {
     fn new() -> Result<Self> {
         Ok(Self {
             _repeats: Repeats::begin()?,
-            _dev: NetDeviceRef::get_by_name(LiveNamespace::init_net(), c"misuse")?,
+            dev: NetDeviceRef::get_by_name(LiveNamespace::init_net(), c"misuse")?,
         })
+    }
+
+    /// The number of the namespace that the device leads to, 0 if it leads to none.
+    fn netns(&self) -> u32 {
+        self.dev.net(&rcu::read_lock()).map_or(0, Namespace::inum)
     }
 }
 

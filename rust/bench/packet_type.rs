@@ -64,7 +64,7 @@ pub(crate) enum Direction {
 ///
 /// # Invariants
 ///
-/// `skb` is valid for `'a`, and so are its device and that device's namespace.
+/// `skb` is valid for `'a`, and so is its device.
 pub(crate) struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     _skb: PhantomData<&'a bindings::sk_buff>,
@@ -78,9 +78,9 @@ impl Packet<'_> {
         unsafe { NetDevice::from_raw(c::rnetns_bench_skb_dev(self.skb.as_ptr())) }
     }
 
-    /// The namespace that the packet is in: that of the device which it passes.
+    /// The namespace that the packet is in: that of the device which it passes, unless that goes.
     #[inline]
-    pub(crate) fn net<'g>(&'g self, guard: &'g rcu::Guard) -> &'g Namespace {
+    pub(crate) fn net<'g>(&self, guard: &'g rcu::Guard) -> Option<&'g Namespace> {
         self.dev().net(guard)
     }
 

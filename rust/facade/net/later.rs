@@ -98,10 +98,10 @@ impl PartialEq<Namespace> for Cookie {
 }
 
 impl NetDevice {
-    /// The namespace that the device is in now: `dev_net_rcu()`.
+    /// The namespace that the device is in now: `dev_net_rcu()`. None if the device is leaving for
+    /// ever, or has left: its namespace may be gone, whoever still holds the device.
     ///
-    /// Devices move, and the namespace that one has left may end: hence the guard. The namespace
-    /// may be ending already, and waiting for this device alone: hence the borrow of the device.
+    /// Devices move, and the namespace that one has left may end: hence the guard.
     ///
     /// # Examples
     ///
@@ -111,13 +111,19 @@ impl NetDevice {
     /// # use kernel::sync::rcu;
     /// fn is_in(dev: &NetDevice, net: &Namespace) -> bool {
     ///     let guard = rcu::read_lock();
-    ///     dev.net(&guard).cookie() == net.cookie()
+    ///     dev.net(&guard).is_some_and(|dev_net| dev_net.cookie() == net.cookie())
     /// }
     /// ```
     #[inline]
-    pub fn net<'g>(&'g self, _guard: &'g rcu::Guard) -> &'g Namespace {
-        // SAFETY: The guard is RCU, held for `'g`, and the device is borrowed for that.
-        unsafe { self.net_rcu() }
+    pub fn net<'g>(&self, _guard: &'g rcu::Guard) -> Option<&'g Namespace> {
+        // SAFETY: By the type invariant the device is valid; the state is written as a whole.
+        let state = unsafe { (&raw const (*self.as_raw()).reg_state).read_volatile() };
+        if u32::from(state) != bindings::netdev_reg_state_NETREG_REGISTERED {
+            return None;
+        }
+        // SAFETY: The device was registered just now, in the guard's critical section, which lasts
+        // for `'g`.
+        Some(unsafe { self.net_rcu() })
     }
 }
 

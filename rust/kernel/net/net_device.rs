@@ -44,7 +44,10 @@ use super::{
 ///
 /// The device was registered, and while a reference exists, its unregistration has not come to the
 /// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid
-/// and can be held. Until that end, the core uses the device's namespace, which is valid as long.
+/// and can be held.
+///
+/// That is not so of its namespace, which waits for no device that has left it. Whoever deletes one
+/// end of a pair (`veth`) waits for both, while the namespace of the other end may go.
 #[repr(transparent)]
 pub struct NetDevice {
     inner: Opaque<bindings::net_device>,
@@ -76,17 +79,17 @@ impl NetDevice {
         self.inner.get()
     }
 
-    /// The namespace that the device is in now, where the caller is known to hold RCU.
+    /// The namespace that the device is in now, or was in last.
     ///
     /// # Safety
     ///
-    /// For `'a`, the device must be valid, and RCU held or the device unable to change its
-    /// namespace.
+    /// For `'a`, that namespace must not end. It does not in an RCU critical section in which the
+    /// device was registered (`NETREG_REGISTERED`) at some time: whoever moves or unregisters it
+    /// waits for a grace period before RTNL is released, and no namespace ends without RTNL.
     #[inline]
     pub(super) unsafe fn net_rcu<'a>(&self) -> &'a Namespace {
-        // SAFETY: By the type invariant the device is valid, and so is its namespace: one that it
-        // leaves meanwhile lives on until the end of the RCU critical section. The pointer is read
-        // whole, as `dev_net_rcu()` does.
+        // SAFETY: By the type invariant the device is valid; so is its namespace, as the caller
+        // promises. The pointer is read whole, as `dev_net_rcu()` does.
         #[cfg(CONFIG_NET_NS)]
         unsafe {
             Namespace::from_raw((&raw const (*self.as_raw()).nd_net.net).read_volatile())
@@ -144,8 +147,9 @@ impl OwnNetDevice {
     /// The namespace that the device is in, from its registration to its end.
     #[inline]
     pub fn net(&self) -> &Namespace {
-        // SAFETY: `register` makes devices that cannot be moved, and a device that is registered
-        // keeps its namespace.
+        // SAFETY: `register` makes devices that cannot be moved, and that nobody unregisters but the
+        // end of their namespace (or of their registration), which then itself waits for those who
+        // hold them.
         unsafe { self.dev.net_rcu() }
     }
 

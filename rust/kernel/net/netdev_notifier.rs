@@ -142,15 +142,16 @@ unsafe extern "C" fn notify<T: Watcher>(
     // SAFETY: The chain passes this structure with a valid device.
     let dev = unsafe { (*info).dev };
     // While `netdev_run_todo()` waits for those who hold a device, it says once more each second
-    // that the device leaves. The device is in no list any more, and its namespace may be gone.
+    // that the device leaves. The device is in no list any more, and its namespace may be gone: see
+    // the type invariant of `NetDevice`.
     // SAFETY: As above; the state is written as a whole.
     let state = unsafe { (&raw const (*dev).reg_state).read_volatile() };
     if u32::from(state) == bindings::netdev_reg_state_NETREG_UNREGISTERED {
         return bindings::NOTIFY_DONE as c_int;
     }
     // SAFETY: All other events are about devices that were registered: `netdev_run_todo()` waits
-    // until nobody holds them, and is not through with that. RTNL keeps the device's namespace from
-    // changing and, as the device is in it, from going.
+    // until nobody holds them, and has not begun with that. RTNL was held since the device was in
+    // its namespace, which does not end without RTNL.
     let (net, dev) = unsafe {
         let dev = NetDevice::from_raw(dev.cast());
         (dev.net_rcu(), dev)
