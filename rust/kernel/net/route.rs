@@ -74,7 +74,13 @@ impl<'a> Packet<'a> {
             return;
         }
         // SAFETY: By the type invariant the packet is valid and ours.
-        if unsafe { (*self.as_raw()).__bindgen_anon_3.__bindgen_anon_1._skb_refdst } != 0 {
+        if unsafe {
+            (*self.as_raw())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                ._skb_refdst
+        } != 0
+        {
             return;
         }
         // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
