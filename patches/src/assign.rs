@@ -167,6 +167,7 @@ impl Plan {
         for (path, change) in &self.changes {
             apply(&mut edited, path, change).with_context(|| format!("edit {path}"))?;
         }
+        edited.check()?;
         *weave = edited;
         Ok(())
     }

@@ -293,9 +293,26 @@ impl File {
         let edges = self.lines.iter().flat_map(|line| [Some(line.from), line.until]).flatten();
         let changes = self.modes.iter().map(|(from, _)| *from);
         let states: BTreeSet<Number> = edges.chain(changes).collect();
+        let cut = self.lines.iter().any(|line| !line.text.ends_with(b"\n"));
         states.into_iter().find_map(|state| {
-            let absent = self.mode(state).is_none() && self.lines(state).next().is_some();
-            absent.then(|| format!("lines of patch {state} or before come without their file"))
+            if self.mode(state).is_none() && self.lines(state).next().is_some() {
+                return Some(format!("lines of patch {state} or before come without their file"));
+            }
+            // Only the last line can be without one.
+            let mut before = None;
+            for line in self.lines(state).filter(|_| cut) {
+                if let Some(before) = before.replace(line)
+                    && !before.text.ends_with(b"\n")
+                {
+                    let texts = [before, line].map(|line| String::from_utf8_lossy(&line.text));
+                    let [one, two] = texts.each_ref().map(|text| text.trim());
+                    return Some(format!(
+                        "after patch {state}, \"{one}\" without a line feed would be followed by \
+                         \"{two}\""
+                    ));
+                }
+            }
+            None
         })
     }
 }

@@ -297,3 +297,14 @@ fn which_of_two_equal_lines_is_gone_is_not_guessed() {
         assert_eq!(weave.state(2), source);
     }
 }
+
+#[test]
+fn a_line_feed_that_later_states_need_is_not_lost() {
+    let mut weave = Weave::new(Tree::new());
+    weave.push(tree(&[(PATH, "a();\n")]));
+    weave.push(tree(&[(PATH, "a();\nb();\n")]));
+    let before = weave.clone();
+    let error = weave.amend(1, &tree(&[(PATH, "a();")])).unwrap_err().to_string();
+    assert!(error.contains("net/x.rs: after patch 2, \"a();\" without a line feed"), "{error}");
+    assert_eq!(weave, before);
+}

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use proptest::prelude::{prop_assert, prop_assert_eq};
+use proptest::test_runner::{Config, TestRunner};
 use series::git::Person;
-use series::project::{Project, Wish};
+use series::project::{Lines, Project, Wish};
 use series::source::Source;
 use series::weave::{Blob, Mode, Number};
 
@@ -286,6 +288,54 @@ fn undo_restores_every_byte() {
         assert!(!project.undo().unwrap().is_empty());
     }
     assert_eq!(bench.files(), before);
+}
+
+#[test]
+fn undo_restores_every_byte_after_any_changes() {
+    let bench = Bench::new();
+    let project = bench.project();
+    let before = bench.files();
+    let message = |number: u8| format!("net: demo: change number {number}\n\nA reason.\n");
+    let change = |kind: u8, number: u8| {
+        let patch = format!("1/{}", 1 + number % 3);
+        let line: Lines = format!("drivers/demo.rs:{}", 1 + number % 8).parse().unwrap();
+        match kind {
+            0 => project.reword(&patch, &message(number)).map(|_| ()),
+            1 => project.join(&patch).map(|_| ()),
+            2 => project.give(&[line], &patch).map(|_| ()),
+            3 => project.split(&patch, &[line], &message(number), jane(), DATE.into()).map(|_| ()),
+            4 => project.reorder(&patch, &format!("1/{}", number % 3)).map(|_| ()),
+            5 => project.next_version("1").map(|_| ()),
+            _ => project.begin_edit(&patch, &[]).and_then(|tree| {
+                let file = tree.join("drivers/net/demo.rs");
+                let text = fs::read_to_string(&file).unwrap();
+                let new = format!("start();\n    more({number});");
+                fs::write(&file, text.replace("start();", &new)).unwrap();
+                project.finish_edit().map(|_| ())
+            }),
+        }
+    };
+    let mut runner = TestRunner::new(Config { cases: 6, ..Config::default() });
+    let all = proptest::collection::vec((0..7_u8, 0..40_u8), 1..4);
+    let undone = runner.run(&all, |changes| {
+        let mut steps = Vec::new();
+        for (kind, number) in changes {
+            let files = bench.files();
+            // A change may be refused; then it is none.
+            let done = change(kind, number);
+            prop_assert!(done.is_ok() || bench.files() == files, "{done:?} changed something");
+            if bench.files() != files {
+                steps.push(files);
+            }
+        }
+        while let Some(files) = steps.pop() {
+            prop_assert!(!project.undo().unwrap().is_empty());
+            prop_assert_eq!(bench.files(), files);
+        }
+        prop_assert_eq!(bench.files(), before.clone());
+        Ok(())
+    });
+    undone.unwrap();
 }
 
 #[test]
