@@ -47,9 +47,11 @@ impl Editing {
     pub fn begin(work: &Path, stack: &Stack, number: Number) -> Result<PathBuf> {
         let Places { tree, written, record } = places(work);
         if let Some(editing) = Editing::read(work)? {
+            let name = editing
+                .find(stack)
+                .map_or_else(|_| format!("\"{}\"", editing.subject()), |number| stack.name(number));
             bail!(
-                "\"{}\" is being edited in {}: finish that, or remove the folder",
-                editing.subject(),
+                "{name} is being edited in {}: finish that, or remove the folder",
                 tree.display()
             );
         }
