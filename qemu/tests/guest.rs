@@ -281,6 +281,30 @@ fn a_guest_that_started_early_gets_files_that_are_built_meanwhile() {
     assert!(phases.contains(&"mounts") && phases.contains(&"files"), "{phases:?}");
 }
 
+/// From then on, others may be built in the place of the kernel and of the job's files.
+#[test]
+#[ignore = "needs a guest; make test runs it"]
+fn a_guest_with_its_files_is_told_once_and_one_that_does_not_boot_never() {
+    let engine = Choice { used: Engine::Tcg, why: String::new() };
+    let run = |bench: &Bench| {
+        let mut told = Vec::new();
+        let log = || fs::read_to_string(bench.job.logs.join("dmesg.log")).unwrap();
+        let ready = || told.push(log().contains("Run /init"));
+        let (job, kernel) = (&bench.job, &bench.kernel);
+        let ended = session::run_then(job, kernel, &engine, Phases::default(), ready).unwrap();
+        (ended.report.outcome, told)
+    };
+    let mut good = bench();
+    good.test("good.sh", GOOD);
+    assert_eq!(run(&good), (Outcome::Pass, vec![true]));
+    let mut bad = bench();
+    bad.test("good.sh", GOOD);
+    bad.job.saved = None;
+    bad.kernel.image = bad.dir.path().join("no-kernel");
+    fs::write(&bad.kernel.image, "no kernel").unwrap();
+    assert_eq!(run(&bad), (Outcome::Boot, Vec::new()));
+}
+
 #[test]
 #[ignore = "needs a guest; make test runs it"]
 fn a_guest_that_started_early_ends_with_what_it_waits_for() {
