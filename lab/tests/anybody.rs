@@ -245,6 +245,173 @@ fn the_memory_of_a_guest_that_panics_is_kept_on_request() {
     assert!(core.metadata().unwrap().len() > 1 << 30);
 }
 
+/// Two processors warn at the same time, several times.
+const TWO_WARN: &str = r#"// SPDX-License-Identifier: GPL-2.0
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+
+#define ROUNDS 8
+
+static atomic_t arrived[ROUNDS];
+static DECLARE_COMPLETION(done);
+
+static noinline void first_warns(void)
+{
+	WARN(1, "the one of two\n");
+}
+
+static noinline void second_warns(void)
+{
+	WARN(1, "the other of two\n");
+}
+
+static int warns(void *which)
+{
+	for (int round = 0; round < ROUNDS; round++) {
+		atomic_inc(&arrived[round]);
+		while (atomic_read(&arrived[round]) < 2)
+			cpu_relax();
+		if (which)
+			second_warns();
+		else
+			first_warns();
+	}
+	complete(&done);
+	return 0;
+}
+
+static int __init two_init(void)
+{
+	for (long cpu = 0; cpu < 2; cpu++) {
+		struct task_struct *task = kthread_create(warns, (void *)cpu, "two");
+
+		if (IS_ERR(task))
+			return PTR_ERR(task);
+		kthread_bind(task, cpu);
+		wake_up_process(task);
+	}
+	for (int cpu = 0; cpu < 2; cpu++)
+		wait_for_completion(&done);
+	return 0;
+}
+
+static void __exit two_exit(void)
+{
+}
+
+module_init(two_init);
+module_exit(two_exit);
+MODULE_DESCRIPTION("Warns twice at the same time");
+MODULE_LICENSE("GPL");
+"#;
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn warnings_of_two_processors_at_the_same_time_are_two_reports() {
+    let folder = Folder::new(&[("two.c", TWO_WARN), ("Kbuild", "obj-m := two.o\n")]);
+    let path = folder.path("loaded.sh");
+    fs::write(&path, "#!/bin/sh\ngrep -q '^two ' /proc/modules\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = attempt(folder.0.path(), &["--test", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    let place = said(&output);
+    let place = place.lines().find_map(|line| line.split_once("results.json in ")).unwrap().1;
+    let results = fs::read(Path::new(place).join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    let findings = results["kernel_findings"].as_array().unwrap();
+    let of = |words: &str, place: &str, other: &str| {
+        let is = |finding: &&serde_json::Value| {
+            let text = finding["text"].as_str().unwrap();
+            let stack = finding["stack"].to_string();
+            text.contains(words) && stack.contains(place) && !stack.contains(other)
+        };
+        findings.iter().filter(is).count()
+    };
+    let first = of("the one of two", "first_warns", "second_warns");
+    let second = of("the other of two", "second_warns", "first_warns");
+    assert_eq!((first, second, findings.len()), (8, 8, 16), "{}", said(&output));
+
+    // Lines of one report stood between those of the other, or this has shown nothing.
+    let mut grep = Command::new("grep");
+    grep.args(["-rhE", "the (one|other) of two|end trace", "--include", "kmsg.log"]);
+    let log = grep.arg(Path::new(place).join("logs")).output().unwrap().stdout;
+    let log = String::from_utf8(log).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    let begins = |line: &str| line.contains(" of two");
+    assert!(lines.windows(2).any(|pair| begins(pair[0]) && begins(pair[1])), "{log}");
+}
+
+/// Runs the lab where a folder for scratch files is a file system whose programs cannot be run.
+/// `None` if this machine allows no mounts.
+fn attempt_without_programs_in_tmp(path: &Path, args: &[&str]) -> Option<Output> {
+    let scratch = tempfile::tempdir().unwrap();
+    let in_namespace = |script: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]).arg(scratch.path());
+        unshare
+    };
+    let mount = "mount -t tmpfs -o noexec tmpfs \"$1\"";
+    if !in_namespace(mount).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this machine allows no mounts");
+        return None;
+    }
+    let runs = "cp /bin/true \"$1\" && ! \"$1/true\" 2>/dev/null && TMPDIR=$1 && export TMPDIR \
+                && shift && exec \"$@\"";
+    let mut lab = in_namespace(&format!("{mount} && {runs}"));
+    lab.arg(env!("CARGO_BIN_EXE_lab")).arg("try").arg(path).arg("--kernel").arg(kernel());
+    let output = lab.args(args).env_remove("KBUILD").env_remove("KSRC").output().unwrap();
+    println!("{}", said(&output));
+    Some(output)
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn programs_that_cannot_be_run_in_tmpdir_are_not_needed() {
+    let folder = Folder::new(&[
+        ("hello.c", &module("false")),
+        ("Kbuild", "obj-m := hello.o\n"),
+        ("loaded.sh", LOADED_IN_SHELL),
+        ("loaded_too.c", LOADED_IN_C),
+    ]);
+    let test = |name: &str| folder.path(name).to_str().unwrap().to_owned();
+    let (shell, c) = (test("loaded.sh"), test("loaded_too.c"));
+    let tests = ["--test", &shell, "--test", &c];
+    if let Some(output) = attempt_without_programs_in_tmp(folder.0.path(), &tests) {
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+}
+
+#[test]
+#[ignore = "boots guests: `make test` runs it"]
+fn after_the_first_failure_no_more_tests_begin_on_request() {
+    let folder = Folder::new(&[("lab.toml", "name = \"x\"\n[selftests]\nfolders = [\"t\"]\n")]);
+    fs::create_dir(folder.path("t")).unwrap();
+    let names = ["a.sh", "b.sh", "c.sh", "d.sh"];
+    for name in names {
+        fs::write(folder.path("t").join(name), FAILS).unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(folder.path("t").join(name), mode).unwrap();
+    }
+    let makefile = format!("programs:\n\t@echo {}\n", names.join(" "));
+    fs::write(folder.path("t/Makefile"), makefile).unwrap();
+    let kernel = kernel();
+    let test = |options: &[&str]| {
+        let words = ["test", "--jobs", "1", "--kbuild", kernel.to_str().unwrap(), "*.sh"];
+        let output = lab(folder.0.path(), &[&words, options].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let results = fs::read(folder.path("target/lab/results.json")).unwrap();
+        let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+        let reason = |test: &serde_json::Value| test["reason"].as_str().unwrap().to_owned();
+        let tests = results["tests"].as_array().unwrap();
+        assert!(tests.len() == 4 && tests.iter().all(|test| test["result"] == "fail"));
+        tests.iter().filter(|test| reason(test) == "did not run").count()
+    };
+    // The next one may have begun when the first has failed.
+    assert!([2, 3].contains(&test(&["--fail-fast"])));
+    assert_eq!(test(&[]), 0);
+}
+
 /// A test that looks at its machine, and writes to a folder of the host.
 const LOOKS: &str = r#"#!/bin/sh
 cd "${0%/*}"
