@@ -238,6 +238,113 @@ fn somebodys_tree_is_built_in_the_cache_and_keeps_the_name_of_its_release() {
     assert_eq!(String::from_utf8_lossy(&after), String::from_utf8_lossy(&before));
 }
 
+fn git(dir: &Path, args: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.current_dir(dir).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
+    let output = git.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    text(&output)
+}
+
+/// Everything in a folder: paths, times, sizes and modes.
+fn state_of(dir: &Path) -> String {
+    let mut find = Command::new("find");
+    find.arg(dir).args(["-printf", "%p %T@ %s %m %l\n"]);
+    text(&find.output().unwrap())
+}
+
+/// With edits that are not committed, as a second work tree of a repository, and where nothing can be
+/// written, whatever the user's rights.
+#[test]
+fn a_tree_that_is_dirty_or_a_worktree_or_read_only_is_built_and_stays_as_it_is() {
+    let user = User::new();
+    user.tools();
+    endless_build(&user);
+    let file = |name: &str| user.dir.path().join(name);
+    user.program("make", &format!("echo \"$@\" > {}; exit 1", file("asked").display()));
+    let tree = file("linux").canonicalize().unwrap();
+    git(&tree, &["init", "-q"]);
+    git(&tree, &["add", "-A"]);
+    git(&tree, &["commit", "-q", "-m", "a tree"]);
+    git(&tree, &["worktree", "add", "-q", "../second"]);
+    fs::write(tree.join("rust/kernel/lib.rs"), "// edited\n").unwrap();
+    fs::write(tree.join("new.c"), "int new;\n").unwrap();
+    assert!(git(&tree, &["status", "--short"]).contains(" M rust/kernel/lib.rs"));
+
+    let built = |lab: &mut Command, tree: &Path| {
+        let _ = fs::remove_file(file("asked"));
+        let before = state_of(tree);
+        lab.env("KSRC", tree);
+        let said = text(&lab.output().unwrap());
+        let asked = fs::read_to_string(file("asked")).unwrap_or_else(|_| panic!("{said}"));
+        assert!(asked.contains(&format!("-C {} ", tree.display())), "{asked}");
+        let build = format!(" O={}/ksrc/7.3-", user.cache().display());
+        assert!(asked.contains(&build) && asked.contains(" LOCALVERSION= "), "{asked}");
+        assert_eq!(state_of(tree), before);
+        said
+    };
+    let kernel = ["kernel", "--cc", "my-clang", "--llvm", "1"];
+    built(user.lab().args(kernel), &tree);
+    built(user.lab().args(kernel), &file("second").canonicalize().unwrap());
+
+    // As on a read-only mount: root may write whatever the modes are.
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && \
+                  ! touch \"$1/x\" 2>/dev/null && PATH=$2 && shift 2 && exec \"$@\"";
+    let read_only = |program: &Path| {
+        let mut unshare = user.command("/usr/bin/unshare");
+        unshare.args(["--mount", "--map-root-user", "/bin/sh", "-c", script, "sh"]);
+        unshare.arg(&tree).arg(user.bin()).arg(program).env("PATH", "/usr/sbin:/usr/bin:/bin");
+        unshare
+    };
+    if read_only(&user.bin().join("sleep")).arg("0").status().unwrap().success() {
+        built(read_only(Path::new(env!("CARGO_BIN_EXE_lab"))).args(kernel), &tree);
+    } else {
+        eprintln!("skipped in part: this machine allows no mounts");
+    }
+}
+
+/// What the lab says to a terminal of this width, without the marks that move its cursor.
+fn on_a_terminal(lab: &Command, columns: u32) -> (Option<i32>, String) {
+    let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap());
+    let words: Vec<String> =
+        std::iter::once(lab.get_program()).chain(lab.get_args()).map(quoted).collect();
+    let mut script = Command::new("/usr/bin/script");
+    script.env_clear().envs(lab.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let line = format!("/usr/bin/stty cols {columns} rows 24; {}", words.join(" "));
+    script.args(["-qec", &line, "/dev/null"]).current_dir(root()).stdin(Stdio::null());
+    let output = script.env("SHELL", "/bin/sh").env("TERM", "xterm").output().unwrap();
+    let mut shown = String::new();
+    let said = text(&output);
+    let mut letters = said.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\u{1b}' => drop(letters.by_ref().find(|it| it.is_ascii_alphabetic())),
+            '\r' => {}
+            other => shown.push(other),
+        }
+    }
+    (output.status.code(), shown)
+}
+
+/// The width of a terminal that tells none is 0.
+#[test]
+fn a_terminal_of_one_column_shows_whole_words() {
+    let user = User::new();
+    user.tools();
+    let tarball = endless_build(&user);
+    user.program("make", "for n in 1 2 3; do echo '  CC      a.o'; done; echo broken; exit 1");
+    let mut lab = user.lab();
+    lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", &tarball);
+    let plain = text(&lab.output().unwrap());
+    let error = plain.lines().find(|line| line.starts_with("error: ")).unwrap();
+    for columns in [0, 1, 80] {
+        let (status, shown) = on_a_terminal(&lab, columns);
+        assert_eq!(status, Some(3), "{columns}: {shown}");
+        assert!(shown.contains(error), "{columns}: {shown}");
+        assert!(!shown.contains("panicked"), "{columns}: {shown}");
+    }
+}
+
 /// Waits until a program has written a whole line.
 fn wait_for_line(file: &Path) {
     let deadline = Instant::now() + Duration::from_secs(600);
