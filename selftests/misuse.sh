@@ -116,6 +116,13 @@ a_device_that_goes_leads_to_no_namespace() {
 	keep_waiting goes_and_is_asked
 }
 
+# The kernel takes for granted that there are some where it can ask for them.
+a_device_need_not_have_figures() {
+	misuse null
+	expect_refused "not supported" "$(dirname "$0")/ethtool_figures" null0
+	misuse "no null"
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -125,4 +132,5 @@ run_cases hooks_that_are_others_each_time_all_go \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
 	a_watcher_sees_devices_that_are_registered a_watcher_hears_once_that_a_device_goes \
 	a_device_that_goes_leads_to_no_namespace \
+	a_device_need_not_have_figures \
 	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

@@ -14,6 +14,7 @@
 //! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial
 //!   namespace; `look away`. `watched` says how many there were, how many of these when nobody else
 //!   could find the device, but for that it goes, and how often it was told so.
+//! - `null`: makes the device `null0` in the initial namespace; `no null`.
 //! - `hold`: holds that device; `let go`. `watched` says how often the core has repeated meanwhile
 //!   that it goes, and to which namespace it leads, 0 if to none.
 
@@ -24,7 +25,10 @@ use kernel::{
             self,
             OwnedDst, //
         },
-        net_device::NetDevice,
+        net_device::{
+            self,
+            NetDevice, //
+        },
         netdev_notifier::{
             self,
             Event, //
@@ -65,6 +69,7 @@ use crate::{
         NetDeviceRef,
         Repeats, //
     },
+    null::Null,
     packet_type,
     xmit::{
         self,
@@ -84,6 +89,8 @@ pub(crate) struct Files {
     watch: Mutex<Option<Pin<KBox<netdev_notifier::Registration<Watch>>>>>,
     #[pin]
     held: Mutex<Option<Held>>,
+    #[pin]
+    null: Mutex<Option<Pin<KBox<net_device::Registration<Null>>>>>,
 }
 
 /// Makes the files.
@@ -92,6 +99,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
         keeping <- new_mutex!(None),
         watch <- new_mutex!(None),
         held <- new_mutex!(None),
+        null <- new_mutex!(None),
     });
     Scope::dir(files, c"rnetns_misuse", |files, dir| {
         dir.write_only_callback_file(
@@ -130,6 +138,15 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                 b"let go" => {
                     let held = files.held.lock().take();
                     held.map(drop).ok_or(ENOENT)
+                }
+                b"null" => {
+                    let null = KBox::pin_init(net_device::register(), GFP_KERNEL)?;
+                    *files.null.lock() = Some(null);
+                    Ok(())
+                }
+                b"no null" => {
+                    let null = files.null.lock().take();
+                    null.map(drop).ok_or(ENOENT)
                 }
                 b"forget" => {
                     let keeping = files.keeping.lock().take();

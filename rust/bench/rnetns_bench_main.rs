@@ -33,6 +33,7 @@ mod figures;
 mod forward;
 mod idle_hooks;
 mod misuse;
+mod null;
 mod packet_type;
 mod plan;
 mod state;

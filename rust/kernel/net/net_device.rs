@@ -422,7 +422,7 @@ pub trait Operations: pernet::HasSlot<Stored = Registered> {
 struct Vtable<T>(PhantomData<T>);
 
 impl<T: Operations> Vtable<T> {
-    const OPS: bindings::net_device_ops = bindings::net_device_ops {
+    const OPS: &'static bindings::net_device_ops = &bindings::net_device_ops {
         ndo_init: Some(Self::init),
         ndo_start_xmit: Some(Self::start_xmit),
         ndo_get_stats64: if T::HAS_GET_STATS64 {
@@ -434,16 +434,31 @@ impl<T: Operations> Vtable<T> {
         ..pin_init::zeroed()
     };
 
-    const ETHTOOL_OPS: bindings::ethtool_ops = bindings::ethtool_ops {
+    /// Whether there are figures: ethtool takes for granted that there are where it can ask for any.
+    const HAS_FIGURES: bool = !T::ETHTOOL_STATS.is_empty();
+
+    const ETHTOOL_OPS: &'static bindings::ethtool_ops = &bindings::ethtool_ops {
         get_link: if T::HAS_GET_LINK {
             Some(Self::get_link)
         } else {
             None
         },
         get_ts_info: Some(Self::get_ts_info),
-        get_sset_count: Some(Self::get_sset_count),
-        get_strings: Some(Self::get_strings),
-        get_ethtool_stats: Some(Self::get_ethtool_stats),
+        get_sset_count: if Self::HAS_FIGURES {
+            Some(Self::get_sset_count)
+        } else {
+            None
+        },
+        get_strings: if Self::HAS_FIGURES {
+            Some(Self::get_strings)
+        } else {
+            None
+        },
+        get_ethtool_stats: if Self::HAS_FIGURES {
+            Some(Self::get_ethtool_stats)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -460,8 +475,8 @@ impl<T: Operations> Vtable<T> {
         // It would send with interrupts off.
         setup.change_priv_flags(bindings::IFF_DISABLE_NETPOLL, true);
         let dev = setup.dev();
-        dev.netdev_ops = &Self::OPS;
-        dev.ethtool_ops = ptr::from_ref(&Self::ETHTOOL_OPS).cast();
+        dev.netdev_ops = Self::OPS;
+        dev.ethtool_ops = ptr::from_ref(Self::ETHTOOL_OPS).cast();
         dev.needs_free_netdev = true;
         dev.set_netns_immutable(1);
         dev.set_pcpu_stat_type(bindings::netdev_stat_type_NETDEV_PCPU_STAT_LSTATS);
@@ -564,9 +579,6 @@ impl<T: Operations> Vtable<T> {
         _stats: *mut bindings::ethtool_stats,
         data: *mut u64,
     ) {
-        if T::ETHTOOL_STATS.is_empty() {
-            return;
-        }
         // SAFETY: The device stays registered during the callback; `register` has made it.
         let dev = unsafe { OwnNetDevice::from_raw(dev) };
         // SAFETY: ethtool has asked `get_sset_count` and gives that many zeroed words.
