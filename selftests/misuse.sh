@@ -123,6 +123,12 @@ a_device_need_not_have_figures() {
 	misuse "no null"
 }
 
+a_device_sends_no_larger_packets_than_user_space_could_ask_for() {
+	misuse null
+	expect_equal "mtu" "$(</sys/class/net/null0/mtu)" $((2**31 - 1))
+	misuse "no null"
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -133,4 +139,5 @@ run_cases hooks_that_are_others_each_time_all_go \
 	a_watcher_sees_devices_that_are_registered a_watcher_hears_once_that_a_device_goes \
 	a_device_that_goes_leads_to_no_namespace \
 	a_device_need_not_have_figures \
+	a_device_sends_no_larger_packets_than_user_space_could_ask_for \
 	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

@@ -32,7 +32,7 @@ impl net_device::Operations for Null {
     }
 
     fn setup(dev: &mut Setup<'_>) {
-        dev.loopback().mtu(1500).no_queue();
+        dev.loopback().mtu(u32::MAX).no_queue();
     }
 
     fn start_xmit(_net: &Namespace, _dev: &OwnNetDevice, _skb: SkBuff<'_>) -> XmitResult {

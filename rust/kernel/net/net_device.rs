@@ -273,10 +273,11 @@ impl Setup<'_> {
         self
     }
 
-    /// The largest packet, in bytes, without the link layer's header.
+    /// The largest packet, in bytes, without the link layer's header: at most `i32::MAX`, as large
+    /// as user space can make it.
     #[inline]
     pub fn mtu(&mut self, mtu: u32) -> &mut Self {
-        self.dev().mtu = mtu;
+        self.dev().mtu = mtu.min(i32::MAX as u32);
         self
     }
 
