@@ -129,6 +129,22 @@ a_device_sends_no_larger_packets_than_user_space_could_ask_for() {
 	misuse "no null"
 }
 
+# packets_sent
+packets_sent() {
+	ip -j -s link show dev null0 | sed -E 's/.*"tx":\{"bytes":[0-9]*,"packets":([0-9]*).*/\1/'
+}
+
+# get_link counts a packet. A kernel that checks preemption sees on which CPU.
+a_device_counts_in_process_context() {
+	local before
+	misuse null
+	ip link set dev null0 up
+	before=$(packets_sent)
+	ethtool null0 >/dev/null || fail "ethtool gets no answer"
+	expect_at_least "packets" "$(packets_sent)" $((before + 1))
+	misuse "no null"
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -140,4 +156,5 @@ run_cases hooks_that_are_others_each_time_all_go \
 	a_device_that_goes_leads_to_no_namespace \
 	a_device_need_not_have_figures \
 	a_device_sends_no_larger_packets_than_user_space_could_ask_for \
+	a_device_counts_in_process_context \
 	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

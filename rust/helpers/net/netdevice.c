@@ -8,7 +8,10 @@
 __rust_helper void rust_helper_dev_lstats_add(struct net_device *dev,
 					      unsigned int len)
 {
+	/* Each CPU counts for itself, on 32 bits under a sequence count. */
+	local_bh_disable();
 	dev_lstats_add(dev, len);
+	local_bh_enable();
 }
 
 __rust_helper void rust_helper_dev_net_set(struct net_device *dev,

@@ -163,13 +163,13 @@ impl OwnNetDevice {
         unsafe { &*ptr.cast::<Self>() }
     }
 
-    /// Counts a packet of `len` bytes on this CPU. Wraps `dev_lstats_add()`.
+    /// Counts a packet of `len` bytes on this CPU. Wraps `dev_lstats_add()`, with bottom halves off.
     ///
-    /// Bottom halves must be off, as they are in `start_xmit`, for the count to be exact.
+    /// Process or softirq context.
     #[inline]
     pub fn lstats_add(&self, len: u32) {
-        // SAFETY: By the type invariant the device has `lstats`. A preemption in between would
-        // make the sum wrong, and nothing else.
+        // SAFETY: By the type invariant the device has `lstats`. The helper switches bottom halves
+        // off: nobody else writes to those of this CPU meanwhile.
         unsafe { bindings::dev_lstats_add(self.as_raw(), len) };
     }
 
