@@ -167,7 +167,6 @@ mod tests {
                 "ip: page allocation failure: order:4, mode:0x40cc0(GFP_KERNEL)",
             ),
             ("duplicate-name", "sysfs: cannot create duplicate filename '/class/net/rlo'"),
-            ("duplicate-name", "kobject: kobject_add_internal failed for a (error: -2 parent: b)"),
             ("kobject", "kobject: 'a' (0000000012345678): tried to init an initialized object"),
             ("interrupt", "irq 3: nobody cared (try booting with the \"irqpoll\" option)"),
             ("network", "rlo: hw csum failure"),
@@ -482,6 +481,7 @@ mod tests {
                    [    3.200000] INFO: lockdep is turned off.\n\
                    [    3.300000] kmemleak: Kernel memory leak detector initialized (mem pool available: 15)\n\
                    [    3.400000] traps: a.out[77] general protection fault ip:1 sp:2 error:0\n\
+                   [    3.450000] kobject: kobject_add_internal failed for lo (error: -12 parent: net)\n\
                    [    3.500000] ref_tracker: memory allocation failure, unreliable refcount tracker.\n";
         assert_eq!(kinds(log), [""; 0]);
     }

@@ -93,7 +93,7 @@ static PATTERNS: &[Pattern] = &[
     p("allocation-failure", "*page allocation failure", End::Stack),
     p("allocation-failure", "SLUB: Unable to allocate memory", End::Line),
     p("duplicate-name", "*cannot create duplicate filename", End::Stack),
-    p("duplicate-name", "*kobject_add_internal failed", End::Line),
+    p("duplicate-name", "*with -EEXIST, don't try to register", End::Line),
     p("duplicate-name", "sysctl duplicate entry", End::Stack),
     p("kobject", "*tried to init an initialized object", End::Stack),
     p("interrupt", "*nobody cared", End::Stack),
