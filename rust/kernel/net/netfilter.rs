@@ -94,6 +94,9 @@ pub trait PreRouting: 'static {
 }
 
 /// The priority of a hook that comes after all others: `NF_IP_PRI_LAST`.
+///
+/// Among equals, netfilter puts the new one in front. So a hook of this priority is not registered
+/// where there is another one: that would come behind it.
 pub const LAST: i32 = i32::MAX;
 
 /// A packet at a hook, whose IP header was checked by the stack.
@@ -323,6 +326,10 @@ pub trait Hooks: pernet::HasSlot<Stored = Registered> {
     fn are_on_at_first(_net: &Namespace) -> bool {
         true
     }
+
+    /// The hooks of `net` should have been there from its beginning on, or from the registration
+    /// on, and are not: another one is [`LAST`].
+    fn stay_off(_net: &Namespace) {}
 }
 
 /// The hooks of one namespace, if they are registered: what is stored there for a type that
@@ -343,7 +350,10 @@ impl Registered {
             GFP_KERNEL,
         )?;
         if T::are_on_at_first(net) {
-            state.turn_on()?;
+            match state.turn_on() {
+                Err(error) if error == EBUSY => T::stay_off(net),
+                result => result?,
+            }
         }
         Ok(Self { state })
     }
@@ -360,15 +370,10 @@ impl Switch {
         Some(Self(T::slot().get(net, guard)?.state.clone()))
     }
 
-    /// Registers the hooks, as [`set`] does, unless others would come behind them that come before
-    /// them now: those that have the same priority, or a higher one. `EBUSY` in that case, `ENODEV`
+    /// Registers the hooks. `EBUSY` if one would be [`LAST`] where there is another one, `ENODEV`
     /// if the namespace is ending. Process context, sleeps.
-    pub fn turn_on_last(&self) -> Result {
-        self.0.turn(|net, turned, hooks| match turned {
-            Turned::On(_) => Ok(()),
-            Turned::Off if hooks.iter().any(|hook| hook.comes_before_others(net)) => Err(EBUSY),
-            Turned::Off => State::register(net, turned, hooks),
-        })
+    pub fn turn_on(&self) -> Result {
+        self.0.turn_on()
     }
 
     /// Unregisters the hooks, unless there are others in the namespace: packets may then wait for
@@ -433,11 +438,12 @@ impl State {
         work(net, turned, (self.hooks)())
     }
 
-    /// Registers the hooks, if they are not.
+    /// Registers the hooks, if they are not. `EBUSY` if one would be last, and is not.
     fn turn_on(&self) -> Result {
         self.turn(|net, turned, hooks| match turned {
-            Turned::Off => Self::register(net, turned, hooks),
             Turned::On(_) => Ok(()),
+            Turned::Off if hooks.iter().any(|hook| hook.would_not_be_last(net)) => Err(EBUSY),
+            Turned::Off => Self::register(net, turned, hooks),
         })
     }
 
@@ -501,12 +507,14 @@ impl Hook {
         unsafe { Registrations::from_raw(entries.cast()) }
     }
 
-    /// Whether a hook of `net` that is there would come behind this one, if that were registered
-    /// now: among equals, netfilter puts the new one in front.
-    fn comes_before_others(&self, net: &Namespace) -> bool {
+    /// Whether a hook of `net` that is there would come behind this one, which is to be [`LAST`],
+    /// if that were registered now.
+    fn would_not_be_last(&self, net: &Namespace) -> bool {
         let guard = rcu::read_lock();
-        self.others(net, &guard)
-            .is_some_and(|others| others.last_priority() >= self.0.priority)
+        self.0.priority == LAST
+            && self
+                .others(net, &guard)
+                .is_some_and(|others| others.last_priority() == LAST)
     }
 }
 
@@ -668,8 +676,9 @@ pub struct Registration<T: Hooks> {
 /// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
 /// without them. Hooks that run meanwhile may still do so afterwards.
 ///
-/// `ENOMEM`; `ENODEV` for a namespace that [`Hooks::applies_to`] excludes, and while `T` is not
-/// [registered](register). Process context, sleeps.
+/// `ENOMEM`; `EBUSY` for hooks that would be [`LAST`] where there is another one; `ENODEV` for a
+/// namespace that [`Hooks::applies_to`] excludes, and while `T` is not [registered](register).
+/// Process context, sleeps.
 pub fn set<T: Hooks>(net: &LiveNamespace, on: bool) -> Result {
     let state = {
         let guard = rcu::read_lock();

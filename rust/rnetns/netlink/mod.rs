@@ -189,7 +189,14 @@ fn cache_set(request: &Request<'_>) -> Result {
     cache_of(request, &rcu::read_lock())?;
     // What can fail comes first.
     if change.enabled == Some(true) {
-        hooks::put_in_the_way(request.net())?;
+        hooks::put_in_the_way(request.net()).map_err(|error| {
+            if error == EBUSY {
+                let why = c"a hook of the last priority is there, and would come behind the cache";
+                request.refuse(EBUSY, Some(RNETNS_A_ENABLED), why)
+            } else {
+                error
+            }
+        })?;
     }
     let report = {
         let guard = rcu::read_lock();

@@ -819,7 +819,7 @@ impl Cache {
             // Somebody may have put them there meanwhile.
             let is_out = switch.turn_off_if_alone();
             self.owned.lock().is_out = is_out;
-        } else if is_out && switch.turn_on_last().is_ok() {
+        } else if is_out && switch.turn_on().is_ok() {
             let mut owned = self.owned.lock();
             owned.is_out = false;
             if comes_back {
@@ -958,6 +958,16 @@ impl Cache {
         this.counters.add(Stat::Flushed, flushed);
         this.schedule_now();
         Ok(())
+    }
+
+    /// Switches it off. Process context.
+    pub(crate) fn switch_off(this: &Deferred<Self>) {
+        let off = Change {
+            enabled: Some(false),
+            ..Change::default()
+        };
+        // It cannot fail: neither quota nor timeout is changed.
+        let _ = Self::set(this, &off);
     }
 
     /// Takes out all entries; no other is put in any more.

@@ -41,6 +41,12 @@ impl netfilter::Hooks for Hooks {
     fn are_on_at_first(net: &Namespace) -> bool {
         Cache::of(net, &rcu::read_lock()).is_some_and(|cache| cache.is_enabled())
     }
+
+    fn stay_off(net: &Namespace) {
+        if let Some(cache) = Cache::of(net, &rcu::read_lock()) {
+            Cache::switch_off(cache);
+        }
+    }
 }
 
 /// Those of a namespace, for the work that is done for its cache.
@@ -51,7 +57,8 @@ pub(super) fn switch(net: &Namespace, guard: &rcu::Guard) -> Option<netfilter::S
 /// Puts the cache in the packets' way, for as long as the namespace or the module lasts. Where it
 /// is off again, the hooks let packets pass: to unregister a hook drops all packets of the
 /// namespace that wait for a program's verdict (`NFQUEUE`), for whatever hook they do. Process
-/// context, sleeps. `ENOMEM`.
+/// context, sleeps. `ENOMEM`; `EBUSY` where another hook comes last, which would see packets after
+/// they were routed.
 pub(crate) fn put_in_the_way(net: &LiveNamespace) -> Result {
     netfilter::set::<Hooks>(net, true)
 }

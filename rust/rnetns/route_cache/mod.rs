@@ -55,19 +55,20 @@
 //! - An IPv4 route that is deleted or replaced while the first packet ever is looking it up on
 //!   another CPU, and that shares its next hop with other routes: the stack may see no user of it,
 //!   and count nothing. The entry then stays for as long as packets come.
-//! - Hooks at the same, last, priority that were registered *earlier* come behind the cache's:
-//!   among equals, netfilter puts the new one in front. The cache's hook comes last of those that
-//!   are there when it is registered only if they have a lower priority; what is registered later
-//!   with the same one comes before it.
 //! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those
 //!   that hit are not there, and a packet that is refused, or left to a connected socket after a
 //!   miss, is there twice.
 //!
+//! The cache comes after all other hooks: it routes packets as those have made them. Among hooks of
+//! the same, last, priority, netfilter puts the new one in front. So where another one is there
+//! already, the cache is off, and cannot be switched on; what is registered later with the same
+//! priority comes before it.
+//!
 //! Whoever unregisters a netfilter hook of a namespace drops the packets of it that wait for the
 //! verdict of a program (`NFQUEUE`). So the hooks stay when the cache is switched off, and let
 //! packets pass. They go while the cache steps aside if there are no others in the namespace, by
-//! which a packet could wait. They come back unless others of the last priority are there by then,
-//! which would see packets after they were routed. Unloading the module has to unregister them.
+//! which a packet could wait. They come back unless another one of the last priority is there by
+//! then. Unloading the module has to unregister them.
 
 use kernel::{
     net::{
