@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The netlink family `rnetns`, byte by byte: a test can send what no library would send, and sees
-//! the whole answer of the kernel.
+//! the whole answer of the kernel. Other protocols with a header of the same size get along with
+//! [`Socket::of`].
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -85,13 +86,14 @@ pub struct Socket {
 impl Socket {
     /// Opens a socket in the calling thread's namespace.
     pub fn open() -> Result<Socket> {
-        let protocol = SockProtocol::NetlinkGeneric;
-        let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
-        let fd = socket(AddressFamily::Netlink, kind, flags, protocol).context("open a socket")?;
-        setsockopt(&fd, ExtendedAck, &true).context("ask for words")?;
-        setsockopt(&fd, CappedAck, &true).context("ask for short answers")?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).context("bind a socket")?;
-        Socket::from_fd(fd)
+        Socket::from_fd(opened(SockProtocol::NetlinkGeneric)?)
+    }
+
+    /// Opens a socket of another protocol than generic netlink. Its messages are those that
+    /// [`Socket::bytes_of`] makes.
+    pub fn of(protocol: SockProtocol) -> Result<Socket> {
+        let fd = opened(protocol)?;
+        Ok(Socket { fd, family: 0, events: None, sequence: 0, named: true })
     }
 
     /// Takes a socket that somebody else has opened in this way.
@@ -186,8 +188,23 @@ impl Socket {
 
     /// The bytes of a message, with a new sequence number.
     pub fn bytes(&mut self, message: &Message) -> Vec<u8> {
-        message.bytes(self.family, self.next_sequence())
+        self.bytes_of(self.family, message)
     }
+
+    /// Like [`Socket::bytes`], for a message of another type.
+    pub fn bytes_of(&mut self, kind: u16, message: &Message) -> Vec<u8> {
+        message.bytes(kind, self.next_sequence())
+    }
+}
+
+/// Opens a socket in the calling thread's namespace.
+fn opened(protocol: SockProtocol) -> Result<OwnedFd> {
+    let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
+    let fd = socket(AddressFamily::Netlink, kind, flags, protocol).context("open a socket")?;
+    setsockopt(&fd, ExtendedAck, &true).context("ask for words")?;
+    setsockopt(&fd, CappedAck, &true).context("ask for short answers")?;
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0)).context("bind a socket")?;
+    Ok(fd)
 }
 
 /// The most that the kernel sends at once, if the receiver has room for it.

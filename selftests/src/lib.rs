@@ -10,9 +10,12 @@
 //! | [`memory`] | how much the kernel has allocated, exactly enough to see a leak |
 //! | [`command`] | programs of the system, `ip` first |
 //! | [`genl`] | the netlink family `rnetns`, byte by byte |
+//! | [`nfqueue`] | packets that wait for the verdict of this program |
+//! | [`bpf`] | programs that choose sockets, in the kernel |
 //! | [`fuzz`] | one scene with and without the route cache |
 //! | [`router`] | a namespace whose cache has as many entries as a test wants |
 
+pub mod bpf;
 pub mod command;
 pub mod fuzz;
 pub mod genl;
@@ -21,6 +24,7 @@ pub mod ktap;
 pub mod memory;
 pub mod module;
 pub mod netns;
+pub mod nfqueue;
 pub mod router;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
