@@ -20,6 +20,35 @@ hooks_that_are_others_each_time_all_go() {
 	del_netns a
 }
 
+# hooked: a packet in the namespace a, and how many its hook has seen.
+hooked() {
+	expect "ping" in_netns a ping -c 1 -W "$PATIENCE" 127.0.0.1
+	cat "$MISUSE/hooked"
+}
+
+hooks_do_not_come_back_when_their_registration_has_ended() {
+	local before
+	add_netns a
+	ip_in a link set lo up
+	misuse hook
+	expect_at_least "packets that the hook has seen" "$(hooked)" 1
+	misuse unhook
+	before=$(hooked)
+	misuse "switch late"
+	expect_equal "packets that the hook has seen" "$(hooked)" "$before"
+	misuse "forget hooks"
+	del_netns a
+}
+
+hooks_do_not_come_back_when_their_namespace_has_ended() {
+	add_netns a
+	misuse hook
+	del_netns a
+	expect_netns_gone
+	misuse "switch late"
+	misuse "forget hooks"
+}
+
 # kept NAME: a number of what is held.
 kept() {
 	sed -n "s/^$1=//p" "$MISUSE/kept"
@@ -151,6 +180,8 @@ packets_are_as_large_as_asked_for_or_not_made() {
 
 begin_bench
 run_cases hooks_that_are_others_each_time_all_go \
+	hooks_do_not_come_back_when_their_registration_has_ended \
+	hooks_do_not_come_back_when_their_namespace_has_ended \
 	a_namespace_does_not_end_before_its_destinations_are_given_back \
 	a_watcher_sees_devices_that_are_registered a_watcher_hears_once_that_a_device_goes \
 	a_device_that_goes_leads_to_no_namespace \

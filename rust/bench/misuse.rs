@@ -6,6 +6,9 @@
 //! is done: `EBADMSG` if it was not refused. What else is wrong, the kernel log says.
 //!
 //! - `hooks`: hooks that are others each time they are asked for.
+//! - `hook`: a hook in each namespace, and who may switch that of one that is not the initial one;
+//!   `unhook`; `switch late`, when the namespace or the registration has ended; `forget hooks`.
+//!   `hooked` says how many packets the hook has seen.
 //! - `packets`: packets of any size, through `lo` of the initial namespace.
 //! - `settings`: reads what a namespace says about IPv6, which may be switched off at boot.
 //! - `keep`: holds the destination of the next IPv6 packet of any other namespace, beyond that
@@ -25,6 +28,7 @@ use kernel::{
             self,
             OwnedDst, //
         },
+        namespace::namespaces,
         net_device::{
             self,
             NetDevice, //
@@ -38,6 +42,7 @@ use kernel::{
             Hook,
             Packet,
             Protocol,
+            Switch,
             Verdict, //
         },
         pernet::{
@@ -91,6 +96,8 @@ pub(crate) struct Files {
     held: Mutex<Option<Held>>,
     #[pin]
     null: Mutex<Option<Pin<KBox<net_device::Registration<Null>>>>>,
+    #[pin]
+    late: Mutex<Option<Late>>,
 }
 
 /// Makes the files.
@@ -100,6 +107,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
         watch <- new_mutex!(None),
         held <- new_mutex!(None),
         null <- new_mutex!(None),
+        late <- new_mutex!(None),
     });
     Scope::dir(files, c"rnetns_misuse", |files, dir| {
         dir.write_only_callback_file(
@@ -107,6 +115,22 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
             files,
             &|files: &Files, reader: &mut UserSliceReader| match command(reader)?.to_bytes() {
                 b"hooks" => hooks(),
+                b"hook" => {
+                    *files.late.lock() = Some(Late::new()?);
+                    Ok(())
+                }
+                b"unhook" => {
+                    let hooks = {
+                        let mut late = files.late.lock();
+                        (*late).as_mut().and_then(|late| late.hooks.take())
+                    };
+                    hooks.map(drop).ok_or(ENOENT)
+                }
+                b"switch late" => files.late.lock().as_ref().ok_or(ENOENT)?.switch(),
+                b"forget hooks" => {
+                    let late = files.late.lock().take();
+                    late.map(drop).ok_or(ENOENT)
+                }
                 b"packets" => packets(),
                 b"settings" => {
                     settings();
@@ -159,6 +183,9 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
             let (ended, early) = (ENDED.load(Relaxed), EARLY.load(Relaxed));
             let held = u32::from(Kept::is_there());
             f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
+        });
+        dir.read_callback_file(c"hooked", files, &|_files: &Files, f| {
+            f.write_fmt(fmt!("{}\n", HOOKED.load(Relaxed)))
         });
         dir.read_callback_file(c"watched", files, &|files: &Files, f| {
             let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
@@ -386,6 +413,60 @@ fn hooks() -> Result {
     }
     drop(hooks);
     Ok(())
+}
+
+/// How many packets [`Count`] has seen.
+static HOOKED: Atomic<u32> = Atomic::new(0);
+
+/// A hook that counts packets.
+struct Count;
+
+impl netfilter::PreRouting for Count {
+    const PROTOCOL: Protocol = Protocol::Ipv4;
+    const PRIORITY: i32 = 0;
+
+    fn pre_routing(_net: &Namespace, _packet: &mut Packet<'_>) -> Verdict {
+        HOOKED.add(1, Relaxed);
+        Verdict::Accept
+    }
+}
+
+pernet_slot!(Count: netfilter::Registered);
+
+impl netfilter::Hooks for Count {
+    fn hooks() -> &'static [Hook] {
+        static HOOKS: [Hook; 1] = [Hook::pre_routing::<Count>()];
+        &HOOKS
+    }
+}
+
+/// Whoever may switch the hook of a namespace, maybe longer than there is one.
+struct Late {
+    switch: Switch,
+    hooks: Option<Pin<KBox<netfilter::Registration<Count>>>>,
+}
+
+impl Late {
+    fn new() -> Result<Self> {
+        HOOKED.store(0, Relaxed);
+        let hooks = KBox::pin_init(netfilter::register(), GFP_KERNEL)?;
+        let guard = rcu::read_lock();
+        let mut others = namespaces(&guard).filter(|net| !net.is_init_net());
+        let switch = others.find_map(|net| Switch::of::<Count>(net, &guard));
+        drop(guard);
+        Ok(Self {
+            switch: switch.ok_or(ENOENT)?,
+            hooks: Some(hooks),
+        })
+    }
+
+    /// Too late.
+    fn switch(&self) -> Result {
+        match self.switch.turn_on() {
+            Err(error) if error == ENODEV && self.switch.turn_off_if_alone() => Ok(()),
+            _ => Err(EBADMSG),
+        }
+    }
 }
 
 /// Where IPv6 is switched off (`ipv6.disable=1`), there is little behind these.
