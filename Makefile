@@ -26,6 +26,9 @@ export LAB_COMMAND := $(value CMD)
 export LAB_PUT := $(value PUT)
 export LAB_PATCH := $(value K)
 export LAB_SERIES := $(value S)
+export LAB_AFTER := $(value AFTER)
+export LAB_AT := $(value AT)
+export LAB_VERSION := $(value V)
 export LAB_TREE := $(value TREE)
 export LAB_RANGE := $(value RANGE)
 export LAB_MBOX := $(value MBOX)
@@ -50,7 +53,7 @@ pattern := $(if $(LAB_PATTERN),-- "$$LAB_PATTERN")
 repeat := $(if $(LAB_REPEAT),--repeat "$$LAB_REPEAT")
 ktap := $(if $(filter 1,$(KTAP)),--ktap)
 
-.PHONY: all test test-debug selftests-net mutants fuzz study series series-undo series-edit check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
+.PHONY: all test test-debug selftests-net mutants fuzz study series series-undo series-edit series-split series-join series-move series-reword series-new export check-series bisect shell run bench kernel doctor lint netlink picture rust-analyzer install cache clean distclean help
 
 all: ## build kernel and module, boot, load, run the selftests, report
 	@$(LAB) all
@@ -87,6 +90,24 @@ series-undo: ## undo the last change of the series
 
 series-edit: ## edit the tree after a patch: K=SERIES/NUMBER; then, without K, take the edit
 	@$(LAB) series edit $(if $(LAB_PATCH),"$$LAB_PATCH")
+
+series-split: ## make a patch of lines of a patch: K=SERIES/NUMBER AT='FILE:FIRST-LAST...'
+	@set -f; $(LAB) series split "$$LAB_PATCH" $(if $(LAB_AT),$$LAB_AT,$(error say which lines: make series-split K=1/7 AT=FILE:10-20))
+
+series-join: ## make one patch of a patch and the next one: K=SERIES/NUMBER
+	@$(LAB) series join "$$LAB_PATCH"
+
+series-move: ## put a patch behind another one: K=SERIES/NUMBER AFTER=SERIES/NUMBER; or lines: AT='FILE:FIRST-LAST...'
+	@set -f; $(if $(LAB_AT),$(LAB) series give "$$LAB_PATCH" $$LAB_AT,$(LAB) series move "$$LAB_PATCH" "$$LAB_AFTER")
+
+series-reword: ## edit the message of a patch: K=SERIES/NUMBER
+	@$(LAB) series reword "$$LAB_PATCH"
+
+series-new: ## begin the next version of a series, and compare with the last: S=SERIES [V=2]
+	@V= $(LAB) series new "$$LAB_SERIES" $(if $(LAB_VERSION),"$$LAB_VERSION")
+
+export: ## write a series as a mailbox and as a bundle; nothing is sent: S=SERIES
+	@$(LAB) series export "$$LAB_SERIES"
 
 check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME], or: TREE=DIR RANGE=A..B, MBOX=FILE
 	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_TESTS),--tests "$$LAB_TESTS") $(if $(LAB_SERIES),"$$LAB_SERIES")

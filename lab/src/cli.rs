@@ -423,10 +423,13 @@ pub enum SeriesAction {
         /// Only in this series; the start of its name is enough.
         series: Option<String>,
     },
-    /// Begin the next version of a series. The patches of the current version stay as they are.
+    /// Begin the next version of a series, and compare it with the current one, of which the patches
+    /// stay as they were exported.
     New {
         /// The series; the start of its name is enough.
         series: String,
+        /// The number of the next version, as a check.
+        version: Option<u32>,
     },
     /// Show what changed since the previous version.
     Diff {
@@ -440,7 +443,8 @@ pub enum SeriesAction {
         /// The mailbox of the review thread, as `b4 mbox` saves it.
         mailbox: PathBuf,
     },
-    /// Write a series as a mailbox for b4 and git, with its cover letter. Nothing is sent.
+    /// Write a series as a mailbox for b4 and git, with its cover letter, and as a git bundle. Nothing
+    /// is sent. The patches are kept as they are now: reviews are for these.
     Export {
         /// The series; the start of its name is enough.
         series: String,

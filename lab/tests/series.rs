@@ -4,6 +4,7 @@
 //! the program needs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -75,6 +76,23 @@ impl Bench {
         assert!(!output.status.success(), "lab {args:?}");
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(output.stdout), text(output.stderr))
+    }
+
+    /// A git command in one of both folders.
+    fn git(&self, folder: &str, args: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=M", "-c", "user.email=m@example.org"]).args(args);
+        let output = command.current_dir(self.dir.path().join(folder)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes a repository of the kernel tree.
+    fn import(&self) {
+        self.git("linux", &["init", "-q"]);
+        self.git("linux", &["add", "-A"]);
+        self.git("linux", &["commit", "-q", "-m", "base"]);
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -170,23 +188,118 @@ fn an_exported_series_is_taken_by_git_and_gives_the_source() {
     let ids: Vec<&str> = mailbox.lines().filter(|line| line.starts_with("Message-Id: ")).collect();
     assert_eq!(ids.len(), 3);
     // Applies the patches to the tree, as a maintainer would.
-    let tree = bench.dir.path().join("linux");
-    let git = |args: &[&str]| {
-        let mut command = Command::new("git");
-        command.args(["-c", "user.name=M", "-c", "user.email=m@example.org"]).args(args);
-        assert!(command.current_dir(&tree).status().unwrap().success(), "git {args:?}");
-    };
-    git(&["init", "-q"]);
-    git(&["add", "-A"]);
-    git(&["commit", "-q", "-m", "base"]);
+    bench.import();
     let patches: Vec<&str> = mailbox.split("From git@z ").skip(2).collect();
     for patch in patches {
         let file = bench.dir.path().join("mail");
         fs::write(&file, format!("From git@z {patch}")).unwrap();
-        git(&["am", "-q", file.to_str().unwrap()]);
+        bench.git("linux", &["am", "-q", file.to_str().unwrap()]);
     }
-    let got = fs::read_to_string(tree.join("drivers/net/demo.rs")).unwrap();
+    let got = fs::read_to_string(bench.dir.path().join("linux/drivers/net/demo.rs")).unwrap();
     assert_eq!(got, bench.read("drivers/demo.rs"));
+}
+
+#[test]
+fn the_names_of_mails_change_with_the_cover_letter() {
+    let bench = finished();
+    let id = || {
+        bench.ok(&["series", "export", "1", "--no-sign-off"]);
+        let mailbox = bench.read("target/series/1-demo-v1.mbx");
+        let mut lines = mailbox.lines().filter(|line| line.starts_with("Message-Id: "));
+        lines.next().unwrap().to_owned()
+    };
+    let first = id();
+    assert_eq!(id(), first);
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nAnother reason.\n");
+    assert_ne!(id(), first);
+}
+
+#[test]
+fn only_a_commit_that_others_have_is_the_base_commit() {
+    let bench = finished();
+    let export = || {
+        let output = bench.lab(&["series", "export", "1", "--sign-off"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let mailbox = bench.read("target/series/1-demo-v1.mbx");
+        let base = mailbox.lines().find_map(|line| line.strip_prefix("base-commit: "));
+        (base.map(str::to_owned), said)
+    };
+    let (base, said) = export();
+    assert!(base.is_none() && said.contains("is no git tree"), "{said}");
+    bench.import();
+    let head = bench.git("linux", &["rev-parse", "HEAD"]);
+    let (base, said) = export();
+    assert!(base.is_none() && said.contains("others do not have it"), "{said}");
+    bench.git("linux", &["tag", "v7.3.4"]);
+    let (base, said) = export();
+    assert_eq!(base.as_deref(), Some(head.trim()), "{said}");
+    // A file that is not as the commit has it.
+    let said = bench.ok(&["series", "edit", "1/2", "--with", "drivers/net/Makefile"]);
+    let folder = said.lines().next().unwrap().split(" is in ").nth(1).unwrap();
+    let makefile = Path::new(folder).join("drivers/net/Makefile");
+    fs::write(&makefile, "obj-y += base.o\nobj-m += demo.o\n").unwrap();
+    bench.ok(&["series", "edit"]);
+    let in_tree = bench.dir.path().join("linux/drivers/net/Makefile");
+    let rights = |mode| fs::set_permissions(&in_tree, fs::Permissions::from_mode(mode)).unwrap();
+    rights(0o755);
+    let (_, error) = bench.fails(&["series", "export", "1", "--sign-off"]);
+    assert!(error.contains("not as its commit has them: drivers/net/Makefile"), "{error}");
+    // A commit with another file than the one that the series are made for.
+    rights(0o644);
+    bench.write(
+        "patches/base.toml",
+        "version = \"7.3.4\"\n[files]\n\"drivers/net/Makefile\" = \"0123\"\n",
+    );
+    let (base, said) = export();
+    assert!(base.is_some() && said.contains("drivers/net/Makefile is another one"), "{said}");
+}
+
+#[test]
+fn an_exported_bundle_has_the_commits_on_top_of_the_base() {
+    let bench = finished();
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let bundle = bench.project().join("target/series/1-demo-v1.bundle");
+    let bundle = bundle.to_str().unwrap();
+    // Without a base that others have, it stands for itself.
+    bench.git("p", &["clone", "-q", "-b", "1-demo-v1", bundle, "../alone"]);
+    let got = fs::read_to_string(bench.dir.path().join("alone/drivers/net/demo.rs")).unwrap();
+    assert_eq!(got, bench.read("drivers/demo.rs"));
+    bench.import();
+    bench.git("linux", &["tag", "v7.3.4"]);
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    bench.git("linux", &["bundle", "verify", "-q", bundle]);
+    bench.git("linux", &["fetch", "-q", bundle, "1-demo-v1:first"]);
+    let log = bench.git("linux", &["log", "--format=%s", "v7.3.4..first"]);
+    assert_eq!(log, "net: demo: count packets\nnet: demo: add the driver\n");
+    // The next version, and git's comparison of both.
+    bench.ok(&["series", "new", "1"]);
+    let driver = bench.read("drivers/demo.rs").replace("start();", "start(1);");
+    bench.write("drivers/demo.rs", &driver);
+    bench.ok(&["series"]);
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let second = bundle.replace("v1", "v2");
+    bench.git("linux", &["fetch", "-q", &second, "1-demo-v2:second"]);
+    let compared =
+        bench.git("linux", &["range-diff", "--creation-factor=200", "v7.3.4", "first", "second"]);
+    assert!(compared.contains(" ! 1:  ") && compared.contains("start(1)"), "{compared}");
+}
+
+#[test]
+fn the_maintainers_of_the_tree_get_the_mails() {
+    let bench = finished();
+    let script = bench.dir.path().join("linux/scripts/get_maintainer.pl");
+    fs::create_dir_all(script.parent().unwrap()).unwrap();
+    let text = "my $lists = grep { $_ eq '--no-m' } @ARGV;\n\
+                print $lists ? \"netdev\\@vger.kernel.org\\nlinux-kernel\\@vger.kernel.org\\n\"\n\
+                : \"M. Jones <m\\@example.org>\\nJane Doe <jane\\@example.org>\\n\";\n";
+    fs::write(script, text).unwrap();
+    let said = bench.ok(&["series", "export", "1", "--sign-off"]);
+    assert!(said.contains("to 1 people and 1 lists"), "{said}");
+    let mailbox = bench.read("target/series/1-demo-v1.mbx");
+    let to = "\nTo: M. Jones <m@example.org>\nCc: netdev@vger.kernel.org\n";
+    assert_eq!(mailbox.matches(to).count(), 3, "{mailbox}");
 }
 
 #[test]
@@ -222,16 +335,41 @@ fn an_exported_series_is_taken_by_b4() {
     let bench = finished();
     bench.ok(&["series", "export", "1", "--sign-off"]);
     let out = bench.dir.path().join("am");
-    let output = Command::new(b4())
-        .args(["--offline-mode", "am", "--no-cache", "-m", "target/series/1-demo-v1.mbx", "-o"])
-        .arg(&out)
-        .current_dir(bench.project())
-        .env("HOME", bench.dir.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let first = bench.project().join("target/series/1-demo-v1.mbx");
+    let b4 = |folder: &str, args: &[&str]| {
+        let output = Command::new(b4())
+            .arg("--offline-mode")
+            .args(args)
+            .current_dir(bench.dir.path().join(folder))
+            .env("HOME", bench.dir.path())
+            .env("GIT_AUTHOR_NAME", "M")
+            .env("GIT_AUTHOR_EMAIL", "m@example.org")
+            .env("GIT_COMMITTER_NAME", "M")
+            .env("GIT_COMMITTER_EMAIL", "m@example.org")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !said.contains("ERROR"), "b4 {args:?}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &said
+    };
+    let (first, out_dir) = (first.to_str().unwrap(), out.to_str().unwrap());
+    let said = b4("p", &["am", "--no-cache", "-m", first, "-o", out_dir]);
     let cover = fs::read_dir(&out).unwrap().count();
     assert!(cover >= 2, "a mailbox and a cover letter: {said}");
-    assert!(!said.contains("ERROR"), "{said}");
+    // On the branch of a tree.
+    bench.import();
+    b4("linux", &["shazam", "--no-cache", "-m", first]);
+    let got = fs::read_to_string(bench.dir.path().join("linux/drivers/net/demo.rs")).unwrap();
+    assert_eq!(got, bench.read("drivers/demo.rs"));
+    // Two versions.
+    bench.git("linux", &["reset", "-q", "--hard", "HEAD~2"]);
+    bench.ok(&["series", "new", "1"]);
+    let driver = bench.read("drivers/demo.rs").replace("start();", "start(1);");
+    bench.write("drivers/demo.rs", &driver);
+    bench.ok(&["series"]);
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let second = first.replace("v1", "v2");
+    let said = b4("linux", &["diff", "--no-cache", "-m", first, &second]);
+    assert!(said.contains("Diffing v1 and v2") && said.contains("git range-diff"), "{said}");
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::folder::{Series, Stack};
-use crate::git::{Person, Repository};
+use crate::git::{Commit, Person, Repository};
 use crate::mail;
 use crate::trailers::is_trailer;
 use crate::weave::{BASE, Number};
@@ -28,18 +28,71 @@ pub struct Export<'a> {
     pub sign: bool,
     /// The commit that the series is based on, if one is known.
     pub base: Option<&'a str>,
+    /// The repository that has this commit.
+    pub history: Option<&'a Path>,
+    /// Who gets the mails, by the tree that the series leads to.
+    pub recipients: &'a Named<'a>,
+}
+
+/// Names who gets patches, which are mails in these files. The tree after them has this list of
+/// maintainers.
+pub type Named<'a> = dyn Fn(&[Vec<u8>], Option<&[u8]>) -> Result<Recipients> + 'a;
+
+/// Who gets mails: people, and mailing lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recipients {
+    pub to: Vec<String>,
+    pub cc: Vec<String>,
+}
+
+impl Recipients {
+    fn headers(&self) -> String {
+        let line = |name: &str, all: &[String]| match all {
+            [] => String::new(),
+            all => {
+                let all: Vec<String> = all.iter().map(|one| encoded(one)).collect();
+                format!("{name}: {}\n", all.join(",\n "))
+            }
+        };
+        line("To", &self.to) + &line("Cc", &self.cc)
+    }
+}
+
+/// An address as a header has it: a name beyond ASCII is encoded.
+fn encoded(address: &str) -> String {
+    let Some((name, mail)) = address.rsplit_once(" <").filter(|_| !address.is_ascii()) else {
+        return address.to_owned();
+    };
+    let name = name.trim_matches('"').bytes();
+    let word: String = name
+        .map(|byte| match byte {
+            b' ' => "_".to_owned(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("={byte:02X}"),
+        })
+        .collect();
+    format!("=?UTF-8?q?{word}?= <{mail}")
+}
+
+/// A series as others take it.
+pub struct Exported<'a> {
+    pub series: &'a Series,
+    pub mailbox: Vec<u8>,
+    /// A git bundle of the patches, as a branch that is called like the file.
+    pub bundle: Vec<u8>,
+    pub recipients: Recipients,
 }
 
 /// The marker of lines that nobody has written yet.
 const TODO: &str = "EDITME";
 
 impl Export<'_> {
-    /// The mailbox of a series: a cover letter and the patches.
+    /// The mailbox of a series, with a cover letter and the patches; and its bundle.
     ///
     /// # Errors
     ///
     /// The cover letter is missing, or says that something is still to be written.
-    pub fn mailbox(&self, name: &str) -> Result<(&Series, Vec<u8>)> {
+    pub fn make(&self, name: &str) -> Result<Exported<'_>> {
         let index = self.stack.series_named(name)?;
         let (series, first, last) =
             self.stack.bounds().nth(index).context("a series without bounds")?;
@@ -63,17 +116,43 @@ impl Export<'_> {
         for (number, mail) in (first..=last).zip(&mut mails) {
             *mail = mail::with_own_hunks(&repository, mail, &self.stack.weave, number)?;
         }
-        let identifier = Identifier::of(series, self.person, &mails);
-        let mut mailbox = Vec::new();
         let statistics = repository.read(&["diff", "--stat=72", "--summary", &from, &to])?;
+        let last_tree = self.stack.weave.state(last);
+        let maintainers = last_tree.get("MAINTAINERS").map(|blob| blob.content.as_slice());
+        let recipients = (self.recipients)(&mails, maintainers)?;
         let head = header(&mails[0], "From: ")? + &header(&mails[0], "Date: ")?;
         let letter = head + &self.letter(series, first, &cover, &statistics)?;
-        add(&mut mailbox, &identifier.headers(0), letter.as_bytes());
+        let to_whom = recipients.headers();
+        let identifier = Identifier::of(series, self.person, &letter, &mails);
+        let mut mailbox = Vec::new();
+        let change_id = series.settings.change_id.as_ref();
+        let change_id = change_id.map(|id| format!("X-Change-ID: {id}\n")).unwrap_or_default();
+        let head = identifier.headers(0) + &to_whom + &change_id;
+        add(&mut mailbox, &head, letter.as_bytes());
         for (index, mail) in mails.iter().enumerate() {
             let start = mail.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-            add(&mut mailbox, &identifier.headers(index + 1), &mail[start..]);
+            add(&mut mailbox, &(identifier.headers(index + 1) + &to_whom), &mail[start..]);
         }
-        Ok((series, mailbox))
+        let bundle = self.bundle(series, &commits[..last], &repository, &to)?;
+        Ok(Exported { series, mailbox, bundle, recipients })
+    }
+
+    /// The commits on top of the base that is known; else on top of one that has only the files that
+    /// the series change.
+    fn bundle(
+        &self,
+        series: &Series,
+        commits: &[Commit],
+        repository: &Repository,
+        last: &str,
+    ) -> Result<Vec<u8>> {
+        let branch = format!("{}-v{}", series.name, series.settings.version);
+        let (Some(base), Some(history)) = (self.base, self.history) else {
+            return repository.bundle(&branch, last, None);
+        };
+        let repository = Repository::scratch()?;
+        repository.write_on(history, base, &self.stack.weave.state(BASE), commits)?;
+        repository.bundle(&branch, "stack", Some(base))
     }
 
     /// The message with what only the person who exports can say.
@@ -189,8 +268,9 @@ struct Identifier {
 }
 
 impl Identifier {
-    fn of(series: &Series, person: &Person, mails: &[Vec<u8>]) -> Identifier {
+    fn of(series: &Series, person: &Person, letter: &str, mails: &[Vec<u8>]) -> Identifier {
         let mut hash = Sha256::new();
+        hash.update(letter);
         mails.iter().for_each(|mail| hash.update(mail));
         let hash = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let domain = person.mail.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
@@ -248,4 +328,22 @@ fn add(mailbox: &mut Vec<u8>, head: &str, rest: &[u8]) {
 
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!(" {}\n", line.trim_start())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_ascii_are_encoded_in_headers() {
+        let of = |to: &[&str]| Recipients {
+            to: to.iter().map(|it| (*it).to_owned()).collect(),
+            cc: vec!["netdev@vger.kernel.org".to_owned()],
+        };
+        let headers = of(&["Jane Doe <j@x>", "J\u{f6}rg O. <o@x>"]).headers();
+        let want = "To: Jane Doe <j@x>,\n =?UTF-8?q?J=C3=B6rg_O=2E?= <o@x>\n\
+                    Cc: netdev@vger.kernel.org\n";
+        assert_eq!(headers, want);
+        assert_eq!(Recipients::default().headers(), "");
+    }
 }

@@ -329,6 +329,13 @@ impl Stack {
         Ok(mails)
     }
 
+    /// The stored mails that are not what would be written.
+    pub fn stale(&self) -> Result<Vec<PathBuf>> {
+        let mut change = Change::default();
+        self.store(Path::new(""), &mut change)?;
+        Ok(change.paths().map(Path::to_owned).collect())
+    }
+
     /// What is to be written and removed below the folder, for the stack to be stored.
     pub fn store(&self, folder: &Path, change: &mut Change) -> Result<()> {
         let mails = self.mails()?;

@@ -2,7 +2,7 @@
 
 //! A private git repository for a stack: commits become states, states become commits and mails.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -137,6 +137,56 @@ impl Repository {
         }
         self.ask(&["fast-import", "--quiet", "--force"], &stream)?;
         Ok(())
+    }
+
+    /// The same on top of a commit of somebody's repository, of which `base` is a part.
+    pub fn write_on(
+        &self,
+        their: &Path,
+        commit: &str,
+        base: &Tree,
+        commits: &[Commit],
+    ) -> Result<()> {
+        let objects = Repository::at(their).read(&["rev-parse", "--git-path", "objects"])?;
+        let objects = std::path::absolute(their.join(objects)).context("find their objects")?;
+        let list = self.folder.join(".git/objects/info/alternates");
+        std::fs::write(&list, format!("{}\n", objects.display()))
+            .with_context(|| format!("write {}", list.display()))?;
+        let mut stream = Vec::new();
+        let mut before = base;
+        let mut parent = Some(commit);
+        for Commit { message, author, date, tree } in commits {
+            add_on(&mut stream, parent.take(), message, author, date, before, tree);
+            before = tree;
+        }
+        self.ask(&["fast-import", "--quiet", "--force"], &stream)?;
+        Ok(())
+    }
+
+    /// How git names the content of files.
+    pub fn ids(&self, tree: &Tree) -> Result<BTreeMap<String, String>> {
+        self.write(tree, &[])?;
+        let list = self.ask(&["ls-tree", "-r", "-z", "--full-tree", "stack"], b"")?;
+        let entries = list.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                let entry = String::from_utf8_lossy(entry);
+                let (what, path) = entry.split_once('\t').context("understand git ls-tree")?;
+                let id = what.split(' ').nth(2).context("understand git ls-tree")?;
+                Ok((path.to_owned(), id.to_owned()))
+            })
+            .collect()
+    }
+
+    /// A bundle of a commit and all that it is made from, as a branch of this name; without what is
+    /// behind `base`.
+    pub fn bundle(&self, branch: &str, commit: &str, base: Option<&str>) -> Result<Vec<u8>> {
+        self.read(&["branch", "--force", branch, commit])?;
+        let file = self.folder.join(".git/bundle");
+        let mut command = self.command(&["bundle", "create", "--quiet"]);
+        command.arg(&file).arg(branch).args(base.map(|base| format!("^{base}")));
+        process::read(&mut command)?;
+        std::fs::read(&file).with_context(|| format!("read {}", file.display()))
     }
 
     /// Applies mails on top of the branch, without any fuzz.
@@ -374,11 +424,27 @@ fn add(
     before: &Tree,
     tree: &Tree,
 ) {
+    add_on(stream, None, message, author, date, before, tree);
+}
+
+/// The same; the first commit of a stream may have a parent.
+fn add_on(
+    stream: &mut Vec<u8>,
+    parent: Option<&str>,
+    message: &str,
+    author: &Person,
+    date: &str,
+    before: &Tree,
+    tree: &Tree,
+) {
     let Person { name, mail } = author;
     let who = format!("{name} <{mail}> {date}");
     let head = format!("commit {BRANCH}\nauthor {who}\ncommitter {who}\n");
     stream.extend_from_slice(head.as_bytes());
     data(stream, message.as_bytes());
+    if let Some(parent) = parent {
+        stream.extend_from_slice(format!("from {parent}\n").as_bytes());
+    }
     for path in before.keys().filter(|path| !tree.contains_key(*path)) {
         stream.extend_from_slice(format!("D {}\n", quoted(path)).as_bytes());
     }

@@ -3,6 +3,7 @@
 //! Keeps a source and its patch series equal.
 
 pub mod assign;
+pub mod base;
 pub mod change;
 pub mod checks;
 pub mod diff;

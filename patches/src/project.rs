@@ -2,13 +2,15 @@
 
 //! A project with series: its source, its folder of series, and what can be done with both.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use vmlab::run::files;
 
 use crate::assign::{Doubt, Piece, Plan, Why};
+use crate::base::Release;
 use crate::change::{self, Change};
 use crate::editing::{Edited, Editing};
 use crate::folder::{Patch, Stack, patch_files};
@@ -31,6 +33,9 @@ pub struct Project<'a> {
     /// Where what can be made again is kept: trees to edit, and what is needed for undo.
     pub work: PathBuf,
     pub base: &'a Base<'a>,
+    /// The version of the base, if it is a release that never changes: what the series need of it is
+    /// stored with them.
+    pub release: Option<String>,
 }
 
 /// What somebody asks to be decided: `FILE:LINE=PATCH`, or `FILE=PATCH`.
@@ -285,15 +290,22 @@ impl Project<'_> {
         Ok(done)
     }
 
-    /// Begins the next version of a series: the mails of this one stay as they were sent.
-    pub fn next_version(&self, name: &str) -> Result<Done> {
+    /// Begins the next version of a series: the mails of this one stay as they were sent. If somebody
+    /// says its number, it has to be that.
+    pub fn next_version(&self, name: &str, wanted: Option<u32>) -> Result<Done> {
         let mut stack = self.stack()?;
         let before = stack.clone();
         let index = stack.series_named(name)?;
         let series = &mut stack.series[index];
         let old = series.settings.version;
         series.settings.version += 1;
-        let (name, new) = (series.name.clone(), series.settings.version);
+        let new = series.settings.version;
+        ensure!(
+            wanted.is_none_or(|wanted| wanted == new),
+            "the next version of {} is {new}",
+            series.name
+        );
+        let name = series.name.clone();
         let folder = self.folder.join(&name);
         let mut change = Change::default();
         let settings = folder.join("series.toml");
@@ -304,14 +316,69 @@ impl Project<'_> {
         })?;
         let cover = folder.join("cover.md");
         if cover.exists() {
-            let note = format!(
-                "Changes in v{new}:\n- EDITME: say what is new, and in which patch\n\
-                 - Link to v{old}: EDITME\n"
-            );
+            let (_, first, last) = before.bounds().nth(index).context("a series without bounds")?;
+            let stubs: String = before.patches[first - 1..last]
+                .iter()
+                .enumerate()
+                .map(|(own, patch)| {
+                    format!("- [{}] \"{}\": EDITME or nothing\n", own + 1, patch.subject())
+                })
+                .collect();
+            let note = format!("Changes in v{new}:\n{stubs}- Link to v{old}: EDITME\n");
             edit_text(&cover, &mut change, |text| Ok(format!("{}\n\n{note}", text.trim_end())))?;
         }
+        // What was sent counts, not what was edited afterwards.
+        let (sent, frozen) = (sent(&folder, old), folder.join(format!("v{old}")));
+        let texts = |folder: &Path| -> Result<BTreeMap<PathBuf, Blob>> {
+            let files = patch_files(folder)?.into_iter();
+            files
+                .map(|file| {
+                    let blob = change::read(&folder.join(&file))?.context("a mail is gone")?;
+                    Ok((file, blob))
+                })
+                .collect()
+        };
+        let mails = texts(&sent)?;
+        if !mails.is_empty() {
+            for file in texts(&frozen)?.into_keys().filter(|file| !mails.contains_key(file)) {
+                change.remove(frozen.join(file));
+            }
+            for (file, blob) in mails {
+                change.remove(sent.join(&file));
+                change.write(frozen.join(file), blob);
+            }
+        }
         stack.keep_version(&name, old);
-        self.store_with(&before, stack, change)
+        let done = self.store_with(&before, stack, change)?;
+        // It may hold other versions.
+        let _ = fs::remove_dir(folder.join("sent"));
+        Ok(done)
+    }
+
+    /// Keeps the mails of a series as they are exported: reviewers answer these, whatever is edited
+    /// afterwards. Returns whether another version of them was kept.
+    pub fn keep_sent(&self, stack: &Stack, name: &str) -> Result<bool> {
+        let series = &stack.series[stack.series_named(name)?];
+        let version = series.settings.version;
+        let folder = sent(&self.folder.join(&series.name), version);
+        let own = PathBuf::from(&series.name).join(format!("v{version}"));
+        let old = patch_files(&folder)?;
+        let mut new = BTreeMap::new();
+        for (path, mail) in stack.mails()? {
+            if let Ok(file) = path.strip_prefix(&own) {
+                new.insert(file.to_owned(), mail);
+            }
+        }
+        let mut changed = false;
+        for file in &old {
+            let was = change::read(&folder.join(file))?.map(|blob| blob.content);
+            changed |= was.as_ref() != new.get(file);
+            files::remove_file(&folder.join(file))?;
+        }
+        for (file, content) in new {
+            change::put(&folder.join(file), Some(&Blob { mode: Mode::Plain, content }))?;
+        }
+        Ok(changed)
     }
 
     /// Puts trailers of reviewers on the patches that they are for. Not on a patch that has
@@ -322,10 +389,17 @@ impl Project<'_> {
         let index = stack.series_named(name)?;
         let (_, first, last) = stack.bounds().nth(index).context("a series without bounds")?;
         let mails = stack.mails()?;
+        let title = self.title(&stack.series[index].name)?;
         let mut notes = Vec::new();
         for Given { subject, version, all, trailer, stranger } in given {
             if let Some(sender) = stranger {
                 notes.push(format!("{sender} sent \"{trailer}\": it names somebody else"));
+                continue;
+            }
+            if *all && title.as_ref() != Some(subject) {
+                notes.push(format!(
+                    "\"{trailer}\" is for the cover letter \"{subject}\", which is another one"
+                ));
                 continue;
             }
             let fits = |number: &Number| *all || stack.patches[number - 1].subject() == subject;
@@ -338,7 +412,14 @@ impl Project<'_> {
                 let seen = self.version_of(&stack, number, *version)?;
                 let now = mails.iter().find(|(path, _)| stack.is_mail_of(path, number));
                 let now = now.map(|(_, mail)| unified::changes(&String::from_utf8_lossy(mail)));
-                if seen.is_none() || seen != now {
+                if seen.is_none() {
+                    notes.push(format!(
+                        "{name} was not exported as v{version}, so it is not known what \
+                         \"{trailer}\" is for"
+                    ));
+                    continue;
+                }
+                if seen != now {
                     notes.push(format!(
                         "{name} has changed since v{version}, which \"{trailer}\" is for"
                     ));
@@ -377,10 +458,27 @@ impl Project<'_> {
         repository.read(&["range-diff", "--no-color", &base, "old", "stack"])
     }
 
-    /// What the patch of another version with the same subject changes.
+    /// The title of a series' cover letter.
+    fn title(&self, name: &str) -> Result<Option<String>> {
+        let file = self.folder.join(name).join("cover.md");
+        let text = match fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("read {}", file.display()))?,
+        };
+        let words = text.lines().next().unwrap_or_default().trim_start_matches('#');
+        Ok(Some(words.split_whitespace().collect::<Vec<_>>().join(" ")))
+    }
+
+    /// What the patch with the same subject changes in what was sent as this version.
     fn version_of(&self, stack: &Stack, number: Number, version: u32) -> Result<Option<String>> {
         let (series, _) = stack.place(number).context("a patch without a series")?;
-        let folder = self.folder.join(&series.name).join(format!("v{version}"));
+        let folder = self.folder.join(&series.name);
+        // Edits change the mails of the version that is worked on.
+        let folder = if version < series.settings.version {
+            folder.join(format!("v{version}"))
+        } else {
+            sent(&folder, version)
+        };
         let subject = stack.patches[number - 1].subject();
         for file in patch_files(&folder)? {
             let path = folder.join(file);
@@ -472,6 +570,14 @@ impl Project<'_> {
         // Edits of an earlier state show in the source as well.
         self.source.follow(&stack.weave, &old, &mut change)?;
         stack.store(&self.folder, &mut change)?;
+        if let Some(version) = &self.release {
+            let release = Release::of(&stack, version)?;
+            if Release::read(&self.folder)?.as_ref() != Some(&release) {
+                let content = release.text()?.into_bytes();
+                let blob = Blob { mode: Mode::Plain, content };
+                change.write(Release::place(&self.folder), blob);
+            }
+        }
         if !change.is_empty() {
             change.make(&self.work.join("undo"))?;
         }
@@ -492,6 +598,11 @@ fn taken_away(stack: &Stack, woven: &File, index: usize, from: Option<Number>) -
         (None, _) => bail!("the patch takes nothing away in front of this line"),
         _ => bail!("{} take lines away here: which is meant is not clear", names.join(" and ")),
     }
+}
+
+/// Where the mails of a version are as they were exported, while the version is worked on.
+fn sent(series: &Path, version: u32) -> PathBuf {
+    series.join("sent").join(format!("v{version}"))
 }
 
 /// What was done.

@@ -33,7 +33,8 @@ pub fn is_review(line: &str) -> bool {
 /// Whether a line is one of the last lines of a message, with a word in front.
 pub fn is_trailer(line: &str) -> bool {
     let word = line.split_once(": ").map(|(word, _)| word);
-    word.is_some_and(|word| word.ends_with("-by") || word == "Link" || word == "Fixes")
+    let others = ["Cc", "Closes", "Fixes", "Link"];
+    word.is_some_and(|word| word.ends_with("-by") || others.contains(&word))
 }
 
 /// All trailers of a mailbox, in its order.
@@ -99,6 +100,14 @@ mod tests {
         From: Jane <jane@example.org>\n\
         Subject: [PATCH net-next 1/7] net: demo: add\n\n\
         Reviewed-by: In The Patch <p@example.org>\n";
+
+    #[test]
+    fn the_last_lines_of_a_message_are_known_by_their_words() {
+        for line in ["Cc: a@x", "Closes: https://x", "Fixes: 0123 (\"a\")", "Tested-by: A <a@x>"] {
+            assert!(is_trailer(line), "{line}");
+        }
+        assert!(!is_trailer("Note: this is prose") && !is_trailer("Closes"));
+    }
 
     #[test]
     fn trailers_of_answers_are_found_and_quoted_ones_are_not() {

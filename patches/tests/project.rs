@@ -85,6 +85,7 @@ impl Bench {
                 let text = (path == "drivers/net/Makefile").then_some("obj-y += base.o\n");
                 Ok(text.map(|text| Blob { mode: Mode::Plain, content: text.into() }))
             },
+            release: None,
         }
     }
 
@@ -305,7 +306,7 @@ fn undo_restores_every_byte_after_any_changes() {
             2 => project.give(&[line], &patch).map(|_| ()),
             3 => project.split(&patch, &[line], &message(number), jane(), DATE.into()).map(|_| ()),
             4 => project.reorder(&patch, &format!("1/{}", number % 3)).map(|_| ()),
-            5 => project.next_version("1").map(|_| ()),
+            5 => project.next_version("1", None).map(|_| ()),
             _ => project.begin_edit(&patch, &[]).and_then(|tree| {
                 let file = tree.join("drivers/net/demo.rs");
                 let text = fs::read_to_string(&file).unwrap();
@@ -525,7 +526,7 @@ fn a_new_version_leaves_the_mails_of_the_old_one() {
     bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
     let old = "patches/1-demo/v1/0002-net-demo-count-packets.patch";
     let sent = bench.read(old);
-    project.next_version("1-demo").unwrap();
+    project.next_version("1-demo", None).unwrap();
     let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
     bench.write("drivers/demo.rs", &text);
     bench.absorb(&[]);
@@ -533,7 +534,9 @@ fn a_new_version_leaves_the_mails_of_the_old_one() {
     let new = bench.read(&old.replace("v1", "v2"));
     assert!(new.contains("Subject: [PATCH net-next v2 2/3] net: demo: count packets"), "{new}");
     assert!(new.contains("+    COUNT.add(2);"), "{new}");
-    assert!(bench.read("patches/1-demo/cover.md").contains("Changes in v2:\n- EDITME"));
+    assert!(
+        bench.read("patches/1-demo/cover.md").contains("Changes in v2:\n- [1] \"net: demo: add")
+    );
     let difference = project.compare("1").unwrap();
     assert!(difference.contains("1:  "), "{difference}");
     assert!(difference.contains(" = 1:  ") && difference.contains(" ! 2:  "), "{difference}");
@@ -541,10 +544,63 @@ fn a_new_version_leaves_the_mails_of_the_old_one() {
 }
 
 #[test]
+fn what_is_edited_after_an_export_is_not_what_was_sent() {
+    let bench = Bench::new();
+    let project = bench.project();
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
+    let given = series::trailers::read(THREAD.as_bytes()).unwrap();
+    let (_, notes) = project.collect("1-demo", &given).unwrap();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].contains("was not exported as v1"), "{notes:?}");
+    let second = "patches/1-demo/v1/0002-net-demo-count-packets.patch";
+    let sent = bench.read(second);
+    assert!(!project.keep_sent(&project.stack().unwrap(), "1").unwrap());
+    let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
+    bench.write("drivers/demo.rs", &text);
+    bench.absorb(&[]);
+    assert_ne!(bench.read(second), sent);
+    let (_, notes) = project.collect("1-demo", &given).unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].starts_with("1-demo/2 has changed since v1"), "{notes:?}");
+    let first = |bench: &Bench| bench.project().stack().unwrap().patches[0].message.clone();
+    assert!(first(&bench).contains("Reviewed-by: Rita"));
+    // The next version leaves what was sent, and tells what has changed since.
+    assert!(project.next_version("1", Some(3)).is_err());
+    project.next_version("1", Some(2)).unwrap();
+    assert_eq!(bench.read(second), sent);
+    assert!(!bench.root().join("patches/1-demo/sent").exists());
+    let cover = bench.read("patches/1-demo/cover.md");
+    assert!(cover.contains("- [2] \"net: demo: count packets\": EDITME"), "{cover}");
+    let difference = project.compare("1").unwrap();
+    assert!(difference.contains("-+    COUNT.add(1);"), "{difference}");
+}
+
+#[test]
+fn an_answer_to_another_cover_letter_is_for_no_patch() {
+    let bench = Bench::new();
+    let project = bench.project();
+    bench.write("patches/1-demo/cover.md", "# net: demo:  count\n\nWhy.\n");
+    project.keep_sent(&project.stack().unwrap(), "1").unwrap();
+    let answer = |title: &str| {
+        let mail = format!(
+            "From a@z Thu Jan  1 00:00:00 1970\nFrom: Tom <tom@example.org>\n\
+             Subject: Re: [PATCH net-next 0/3] {title}\n\nTested-by: Tom <tom@example.org>\n\n"
+        );
+        series::trailers::read(mail.as_bytes()).unwrap()
+    };
+    let (done, notes) = project.collect("1", &answer("net: other")).unwrap();
+    assert!(done.files.is_empty() && notes[0].contains("\"net: other\""), "{notes:?}");
+    let (_, notes) = project.collect("1", &answer("net: demo: count")).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    let stack = project.stack().unwrap();
+    assert!(stack.patches.iter().all(|patch| patch.message.contains("Tested-by: Tom")));
+}
+
+#[test]
 fn a_review_is_put_on_its_patch_unless_that_has_changed_since() {
     let bench = Bench::new();
     let project = bench.project();
-    project.next_version("1-demo").unwrap();
+    project.next_version("1-demo", None).unwrap();
     let text = bench.read("drivers/demo.rs").replace("COUNT.add(1)", "COUNT.add(2)");
     bench.write("drivers/demo.rs", &text);
     bench.absorb(&[]);

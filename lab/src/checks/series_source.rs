@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use series::base::Release;
 use series::change;
 use series::project::{self, Base, Project};
 use series::source::Source;
@@ -18,8 +19,9 @@ pub fn has_series(lab: &Lab) -> bool {
     folders.flatten().any(|folder| folder.path().join("series.toml").is_file())
 }
 
-/// The project's series, and its source. `base` gives the files of the kernel tree.
-pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
+/// The project's series, and its source. `base` gives the files of the kernel tree, which is of this
+/// release.
+pub fn project<'a>(lab: &Lab, base: &'a Base<'a>, release: Option<String>) -> Result<Project<'a>> {
     let places = lab.project.places();
     ensure!(
         !places.is_empty(),
@@ -30,6 +32,7 @@ pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
         folder: lab.root.join(&lab.project.series.folder),
         work: lab.target.join("series"),
         base,
+        release,
     })
 }
 
@@ -37,8 +40,16 @@ pub fn project<'a>(lab: &Lab, base: &'a Base<'a>) -> Result<Project<'a>> {
 /// that they get where the project is built inside of a tree.
 pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
     let base = |path: &str| change::read(&tree.join(path));
-    let project = project(lab, &base)?;
+    let project = project(lab, &base, None)?;
     let stack = project.stack()?;
+    if let Some(mail) = stack.stale()?.first() {
+        bail!("{} is not what the program writes: run `lab series`", mail.display());
+    }
+    if let Some(stored) = Release::read(&project.folder)?
+        && let Some(path) = stored.differences(&Release::of(&stack, &stored.version)?).first()
+    {
+        bail!("{path} of the base is not what the series are made for: run `lab series`");
+    }
     let plan = project.plan(&stack, &[])?;
     if let Some(first) = plan.pieces.first() {
         bail!(

@@ -7,6 +7,7 @@ pub(crate) mod cache;
 mod check_series;
 mod doctor;
 mod dry_run;
+mod export_base;
 mod gdb;
 mod lint;
 mod mutants;

@@ -47,6 +47,7 @@ pub(super) fn make(dir: &Path, name: &str) -> Result<()> {
         folder: dir.join(&settings.series.folder),
         work: scratch.path().to_owned(),
         base: &base,
+        release: None,
     };
     let (author, date) = author(dir)?;
     let series = format!("1-{name}");

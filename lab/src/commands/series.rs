@@ -13,11 +13,11 @@ use anyhow::{Context, Result, bail, ensure};
 use series::assign::{Hidden, Piece, Plan};
 use series::change;
 use series::checks::{At, Subject};
-use series::export::Export;
+use series::export::{Export, Exported, Recipients};
 use series::folder::Stack;
 use series::git::Person;
 use series::project::{self, Done, Project};
-use series::source::Source;
+use series::source::Source as Own;
 use series::weave::Number;
 use vmlab::judge::outcome::Outcome;
 use vmlab::run::files;
@@ -28,11 +28,12 @@ use vmlab::run::progress::{Step, Unit, say};
 
 use crate::build::kernel::Variant;
 use crate::build::pipeline::{self, Built};
-use crate::build::source;
+use crate::build::source::{self, Source};
 use crate::checkout_lock;
 use crate::checks::patch_states::{self, State, States};
 use crate::checks::series_source;
 use crate::cli::{SeriesAction, SeriesArgs};
+use crate::commands::export_base;
 use crate::context::Lab;
 
 /// The comments below a message in the editor.
@@ -44,9 +45,10 @@ const HELP: &str = "\
 /// Runs `lab series`.
 pub(super) fn run(lab: &Lab, args: &SeriesArgs) -> Result<u8> {
     let _lock = checkout_lock::take(&lab.target)?;
-    let tree = source::find(lab)?.dir;
+    let Source { dir: tree, version, .. } = source::find(lab)?;
     let base = |path: &str| change::read(&tree.join(path));
-    let project = series_source::project(lab, &base)?;
+    let pinned = lab.settings.ksrc.is_none() && version == lab.base.kernel_number();
+    let project = series_source::project(lab, &base, pinned.then_some(version))?;
     if !matches!(args.action, Some(SeriesAction::Edit { .. }))
         && let Some(editing) = project.edited()?
     {
@@ -130,7 +132,10 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
         SeriesAction::Bisect { test, series } => {
             return bisect(lab, project, test, series.as_deref());
         }
-        SeriesAction::New { series } => tell(&project.next_version(series)?),
+        SeriesAction::New { series, version } => {
+            tell(&project.next_version(series, *version)?);
+            print::out(&(project.compare(series)? + "\n"));
+        }
         SeriesAction::Diff { series } => print::out(&(project.compare(series)? + "\n")),
         SeriesAction::Trailers { series, mailbox } => {
             let text = fs::read(mailbox).with_context(|| format!("read {}", mailbox.display()))?;
@@ -286,7 +291,6 @@ fn export(
     out: &Path,
     sign: Option<bool>,
 ) -> Result<()> {
-    let tree = source::find(lab)?.dir;
     let stack = project.stack()?;
     let open = project.plan(&stack, &[])?.pieces.len();
     ensure!(open == 0, "{open} changes of the source are in no patch yet: run `lab series` first");
@@ -295,26 +299,46 @@ fn export(
         Some(sign) => sign,
         None => asked(&person)?,
     };
-    let base = upstream_commit(&tree);
-    if base.is_none() {
-        say(&format!(
-            "note: {} is no git tree, so the cover letter has no base-commit: set KSRC to a git tree",
-            tree.display()
-        ));
-    }
+    let base = export_base::find(lab, &stack, &project.folder)?;
+    base.notes.iter().for_each(|note| say(&format!("note: {note}")));
+    let named = |mails: &[Vec<u8>], maintainers: Option<&[u8]>| {
+        export_base::recipients(&base.tree, mails, maintainers, &person)
+    };
     let export = Export {
         stack: &stack,
         folder: &project.folder,
         person: &person,
         date: &date,
         sign,
-        base: base.as_deref(),
+        base: base.commit.as_deref(),
+        history: base.commit.as_ref().filter(|_| base.has_commit).map(|_| base.tree.as_path()),
+        recipients: &named,
     };
-    let (series, mailbox) = export.mailbox(name)?;
+    let Exported { series, mailbox, bundle, recipients } = export.make(name)?;
     files::make_dir(out)?;
-    let file = out.join(format!("{}-v{}.mbx", series.name, series.settings.version));
+    let stem = format!("{}-v{}", series.name, series.settings.version);
+    let file = out.join(format!("{stem}.mbx"));
     fs::write(&file, mailbox).with_context(|| format!("write {}", file.display()))?;
-    print::out(&format!("{} patches and a cover letter in {}\n", series.length, file.display()));
+    let bundle_file = out.join(format!("{stem}.bundle"));
+    fs::write(&bundle_file, bundle).with_context(|| format!("write {}", bundle_file.display()))?;
+    if project.keep_sent(&stack, name)? {
+        say(&format!(
+            "note: {stem} was exported before with other patches: if you have sent that, begin the \
+             next version with `lab series new`"
+        ));
+    }
+    print::out(&format!(
+        "{} patches and a cover letter in {}\nthe same as commits in {}\n",
+        series.length,
+        file.display(),
+        bundle_file.display()
+    ));
+    if recipients == Recipients::default() {
+        print::out("to nobody yet: the tree has no scripts/get_maintainer.pl\n");
+    } else {
+        let all = [recipients.to.len(), recipients.cc.len()];
+        print::out(&format!("to {} people and {} lists\n", all[0], all[1]));
+    }
     Ok(())
 }
 
@@ -334,16 +358,8 @@ fn asked(person: &Person) -> Result<bool> {
     Ok(answer.trim().eq_ignore_ascii_case("y"))
 }
 
-/// The commit of a user's tree, if the tree is the root of a repository.
-fn upstream_commit(tree: &Path) -> Option<String> {
-    if !tree.join(".git").exists() {
-        return None;
-    }
-    process::read(git(tree).args(["rev-parse", "HEAD"])).ok()
-}
-
 /// Prints where each change goes.
-fn table(stack: &Stack, source: &Source, plan: &Plan) {
+fn table(stack: &Stack, source: &Own, plan: &Plan) {
     for piece in &plan.pieces {
         let place = project::shown(source, &piece.path, Some(piece.line));
         let lines = format!("+{} -{}", piece.added, piece.removed);

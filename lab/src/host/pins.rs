@@ -44,6 +44,8 @@ pub struct KernelPin {
     /// The package with the source tarball.
     pub package: String,
     pub version: String,
+    /// The upstream commit of this version, if somebody has filled it in.
+    pub commit: Option<String>,
     /// How many objects a first build makes, for its progress line.
     pub objects: u64,
     /// URIs of Debian archives that keep versions which the suite no longer has.
