@@ -42,13 +42,15 @@ pub fn check(lab: &Lab, tree: &Path) -> Result<()> {
     let base = |path: &str| change::read(&tree.join(path));
     let project = project(lab, &base, None)?;
     let stack = project.stack()?;
-    if let Some(mail) = stack.stale()?.first() {
-        bail!("{} is not what the program writes: run `lab series`", mail.display());
-    }
-    if let Some(stored) = Release::read(&project.folder)?
-        && let Some(path) = stored.differences(&Release::of(&stack, &stored.version)?).first()
-    {
-        bail!("{path} of the base is not what the series are made for: run `lab series`");
+    // Without it, the series were never written for this base: those of a new project, say.
+    if let Some(stored) = Release::read(&project.folder)? {
+        let now = Release::of(&stack, &stored.version)?;
+        if let Some(path) = stored.differences(&now).first() {
+            bail!("{path} of the base is not what the series are made for: run `lab series`");
+        }
+        if let Some(mail) = stack.stale()?.first() {
+            bail!("{} is not what the program writes: run `lab series`", mail.display());
+        }
     }
     let plan = project.plan(&stack, &[])?;
     if let Some(first) = plan.pieces.first() {
