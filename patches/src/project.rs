@@ -501,7 +501,9 @@ impl Project<'_> {
         change: &mut Change,
     ) -> Result<()> {
         let series = &stack.series[series];
-        if old == new || series.settings.file.iter().all(|rule| rule.patch != old) {
+        let files = series.settings.file.iter().map(|rule| &rule.patch);
+        let mut named = files.chain(series.settings.shown.iter().map(|shown| &shown.patch));
+        if old == new || named.all(|patch| patch != old) {
             return Ok(());
         }
         let file = self.folder.join(&series.name).join("series.toml");
@@ -710,10 +712,12 @@ fn edit_text(
 /// `series.toml` with another subject in its rules.
 fn renamed(text: &str, old: &str, new: &str) -> Result<String> {
     let mut document: toml_edit::DocumentMut = text.parse()?;
-    let rules = document.get_mut("file").and_then(|rules| rules.as_array_of_tables_mut());
-    for rule in rules.into_iter().flat_map(|rules| rules.iter_mut()) {
-        if rule.get("patch").and_then(|patch| patch.as_str()) == Some(old) {
-            rule["patch"] = toml_edit::value(new);
+    for name in ["file", "shown"] {
+        let rules = document.get_mut(name).and_then(|rules| rules.as_array_of_tables_mut());
+        for rule in rules.into_iter().flat_map(|rules| rules.iter_mut()) {
+            if rule.get("patch").and_then(|patch| patch.as_str()) == Some(old) {
+                rule["patch"] = toml_edit::value(new);
+            }
         }
     }
     Ok(document.to_string())

@@ -442,7 +442,11 @@ fn a_file_goes_with_all_its_lines() {
 fn a_reworded_subject_is_followed_by_the_rules_that_name_it() {
     let bench = Bench::new();
     let project = bench.project();
+    let settings = "patches/1-demo/series.toml";
+    let shown = format!("\n[[shown]]\npatch = \"{ADD}\"\ncommand = \"make test\"\n");
+    bench.write(settings, &(bench.read(settings) + &shown));
     project.reword("1/1", "net: demo: bring the driver\n\nA reason.\n").unwrap();
+    assert!(bench.read(settings).contains("[[shown]]\npatch = \"net: demo: bring the driver\""));
     bench.write("drivers/more.rs", "fn more() {}\n");
     bench.absorb(&[]);
     assert!(bench.at(1, "drivers/net/more.rs").is_some());

@@ -2,10 +2,11 @@
 
 //! `lab check-series`: checks each patch of a series, wherever it comes from.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use series::change;
 use series::checks::report::{self, Report};
 use series::checks::runner::{self, Kept};
@@ -46,6 +47,7 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
     files::make_dir(&folder)?;
     let mut reports = Vec::new();
     for subject in &subjects {
+        subject.notes.iter().for_each(|note| print::out(&format!("note: {note}\n")));
         let checks = all(lab, args, &tree, subject, &proof)?;
         let mut kept = Kept::read(
             &folder.join(format!("kept-{}.json", patch_states::file_name(&subject.name))),
@@ -125,6 +127,9 @@ impl Proof {
                 return Ok(names().map(|name| not_run(name, outcome())).collect());
             }
         };
+        if subject.origin == Origin::Range {
+            same_base(subject, &base.kernel.source)?;
+        }
         let guest = Built::nothing(lab)?;
         let states = match subject.origin {
             Origin::Stack if subject.tests.is_empty() => {
@@ -148,6 +153,28 @@ impl Proof {
         }
         Ok(checks)
     }
+}
+
+/// Checks that the tree that is built is the one that the patches begin from.
+fn same_base(subject: &Subject<'_>, source: &Path) -> Result<()> {
+    let mut others = Vec::new();
+    let news = subject.patches.iter().flat_map(|patch| &patch.changes);
+    let paths: BTreeSet<&String> =
+        subject.before.keys().chain(news.map(|change| &change.path)).collect();
+    for path in paths {
+        if change::read(&source.join(path))?.as_ref() != subject.before.get(path) {
+            others.push(path.as_str());
+        }
+    }
+    ensure!(
+        others.is_empty(),
+        "{} is not the beginning of {}, since these files are others: {}. Check the beginning out \
+         there, or use --no-build",
+        source.display(),
+        subject.name,
+        others.join(", ")
+    );
+    Ok(())
 }
 
 /// The names of the checks that build and boot.

@@ -14,7 +14,7 @@ use series::assign::{Hidden, Piece, Plan};
 use series::change;
 use series::checks::{At, Subject};
 use series::export::{Export, Exported, Recipients};
-use series::folder::Stack;
+use series::folder::{Series, Stack};
 use series::git::Person;
 use series::project::{self, Done, Project};
 use series::source::Source as Own;
@@ -158,22 +158,50 @@ fn act(lab: &Lab, project: &Project<'_>, action: &SeriesAction) -> Result<u8> {
 /// Finds the first patch after which a test fails.
 fn bisect(lab: &Lab, project: &Project<'_>, test: &str, name: Option<&str>) -> Result<u8> {
     let stack = project.stack()?;
+    let numbers = stack.numbers(name)?;
     let base = pipeline::base(lab, Variant::Plain, &mut Phases::default())?;
     let tools = base.tools.clone().with_rust_src(lab)?;
-    let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
-    states.possible()?;
-    let state = |number| State::of(&stack.weave, number);
     // Those of the kernel's own files stand beside the project's code, not on top of it.
+    let beside = |series: &Series| {
+        let mut paths = series.settings.tests.iter();
+        paths.any(|path| path.rsplit('/').next() == Some(test))
+    };
+    for (series, first, last) in stack.bounds().filter(|(series, ..)| beside(series)) {
+        let read = Box::new(|path: &str| (project.base)(path));
+        let subject = Subject::of_stack(&stack, &project.folder, &series.name, read)?;
+        let guest = Built::nothing(lab)?;
+        let tests = &series.settings.tests;
+        let states = States::of_anybody(lab, &base, &tools, guest, &subject, tests)?.only(test);
+        let state = |number: Number| State::at(&At::new(&subject, number - first));
+        let has_test = |number: &Number| states.has_test(&state(*number), test);
+        let those: Vec<Number> =
+            (first..=last).filter(|n| numbers.contains(n)).filter(has_test).collect();
+        if !those.is_empty() {
+            return bisect_in(&stack, &those, test, &states, state);
+        }
+    }
+    let states = States::of_project(lab, &base, &tools, Built::nothing(lab)?)?.only(test);
+    let state = |number| State::of(&stack.weave, number);
     let is_own = |number: &Number| {
         stack.place(*number).is_some_and(|(series, _)| series.settings.tests.is_empty())
     };
-    let those: Vec<Number> = stack
-        .numbers(name)?
-        .filter(|number| is_own(number) && states.has_test(&state(*number), test))
-        .collect();
+    let has_test = |number: &Number| is_own(number) && states.has_test(&state(*number), test);
+    let those: Vec<Number> = numbers.filter(has_test).collect();
     ensure!(!those.is_empty(), "no patch brings a test {test}: name a file of the selftests");
+    bisect_in(&stack, &those, test, &states, state)
+}
+
+/// The same, among these patches.
+fn bisect_in(
+    stack: &Stack,
+    those: &[Number],
+    test: &str,
+    states: &States<'_>,
+    state: impl Fn(Number) -> State,
+) -> Result<u8> {
+    states.possible()?;
     let mut seen = BTreeMap::new();
-    let found = first_bad(&those, |number| {
+    let found = first_bad(those, |number| {
         let name = stack.name(number);
         let step = Step::start(&format!("{test} after {name}"), Unit::None, 0);
         let ended = states.test(&state(number), &name.replace('/', "-"))?;

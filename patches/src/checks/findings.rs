@@ -3,6 +3,7 @@
 //! What checks find, and what is new of that.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub line: Option<usize>,
     pub text: String,
+    /// Where all of it is told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub log: Option<PathBuf>,
     /// Why it may stay.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub accepted: Option<String>,
@@ -60,7 +64,7 @@ impl Finding {
     }
 
     pub fn new(severity: Severity, text: impl Into<String>) -> Finding {
-        Finding { severity, path: None, line: None, text: text.into(), accepted: None }
+        Finding { severity, path: None, line: None, text: text.into(), log: None, accepted: None }
     }
 
     /// In this file.
@@ -72,6 +76,12 @@ impl Finding {
     /// In this line, from 1 on.
     pub fn at(mut self, line: usize) -> Finding {
         self.line = Some(line);
+        self
+    }
+
+    /// Told in this log.
+    pub fn in_log(mut self, log: Option<PathBuf>) -> Finding {
+        self.log = log;
         self
     }
 

@@ -178,6 +178,10 @@ fn finding(out: &mut String, finding: &Finding) {
     let place = finding.place();
     let _ = write!(out, "<li><b class=\"{word}\">{word}</b> <code>{}</code>", plain(&place));
     out.push_str(&plain(&finding.text));
+    if let Some(log) = finding.log.as_ref().filter(|log| log.exists()) {
+        let place = format!("file://{}", log.display());
+        let _ = write!(out, ": <a href=\"{}\">log</a>", quoted(&place));
+    }
     if let Some(reason) = &finding.accepted {
         let _ = write!(out, "<br>accepted: {}", plain(reason));
     }

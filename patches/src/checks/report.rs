@@ -133,6 +133,10 @@ impl Report {
             let _ = writeln!(text, "\n           {}", parts.join("; "));
             for cell in cells {
                 for finding in cell.outcome.findings() {
+                    // That all is well, and where, is told on the page.
+                    if finding.severity == Severity::Pass && finding.log.is_some() {
+                        continue;
+                    }
                     let _ = write!(text, "           {}  {}: ", finding.word(), cell.check);
                     let _ = writeln!(text, "{}{}", finding.place(), finding.text);
                     if let Some(reason) = &finding.accepted {
@@ -233,6 +237,28 @@ pub(super) mod tests {
         let last = "2 passed, 1 with warnings, 1 failed, 1 skipped: checkpatch";
         assert_eq!(report().summary(), last);
         assert!(Report { patches: Vec::new(), ..report() }.summary().ends_with("0 skipped"));
+    }
+
+    #[test]
+    fn a_log_of_what_passed_is_told_on_the_page_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("boot.log");
+        std::fs::write(&log, "").unwrap();
+        let of = |log: &Path| {
+            let passed = Finding::note("3 tests").in_log(Some(log.to_owned()));
+            let mut report = report();
+            report.patches.truncate(1);
+            let outcome = Outcome::Judged(vec![passed]);
+            report.patches[0].cells = vec![Cell { check: "boot".into(), outcome }];
+            (report.table(), crate::checks::page::page(&[report]))
+        };
+        let (table, page) = of(&log);
+        assert!(!table.contains("3 tests") && table.contains("1 passed"), "{table}");
+        assert!(page.contains("<td class=\"ok\"><a href=\"#1-demo-1-boot\">ok</a>"), "{page}");
+        let link = format!("3 tests: <a href=\"file://{}\">log</a>", log.display());
+        assert!(page.contains(&link), "{page}");
+        // A log that is gone.
+        assert!(!of(&dir.path().join("none")).1.contains("file://"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Subject<'a> {
     /// Tests in the kernel tree, of a series of the kernel's own files.
     pub tests: Vec<String>,
     pub patches: Vec<Patch>,
+    /// What a person should know of where it comes from.
+    pub notes: Vec<String>,
     /// The files that the series touches, as they were before.
     pub before: Tree,
     pub base: Box<Base<'a>>,
@@ -222,6 +224,14 @@ impl<'a> Subject<'a> {
         subject.assisted_by = series.settings.assisted_by.clone();
         subject.accept = series.settings.accept.clone();
         subject.shown = series.settings.shown.clone();
+        let subjects: BTreeSet<&str> = subject.patches.iter().map(Patch::subject).collect();
+        for Shown { patch, .. } in &subject.shown {
+            ensure!(
+                subjects.contains(patch.as_str()),
+                "{}/series.toml: [[shown]]: no patch has the subject \"{patch}\"",
+                series.name
+            );
+        }
         subject.tests = series.settings.tests.clone();
         Ok(subject)
     }
@@ -256,7 +266,7 @@ impl<'a> Subject<'a> {
     }
 
     /// A mailbox, applied to the base. Its cover letter is the mail with number 0; answers are left
-    /// out.
+    /// out, and so are older versions.
     pub fn of_mailbox(file: &Path, base: Box<Base<'a>>) -> Result<Subject<'a>> {
         let repository = Repository::scratch()?;
         let folder = tempfile::tempdir().context("create a folder for mails")?;
@@ -274,6 +284,13 @@ impl<'a> Subject<'a> {
             if let Some(place) = Place::of(title) {
                 mails.insert((place.number, path), (place, text));
             }
+        }
+        let mut notes = Vec::new();
+        let versions: BTreeSet<u32> = mails.values().map(|(place, _)| place.version).collect();
+        if let (Some(last), 2..) = (versions.last(), versions.len()) {
+            mails.retain(|_, (place, _)| place.version == *last);
+            let all: Vec<String> = versions.iter().map(|version| format!("v{version}")).collect();
+            notes.push(format!("{} has {}: v{last} is checked", file.display(), all.join(" and ")));
         }
         let cover = mails.iter().find(|((number, _), _)| *number == 0);
         let cover = cover.map(|(_, (place, text))| {
@@ -311,6 +328,7 @@ impl<'a> Subject<'a> {
             Subject::new(&name, Origin::Mailbox, before, commits, mails, false, base)?;
         subject.tree = tree;
         subject.cover = cover;
+        subject.notes = notes;
         Ok(subject)
     }
 
@@ -366,6 +384,7 @@ impl<'a> Subject<'a> {
             shown: Vec::new(),
             tests: Vec::new(),
             patches,
+            notes: Vec::new(),
             before,
             base,
             history: None,
@@ -389,6 +408,7 @@ impl<'a> Subject<'a> {
 /// What the subject of a mail says of its place: `[PATCH net-next v2 3/7] net: demo: add it`.
 struct Place {
     number: usize,
+    version: u32,
     tree: Option<String>,
     title: String,
 }
@@ -402,15 +422,16 @@ impl Place {
             return None;
         }
         let number = words.iter().find_map(|word| word.split_once('/')?.0.parse().ok());
-        let version = |word: &str| {
-            word.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+        let version = |word: &str| -> Option<u32> {
+            word.strip_prefix(['v', 'V']).and_then(|rest| rest.parse().ok())
         };
         let tree = words.iter().find(|word| {
             let known = matches!(**word, "PATCH" | "RFC" | "RESEND");
-            !known && !word.contains('/') && !version(word)
+            !known && !word.contains('/') && version(word).is_none()
         });
         Some(Place {
             number: number.unwrap_or(1),
+            version: words.iter().find_map(|word| version(word)).unwrap_or(1),
             tree: tree.map(|word| (*word).to_owned()),
             title: title.trim().to_owned(),
         })
@@ -477,7 +498,7 @@ pub(crate) mod tests {
     #[test]
     fn the_place_of_a_mail_is_read_from_its_subject() {
         let place = |subject: &str| {
-            let Place { number, tree, title } = Place::of(subject)?;
+            let Place { number, tree, title, .. } = Place::of(subject)?;
             Some((number, tree.unwrap_or_default(), title))
         };
         let of = |number, tree: &str, title: &str| Some((number, tree.into(), title.into()));
@@ -486,6 +507,25 @@ pub(crate) mod tests {
         assert_eq!(place("[PATCH] a: [b]"), of(1, "", "a: [b]"));
         assert_eq!(place("Re: [PATCH] a"), None);
         assert_eq!(place("[ANNOUNCE] a"), None);
+    }
+
+    #[test]
+    fn of_a_mailbox_with_two_versions_the_last_one_is_checked() {
+        let mail = |subject: &str, new: &str| {
+            format!(
+                "From a@z Thu Jan  1 00:00:00 1970\nFrom: Jane <j@example.org>\n\
+                 Date: Tue, 14 Nov 2023 22:13:20 +0000\nSubject: {subject}\n\nWhy.\n---\n\
+                 diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1 +1 @@\n-0\n+{new}\n\n"
+            )
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("thread.mbx");
+        fs::write(&file, mail("[PATCH] a: b", "1") + &mail("[PATCH v2] a: b", "2")).unwrap();
+        let base = Box::new(|path: &str| Ok((path == "a").then(|| blob("0\n"))));
+        let subject = Subject::of_mailbox(&file, base).unwrap();
+        assert_eq!(subject.patches.len(), 1);
+        assert_eq!(subject.patches[0].tree["a"], blob("2\n"));
+        assert!(subject.notes[0].ends_with("has v1 and v2: v2 is checked"), "{:?}", subject.notes);
     }
 
     #[test]

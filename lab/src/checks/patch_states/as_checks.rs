@@ -67,7 +67,10 @@ impl Check for Variants<'_> {
         };
         let mut found = Vec::new();
         for (name, ended) in self.0.variants(&State::at(&At::new(at.subject, last)))? {
-            found.extend(wrong(&ended).map(|what| Finding::fail(format!("{name}: {what}"))));
+            found.push(match wrong(&ended) {
+                Some(what) => Finding::fail(format!("{name}: {what}")).in_log(ended.log),
+                None => Finding::note(format!("{name}: {}", ended.text)).in_log(ended.log),
+            });
         }
         Ok(checks::Outcome::Judged(found))
     }
@@ -108,9 +111,12 @@ fn wrong(ended: &Checked) -> Option<String> {
 }
 
 fn judged(ended: Checked) -> Result<checks::Outcome> {
-    let wrong = wrong(&ended).map(Finding::fail);
     let absent = not_there(&ended).map(Finding::note);
-    Ok(checks::Outcome::Judged(wrong.into_iter().chain(absent).collect()))
+    let found = match wrong(&ended) {
+        Some(what) => Finding::fail(what),
+        None => Finding::note(&ended.text),
+    };
+    Ok(checks::Outcome::Judged(std::iter::once(found.in_log(ended.log)).chain(absent).collect()))
 }
 
 /// Which tests did not run, since the tree does not have them.

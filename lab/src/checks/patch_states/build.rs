@@ -14,7 +14,7 @@ use crate::build::overlay::{self, Overlay};
 use crate::checks::in_tree;
 
 /// Arguments for make, for other people's patches.
-const TOUCHED: [&str; 2] = ["W=1", "CLIPPY=1"];
+pub(super) const TOUCHED: [&str; 2] = ["W=1", "CLIPPY=1"];
 
 impl States<'_> {
     /// Builds the code of the series. A warning that the base tree does not have is an error.

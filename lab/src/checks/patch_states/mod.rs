@@ -29,9 +29,12 @@ use vmlab::boot::engine::Choice;
 use vmlab::run::files;
 use vmlab::run::interrupt;
 
+use crate::build::guest_programs::GuestPrograms;
+use crate::build::kernel;
 use crate::build::modules;
 use crate::build::overlay::{Laid, Overlay};
 use crate::build::pipeline::{Built, Prepared};
+use crate::checks::in_tree;
 use crate::context::Lab;
 use crate::host::toolchain::Toolchain;
 
@@ -87,6 +90,10 @@ pub struct States<'a> {
     guest: Built,
     engine: Choice,
     root: PathBuf,
+    /// Arguments of make.
+    flags: String,
+    /// Stands for all that runs and judges tests.
+    judge: String,
     /// If set, only this test is run.
     only: Option<String>,
 }
@@ -143,11 +150,16 @@ impl<'a> States<'a> {
             What::Own { .. } => "series",
             What::Touched { .. } => "patches",
         };
+        let own_flags = kernel::flags(lab, &base.kernel)?;
+        let all = in_tree::STRICT.iter().chain(&build::TOUCHED).copied();
+        let flags: Vec<&str> = all.chain([own_flags.as_str()]).collect();
         Ok(States {
             lab,
             base,
             tools,
             what,
+            flags: flags.join(" "),
+            judge: judge(&guest.guest)?,
             guest,
             engine: lab.engine()?,
             root: modules::output(lab, base, folder)?,
@@ -286,6 +298,11 @@ impl<'a> States<'a> {
             }
         }
         parts.extend(self.only.iter().map(|test| test.clone().into_bytes()));
+        parts.push(self.flags.clone().into_bytes());
+        // A build runs nothing in a guest.
+        if check == "test" {
+            parts.push(self.judge.clone().into_bytes());
+        }
         parts.push(self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec());
         parts.extend(self.tools.key_parts().into_iter().map(String::into_bytes));
         for (path, blob) in &state.files {
@@ -296,6 +313,16 @@ impl<'a> States<'a> {
         parts.extend(state.gone.iter().map(|path| path.clone().into_bytes()));
         files::key(parts)
     }
+}
+
+/// Stands for all that runs and judges tests: the guest's programs, and the parts of this program
+/// that its build script lists.
+fn judge(guest: &GuestPrograms) -> Result<String> {
+    let mut parts = vec![env!("LAB_JUDGE").as_bytes().to_vec()];
+    for program in std::iter::once(&guest.init).chain(&guest.tools) {
+        parts.push(fs::read(program).with_context(|| format!("read {}", program.display()))?);
+    }
+    Ok(files::key(parts))
 }
 
 /// The name with all characters replaced that are unusual in file names.
@@ -339,6 +366,24 @@ fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
 mod tests {
     use super::*;
     use series::weave::Blob;
+
+    #[test]
+    fn other_guest_programs_are_another_judge() {
+        let dir = tempfile::tempdir().unwrap();
+        let guest = |init: &str, tool: &str| {
+            let write = |name: &str, text: &str| {
+                let path = dir.path().join(name);
+                fs::write(&path, text).unwrap();
+                path
+            };
+            let (init, tools) = (write("init", init), vec![write("tool", tool)]);
+            judge(&GuestPrograms { init, selftests: Vec::new(), tools }).unwrap()
+        };
+        let first = guest("a", "b");
+        assert_eq!(guest("a", "b"), first);
+        assert_ne!(guest("c", "b"), first);
+        assert_ne!(guest("a", "c"), first);
+    }
 
     #[test]
     fn a_test_that_is_nowhere_is_named() {
