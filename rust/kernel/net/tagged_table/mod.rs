@@ -257,6 +257,9 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         assert!(count % 64 == 0 && offset_of!(Self, tags) >= count + 64);
     };
 
+    /// A line has a place for a key.
+    const ROOM: () = assert!(Self::WAYS > 0, "a key does not fit into a line");
+
     /// Makes an empty table of `lines` cache lines, for at most `limit` entries. Who comes first
     /// may have them all.
     ///
@@ -299,6 +302,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
 
     fn make(lines: u32, limit: u32, promise: u32) -> Result<Arc<Self>> {
         let () = Self::SEPARATE;
+        let () = Self::ROOM;
         if !lines.is_power_of_two() || u64::from(lines) * u64::from(Self::WAYS) > MAX_SLOTS {
             return Err(EINVAL);
         }
