@@ -312,7 +312,7 @@ pub unsafe fn doit(info: *mut bindings::genl_info, operation: fn(&Request<'_>) -
 /// To be called by generic netlink, as an operation of a family, always with the same `C` for the
 /// same dump.
 #[doc(hidden)]
-pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
+pub unsafe fn dumpit<C: Zeroable + Copy + Send + 'static>(
     skb: *mut bindings::sk_buff,
     cb: *mut bindings::netlink_callback,
     operation: fn(&mut Dump<'_>, &mut C) -> Result,
@@ -326,7 +326,8 @@ pub unsafe fn dumpit<C: Zeroable + Copy + 'static>(
     };
     let cb: NonNull<bindings::netlink_callback> = cb;
     // SAFETY: The callback has this room for the operation's own use, zeroed at first, then as it
-    // was left, by us. It is large enough, and nobody else looks at it meanwhile.
+    // was left, by us, perhaps in another thread. It is large enough, and nobody else looks at it
+    // meanwhile.
     let mut cursor = unsafe {
         (&raw mut (*cb.as_ptr()).__bindgen_anon_1)
             .cast::<C>()
@@ -388,9 +389,9 @@ macro_rules! genl_doit {
 
 /// Defines the `dumpit` function of an operation, which the generated header declares.
 ///
-/// The operation gets a place that it keeps from one part of the dump to the next; at first, all of
-/// its bytes are zero. It returns `Ok` when the dump is complete, and `EMSGSIZE` when a message did
-/// not fit.
+/// The operation gets a place that it keeps from one part of the dump to the next, which another
+/// thread may ask for; at first, all of its bytes are zero. It returns `Ok` when the dump is
+/// complete, and `EMSGSIZE` when a message did not fit.
 #[macro_export]
 macro_rules! genl_dumpit {
     ($symbol:ident => $operation:path) => {
