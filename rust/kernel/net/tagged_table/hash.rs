@@ -4,6 +4,7 @@
 
 use crate::{
     bindings,
+    error::to_result,
     prelude::*, //
 };
 
@@ -33,13 +34,14 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Takes a new seed from the kernel's random numbers. May sleep until there are some.
+    /// Takes a new seed from the kernel's random numbers. May sleep until there are some;
+    /// `ERESTARTSYS` if a signal comes first.
     #[inline]
-    pub(super) fn new() -> Self {
-        Self {
-            keys: random(),
-            sample: random(),
-        }
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            keys: random()?,
+            sample: random()?,
+        })
     }
 
     /// The hash of a tag and a key.
@@ -81,15 +83,16 @@ impl Secrets {
     }
 }
 
-/// Random words. May sleep until there are some.
-fn random<const N: usize>() -> [u64; N] {
+/// Random words, which nobody can guess. May sleep until there are some.
+fn random<const N: usize>() -> Result<[u64; N]> {
     let mut words = [0u64; N];
+    // SAFETY: The function has no requirement but to be called where one may sleep.
+    to_result(unsafe { bindings::wait_for_random_bytes() })?;
     // SAFETY: The array is valid for writes of its size.
     unsafe {
-        bindings::wait_for_random_bytes();
         bindings::get_random_bytes(words.as_mut_ptr().cast::<c_void>(), size_of_val(&words));
     }
-    words
+    Ok(words)
 }
 
 /// A hash. Only its upper half is used.

@@ -263,7 +263,8 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
     /// Makes an empty table of `lines` cache lines, for at most `limit` entries. Who comes first
     /// may have them all.
     ///
-    /// `EINVAL` if `lines` is not a power of two, `ENOMEM`. May sleep.
+    /// `EINVAL` if `lines` is not a power of two, `ENOMEM`, `ERESTARTSYS` if a signal comes before
+    /// the kernel has random numbers. May sleep.
     ///
     /// # Examples
     ///
@@ -318,6 +319,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
             return Err(EINVAL);
         }
         let (mask, shift) = (lines - 1, 32 - lines.trailing_zeros());
+        let secrets = Secrets::new()?;
         let array = zeroed_array::<Line<N>>(lines as usize)?;
         let links = zeroed_array::<Link>((lines * Self::WAYS) as usize).inspect_err(|_| {
             // SAFETY: Allocated just now, and not used.
@@ -330,7 +332,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
                 links,
                 mask,
                 shift,
-                secrets: Secrets::new(),
+                secrets,
                 limit,
                 promise,
                 ease,
