@@ -703,7 +703,7 @@ impl Cache {
     }
 
     /// The route of a packet that a look-up has missed cannot be kept: that counts, too, when it is
-    /// judged whether the cache is worth its cost. Any context but hard interrupts.
+    /// judged whether the cache is worth its cost. Process or softirq context, interrupts on.
     pub(crate) fn decline(
         this: &Deferred<Self>,
         net: &Namespace,
@@ -720,7 +720,8 @@ impl Cache {
         }
     }
 
-    /// Puts in the route of a packet that a look-up has missed. Any context but hard interrupts.
+    /// Puts in the route of a packet that a look-up has missed. Process or softirq context,
+    /// interrupts on.
     pub(crate) fn insert<F: Family<N>, const N: usize>(
         this: &Deferred<Self>,
         net: &Namespace,
@@ -834,8 +835,8 @@ impl Cache {
         self.owned.lock().enabled
     }
 
-    /// Makes all entries unfindable at once, and says how many those were. Any context but hard
-    /// interrupts.
+    /// Makes all entries unfindable at once, and says how many those were. Process or softirq
+    /// context, interrupts on.
     ///
     /// A cache without entries can be flushed at any rate. One that has entries each time, and is
     /// flushed more often than a few times in a grace period, is out of use until that is over: its

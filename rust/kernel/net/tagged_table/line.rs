@@ -245,10 +245,12 @@ impl<const N: usize> Line<N> {
         self.load(Self::slot(way)) & TAG
     }
 
-    /// Takes the lock of the line: other writers wait, readers look again. Any context but hard
-    /// interrupts; bottom halves are off until it is released, and nobody else runs on this CPU.
+    /// Takes the lock of the line: other writers wait, readers look again. Process or softirq
+    /// context, interrupts on; bottom halves are off until it is released, and nobody else but hard
+    /// interrupts runs on this CPU.
     pub(super) fn lock(&self) -> Locked<'_, N> {
-        // SAFETY: It is enabled again when the guard is dropped, on the same CPU.
+        // SAFETY: It is enabled again when the guard is dropped, on the same CPU. Where interrupts
+        // are off, or in a hard interrupt, that complains (`__local_bh_enable_ip()`).
         unsafe { bindings::local_bh_disable() };
         loop {
             let head = self.load(HEAD);

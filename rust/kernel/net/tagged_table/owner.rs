@@ -356,8 +356,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// was a new one.
     ///
     /// `tag` is the one that was looked up with before the value was made: what was made before a
-    /// [`flush`](Self::flush) is refused after it. Never takes out another entry. Any context but
-    /// hard interrupts.
+    /// [`flush`](Self::flush) is refused after it. Never takes out another entry. Process or softirq
+    /// context, interrupts on.
     pub fn insert(
         &mut self,
         tag: Tag,
@@ -384,14 +384,13 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         Ok(old.is_none())
     }
 
-    /// Whether [`insert`](Self::insert) would take one more place of the table. Any context but
-    /// hard interrupts.
+    /// Whether [`insert`](Self::insert) would take one more place of the table. Any context.
     pub fn needs_place(&mut self, tag: Tag, key: &[u32; N]) -> bool {
         let home = self.table.home(self.table.secrets.hash(tag, key));
         self.tag == Some(tag) && self.position(tag, key, home).is_none()
     }
 
-    /// Takes out the entry with this key. Any context but hard interrupts.
+    /// Takes out the entry with this key. Process or softirq context, interrupts on.
     pub fn remove(&mut self, key: &[u32; N]) -> bool {
         let Some(tag) = self.tag else {
             return false;
@@ -449,8 +448,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         (gone, (self.live.head != NONE).then_some(0))
     }
 
-    /// Makes all entries unfindable at once: the owner gets another tag. Any context but hard
-    /// interrupts; costs the same for any number of entries.
+    /// Makes all entries unfindable at once: the owner gets another tag. Process or softirq context,
+    /// interrupts on; costs the same for any number of entries.
     ///
     /// [`tag`](Self::tag) is `None` afterwards if there was no memory for another, or if too many
     /// tags wait to be reaped.
@@ -473,8 +472,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// Takes out flushed entries, `budget` of them at most, and [settles](Self::settle). Says
     /// whether nothing is left to do.
     ///
-    /// The tag from before the flush must not be in use any more for new look-ups. Any context but
-    /// hard interrupts.
+    /// The tag from before the flush must not be in use any more for new look-ups. Process or softirq
+    /// context, interrupts on.
     pub fn reap(&mut self, budget: usize) -> bool {
         self.reap_some(budget);
         self.settle(budget, 1)

@@ -15,6 +15,10 @@ use crate::{
 
 /// A spinlock whose owner runs with bottom halves off, so that no packet that this CPU receives
 /// meanwhile waits for it. Wraps `spin_lock_bh()`.
+///
+/// Process or softirq context, interrupts on: when the guard is dropped, packets that have come are
+/// received, with interrupts on. With lockdep, the kernel says so where that is wrong. Where
+/// interrupts are off, use a [`SpinLockIrq`](crate::sync::SpinLockIrq).
 pub type SpinLockBh<T> = Lock<T, SpinLockBhBackend>;
 
 /// The backend of [`SpinLockBh`].
