@@ -75,7 +75,7 @@ impl Dst {
     /// Takes a reference, unless the last one is gone already, on behalf of `T`.
     ///
     /// `None`, too, for an IPv6 destination whose namespace is ending, or while `T` is not
-    /// [registered](register). May be called from any context. Wraps `dst_hold_safe()`.
+    /// [registered](register), or was before IPv6 was. May be called from any context. Wraps `dst_hold_safe()`.
     pub fn hold<T: Holder>(&self, guard: &rcu::Guard) -> Option<OwnedDst<T>> {
         let holds = match self.namespace() {
             Some(net) => {
@@ -371,10 +371,13 @@ impl<T: pernet::HasSlot<Stored = Holds>> Holder for T {}
 ///
 /// # Invariants
 ///
-/// `users` is initialised, and completes `gone` when it comes to zero, which it can do after
-/// [`close`](Self::close) only.
+/// - `users` is initialised, and completes `gone` when it comes to zero, which it can do after
+///   [`close`](Self::close) only.
+/// - If `after_ipv6`, IPv6 had initialised what it has in the namespace before: its `exit` callbacks
+///   run after ours. Else, nobody is counted.
 #[pin_data(PinnedDrop)]
 pub struct Holds {
+    after_ipv6: bool,
     #[pin]
     users: Opaque<bindings::percpu_ref>,
     #[pin]
@@ -391,8 +394,14 @@ unsafe impl Sync for Holds {}
 const PATIENCE_MS: u32 = 10_000;
 
 impl Holds {
-    fn new() -> impl PinInit<Self, Error> {
+    fn new(net: &Namespace) -> impl PinInit<Self, Error> {
+        // SAFETY: By the type invariant the structure is valid. IPv6's `init` callback copies the
+        // operations there, under the lock under which this one runs.
+        let family = unsafe { (*net.as_raw()).ipv6.ip6_dst_ops.family };
+        // INVARIANT: Callbacks run in the order of registration, those of `exit` the other way
+        // round. If IPv6's has failed, there is no such namespace, or there are no destinations.
         try_pin_init!(Self {
+            after_ipv6: u32::from(family) == bindings::AF_INET6,
             gone <- Opaque::ffi_init(|gone: *mut bindings::completion| {
                 // SAFETY: The structure is ours to write, and pinned.
                 unsafe { bindings::init_completion(gone) }
@@ -408,11 +417,11 @@ impl Holds {
         }? Error)
     }
 
-    /// Counts one more, unless the namespace is ending.
+    /// Counts one more, unless the namespace is ending, or IPv6 would end before.
     #[inline]
     fn get(&self) -> bool {
         // SAFETY: By the type invariant it is initialised.
-        unsafe { bindings::percpu_ref_tryget_live(self.users.get()) }
+        self.after_ipv6 && unsafe { bindings::percpu_ref_tryget_live(self.users.get()) }
     }
 
     /// Counts one less of those that [`get`](Self::get) has counted.
@@ -472,8 +481,8 @@ unsafe impl<T: Holder> pernet::HasSlot for PernetHolds<T> {
 impl<T: Holder> pernet::Operations for PernetHolds<T> {
     type Kind = pernet::Subsys;
 
-    fn init(_net: &Namespace) -> impl PinInit<Holds, Error> {
-        Holds::new()
+    fn init(net: &Namespace) -> impl PinInit<Holds, Error> {
+        Holds::new(net)
     }
 
     fn pre_exit(_net: &Namespace, holds: Pin<&Holds>) {
@@ -484,8 +493,14 @@ impl<T: Holder> pernet::Operations for PernetHolds<T> {
 /// Lets `T` hold IPv6 destinations, for as long as what this makes exists.
 ///
 /// A namespace does not end before all of its destinations that `T` holds are given back: register
-/// `T` before what gives them back when a namespace ends, which then comes first. Process context,
-/// sleeps. `EBUSY` if `T` is registered already, `ENOMEM`.
+/// `T` before what gives them back when a namespace ends, which then comes first. While one is held
+/// that nobody gives back, its namespace does not end, nor does any other (`cleanup_net()`).
+///
+/// A `T` that is registered before IPv6 is, as by a driver that is a part of the kernel, holds IPv4
+/// destinations alone.
+///
+/// Process context, sleeps; as for all of [`pernet`], not in a callback of such operations or of a
+/// notifier. `EBUSY` if `T` is registered already, `ENOMEM`.
 pub fn register<T: Holder>() -> impl PinInit<Registration<T>, Error> {
     pin_init!(Registration {
         _holds <- pernet::register_pernet_subsys(),
@@ -521,7 +536,8 @@ impl<T: Holder> Deref for OwnedDst<T> {
     #[inline]
     fn deref(&self) -> &Dst {
         // SAFETY: By the type invariant the reference keeps the memory. The count in the namespace
-        // keeps the `exit` callback of `T` from returning, which runs before those of IPv6.
+        // keeps the `exit` callback of `T` from returning, which runs before those of IPv6: see the
+        // invariant of `Holds`, which counts nobody where it is not so.
         unsafe { Dst::from_raw(self.0.as_ptr()) }
     }
 }
@@ -533,7 +549,8 @@ impl<T: Holder> Drop for OwnedDst<T> {
             // is registered, with a value that is not dropped before the count was given back.
             unsafe { T::slot().get_unready(net) }
         });
-        // SAFETY: By the type invariant one reference is ours. May be called from any context.
+        // SAFETY: By the type invariant one reference is ours; as above, IPv6 still counts its
+        // destinations in the namespace. May be called from any context.
         unsafe { bindings::dst_release(self.0.as_ptr()) };
         // What is left to be done with the destination, its namespace waits for (`rcu_barrier()`).
         if let Some(holds) = holds {
