@@ -41,7 +41,9 @@ use crate::{
 ///
 /// - the `struct net`, its `gen` array and the storage behind that are valid;
 /// - what subsystems allocate for it in their `init` callbacks is not freed yet: none of their
-///   `exit` callbacks has run. What is not allocated yet is null.
+///   `exit` callbacks has run. What is not allocated yet is null, but where an `init` callback has
+///   failed: that may leave pointers to what it has freed, and the callbacks of the operations that
+///   were registered before it still see the namespace, until its creation is undone.
 #[repr(transparent)]
 pub struct Namespace {
     inner: Opaque<bindings::net>,

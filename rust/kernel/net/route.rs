@@ -299,15 +299,20 @@ impl Namespace {
     /// A number that changes when an IPv6 route is added, changed or deleted, or rules are, in
     /// whatever table. It does so after the change.
     ///
-    /// Always zero where IPv6 is switched off as a whole (`ipv6.disable=1`): there are no routes.
+    /// Always zero where there are no routes: IPv6 is switched off as a whole (`ipv6.disable=1`), or
+    /// the namespace is not complete.
     ///
     /// `net->ipv6.fib6_sernum`, which deletions leave as it is, and the number of deletions: both
     /// only grow, and so does the sum. Of two deletions at the same moment, in two tables, one may
     /// not be counted: the number changes all the same, and routes are unlinked before it does.
     #[inline]
     pub fn fib6_generation(&self) -> u32 {
-        // SAFETY: By the type invariant the structure is valid, and so are its statistics, which
-        // are freed by an `exit` callback, if it has any; the words are read whole.
+        // Of a namespace that is complete, the statistics are freed by an `exit` callback.
+        if !self.has_ipv6_routes() {
+            return 0;
+        }
+        // SAFETY: By the type invariant the structure is valid, and so are its statistics, if it has
+        // any, until the `exit` callbacks; the words are read whole.
         unsafe {
             let ipv6 = &raw const (*self.as_raw()).ipv6;
             let sernum = (&raw const (*ipv6).fib6_sernum.counter).read_volatile() as u32;
@@ -319,6 +324,26 @@ impl Namespace {
             }
             let deleted = (&raw const (*stats).fib_discarded_routes).read_volatile();
             sernum.wrapping_add(deleted)
+        }
+    }
+
+    /// Whether what IPv6 has allocated for its routes is there, unless it has nothing at all. Where
+    /// its `init` callback fails, it leaves pointers to what it has freed again.
+    #[inline]
+    fn has_ipv6_routes(&self) -> bool {
+        // SAFETY: By the type invariant the structure is valid; the words are read whole.
+        unsafe {
+            // As `net_initialized()`: so all `init` callbacks have succeeded, where they were
+            // registered by then.
+            let listed = (&raw const (*self.as_raw()).list.next).read_volatile();
+            // Where IPv6 has come later, at boot, and has failed, it has taken this back.
+            #[cfg(CONFIG_SMP)]
+            let counted = !(&raw const (*self.as_raw()).ipv6.ip6_dst_ops.pcpuc_entries.counters)
+                .read_volatile()
+                .is_null();
+            #[cfg(not(CONFIG_SMP))]
+            let counted = true;
+            !listed.is_null() && counted
         }
     }
 
