@@ -98,8 +98,7 @@ a_path_mtu_that_is_learnt() {
 	expect_since rt hits=10 misses=0
 	now "the path MTU is not known"
 	too_big_for "$DST" 1290
-	in_netns rt ping -"$family" -q -n -c 2 -i 0.1 -W 1 -s 1400 "$TARGET" >/dev/null
-	wait_until has_learnt "mtu 1290" || fail "rt did not learn"
+	learn
 	now "the path MTU is known"
 	too_big_for "$RT" 1290
 	# For IPv6 this counts as a change of the routes: the answers' route is looked up again.
@@ -112,6 +111,34 @@ a_path_mtu_that_is_learnt() {
 	forget rt
 	now "the path MTU is forgotten"
 	too_big_for "$DST" 1290
+	remove_topology
+}
+
+# learn: rt learns a path MTU from its own packets.
+learn() {
+	in_netns rt ping -"$family" -q -n -c 2 -i 0.1 -W 1 -s 1400 "$TARGET" >/dev/null
+	wait_until has_learnt "mtu 1290" || fail "rt did not learn"
+}
+
+# What was forgotten and is learnt again is noted in the destination that packets have by then: no other
+# takes its place.
+a_path_mtu_that_is_learnt_again() {
+	local TARGET
+	behind_dst
+	now "learnt"
+	learn
+	forget rt
+	now "forgotten"
+	send 2 -W "$PATIENCE"
+	mark rt
+	send 5 -W "$PATIENCE"
+	expect_since rt hits=10 misses=0
+	now "learnt again"
+	learn
+	mark rt
+	send 5 -W "$PATIENCE"
+	# Only the answers are in the cache.
+	expect_since rt hits=5 misses=5 inserts=0
 	remove_topology
 }
 
@@ -287,6 +314,7 @@ for_family 4 \
 	a_redirect_that_is_learnt \
 	a_neighbour_that_fails \
 	a_path_mtu_that_is_learnt \
+	a_path_mtu_that_is_learnt_again \
 	a_device_of_a_vrf \
 	a_macvlan_across_namespaces
 for_family 6 \

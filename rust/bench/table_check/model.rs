@@ -334,6 +334,7 @@ pub(super) fn fair<const N: usize>() -> Result<Tally, Stopped> {
             late.push(Owner::new(table.clone())?, GFP_KERNEL)?;
         }
         for owner in Iterator::chain(late.iter_mut(), [&mut early]) {
+            wrong_unless(owner.place() == Place::Free, "an owner finds no place")?;
             wrong_unless(owner.promised() > 0, "an owner is promised nothing")?;
             // Those that were taken out wait for a grace period.
             for round in 0..2 {

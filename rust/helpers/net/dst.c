@@ -43,11 +43,6 @@ __rust_helper u32 rust_helper_rt6_get_cookie(const struct rt6_info *rt)
 	return rt6_get_cookie(rt);
 }
 
-__rust_helper u32 rust_helper_rt_pmtu(const struct rtable *rt)
-{
-	return rt->rt_pmtu;
-}
-
 __rust_helper void rust_helper_skb_dst_set_noref(struct sk_buff *skb, struct dst_entry *dst)
 {
 	skb_dst_set_noref(skb, dst);

@@ -225,27 +225,21 @@ impl Dst {
         }
     }
 
-    /// Whether a redirect that was learnt has changed where it leads. IPv4 alone changes a
-    /// destination.
-    #[inline]
-    pub fn is_redirected(&self) -> bool {
-        // SAFETY: By the type invariant the structure is valid; the flags are read whole.
-        self.as_rtable().is_some_and(|rt| unsafe {
-            (&raw const (*rt.as_ptr()).rt_flags).read_volatile() & bindings::RTCF_REDIRECTED != 0
-        })
-    }
-
     /// Whether it stands for an exception of a route: a path MTU that was learnt, or a redirect.
-    /// Such a one ends by itself, which only a look-up notices.
+    /// Such a one ends by itself, which only a look-up notices. The stack may make one of an IPv4
+    /// destination that is in use, without a word to its users.
     ///
     /// That an IPv4 destination expires says nothing: the stack notes so, too, that a host did not
     /// answer, in the destination of all hosts on that link.
     #[inline]
     pub fn is_exception(&self) -> bool {
-        // SAFETY: By the type invariant the structures are valid.
+        // SAFETY: By the type invariant the structures are valid. What is changed while they are in
+        // use is read whole: the flags, and the word of `rt_pmtu` and `rt_mtu_locked`.
         unsafe {
             if let Some(rt) = self.as_rtable() {
-                self.is_redirected() || bindings::rt_pmtu(rt.as_ptr()) != 0
+                let flags = (&raw const (*rt.as_ptr()).rt_flags).read_volatile();
+                let pmtu = (&raw const (*rt.as_ptr())._bitfield_1).cast::<u32>();
+                flags & bindings::RTCF_REDIRECTED != 0 || pmtu.read_volatile() != 0
             } else if let Some(rt) = self.as_rt6_info() {
                 (*rt.as_ptr()).rt6i_flags & bindings::RTF_CACHE != 0
             } else {

@@ -27,6 +27,8 @@ pub enum Setting {
     SrcValidMark = bindings::IPV4_DEVCONF_SRC_VMARK,
     /// `log_martians`: packets that are refused are told in the kernel log.
     LogMartians = bindings::IPV4_DEVCONF_LOG_MARTIANS,
+    /// `forwarding`: packets for others are forwarded.
+    Forwarding = bindings::IPV4_DEVCONF_FORWARDING,
     /// `bc_forwarding`: broadcasts are forwarded.
     BcForwarding = bindings::IPV4_DEVCONF_BC_FORWARDING,
 }
@@ -108,6 +110,12 @@ impl<'g> InDevice<'g> {
             1 => SourceCheck::Strict,
             _ => SourceCheck::Loose,
         }
+    }
+
+    /// Whether packets that come in by the device are forwarded. As `IN_DEV_FORWARD()`.
+    #[inline]
+    pub fn forwards(&self) -> bool {
+        self.both(Setting::Forwarding)[0] != 0
     }
 
     /// Whether the device has an IPv4 address.

@@ -110,6 +110,10 @@ const ASIDE_REAP_MS: u32 = 100;
 /// How often an aside cache is asked whether it should come back, in milliseconds.
 const ASIDE_CHECK_MS: u32 = 500;
 
+/// How often a cache with more entries than it was promised looks whether others want places, in
+/// milliseconds.
+const SHARE_CHECK_MS: u32 = 2000;
+
 /// What a look-up comes to.
 pub(crate) enum Lookup<'g> {
     /// The route, which was checked to be what it was.
@@ -186,7 +190,7 @@ impl Family<WORDS4> for Inet4 {
 
     /// The destination has the generation itself. One that its route has given up meanwhile for
     /// another is not told about exceptions any more; one that belongs to an exception which has
-    /// ended may be redirected again.
+    /// ended may become one again, by another redirect or path MTU.
     #[inline(always)]
     fn check<'g>(
         _net: &Namespace,
@@ -195,7 +199,7 @@ impl Family<WORDS4> for Inet4 {
         guard: &'g rcu::Guard,
     ) -> Option<&'g ValidDst> {
         dst.check(0, guard)
-            .filter(|dst| dst.is_local() || (dst.is_kept_by_route() && !dst.is_redirected()))
+            .filter(|dst| dst.is_local() || (dst.is_kept_by_route() && !dst.is_exception()))
     }
 }
 
@@ -249,6 +253,11 @@ impl Owners {
     /// Entries that are found.
     fn entries(&self) -> u32 {
         self.v4.len() + self.v6.len()
+    }
+
+    /// Whether they have places that others may want.
+    fn share(&self) -> bool {
+        self.v4.has_places_of_all() || self.v6.has_places_of_all()
     }
 
     /// All that the tables hold of the namespace, with what was flushed and not reaped yet.
@@ -312,6 +321,15 @@ impl Owners {
             }
         }
         evicted
+    }
+
+    /// Takes out entries of this family, `budget` of them at most, that have places which others
+    /// want. Says how many.
+    fn give_way<F: Family<N>, const N: usize>(&mut self, budget: u64, netns: u32) -> u64 {
+        let excess = u64::from(F::owner(self).excess()).min(budget);
+        (0..excess)
+            .take_while(|_| self.evict_own::<F, N>(netns))
+            .count() as u64
     }
 
     /// Makes all entries unfindable. Returns how many those were.
@@ -753,9 +771,10 @@ impl Cache {
             counters.count(Stat::Refusals);
             return;
         }
-        let was_empty = owned.owners.entries() == 0;
+        let (was_empty, shared) = (owned.owners.entries() == 0, owned.owners.share());
         owned.insert::<F, N>(counters, tag, key, dst, generation);
         let is_first = was_empty && owned.owners.entries() != 0;
+        let begins_to_share = !shared && owned.owners.share();
         // Whether it was taken or not: where there is no place, most look-ups miss.
         let steps_aside = (is_counted && owned.aside.in_vain(counters))
             || (sampled && owned.aside.missed(counters));
@@ -765,6 +784,9 @@ impl Cache {
         let timeout = owned.timeout();
         let is_news = owned.is_news();
         drop(lock);
+        if begins_to_share {
+            this.schedule_now();
+        }
         if steps_aside {
             // The work that is waiting may do so for long.
             this.schedule_now();
@@ -1035,10 +1057,18 @@ impl deferred::Run for Cache {
             }
             evicted += 1;
         }
+        // Who puts nothing in is not asked to make room by that.
+        let left = BUDGET as u64 - evicted;
+        evicted += owners.give_way::<Inet4, _>(left, netns);
+        evicted += owners.give_way::<Inet6, _>(left, netns);
         let (gone4, next4) = owners.v4.expire(timeout, BUDGET);
         let (gone6, next6) = owners.v6.expire(timeout, BUDGET);
         // At last, for what was taken out just now.
         let reaped = [owners.v4.reap(BUDGET), owners.v6.reap(BUDGET)];
+        owners.v4.rest();
+        owners.v6.rest();
+        let share = owners.share().then(|| msecs_to_jiffies(SHARE_CHECK_MS));
+        let next4 = [next4, share].into_iter().flatten().min();
         let is_over = owners.entries() > quota;
         let is_flushed = owners.held() > owners.entries();
         if !owned.is_out {

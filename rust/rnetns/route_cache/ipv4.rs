@@ -88,7 +88,10 @@ fn route_cached(
     let key = key(packet, &header, dev, &in_dev, check)?;
     match cache.lookup::<Inet4, _>(net, ready, &key, guard) {
         Lookup::Hit(dst) => {
-            if is_left_to_sockets(net, packet, &header, dst) {
+            // A change of the setting that the stack takes back, because the lock was not free, is
+            // seen by packets all the same, and no generation counts it.
+            let is_refused = !dst.is_local() && !in_dev.forwards();
+            if is_refused || is_left_to_sockets(net, packet, &header, dst) {
                 Cache::left(cache, net, ready, guard);
             } else {
                 cache.used(ready);

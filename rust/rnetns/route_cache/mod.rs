@@ -55,6 +55,11 @@
 //! - An IPv4 route that is deleted or replaced while the first packet ever is looking it up on
 //!   another CPU, and that shares its next hop with other routes: the stack may see no user of it,
 //!   and count nothing. The entry then stays for as long as packets come.
+//! - A redirect or a path MTU that is learnt while the first packet since a change of routes is
+//!   looking up the same next hop on another CPU: the stack then marks a destination that this
+//!   look-up replaces. The entry stays for as long as packets come.
+//! - The next hop in a group of one that is replaced: old entries end with the old next hop, a grace
+//!   period later.
 //! - What the stack counts per look-up (`/proc/net/stat/rt_cache`), and who traces look-ups: those
 //!   that hit are not there, and a packet that is refused, or left to a connected socket after a
 //!   miss, is there twice.

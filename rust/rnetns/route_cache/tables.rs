@@ -59,8 +59,9 @@ const _: () = {
 /// The largest quota of a namespace, and the default one.
 const MAX_QUOTA: u32 = 1 << 22;
 
-/// The places of each table that a namespace is promised, whatever others do. One eighth of a table
-/// is for that: hundreds of namespaces have this many, and those that come then have fewer.
+/// The places of each table that a namespace with entries is promised, whatever others do. One
+/// eighth of a table is for that: some dozens of namespaces have this many, and those that come
+/// then have fewer.
 const PROMISE: u32 = 64;
 
 /// The longest time that an entry may be idle, in seconds.

@@ -80,7 +80,8 @@ const MAX_PROBE: u32 = 8;
 const SHARE: i64 = 4;
 
 /// Of a table that promises places, one in this many is for that. What is left of these is promised
-/// in ever smaller parts: those who come late get few, but do not get none.
+/// in ever smaller parts to owners that have entries: those who come late get few, or none if very
+/// many have some.
 const PROMISED: i64 = 8;
 const PROMISED_AT_ONCE: i64 = 16;
 
@@ -289,8 +290,8 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         Self::make(lines, limit, 0)
     }
 
-    /// The same, for owners that do not trust each other. Each is promised up to `promise` places,
-    /// which it has whatever others do, and has its part of the rest.
+    /// The same, for owners that do not trust each other. Each that has entries is promised up to
+    /// `promise` places, which it has whatever others do, and has its part of the rest.
     ///
     /// An owner has all that it was promised unless it has taken out as many within a grace period.
     /// `EINVAL` if `limit` is too near to the number of slots for that.

@@ -196,8 +196,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// Makes an owner without entries. `ENOSPC` if there are 2^24 already, `ENOMEM`. May sleep.
     pub fn new(table: Arc<Table<V, N>>) -> Result<Self> {
         let tag = table.new_tag()?;
-        let promised = table.promise();
-        // INVARIANT: No slot has a tag that was just given out. The places were just promised.
+        // INVARIANT: No slot has a tag that was just given out. There are no places yet.
         Ok(Self {
             table,
             tag: Some(tag),
@@ -211,10 +210,10 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
             taken: 0,
             dying_tags: 0,
             grace: None,
-            promised,
+            promised: 0,
             granted: 0,
-            most: promised,
-            most_slots: 2 * promised,
+            most: 0,
+            most_slots: 0,
             next_order: 0,
             changes: 0,
         })
@@ -246,7 +245,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         self.live.len + self.flushed.len
     }
 
-    /// How many entries it has places for, whatever others do.
+    /// How many entries it has places for, whatever others do: from when it asks for the first
+    /// [place](Self::place) until it [rests](Self::rest).
     pub fn promised(&self) -> u32 {
         self.promised
     }
@@ -269,6 +269,12 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
 
     #[cold]
     fn another_place(&mut self) -> Place {
+        if self.promised == 0 {
+            self.set_promised(self.table.promise());
+            if self.has_place() {
+                return Place::Free;
+            }
+        }
         self.take_places();
         if self.has_place() {
             Place::Free
@@ -285,6 +291,37 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         // A part of nothing has no bounds, where none is promised either.
         self.table.promise != 0
             && i64::from(self.granted) > SHARE * self.table.free() + i64::from(MAX_CHUNK)
+    }
+
+    /// How many entries it should take out, because others want the places: what it has beyond its
+    /// part. For one that puts nothing in, and so never asks for a place.
+    pub fn excess(&self) -> u32 {
+        if self.table.promise == 0 || !self.has_too_much() {
+            return 0;
+        }
+        // Those given back are there for all, of whom it is one.
+        let all = i64::from(self.granted) + self.table.free().max(0);
+        let part = all * SHARE / (SHARE + 1);
+        let most = i64::from(self.promised) + part;
+        (i64::from(self.held()) - most).clamp(0, u32::MAX.into()) as u32
+    }
+
+    /// Whether it has places that others may want.
+    pub fn has_places_of_all(&self) -> bool {
+        self.granted != 0
+    }
+
+    /// Gives all places back, those that were promised, too, if nothing of the table is its own any
+    /// more: others are promised these. Asks for them again with the next entry.
+    pub fn rest(&mut self) {
+        if self.taken != 0 || self.promised + self.granted == 0 {
+            return;
+        }
+        let (promised, granted) = (self.promised, self.granted);
+        self.set_granted(0);
+        self.set_promised(0);
+        self.table.free.0.fetch_add(granted.into(), Release);
+        self.table.reserve.fetch_add(promised.into(), Release);
     }
 
     /// So many places for all are taken or given back at once: the more, the more it has, and the
@@ -338,8 +375,19 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     fn set_granted(&mut self, granted: u32) {
         // INVARIANT: Just taken from the table, or about to be given back.
         self.granted = granted;
-        self.most = self.promised + granted;
-        self.most_slots = 2 * self.promised + granted + (granted >> self.table.spare);
+        self.set_most();
+    }
+
+    fn set_promised(&mut self, promised: u32) {
+        // INVARIANT: Just taken from the table, or about to be given back.
+        self.promised = promised;
+        self.set_most();
+    }
+
+    fn set_most(&mut self) {
+        let (promised, granted) = (self.promised, self.granted);
+        self.most = promised + granted;
+        self.most_slots = 2 * promised + granted + (granted >> self.table.spare);
     }
 
     /// How many slots wait until a grace period is asked for.
@@ -905,6 +953,9 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         loop {
             let part = (seen + PROMISED_AT_ONCE - 1) / PROMISED_AT_ONCE;
             let promised = part.clamp(0, self.promise.into());
+            if promised == 0 {
+                return 0;
+            }
             match self.reserve.cmpxchg(seen, seen - promised, Acquire) {
                 Ok(_) => return promised as u32,
                 Err(now) => seen = now,

@@ -281,6 +281,7 @@ mod table {
             assert!(word < 1000);
         }
         assert!(greedy.len() > greedy.promised());
+        assert_eq!(modest.place(), Place::Free);
         let promised = modest.promised();
         assert!(promised > 0);
         for word in 0..promised {
@@ -288,6 +289,50 @@ mod table {
         }
         assert_eq!(look(&modest, &[0; 4]), Some(2));
         assert!(!modest.has_too_much());
+        Ok(())
+    }
+
+    #[test]
+    fn owners_without_entries_leave_what_is_promised_to_others() -> Result {
+        let table = Numbers::<4>::fair(1024, 1280, 64)?;
+        let mut idle = KVec::new();
+        for _ in 0..200 {
+            idle.push(Owner::new(table.clone())?, GFP_KERNEL)?;
+        }
+        let mut first = Owner::new(table.clone())?;
+        assert_eq!(first.place(), Place::Free);
+        let promised = first.promised();
+        assert!(promised > 1);
+        first.rest();
+        assert_eq!(first.promised(), 0);
+        let mut second = Owner::new(table)?;
+        assert_eq!(put(&mut second, &KEY, &1), Ok(true));
+        assert_eq!(second.promised(), promised);
+        second.rest();
+        assert_eq!(look(&second, &KEY), Some(1));
+        assert_eq!(second.promised(), promised);
+        Ok(())
+    }
+
+    #[test]
+    fn an_idle_owner_learns_how_much_others_may_want() -> Result {
+        let table = Numbers::<4>::fair(1024, 1280, 64)?;
+        let mut idle = Owner::new(table.clone())?;
+        let mut late = Owner::new(table)?;
+        for owner in [&mut idle, &mut late] {
+            let mut word = 0;
+            while owner.place() == Place::Free {
+                word += 1;
+                let _ = put(owner, &[word; 4], &1);
+                assert!(word < 4000);
+            }
+        }
+        let (before, excess) = (idle.len(), idle.excess());
+        assert!(excess > 0 && excess < before);
+        for _ in 0..excess {
+            let _ = idle.evict();
+        }
+        assert_eq!(idle.excess(), 0);
         Ok(())
     }
 
