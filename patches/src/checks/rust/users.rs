@@ -2,7 +2,8 @@
 
 //! Whether somebody uses what a patch makes public.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -14,10 +15,11 @@ use crate::checks::{At, Check, Finding, Outcome, Scope, words};
 
 /// Each public item has a user in the series.
 ///
-/// It looks for the word in the code of all files of Rust that the series has, in the state after
-/// the patch and in all later ones; comments and examples are no users, and the item's own file is
-/// none either. It cannot see that the word is the name of something else: `new` always has a
-/// user. It does not know users in macros that put names together, nor those in the base that get
+/// It looks in the code of all files of Rust that the series has, in the state after the patch and in
+/// all later ones; comments and examples are no users, and the item's own file is none either. A
+/// function of a type is used as `.name` or `Type::name`, one of a module as `name` or `module::name`,
+/// everything else by its word. It cannot see of which type a method is: `.len()` has a user in most
+/// series. It does not know users in macros that put names together, nor those in the base that get
 /// an item by a glob, and none in another series.
 pub struct Users;
 
@@ -61,12 +63,12 @@ impl Check for Users {
                 if name.starts_with('_') || gone.contains(&name) {
                     continue;
                 }
+                let sought = Sought::new(kind, name, &lines, number - 1);
                 let users = |own: bool| {
                     counted.iter().any(|files| {
-                        files.iter().any(|(path, words)| {
-                            (*path == change.path) == own
-                                && words.get(name).is_some_and(|count| *count > usize::from(own))
-                        })
+                        let mut all =
+                            files.iter().filter(|(path, _)| (**path == change.path) == own);
+                        all.any(|(_, used)| sought.is_in(used, own))
                     })
                 };
                 let finding = if users(false) {
@@ -96,28 +98,154 @@ fn item<'a>(line: &'a str, above: &str) -> Option<(&'a str, &'a str)> {
     (above == "#[macro_export]").then_some(("macro", name))
 }
 
-/// How often each word is in the code of each file, in each state from here on.
-fn counts<'a>(at: &At<'a>) -> Vec<BTreeMap<&'a str, BTreeMap<String, usize>>> {
-    let mut states: Vec<BTreeMap<&str, BTreeMap<String, usize>>> = Vec::new();
+/// How an item is used.
+#[derive(Debug, PartialEq, Eq)]
+enum Sought<'a> {
+    Word(&'a str),
+    /// A function of a module.
+    Free(&'a str),
+    /// A function of this type, which takes a value of it.
+    Method(&'a str, &'a str),
+    /// A function of this type that takes none.
+    Associated(&'a str, &'a str),
+}
+
+static IMPL: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^\s*(?:unsafe\s+)?impl(?:<.*?>)?\s+(?:.*\bfor\s+)?(?:\w+::)*(\w+)"));
+
+impl<'a> Sought<'a> {
+    /// The item in this line, by its index.
+    fn new(kind: &str, name: &'a str, lines: &[&'a str], index: usize) -> Sought<'a> {
+        if kind != "fn" {
+            return Sought::Word(name);
+        }
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let own = indent(lines[index]);
+        if own == 0 {
+            return Sought::Free(name);
+        }
+        let above = lines[..index].iter().rev();
+        let mut outside = above.filter(|line| !line.trim().is_empty() && indent(line) < own);
+        // The head of a block may be cut into lines, the last of which is its brace.
+        let head = outside.find(|line| line.trim() != "{" && !line.starts_with("where"));
+        let Some(of) = head.and_then(|line| IMPL.captures(line)?.get(1)) else {
+            return Sought::Word(name);
+        };
+        let head: Vec<&str> = lines[index..].iter().take(8).copied().collect();
+        let head = head.join(" ");
+        let behind = head.split_once(&format!("fn {name}")).map_or("", |(_, rest)| rest);
+        let first = behind.split_once('(').map_or("", |(_, rest)| rest);
+        let first = first.split([',', ')']).next().unwrap_or_default();
+        match words(first).any(|word| word == "self") {
+            true => Sought::Method(of.as_str(), name),
+            false => Sought::Associated(of.as_str(), name),
+        }
+    }
+
+    /// Whether a file uses it. In its own file the item itself is no use.
+    fn is_in(&self, used: &Used, own: bool) -> bool {
+        match self {
+            Sought::Word(name) => {
+                used.words.get(*name).is_some_and(|count| *count > usize::from(own))
+            }
+            Sought::Free(name) => {
+                let lower = |of: &String| of.chars().next().is_none_or(|c| !c.is_uppercase());
+                used.bare.contains(*name)
+                    || used.paths.get(*name).is_some_and(|all| all.iter().any(lower))
+            }
+            Sought::Method(of, name) => {
+                used.methods.contains(*name) || used.has_path(of, name, own)
+            }
+            Sought::Associated(of, name) => used.has_path(of, name, own),
+        }
+    }
+}
+
+/// What the code of a file uses.
+#[derive(Debug, Clone, Default)]
+struct Used {
+    words: BTreeMap<String, usize>,
+    /// Words that stand for themselves, where they are not made.
+    bare: BTreeSet<String>,
+    /// `.name`
+    methods: BTreeSet<String>,
+    /// `of::name`, by name; an empty word is for what ends with `>`.
+    paths: BTreeMap<String, BTreeSet<String>>,
+    /// Other names of types: the words of what each stands for.
+    aliases: BTreeMap<String, BTreeSet<String>>,
+}
+
+static ALIAS: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^\s*(?:pub(?:\([a-z]+\))?\s+)?type\s+(\w+)[^=]*=\s*(.*)"));
+static RENAMED: LazyLock<Regex> = LazyLock::new(|| regex(r"\b(\w+)\s+as\s+(\w+)\b"));
+
+impl Used {
+    fn read(text: &str) -> Used {
+        let mut used = Used::default();
+        for line in text.lines() {
+            let line = code(line);
+            let renamed = line.contains(" as ").then(|| RENAMED.captures_iter(&line));
+            for renamed in renamed.into_iter().flatten() {
+                used.aliases
+                    .entry(renamed[2].to_owned())
+                    .or_default()
+                    .insert(renamed[1].to_owned());
+            }
+            // An import alone is no use, and neither is a new name for others.
+            let import = line.trim_start();
+            if import.starts_with("use ") || import.starts_with("pub use ") {
+                continue;
+            }
+            if line.contains("type ")
+                && let Some(alias) = ALIAS.captures(&line)
+            {
+                let of = words(&alias[2]).map(str::to_owned);
+                used.aliases.entry(alias[1].to_owned()).or_default().extend(of);
+            }
+            used.line(&line);
+        }
+        used
+    }
+
+    fn line(&mut self, line: &str) {
+        for word in words(line) {
+            *self.words.entry(word.to_owned()).or_default() += 1;
+            let at = word.as_ptr() as usize - line.as_ptr() as usize;
+            let before = line[..at].trim_end();
+            if let Some(of) = before.strip_suffix("::") {
+                let of = words(of).last().filter(|of_word| of.ends_with(of_word)).unwrap_or("");
+                self.paths.entry(word.to_owned()).or_default().insert(of.to_owned());
+            } else if before.ends_with('.') && !before.ends_with("..") {
+                self.methods.insert(word.to_owned());
+            } else if words(before).last() != Some("fn") || !before.ends_with("fn") {
+                self.bare.insert(word.to_owned());
+            }
+        }
+    }
+
+    /// Whether a function of a type is named by its path. `Self` is the type in its own file alone.
+    fn has_path(&self, of: &str, name: &str, own: bool) -> bool {
+        let alias =
+            |other: &String| self.aliases.get(other).is_some_and(|words| words.contains(of));
+        let is = |other: &String| {
+            // A type in brackets, or a parameter, may be any.
+            let any = other.chars().all(char::is_uppercase) && other.len() <= 1;
+            other == of || any || (own && other == "Self") || alias(other)
+        };
+        self.paths.get(name).is_some_and(|all| all.iter().any(is))
+    }
+}
+
+/// What the code of each file uses, in each state from here on.
+fn counts<'a>(at: &At<'a>) -> Vec<BTreeMap<&'a str, Rc<Used>>> {
+    let mut states: Vec<BTreeMap<&str, Rc<Used>>> = Vec::new();
     for patch in at.from_here() {
         let mut state = states.last().cloned().unwrap_or_default();
         for (path, blob) in patch.tree.iter().filter(|(path, _)| path.ends_with(".rs")) {
             if state.contains_key(path.as_str()) && patch.change(path).is_none() {
                 continue;
             }
-            let mut count = BTreeMap::new();
-            for line in String::from_utf8_lossy(&blob.content).lines() {
-                let line = code(line);
-                // An import alone is no use, and neither is a new name for others.
-                let import = line.trim_start();
-                if import.starts_with("use ") || import.starts_with("pub use ") {
-                    continue;
-                }
-                for word in words(&line) {
-                    *count.entry(word.to_owned()).or_default() += 1;
-                }
-            }
-            state.insert(path, count);
+            state.insert(path, Rc::new(Used::read(&String::from_utf8_lossy(&blob.content))));
         }
         states.push(state);
     }
@@ -146,6 +274,35 @@ mod tests {
         assert_eq!(told(&[("net/a/b.rs", "/// a::do_it();\nfn f() {}\n")]), none);
         assert_eq!(told(&[("net/a/b.rs", "use kernel::net::do_it;\n")]), none);
         assert_eq!(told(&[("net/a/b.c", "do_it();\n")]), none);
+    }
+
+    /// What is said of a type with a constructor and a method, and this user.
+    fn told_of_type(user: &str) -> Vec<String> {
+        let made = "pub struct Thing;\n\nimpl<'a, T: Ops<T>> Thing<'a, T>\nwhere\n    T: X,\n{\n    \
+                    pub fn make(a: u32) -> Self {}\n\n    pub(crate) fn len(\n        &self,\n    ) {}\n}\n";
+        let (made, user): (&[(&str, &str)], &[(&str, &str)]) =
+            (&[(PATH, made)], &[("net/a/b.rs", user)]);
+        let found = found(&Users, &subject(&[], &[("a: b\n", made), ("a: c\n", user)]), 1);
+        found.iter().filter_map(|it| it.split(" uses ").nth(1).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn a_function_of_a_type_is_used_by_its_type() {
+        assert_eq!(told_of_type("let a: Thing = Thing::make(1);\na.len();\n"), [""; 0]);
+        assert_eq!(told_of_type("let a: Thing = Other::make(1).len();\n"), ["fn make"]);
+        assert_eq!(told_of_type("Thing::<'_, T>::make(1);\nThing::len(&a);\n"), [""; 0]);
+        assert_eq!(told_of_type("type B<T> = a::Thing<'static, T>;\nB::make(1).len();\n"), [""; 0]);
+        let others = "let (len, make) = (Thing, a.make());\nb::len(len);\n";
+        assert_eq!(told_of_type(others), ["fn make", "fn len"]);
+    }
+
+    #[test]
+    fn a_function_of_a_module_is_not_used_by_a_method_of_its_name() {
+        let none = [format!("{PATH}:2: nothing in the series uses fn do_it")];
+        assert_eq!(told(&[("net/a/b.rs", "x.do_it();\n")]), none);
+        assert_eq!(told(&[("net/a/b.rs", "Other::do_it();\n")]), none);
+        assert_eq!(told(&[("net/a/b.rs", "impl A {\n    fn do_it() {}\n}\n")]), none);
+        assert_eq!(told(&[("net/a/b.rs", "iter.map(do_it)\n")]), [""; 0]);
     }
 
     #[test]
