@@ -280,9 +280,11 @@ mod tests {
     fn told_of_type(user: &str) -> Vec<String> {
         let made = "pub struct Thing;\n\nimpl<'a, T: Ops<T>> Thing<'a, T>\nwhere\n    T: X,\n{\n    \
                     pub fn make(a: u32) -> Self {}\n\n    pub(crate) fn len(\n        &self,\n    ) {}\n}\n";
-        let (made, user): (&[(&str, &str)], &[(&str, &str)]) =
-            (&[(PATH, made)], &[("net/a/b.rs", user)]);
-        let found = found(&Users, &subject(&[], &[("a: b\n", made), ("a: c\n", user)]), 1);
+        let found = found(
+            &Users,
+            &subject(&[], &[("a: b\n", &[(PATH, made)]), ("a: c\n", &[("net/a/b.rs", user)])]),
+            1,
+        );
         found.iter().filter_map(|it| it.split(" uses ").nth(1).map(str::to_owned)).collect()
     }
 
