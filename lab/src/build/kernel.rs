@@ -444,7 +444,9 @@ mod tests {
         let nobodys = source::tests::lab(dir.path());
         let ours = Lab { project: Project::load(&nobodys.root).unwrap(), ..nobodys.clone() };
         let config = |lab, variant| Wanted::read(&fragments(lab, variant)).unwrap().fragment();
-        for variant in Variant::value_variants() {
+        // The study's kernel is the project's own.
+        let all = Variant::value_variants().iter().filter(|it| **it != Variant::Study);
+        for variant in all {
             assert_eq!(config(&nobodys, *variant), config(&ours, *variant), "{variant:?}");
         }
     }
