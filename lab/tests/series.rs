@@ -150,6 +150,21 @@ fn a_patch_is_edited_in_a_folder() {
 }
 
 #[test]
+fn what_is_not_finished_is_told_before_anything_is_exported() {
+    let bench = finished();
+    let driver = bench.read("drivers/demo.rs");
+    bench.write("drivers/demo.rs", &driver.replace("start();", "begin();"));
+    let (_, error) = bench.fails(&["series", "export", "1", "--sign-off"]);
+    assert!(error.contains("1 changes of the source are in no patch yet"), "{error}");
+    bench.write("drivers/demo.rs", &driver);
+    bench.ok(&["series", "edit", "1/2"]);
+    let output = bench.lab(&["series", "export", "1", "--sign-off"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let note = "note: an edit of \"net: demo: count packets\" is not finished yet";
+    assert!(output.status.success() && said.contains(note), "{said}");
+}
+
+#[test]
 fn a_wish_that_nothing_fits_is_refused() {
     let bench = Bench::new();
     let (_, error) = bench.fails(&["series", "--put", "drivers/demo.rs:77=1"]);
