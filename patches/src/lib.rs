@@ -20,4 +20,5 @@ pub mod rules;
 pub mod source;
 pub mod trailers;
 pub mod unified;
+mod versions;
 pub mod weave;
