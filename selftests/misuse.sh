@@ -174,6 +174,15 @@ a_device_counts_in_process_context() {
 	misuse "no null"
 }
 
+nobody_is_told_by_a_group_that_is_not_there() {
+	misuse group
+}
+
+# After the initialisation of its module, the memory of a family is read-only.
+a_family_is_not_registered_too_late() {
+	misuse register
+}
+
 packets_are_as_large_as_asked_for_or_not_made() {
 	misuse packets
 }
@@ -188,4 +197,5 @@ run_cases hooks_that_are_others_each_time_all_go \
 	a_device_need_not_have_figures \
 	a_device_sends_no_larger_packets_than_user_space_could_ask_for \
 	a_device_counts_in_process_context \
+	nobody_is_told_by_a_group_that_is_not_there a_family_is_not_registered_too_late \
 	a_namespace_can_be_asked_about_ipv6 packets_are_as_large_as_asked_for_or_not_made

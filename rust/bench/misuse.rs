@@ -17,6 +17,8 @@
 //! - `watch`: counts the events of the device `misuse` with the index 4242 in the initial
 //!   namespace; `look away`. `watched` says how many there were, how many of these when nobody else
 //!   could find the device, but for that it goes, and how often it was told so.
+//! - `group`: tells a group of a netlink family something that the family does not have.
+//! - `register`: registers that family again, which is too late.
 //! - `null`: makes the device `null0` in the initial namespace; `no null`.
 //! - `hold`: holds that device; `let go`. `watched` says how often the core has repeated meanwhile
 //!   that it goes, and to which namespace it leads, 0 if to none.
@@ -45,6 +47,7 @@ use kernel::{
             Switch,
             Verdict, //
         },
+        netlink,
         pernet::{
             self,
             HasSlot, //
@@ -74,6 +77,10 @@ use crate::{
         NetDeviceRef,
         Repeats, //
     },
+    family::{
+        family,
+        GROUP, //
+    },
     null::Null,
     packet_type,
     xmit::{
@@ -95,6 +102,8 @@ pub(crate) struct Files {
     #[pin]
     held: Mutex<Option<Held>>,
     #[pin]
+    family: Mutex<Option<netlink::Registration>>,
+    #[pin]
     null: Mutex<Option<Pin<KBox<net_device::Registration<Null>>>>>,
     #[pin]
     late: Mutex<Option<Late>>,
@@ -106,6 +115,7 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
         keeping <- new_mutex!(None),
         watch <- new_mutex!(None),
         held <- new_mutex!(None),
+        family <- new_mutex!(family().register().ok()),
         null <- new_mutex!(None),
         late <- new_mutex!(None),
     });
@@ -162,6 +172,15 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
                 b"let go" => {
                     let held = files.held.lock().take();
                     held.map(drop).ok_or(ENOENT)
+                }
+                b"group" => group(),
+                b"register" => {
+                    let registered = files.family.lock().take();
+                    registered.map(drop).ok_or(ENOENT)?;
+                    match family().register() {
+                        Err(EPERM) => Ok(()),
+                        _ => Err(EBADMSG),
+                    }
                 }
                 b"null" => {
                     let null = KBox::pin_init(net_device::register(), GFP_KERNEL)?;
@@ -474,6 +493,20 @@ fn settings() {
     let net = LiveNamespace::init_net();
     let _ = (net.fib6_generation(), net.forwards_ipv6(), net.has_rules6());
     let _ = (net.rules6_look_into_packets(), net.rt_genid_ipv4());
+}
+
+/// There is no such group.
+fn group() -> Result {
+    match family().notify(
+        LiveNamespace::init_net(),
+        GROUP + 1,
+        0,
+        GFP_KERNEL,
+        |_message| Ok(()),
+    ) {
+        Err(EINVAL) => Ok(()),
+        _ => Err(EBADMSG),
+    }
 }
 
 /// A packet is made with the size that was asked for, or not at all.

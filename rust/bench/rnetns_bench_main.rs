@@ -29,6 +29,7 @@ use kernel::{
 mod control;
 mod current_namespace;
 mod device;
+mod family;
 mod figures;
 mod forward;
 mod idle_hooks;

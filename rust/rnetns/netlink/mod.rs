@@ -22,6 +22,7 @@ use kernel::{
             request::{
                 Attributes,
                 Dump,
+                GeneratedFamily,
                 Request, //
             },
         },
@@ -117,7 +118,7 @@ impl Drop for Netlink {
     }
 }
 
-fn family() -> &'static netlink::Family {
+fn family() -> &'static GeneratedFamily {
     genl_family!(rnetns_nl_family)
 }
 

@@ -18,6 +18,7 @@ use crate::{
 };
 
 use super::{
+    request::GeneratedFamily,
     Family,
     GenlMsg,
     NetlinkSkBuff,
@@ -88,18 +89,21 @@ impl GenlMsg {
     }
 }
 
-impl Family {
+impl GeneratedFamily {
     /// Checks if there are any listeners for the given multicast group in a namespace.
     #[inline]
     fn has_listeners_in(&self, net: &Namespace, group: u32) -> bool {
         // SAFETY: The family and net pointers are valid.
-        unsafe { bindings::genl_has_listeners(self.as_raw(), net.as_raw().cast(), group) != 0 }
+        unsafe { bindings::genl_has_listeners(self.0.as_raw(), net.as_raw().cast(), group) > 0 }
     }
 
     /// Tells the listeners of a group in a namespace something, if there are any: a notification.
     ///
-    /// `group` is its number within the family. `ENOMEM`, `EMSGSIZE`, or the error of `fill`; none
-    /// if nobody listens.
+    /// `group` is its number within the family; `EINVAL` if it has no such group. `ENOMEM`,
+    /// `EMSGSIZE`, or the error of `fill`; none if nobody listens.
+    ///
+    /// The family is to be registered. While it is not, it has no groups of its own: those who
+    /// listen to another family's may get the message.
     pub fn notify(
         &'static self,
         net: &Namespace,
@@ -108,13 +112,18 @@ impl Family {
         flags: Flags,
         fill: impl FnOnce(&mut Message<'_>) -> Result,
     ) -> Result {
+        let family = &self.0;
+        // SAFETY: The family is valid, and the word constant.
+        if group >= unsafe { (*family.as_raw()).n_mcgrps }.into() {
+            return Err(EINVAL);
+        }
         if !self.has_listeners_in(net, group) {
             return Ok(());
         }
         let skb = NetlinkSkBuff::new(GENLMSG_DEFAULT_SIZE, flags)?;
-        let mut msg = skb.genlmsg_put(0, 0, self, cmd)?;
+        let mut msg = skb.genlmsg_put(0, 0, family, cmd)?;
         fill(&mut Message::new(&mut msg))?;
-        match msg.multicast_netns(self, net, 0, group, flags) {
+        match msg.multicast_netns(family, net, 0, group, flags) {
             // The last of those who listened has left.
             Err(ESRCH) => Ok(()),
             sent => sent,

@@ -6,7 +6,7 @@
 //! attributes are checked by, and a table of operations, in C. Here is what the operations are made
 //! of: [`genl_doit!`](crate::genl_doit) and [`genl_dumpit!`](crate::genl_dumpit) define the
 //! functions that the generated header declares, and [`genl_family!`](crate::genl_family) makes the
-//! generated family one that [`Family::register`] registers.
+//! generated family a [`GeneratedFamily`].
 //!
 //! An operation works in the namespace of the socket that the request came by, which it is given
 //! with the request.
@@ -30,11 +30,69 @@ use super::{
     Family,
     GenlMsg,
     NetlinkSkBuff,
+    Registration,
     GENLMSG_DEFAULT_SIZE, //
 };
 
 /// How long the header of an attribute is.
 const NLA_HDRLEN: usize = 4;
+
+/// A family that was generated in C.
+///
+/// It is no [`Family`], which can be registered at any time: the memory of this one can be written
+/// while its module is initialised, and not any more after that (`__ro_after_init`).
+///
+/// # Invariants
+///
+/// It is a static of the code that uses it, and generic netlink's to use.
+#[repr(transparent)]
+pub struct GeneratedFamily(pub(super) Family);
+
+impl GeneratedFamily {
+    /// Makes one of what was generated. For [`genl_family!`](crate::genl_family).
+    ///
+    /// # Safety
+    ///
+    /// `family` must be a static that was generated with its operations, which nobody else uses, and
+    /// whose `module` is the one that calls.
+    #[doc(hidden)]
+    #[inline]
+    pub unsafe fn from_raw(family: *mut bindings::genl_family) -> &'static Self {
+        // INVARIANT: The caller promises it.
+        // SAFETY: The types are transparent over the structure, which may be written through a
+        // shared reference.
+        unsafe { &*family.cast::<Self>() }
+    }
+
+    /// Registers the family: in the `init` of its module, not later, nor in a thread that it leaves
+    /// behind. `EPERM` if that is over, else the errors of `genl_register_family()`.
+    pub fn register(&'static self) -> Result<Registration> {
+        if !self.is_being_initialised() {
+            return Err(EPERM);
+        }
+        self.0.register()
+    }
+
+    /// Whether what is written in initialisation alone can still be written.
+    fn is_being_initialised(&self) -> bool {
+        #[cfg(CONFIG_MODULES)]
+        {
+            // SAFETY: By the type invariant the structure is valid; the word is constant.
+            let module = unsafe { (*self.0.as_raw()).module };
+            if !module.is_null() {
+                // SAFETY: It is the module whose code this is. The state is read whole.
+                let state = unsafe {
+                    (&raw const (*module.cast::<bindings::module>()).state).read_volatile()
+                };
+                return state == bindings::module_state_MODULE_STATE_COMING;
+            }
+        }
+        // A part of the kernel is initialised at boot.
+        // SAFETY: The word is read whole.
+        let state = unsafe { (&raw const bindings::system_state).read_volatile() };
+        state < bindings::system_states_SYSTEM_FREEING_INITMEM
+    }
+}
 
 /// A request, whose attributes were checked by the policy of its operation.
 ///
@@ -417,15 +475,16 @@ macro_rules! genl_dumpit {
     };
 }
 
-/// Makes the family that was generated in C one that can be registered.
+/// Makes the family that was generated in C a
+/// [`GeneratedFamily`](crate::net::netlink::request::GeneratedFamily).
 #[macro_export]
 macro_rules! genl_family {
     ($symbol:ident) => {{
         // A family and nothing else: what is generated beside it has another type.
         let family: *mut $crate::bindings::genl_family = &raw mut $crate::bindings::$symbol;
-        // SAFETY: The static is generated with its operations, and is for generic netlink to use
-        // from here on; a `Family` is transparent over it, and may be written through.
-        unsafe { &*family.cast::<$crate::net::netlink::Family>() }
+        // SAFETY: The static is generated with its operations and the module it is linked into, and
+        // is for generic netlink to use from here on.
+        unsafe { $crate::net::netlink::request::GeneratedFamily::from_raw(family) }
     }};
 }
 
