@@ -70,3 +70,26 @@ impl Release {
         paths
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(files: &[(&str, &str)]) -> Release {
+        let files = files.iter().map(|(path, id)| ((*path).to_owned(), (*id).to_owned()));
+        Release { version: "7.3.4".to_owned(), files: files.collect() }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back_and_other_files_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Release::read(dir.path()).unwrap(), None);
+        let first = release(&[("MAINTAINERS", "01"), ("net/Kconfig", "02")]);
+        fs::write(Release::place(dir.path()), first.text().unwrap()).unwrap();
+        let stored = Release::read(dir.path()).unwrap().unwrap();
+        assert_eq!(stored, first);
+        assert_eq!(stored.differences(&first), [""; 0]);
+        let other = release(&[("net/Kconfig", "03"), ("net/Makefile", "04")]);
+        assert_eq!(stored.differences(&other), ["MAINTAINERS", "net/Kconfig", "net/Makefile"]);
+    }
+}
