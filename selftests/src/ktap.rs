@@ -23,10 +23,17 @@ pub type Case = (&'static str, fn() -> Result<Outcome>);
 
 /// Runs the cases one after another and prints their results.
 pub fn run(cases: &[Case]) -> ExitCode {
+    run_each(cases.iter().map(|(name, case)| ((*name).to_owned(), *case)))
+}
+
+/// The same, for cases that were made while the program runs.
+pub fn run_each<T: FnOnce() -> Result<Outcome>>(
+    cases: impl ExactSizeIterator<Item = (String, T)>,
+) -> ExitCode {
     println!("KTAP version 1\n1..{}", cases.len());
     let mut failed = false;
     for (number, (name, case)) in (1..).zip(cases) {
-        match checked(*case) {
+        match checked(case) {
             Ok(Outcome::Pass) => println!("ok {number} {name}"),
             // A result is one line, so the reason must be one, too.
             Ok(Outcome::Skip(why)) => {
@@ -55,7 +62,7 @@ pub fn comment(text: &str) {
     }
 }
 
-fn checked(case: fn() -> Result<Outcome>) -> Result<Outcome> {
+fn checked(case: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
     let before = taint()?;
     let outcome = case()?;
     ensure!(taint()? == before, "the kernel has warned: see its log");
