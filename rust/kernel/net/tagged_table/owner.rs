@@ -15,6 +15,7 @@ use crate::{
         },
         Arc, //
     },
+    task::might_sleep,
     time::Jiffies, //
 };
 
@@ -147,8 +148,8 @@ pub struct Cursor {
 /// One of the users of a shared [`Table`]: all entries under its tag are its own.
 ///
 /// Everything needs `&mut`, and so a lock around the owner if several CPUs use it. Dropping it
-/// drops its entries, at a cost that depends on their number, and may sleep. A look-up by its tag
-/// after that may find the entries of another owner.
+/// drops its entries, at a cost that depends on their number, and may sleep: process context, and no
+/// RCU critical section. A look-up by its tag after that may find the entries of another owner.
 ///
 /// # Invariants
 ///
@@ -974,6 +975,7 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
 
 impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
     fn drop(&mut self) {
+        might_sleep();
         while self.live.head != NONE {
             self.take_out(self.live.head, false);
         }
@@ -982,8 +984,11 @@ impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
             self.seal();
         }
         if let Some(grace) = self.grace {
-            // SAFETY: Process context. Where a grace period has passed since `seal`, as at the end
-            // of a namespace, this does not wait.
+            // SAFETY: Has to be called where one may sleep, and outside of RCU critical sections,
+            // whose readers may still use what is dropped here. No type keeps safe code to that, as
+            // for all else that sleeps; `might_sleep()` has said so where the kernel checks it.
+            // Where a grace period has passed since `seal`, as at the end of a namespace, this does
+            // not wait.
             unsafe { bindings::cond_synchronize_rcu(grace) };
             self.bury(usize::MAX);
         }
