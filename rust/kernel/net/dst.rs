@@ -75,7 +75,8 @@ impl Dst {
     /// Takes a reference, unless the last one is gone already, on behalf of `T`.
     ///
     /// `None`, too, for an IPv6 destination whose namespace is ending, or while `T` is not
-    /// [registered](register), or was before IPv6 was. May be called from any context. Wraps `dst_hold_safe()`.
+    /// [registered](register), or was before IPv6 was. May be called from any context. Wraps
+    /// `dst_hold_safe()`.
     pub fn hold<T: Holder>(&self, guard: &rcu::Guard) -> Option<OwnedDst<T>> {
         let holds = match self.namespace() {
             Some(net) => {
@@ -324,8 +325,8 @@ impl ValidDst {
         // SAFETY: By the type invariant the pointer is valid. Routes led to the destination in this
         // critical section: `unregister_netdevice_many_notify()` had not taken the routes through
         // the device away when that began. After it has, it waits for a grace period, and only then
-        // for those who hold the device. One that has replaced the device was there from the
-        // beginning, and stays.
+        // for those who hold the device. The one that has replaced it (`dst_dev_put()`) is
+        // `blackhole_netdev`.
         unsafe {
             let dev = (&raw const (*self.as_raw()).__bindgen_anon_1.dev).read_volatile();
             NetDevice::from_raw(dev.cast())
@@ -367,8 +368,8 @@ impl<T: pernet::HasSlot<Stored = Holds>> Holder for T {}
 ///
 /// - `users` is initialised, and completes `gone` when it comes to zero, which it can do after
 ///   [`close`](Self::close) only.
-/// - If `after_ipv6`, IPv6 had initialised what it has in the namespace before: its `exit` callbacks
-///   run after ours. Else, nobody is counted.
+/// - If `after_ipv6`, IPv6 had initialised what it has in the namespace before: its `exit`
+///   callbacks run after ours. Else, nobody is counted.
 #[pin_data(PinnedDrop)]
 pub struct Holds {
     after_ipv6: bool,
@@ -493,8 +494,7 @@ impl<T: Holder> pernet::Operations for PernetHolds<T> {
 /// A `T` that is registered before IPv6 is, as by a driver that is a part of the kernel, holds IPv4
 /// destinations alone.
 ///
-/// Process context, sleeps; as for all of [`pernet`], not in a callback of such operations or of a
-/// notifier. `EBUSY` if `T` is registered already, `ENOMEM`.
+/// To be called where [`pernet`] says. `EBUSY` if `T` is registered already, `ENOMEM`.
 pub fn register<T: Holder>() -> impl PinInit<Registration<T>, Error> {
     pin_init!(Registration {
         _holds <- pernet::register_pernet_subsys(),

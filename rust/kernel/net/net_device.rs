@@ -38,13 +38,14 @@ use super::{
     Namespace, //
 };
 
-/// A network device that was registered.
+/// A network device that was registered, or the one that takes the packets of devices which are
+/// gone (`blackhole_netdev`).
 ///
 /// # Invariants
 ///
 /// The device was registered, and while a reference exists, its unregistration has not come to the
 /// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is valid
-/// and can be held.
+/// and can be held. `blackhole_netdev`, which is never registered, is there for ever.
 ///
 /// That is not so of its namespace, which waits for no device that has left it. Whoever deletes one
 /// end of a pair (`veth`) waits for both, while the namespace of the other end may go.
@@ -65,7 +66,7 @@ impl NetDevice {
     /// # Safety
     ///
     /// `ptr` must point to a device that was registered, and whose unregistration does not stop to
-    /// wait for those who hold it for `'a`.
+    /// wait for those who hold it for `'a`; or to `blackhole_netdev`.
     #[inline]
     pub unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
         // INVARIANT: The caller promises it.
@@ -147,9 +148,9 @@ impl OwnNetDevice {
     /// The namespace that the device is in, from its registration to its end.
     #[inline]
     pub fn net(&self) -> &Namespace {
-        // SAFETY: `register` makes devices that cannot be moved, and that nobody unregisters but the
-        // end of their namespace (or of their registration), which then itself waits for those who
-        // hold them.
+        // SAFETY: `register` makes devices that cannot be moved, and that nobody unregisters but
+        // the end of their namespace (or of their registration), which then itself waits for those
+        // who hold them.
         unsafe { self.dev.net_rcu() }
     }
 
@@ -163,9 +164,9 @@ impl OwnNetDevice {
         unsafe { &*ptr.cast::<Self>() }
     }
 
-    /// Counts a packet of `len` bytes on this CPU. Wraps `dev_lstats_add()`, with bottom halves off.
+    /// Counts a packet of `len` bytes on this CPU. Process or softirq context.
     ///
-    /// Process or softirq context.
+    /// Wraps `dev_lstats_add()`, with bottom halves off.
     #[inline]
     pub fn lstats_add(&self, len: u32) {
         // SAFETY: By the type invariant the device has `lstats`. The helper switches bottom halves
@@ -435,7 +436,8 @@ impl<T: Operations> Vtable<T> {
         ..pin_init::zeroed()
     };
 
-    /// Whether there are figures: ethtool takes for granted that there are where it can ask for any.
+    /// Whether there are figures: where it can ask for some, ethtool takes for granted that there
+    /// are.
     const HAS_FIGURES: bool = !T::ETHTOOL_STATS.is_empty();
 
     const ETHTOOL_OPS: &'static bindings::ethtool_ops = &bindings::ethtool_ops {
@@ -690,7 +692,7 @@ impl<T: Operations> pernet::Operations for PernetDevice<T> {
 
 /// Puts a device of type `T` into every namespace, for as long as the registration exists.
 ///
-/// Wraps `register_pernet_device()`. Process context, sleeps, takes RTNL. `EBUSY` if `T` is
+/// Wraps `register_pernet_device()`, and is called where [`pernet`] says. `EBUSY` if `T` is
 /// registered already, `EEXIST` if a namespace has a device of that name, `ENOMEM`.
 pub fn register<T: Operations>() -> impl PinInit<Registration<T>, Error> {
     const {

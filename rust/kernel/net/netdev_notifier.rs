@@ -71,9 +71,9 @@ impl Event {
 pub trait Watcher: 'static {
     /// Something happened to `dev`, which is in `net`. May sleep.
     ///
-    /// RTNL is held, so that [`rtnl::lock`](super::rtnl::lock) must not be called. It need not be
-    /// that of `net`: the core has released that when it unregisters the devices of a namespace
-    /// that ends.
+    /// RTNL is held, so that [`rtnl::lock`](super::rtnl::lock) must not be called, nor anything be
+    /// registered or unregistered that takes it. It need not be that of `net`: the core has
+    /// released that when it unregisters the devices of a namespace that ends.
     ///
     /// `dev` was registered, and is still waited for until nobody holds it: of one whose
     /// registration is not complete, and may fail, nothing is told. Nor is what the core repeats
@@ -85,7 +85,8 @@ pub trait Watcher: 'static {
     fn event(net: &Namespace, dev: &NetDevice, event: Event);
 }
 
-/// A registered watcher: dropping it ends that. Process context, sleeps, takes RTNL.
+/// A registered watcher: dropping it ends that. Process context, sleeps, takes RTNL: not to be
+/// dropped in an event, as [`pernet`](super::pernet) says.
 ///
 /// # Invariants
 ///

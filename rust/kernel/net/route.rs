@@ -299,8 +299,8 @@ impl Namespace {
     /// A number that changes when an IPv6 route is added, changed or deleted, or rules are, in
     /// whatever table. It does so after the change.
     ///
-    /// Always zero where there are no routes: IPv6 is switched off as a whole (`ipv6.disable=1`), or
-    /// the namespace is not complete.
+    /// Always zero where there are no routes: IPv6 is switched off as a whole (`ipv6.disable=1`),
+    /// or the namespace is not complete.
     ///
     /// `net->ipv6.fib6_sernum`, which deletions leave as it is, and the number of deletions: both
     /// only grow, and so does the sum. Of two deletions at the same moment, in two tables, one may
@@ -311,8 +311,8 @@ impl Namespace {
         if !self.has_ipv6_routes() {
             return 0;
         }
-        // SAFETY: By the type invariant the structure is valid, and so are its statistics, if it has
-        // any, until the `exit` callbacks; the words are read whole.
+        // SAFETY: By the type invariant the structure is valid, and so are its statistics, if it
+        // has any, until the `exit` callbacks; the words are read whole.
         unsafe {
             let ipv6 = &raw const (*self.as_raw()).ipv6;
             let sernum = (&raw const (*ipv6).fib6_sernum.counter).read_volatile() as u32;

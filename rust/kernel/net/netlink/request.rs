@@ -53,8 +53,8 @@ impl GeneratedFamily {
     ///
     /// # Safety
     ///
-    /// `family` must be a static that was generated with its operations, which nobody else uses, and
-    /// whose `module` is the one that calls.
+    /// `family` must be a static that was generated with its operations, which nobody else uses,
+    /// and whose `module` is the one that calls.
     #[doc(hidden)]
     #[inline]
     pub unsafe fn from_raw(family: *mut bindings::genl_family) -> &'static Self {

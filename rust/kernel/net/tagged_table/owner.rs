@@ -148,8 +148,8 @@ pub struct Cursor {
 /// One of the users of a shared [`Table`]: all entries under its tag are its own.
 ///
 /// Everything needs `&mut`, and so a lock around the owner if several CPUs use it. Dropping it
-/// drops its entries, at a cost that depends on their number, and may sleep: process context, and no
-/// RCU critical section. A look-up by its tag after that may find the entries of another owner.
+/// drops its entries, at a cost that depends on their number, and may sleep: process context, and
+/// no RCU critical section. A look-up by its tag after that may find the entries of another owner.
 ///
 /// # Invariants
 ///
@@ -405,8 +405,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// was a new one.
     ///
     /// `tag` is the one that was looked up with before the value was made: what was made before a
-    /// [`flush`](Self::flush) is refused after it. Never takes out another entry. Process or softirq
-    /// context, interrupts on.
+    /// [`flush`](Self::flush) is refused after it. Never takes out another entry. Process or
+    /// softirq context, interrupts on.
     pub fn insert(
         &mut self,
         tag: Tag,
@@ -497,8 +497,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         (gone, (self.live.head != NONE).then_some(0))
     }
 
-    /// Makes all entries unfindable at once: the owner gets another tag. Process or softirq context,
-    /// interrupts on; costs the same for any number of entries.
+    /// Makes all entries unfindable at once: the owner gets another tag. Process or softirq
+    /// context, interrupts on; costs the same for any number of entries.
     ///
     /// [`tag`](Self::tag) is `None` afterwards if there was no memory for another, or if too many
     /// tags wait to be reaped.
@@ -521,8 +521,8 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// Takes out flushed entries, `budget` of them at most, and [settles](Self::settle). Says
     /// whether nothing is left to do.
     ///
-    /// The tag from before the flush must not be in use any more for new look-ups. Process or softirq
-    /// context, interrupts on.
+    /// The tag from before the flush must not be in use any more for new look-ups. Process or
+    /// softirq context, interrupts on.
     pub fn reap(&mut self, budget: usize) -> bool {
         self.reap_some(budget);
         self.settle(budget, 1)
