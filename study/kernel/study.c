@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What `make study` needs from inside the kernel, and trace events do not give: where the fields of
- * struct sk_buff are, as this kernel was built, and packets with a headroom of any size.
+ * struct sk_buff are, as this kernel was built, packets with a headroom of any size, and calls of
+ * each function that copies.
  *
- * /sys/module/rnetns_study/parameters has the places. A frame written to the debugfs file of the same
- * name is received by a device, like one from a driver: see struct study_frame.
+ * /sys/module/rnetns_study/parameters has the places. A frame written to the debugfs file "frame" is
+ * received by a device, like one from a driver: see struct study_frame. The name of a function
+ * written to "call" has it called once, see call().
  */
 
 #include <linux/debugfs.h>
@@ -19,6 +21,8 @@ static uint head_at = offsetof(struct sk_buff, head);
 static uint tail_at = offsetof(struct sk_buff, tail);
 static uint cloned_at;
 static uint cloned_bit;
+/* In the same byte. */
+static uint head_frag_bit;
 
 module_param(len_at, uint, 0444);
 module_param(data_len_at, uint, 0444);
@@ -26,6 +30,7 @@ module_param(head_at, uint, 0444);
 module_param(tail_at, uint, 0444);
 module_param(cloned_at, uint, 0444);
 module_param(cloned_bit, uint, 0444);
+module_param(head_frag_bit, uint, 0444);
 
 /* What is written to the file: this, and the frame behind it. */
 struct study_frame {
@@ -34,22 +39,33 @@ struct study_frame {
 	__u32 headroom;
 };
 
-static struct dentry *file;
+static struct dentry *folder;
 
-/* No offsetof() of a bit: sets it, and looks where it is. */
-static void find_cloned(void)
+/* The only byte of a packet that is not zero, and its bit. */
+static void __init find(const struct sk_buff *skb, uint *byte, uint *bit)
 {
-	static struct sk_buff skb __initdata;
-	const u8 *bytes = (const u8 *)&skb;
+	const u8 *bytes = (const u8 *)skb;
 	uint at;
 
-	skb.cloned = 1;
-	for (at = 0; at < sizeof(skb); at++) {
+	for (at = 0; at < sizeof(*skb); at++) {
 		if (bytes[at]) {
-			cloned_at = at;
-			cloned_bit = __ffs(bytes[at]);
+			*byte = at;
+			*bit = __ffs(bytes[at]);
 		}
 	}
+}
+
+/* No offsetof() of a bit: sets it, and looks where it is. */
+static int __init find_bits(void)
+{
+	static struct sk_buff cloned __initdata, head_frag __initdata;
+	uint at = 0;
+
+	cloned.cloned = 1;
+	find(&cloned, &cloned_at, &cloned_bit);
+	head_frag.head_frag = 1;
+	find(&head_frag, &at, &head_frag_bit);
+	return at == cloned_at ? 0 : -ENXIO;
 }
 
 static ssize_t receive(struct file *unused, const char __user *from, size_t size, loff_t *pos)
@@ -84,21 +100,77 @@ static ssize_t receive(struct file *unused, const char __user *from, size_t size
 	return err == NET_RX_SUCCESS ? size : -EIO;
 }
 
-static const struct file_operations operations = {
+static const struct file_operations frame_operations = {
 	.owner = THIS_MODULE,
 	.write = receive,
 };
 
+/* What a packet of call() has in its head, and in a page. */
+#define HEAD 100
+#define PAGED 200
+
+/* Calls the function whose name is written with a packet, once, and nothing else that copies. */
+static ssize_t call(struct file *unused, const char __user *from, size_t size, loff_t *pos)
+{
+	struct sk_buff *skb, *copy = NULL;
+	struct page *page;
+	char name[32];
+	int err = 0;
+
+	if (size >= sizeof(name) || copy_from_user(name, from, size))
+		return -EINVAL;
+	name[size] = '\0';
+	skb = alloc_skb(HEAD + PAGED, GFP_KERNEL);
+	page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!skb || !page) {
+		kfree_skb(skb);
+		if (page)
+			__free_page(page);
+		return -ENOMEM;
+	}
+	skb_put_zero(skb, HEAD);
+	skb_add_rx_frag(skb, 0, page, 0, PAGED, PAGE_SIZE);
+	if (!strcmp(name, "skb_copy"))
+		copy = skb_copy(skb, GFP_KERNEL);
+	else if (!strcmp(name, "skb_copy_expand"))
+		copy = skb_copy_expand(skb, 0, 0, GFP_KERNEL);
+	else if (!strcmp(name, "__pskb_copy_fclone"))
+		copy = pskb_copy(skb, GFP_KERNEL);
+	else if (!strcmp(name, "skb_copy_ubufs"))
+		err = skb_copy_ubufs(skb, GFP_KERNEL);
+	else if (!strcmp(name, "skb_clone"))
+		copy = skb_clone(skb, GFP_KERNEL);
+	else if (!strcmp(name, "__pskb_pull_tail"))
+		err = __pskb_pull_tail(skb, PAGED) ? 0 : -ENOMEM;
+	else
+		err = -EINVAL;
+	kfree_skb(copy);
+	kfree_skb(skb);
+	return err ? err : size;
+}
+
+static const struct file_operations call_operations = {
+	.owner = THIS_MODULE,
+	.write = call,
+};
+
 static int __init study_init(void)
 {
-	find_cloned();
-	file = debugfs_create_file("rnetns_study", 0200, NULL, NULL, &operations);
-	return PTR_ERR_OR_ZERO(file);
+	int err = find_bits();
+
+	if (err)
+		return err;
+	folder = debugfs_create_dir("rnetns_study", NULL);
+	if (IS_ERR(folder))
+		return PTR_ERR(folder);
+	debugfs_create_file("frame", 0200, folder, NULL, &frame_operations);
+	debugfs_create_file("call", 0200, folder, NULL, &call_operations);
+	return 0;
 }
 
 static void __exit study_exit(void)
 {
-	debugfs_remove(file);
+	debugfs_remove(folder);
 }
 
 module_init(study_init);

@@ -4,9 +4,10 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
 
 /// `struct bpf_insn`.
 #[derive(Clone, Copy)]
@@ -81,71 +82,84 @@ fn load(program: &[Instruction]) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// `struct nlmsghdr`, `struct ifinfomsg`, and the attributes `IFLA_XDP { IFLA_XDP_FD }`.
-#[repr(C)]
-struct SetXdp {
-    length: u32,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-    family: u8,
-    pad: u8,
-    device_kind: u16,
-    index: i32,
-    device_flags: u32,
-    change: u32,
-    outer_length: u16,
-    outer: u16,
-    inner_length: u16,
-    inner: u16,
-    fd: i32,
-}
-
 const RTM_SETLINK: u16 = 19;
 const IFLA_XDP: u16 = 43 | 1 << 15;
 const IFLA_XDP_FD: u16 = 1;
 
+/// The message that gives a device a program: `struct nlmsghdr`, `struct ifinfomsg`, and the
+/// attributes `IFLA_XDP { IFLA_XDP_FD }`.
+fn set_xdp(index: u32, program: i32) -> Vec<u8> {
+    const HEADER: usize = 16;
+    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16;
+    let mut body = vec![0; 4];
+    body.extend(index.to_ne_bytes());
+    body.extend([0; 8]);
+    for (length, kind) in [(12u16, IFLA_XDP), (8, IFLA_XDP_FD)] {
+        body.extend(length.to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+    }
+    body.extend(program.to_ne_bytes());
+    let mut message = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+    message.extend(RTM_SETLINK.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    // Sequence and port.
+    message.extend(1u32.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend(body);
+    message
+}
+
 /// Attaches a program to a device of the calling thread's namespace, in the driver.
 pub fn attach_xdp(index: u32, program: &OwnedFd) -> Result<()> {
-    let message = SetXdp {
-        length: size_of::<SetXdp>() as u32,
-        kind: RTM_SETLINK,
-        flags: (libc::NLM_F_REQUEST | libc::NLM_F_ACK) as u16,
-        sequence: 1,
-        port: 0,
-        family: 0,
-        pad: 0,
-        device_kind: 0,
-        index: index as i32,
-        device_flags: 0,
-        change: 0,
-        outer_length: 12,
-        outer: IFLA_XDP,
-        inner_length: 8,
-        inner: IFLA_XDP_FD,
-        fd: program.as_raw_fd(),
-    };
-    // SAFETY: a new socket; nothing is passed but numbers.
-    let socket = unsafe {
-        libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_ROUTE)
-    };
-    // SAFETY: the kernel has just opened it for us; -1 is caught by `result`.
-    let socket = unsafe { OwnedFd::from_raw_fd(Errno::result(socket)?) };
-    // SAFETY: the message is plain data of that size.
-    let sent = unsafe {
-        libc::send(socket.as_raw_fd(), (&raw const message).cast(), size_of::<SetXdp>(), 0)
-    };
-    Errno::result(sent).context("ask for XDP")?;
-    // The answer: a header of 16 bytes and the error.
-    let mut answer = [0u8; 1024];
-    // SAFETY: the buffer has that size.
-    let got =
-        unsafe { libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0) };
-    Errno::result(got).context("hear about XDP")?;
-    let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-    match error {
+    let (family, flags) = (AddressFamily::Netlink, SockFlag::SOCK_CLOEXEC);
+    let socket = socket::socket(family, SockType::Raw, flags, SockProtocol::NetlinkRoute)
+        .context("open a netlink socket")?;
+    let message = set_xdp(index, program.as_raw_fd());
+    socket::send(socket.as_raw_fd(), &message, MsgFlags::empty()).context("ask for XDP")?;
+    let mut answer = [0; 1024];
+    let got = socket::recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())
+        .context("hear about XDP")?;
+    match error(&answer[..got])? {
         0 => Ok(()),
         error => Err(Errno::from_raw(-error)).context("attach an XDP program"),
+    }
+}
+
+/// The error number in an answer: `struct nlmsghdr`, and `struct nlmsgerr`, which begins with it.
+fn error(answer: &[u8]) -> Result<i32> {
+    const NLMSG_ERROR: u16 = 2;
+    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+    let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+    match (kind, error) {
+        (Some(NLMSG_ERROR), Some(error)) => Ok(error),
+        _ => bail!("an answer of {} bytes says nothing: {answer:?}", answer.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_understood_or_refused() {
+        let mut answer = vec![0; 36];
+        answer[4] = 2;
+        assert_eq!(error(&answer).unwrap(), 0);
+        answer[16..20].copy_from_slice(&(-22i32).to_ne_bytes());
+        assert_eq!(error(&answer).unwrap(), -22);
+        for length in [0, 5, 16, 19] {
+            assert!(error(&answer[..length]).is_err(), "{length}");
+        }
+        answer[4] = 16;
+        assert!(error(&answer).is_err());
+    }
+
+    #[test]
+    fn the_message_is_as_long_as_it_says() {
+        let message = set_xdp(7, 3);
+        assert_eq!(message.len(), 44);
+        assert_eq!(message[..4], 44u32.to_ne_bytes());
+        assert_eq!(message[20..24], 7u32.to_ne_bytes());
+        assert_eq!(message[40..], 3i32.to_ne_bytes());
     }
 }

@@ -16,8 +16,9 @@ pub struct Layout {
     pub head: u32,
     pub tail: u32,
     pub cloned: u32,
-    /// The bit in that byte.
+    /// The bit in that byte, and another one there.
     pub cloned_bit: u32,
+    pub head_frag_bit: u32,
 }
 
 impl Layout {
@@ -29,6 +30,7 @@ impl Layout {
             tail: parameter("tail_at")?,
             cloned: parameter("cloned_at")?,
             cloned_bit: parameter("cloned_bit")?,
+            head_frag_bit: parameter("head_frag_bit")?,
         })
     }
 }

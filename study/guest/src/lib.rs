@@ -8,7 +8,8 @@
 //! | [`bpf`] | two programs for XDP |
 //! | [`traffic`] | kinds of packets, and who listens to them |
 //! | [`layout`] | where the fields of `struct sk_buff` are |
-//! | [`tracing`] | probes that count copies, and the record that they are checked against |
+//! | [`tracing`] | probes that count copies |
+//! | [`memory`] | the record that they are checked against |
 //! | [`histogram`] | the kernel's histograms, as text |
 //! | [`measure`] | all of it for one way |
 //! | [`known`] | packets whose number of copies is known |
@@ -19,6 +20,7 @@ pub mod histogram;
 pub mod known;
 pub mod layout;
 pub mod measure;
+pub mod memory;
 pub mod results;
 pub mod tracing;
 pub mod traffic;

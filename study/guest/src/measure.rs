@@ -5,10 +5,11 @@
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::results::Measurement;
+use crate::memory;
+use crate::results::{CacheUse, Measurement};
 use crate::tracing::Tracing;
 use crate::traffic::{Flow, Listener, Listening, Protocol, TRAFFIC, Traffic};
-use crate::world::{Direction, World};
+use crate::world::{Direction, Way, World};
 
 /// Messages before anything is counted: routes, neighbours and congestion windows are found.
 const WARM_UP: usize = 16;
@@ -78,8 +79,11 @@ impl Case {
             flow.send(TIMED)?;
             rounds.push((instructions()? - start) as f64 / TIMED as f64);
         }
+        let before = world.cache()?;
         let ((), counts) = tracing.count(|| flow.send(COUNTED))?;
-        let ((), check) = tracing.check(&[path.sends, path.answers], || flow.send(CHECKED))?;
+        let after = world.cache()?;
+        let send = || flow.send(CHECKED);
+        let ((), check) = memory::check(tracing, path.endpoints(), send)?;
         drop(listener);
         let mut sorted = rounds.clone();
         sorted.sort_by(f64::total_cmp);
@@ -89,6 +93,8 @@ impl Case {
             traffic: traffic.name.to_owned(),
             listener: listening.name().to_owned(),
             packets: counts.sent.get(path.sends).copied().unwrap_or(0),
+            // What the host sends itself is not looked up.
+            cache: before.zip(after).filter(|_| direction != Direction::Local).map(asked),
             copies: counts.copies,
             clones: counts.clones,
             pulls: counts.pulls,
@@ -98,6 +104,17 @@ impl Case {
             instruction_rounds: rounds,
         })
     }
+}
+
+/// Whether a measurement's numbers agree.
+pub fn verify(measurement: &Measurement, way: Way) -> Result<()> {
+    // What XDP copies to is from a pool, and not allocated for each packet.
+    measurement.verify(COUNTED as u64, CHECKED as u64, way != Way::XdpRedirect)
+}
+
+/// What the cache was asked between two moments.
+fn asked((before, after): (CacheUse, CacheUse)) -> CacheUse {
+    CacheUse { hits: after.hits - before.hits, misses: after.misses - before.misses }
 }
 
 /// The clock of a counting processor.

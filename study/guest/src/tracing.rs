@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's own tracing: probes at the functions that copy, counted by call stack, and a record
-//! of where packets are in memory.
+//! The kernel's own tracing: probes at the functions that copy, counted by call stack.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::histogram::{self, Entry};
 use crate::layout::Layout;
-use crate::results::{Check, Place};
+use crate::memory;
+use crate::results::Place;
 
 const ROOT: &str = "/sys/kernel/tracing";
 /// Our group of events.
-const GROUP: &str = "study";
+pub(crate) const GROUP: &str = "study";
+/// What is recorded of each processor, in KiB.
+pub(crate) const ROOM: u32 = 8192;
+/// Headroom that XDP promises to programs.
+const XDP_PACKET_HEADROOM: u64 = 256;
+/// Callers of a place that are kept with their offsets.
+const OUTER: usize = 4;
 /// Callers whose instruction lies in these are not callers of a probe, but the probe itself.
 const MACHINERY: [&str; 8] = [
     "asm_exc_int3",
@@ -49,6 +55,8 @@ struct Counter {
     reason: &'static str,
     /// The values whose sums, one minus the other, are bytes.
     bytes: (&'static str, &'static str),
+    /// Other values whose sums are needed. A histogram has room for three, with the number of hits.
+    values: &'static [&'static str],
     /// A third key besides stack and caller.
     key: Option<&'static str>,
 }
@@ -61,10 +69,11 @@ const COPY: Counter = Counter {
     filter: "",
     reason: "whole copy",
     bytes: ("len", ""),
+    values: &[],
     key: None,
 };
 
-const COUNTERS: [Counter; 10] = [
+const COUNTERS: [Counter; 11] = [
     Counter {
         event: "expand_cloned",
         function: "pskb_expand_head",
@@ -102,7 +111,18 @@ const COUNTERS: [Counter; 10] = [
     Counter {
         event: "xdp_copy",
         function: "skb_pp_cow_data",
-        reason: "XDP wants a packet of its own",
+        filter: " if data_len == 0",
+        reason: "",
+        values: &["tail"],
+        key: Some("flags"),
+        ..COPY
+    },
+    Counter {
+        event: "xdp_paged",
+        function: "skb_pp_cow_data",
+        filter: " if data_len > 0",
+        reason: "",
+        key: Some("flags"),
         ..COPY
     },
     Counter {
@@ -127,8 +147,12 @@ const COUNTERS: [Counter; 10] = [
 impl Counter {
     fn trigger(&self) -> String {
         let (plus, minus) = self.bytes;
-        let values: Vec<&str> =
-            ["hitcount", plus, minus].into_iter().filter(|name| !name.is_empty()).collect();
+        let values: Vec<&str> = ["hitcount", plus, minus]
+            .iter()
+            .chain(self.values)
+            .copied()
+            .filter(|name| !name.is_empty())
+            .collect();
         let key = self.key.map(|key| format!(",{key}")).unwrap_or_default();
         format!(
             "hist:keys=common_stacktrace,caller.sym-offset{key}:vals={}:size=2048{}",
@@ -137,44 +161,78 @@ impl Counter {
         )
     }
 
-    fn place(&self, entry: &Entry) -> Place {
+    fn place(&self, entry: &Entry, layout: &Layout) -> Place {
         let (plus, minus) = self.bytes;
-        // `[ffffffff81a0b1c4] ip_forward+0x2a4/0x5d0`
-        let caller = entry.key("caller").rsplit(' ').next().unwrap_or_default().to_owned();
-        let grows = !matches!(entry.key("nhead"), "" | "0");
-        let reason = match (self.reason, grows) {
-            ("", true) => "headroom",
-            ("", false) if self.key.is_some() => "tailroom or other",
-            ("cloned", true) => "cloned and headroom",
-            (reason, _) => reason,
-        };
+        // `[ffffffff81a0b1c4] ip_forward+0x2a4/0x5d0`, and maybe the module.
+        let caller = entry.key("caller").split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let outer = callers(&entry.stack, &caller);
+        let stack = std::iter::once(caller.as_str()).chain(outer.iter().copied());
         Place {
             function: self.function.to_owned(),
-            stack: stack(&entry.stack, &caller),
+            stack: stack.map(|frame| symbol(frame).to_owned()).collect(),
+            outer: outer.iter().take(OUTER).map(|frame| (*frame).to_owned()).collect(),
             caller,
-            reason: reason.to_owned(),
+            reason: self.reason(entry, layout),
             times: entry.value("hitcount"),
             bytes: entry.value(plus).saturating_sub(entry.value(minus)),
         }
     }
+
+    fn reason(&self, entry: &Entry, layout: &Layout) -> String {
+        let grows = !matches!(entry.key("nhead"), "" | "0");
+        match (self.reason, grows) {
+            ("", _) if self.key == Some("flags") => xdp_reason(entry, layout),
+            ("", true) => "headroom".to_owned(),
+            ("", false) if self.key.is_some() => "tailroom or other".to_owned(),
+            ("cloned", true) => "cloned and headroom".to_owned(),
+            (reason, _) => reason.to_owned(),
+        }
+    }
 }
 
-/// The callers without the probe's own frames, and with the one that the unwinder does not see: at a
-/// function's first instruction, its frame is not there yet.
-fn stack(raw: &[String], caller: &str) -> Vec<String> {
+/// What of a packet is not as a program of XDP must have it. Packets with the same stack and flags
+/// have the same size, so that their mean is that of each. The headroom of one that has data in
+/// pages is not known. That somebody else holds the packet itself (`skb_shared()`) is not looked at:
+/// a device has just been given it.
+fn xdp_reason(entry: &Entry, layout: &Layout) -> String {
+    let flags: u64 = entry.key("flags").parse().unwrap_or_default();
+    let has = |bit: u32| flags >> bit & 1 == 1;
+    // Where all of the data is in the head: what is before it.
+    let headroom = entry
+        .values
+        .get("tail")
+        .map(|end| end.saturating_sub(entry.value("len")) / entry.value("hitcount").max(1));
+    let reasons = [
+        (has(layout.cloned_bit), "cloned"),
+        (!has(layout.head_frag_bit), "head is not of a page"),
+        (headroom.is_none(), "data in pages"),
+        (headroom.is_some_and(|room| room < XDP_PACKET_HEADROOM), "headroom"),
+    ];
+    let held: Vec<&str> =
+        reasons.into_iter().filter_map(|(holds, name)| holds.then_some(name)).collect();
+    held.join(", ")
+}
+
+/// The function of `symbol+0x1/0x2`.
+fn symbol(frame: &str) -> &str {
+    frame.split('+').next().unwrap_or_default()
+}
+
+/// The callers of a probe's caller, without the probe's own frames. The unwinder does not see the
+/// caller itself: at a function's first instruction, its frame is not there yet.
+fn callers<'a>(raw: &'a [String], caller: &str) -> Vec<&'a str> {
     let own = |frame: &String| MACHINERY.iter().any(|name| frame.starts_with(name));
     let from = raw.iter().rposition(own).map_or(0, |last| last + 1);
-    let name = |frame: &str| frame.split('+').next().unwrap_or_default().to_owned();
-    let mut stack = vec![name(caller)];
-    for frame in raw[from..].iter().map(|frame| name(frame)) {
+    let mut callers: Vec<&str> = Vec::new();
+    for frame in &raw[from..] {
         // The probed function itself, and its caller again.
-        if stack.len() == 1 && (frame == stack[0] || COUNTERS.iter().any(|it| it.function == frame))
-        {
-            continue;
+        let name = symbol(frame);
+        let is_seen = name == symbol(caller) || COUNTERS.iter().any(|it| it.function == name);
+        if !(callers.is_empty() && is_seen) {
+            callers.push(frame);
         }
-        stack.push(frame);
     }
-    stack
+    callers
 }
 
 /// What was counted while something ran.
@@ -191,24 +249,19 @@ pub struct Counts {
 /// The events of this study.
 pub struct Tracing {
     root: PathBuf,
+    layout: Layout,
 }
 
 /// Packets that devices are given.
-const QUEUED: &str = "net/net_dev_queue";
+pub(crate) const QUEUED: &str = "net/net_dev_queue";
 const QUEUED_TRIGGER: &str = "hist:keys=name:size=256";
-/// Tracepoints that see a packet.
-const SEEN: [(&str, &str); 8] = [
-    ("seen_queue", "net.net_dev_queue"),
-    ("seen_start", "net.net_dev_start_xmit"),
-    ("seen_rx", "net.netif_rx"),
-    ("seen_receive", "net.netif_receive_skb"),
-    ("seen_gro", "net.napi_gro_receive_entry"),
-    ("seen_read", "skb.skb_copy_datagram_iovec"),
-    ("seen_consume", "skb.consume_skb"),
-    ("seen_kfree", "skb.kfree_skb"),
-];
-const MEMORY: [&str; 4] =
-    ["kmem/kmalloc", "kmem/kmem_cache_alloc", "kmem/kfree", "kmem/kmem_cache_free"];
+
+/// The events at functions that copy, each function once.
+pub(crate) fn copiers() -> impl Iterator<Item = &'static str> {
+    let copiers = COUNTERS.iter().filter(|it| it.kind == Kind::Copy);
+    // Both kinds of these events are the same function.
+    copiers.map(|it| it.event).filter(|event| !["expand_own", "xdp_paged"].contains(event))
+}
 
 impl Tracing {
     /// Makes the events.
@@ -224,17 +277,12 @@ impl Tracing {
             )
             .context("mount tracefs")?;
         }
-        let tracing = Tracing { root };
-        // Addresses as they are, to compare them.
-        tracing.write("options/hash-ptr", "0")?;
-        tracing.write("buffer_size_kb", "8192")?;
+        let tracing = Tracing { root, layout: *layout };
+        tracing.make_room(ROOM)?;
         for line in definitions(layout) {
             tracing.append("kprobe_events", &line)?;
         }
-        for (name, event) in SEEN {
-            let line = format!("e:{GROUP}/{name} {event} head=+{}($skbaddr):x64", layout.head);
-            tracing.append("dynamic_events", &line)?;
-        }
+        memory::define(&tracing, layout)?;
         Ok(tracing)
     }
 
@@ -253,7 +301,7 @@ impl Tracing {
         for counter in &COUNTERS {
             let text = self.read(&format!("events/{GROUP}/{}/hist", counter.event))?;
             let entries = histogram::parse(&text).context(counter.event)?;
-            let places = entries.iter().map(|entry| counter.place(entry));
+            let places = entries.iter().map(|entry| counter.place(entry, &self.layout));
             match counter.kind {
                 Kind::Copy => counts.copies.extend(places),
                 Kind::Clone => counts.clones.extend(places),
@@ -267,55 +315,60 @@ impl Tracing {
         for (event, trigger) in &triggers {
             self.write(&format!("{event}/trigger"), &format!("!{trigger}"))?;
         }
+        self.ensure_no_misses()?;
         Ok((result?, counts))
     }
 
-    /// Records where packets are in memory while something runs. `endpoints` are the devices that
-    /// packets come from.
-    pub fn check<T>(
-        &self,
-        endpoints: &[&str],
-        what: impl FnOnce() -> Result<T>,
-    ) -> Result<(T, Check)> {
-        let copiers = COUNTERS.iter().filter(|it| it.kind == Kind::Copy);
-        // Both kinds of this event are the same function.
-        let copiers = copiers.filter(|it| it.event != "expand_own");
-        let events: Vec<String> = SEEN
-            .iter()
-            .map(|(name, _)| format!("{GROUP}/{name}"))
-            .chain(copiers.map(|it| format!("{GROUP}/{}", it.event)))
-            .chain(MEMORY.iter().map(|name| (*name).to_owned()))
-            .chain([QUEUED.to_owned()])
-            .collect();
-        self.write("tracing_on", "0")?;
-        self.write("trace", "")?;
-        for event in &events {
-            self.write(&format!("events/{event}/enable"), "1")?;
-        }
-        self.write("tracing_on", "1")?;
-        let result = what();
-        self.write("tracing_on", "0")?;
-        let text = self.read("trace")?;
-        for event in &events {
-            self.write(&format!("events/{event}/enable"), "0")?;
-        }
-        Ok((result?, heads(&text, endpoints)))
+    /// Fails if a probe was hit and did not run: what it would have counted is lost.
+    pub(crate) fn ensure_no_misses(&self) -> Result<()> {
+        let missed = misses(&self.read("kprobe_profile")?)?;
+        ensure!(missed == 0, "the probes have missed {missed} calls");
+        Ok(())
     }
 
-    fn read(&self, name: &str) -> Result<String> {
+    /// Sets how much can be recorded of each processor, in KiB.
+    pub fn make_room(&self, room: u32) -> Result<()> {
+        self.write("buffer_size_kb", &room.to_string())
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<String> {
         let path = self.root.join(name);
         fs::read_to_string(&path).with_context(|| path.display().to_string())
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         put(&self.root.join(name), text, fs::OpenOptions::new().write(true).truncate(true))
     }
 
-    fn append(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn append(&self, name: &str, text: &str) -> Result<()> {
         let result = put(&self.root.join(name), text, fs::OpenOptions::new().append(true));
         // The kernel's own words, with a mark below the wrong one.
         result.or_else(|error| Err(error.context(self.read("error_log")?)))
     }
+
+    /// The same file of each processor.
+    pub(crate) fn read_each(&self, name: &str) -> Result<Vec<String>> {
+        let folder = self.root.join("per_cpu");
+        let mut texts = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry.with_context(|| folder.display().to_string())?.path().join(name);
+            let text = fs::read_to_string(&path);
+            texts.push(text.with_context(|| path.display().to_string())?);
+        }
+        Ok(texts)
+    }
+}
+
+/// The sum of the last column of `kprobe_profile`: event, hits, misses.
+fn misses(profile: &str) -> Result<u64> {
+    let mut sum = 0;
+    for line in profile.lines() {
+        let [event, _hits, misses] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            bail!("`{line}` is no line of kprobe_profile");
+        };
+        sum += misses.parse::<u64>().with_context(|| format!("the misses of {event}"))?;
+    }
+    Ok(sum)
 }
 
 fn put(path: &Path, text: &str, options: &fs::OpenOptions) -> Result<()> {
@@ -339,7 +392,10 @@ fn definitions(layout: &Layout) -> Vec<String> {
                 }
                 "pull" => format!("delta=%si:s32 {lengths}"),
                 // struct page_pool *, struct sk_buff **
-                "xdp_copy" => format!("len=+{len}(+0(%si)):u32"),
+                "xdp_copy" | "xdp_paged" => format!(
+                    "len=+{len}(+0(%si)):u32 data_len=+{data_len}(+0(%si)):u32 \
+                     tail=+{tail}(+0(%si)):u32 flags=+{cloned}(+0(%si)):u8"
+                ),
                 _ => lengths.clone(),
             };
             format!("p:{GROUP}/{} {} caller=$stack0:x64 {arguments}", it.event, it.function)
@@ -347,97 +403,69 @@ fn definitions(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
-/// Follows memory through a trace: an allocated block that was once the head of a packet counts. A
-/// copy that meets no tracepoint any more, such as of a UDP packet that is copied behind the last
-/// device, is not seen.
-fn heads(trace: &str, endpoints: &[&str]) -> Check {
-    let mut check = Check::default();
-    // Whether a living block has been the head of a packet.
-    let mut living: HashMap<&str, bool> = HashMap::new();
-    for line in trace.lines().filter(|line| !line.starts_with('#')) {
-        let get = |name: &str| {
-            let mut fields = line.split_ascii_whitespace().filter_map(|word| word.split_once('='));
-            fields.find(|(field, _)| *field == name).map(|(_, value)| value)
-        };
-        // The time ends in a colon, too.
-        let mut words = line.split_ascii_whitespace();
-        let is_event = |word: &&str| word.ends_with(':') && !word.contains('.');
-        let Some(event) = words.find(is_event) else { continue };
-        match event.trim_end_matches(':') {
-            "kmalloc" | "kmem_cache_alloc" => {
-                check.allocations += 1;
-                let bytes = get("bytes_alloc").and_then(|bytes| bytes.parse::<u64>().ok());
-                check.allocated_bytes += bytes.unwrap_or(0);
-                if let Some(block) = get("ptr") {
-                    living.insert(without_prefix(block), false);
-                }
-            }
-            "kfree" | "kmem_cache_free" => {
-                if let Some(block) = get("ptr") {
-                    living.remove(without_prefix(block));
-                }
-            }
-            "net_dev_queue" => {
-                let device = get("dev").unwrap_or_default();
-                check.packets += u64::from(endpoints.contains(&device));
-            }
-            name if name.starts_with("seen_") => {
-                let head = get("head").map(without_prefix).unwrap_or_default();
-                if let Some(seen) = living.get_mut(head)
-                    && !std::mem::replace(seen, true)
-                {
-                    check.heads += 1;
-                }
-            }
-            name if COUNTERS.iter().any(|it| it.event == name) => check.copies += 1,
-            _ => {}
-        }
-    }
-    check
-}
-
-/// Tracepoints write addresses with zeros in front, probes with `0x`.
-fn without_prefix(address: &str) -> &str {
-    address.trim_start_matches("0x").trim_start_matches('0')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_frames_of_the_probe_are_left_out_and_the_caller_is_put_in() {
-        let raw = [
-            "kprobe_dispatcher+0x1/0x2",
-            "exc_int3+0x5/0x6",
-            "asm_exc_int3+0x1/0x2",
-            "pskb_expand_head+0x1/0x400",
-            "ip_rcv+0x4/0x50",
-            "process_backlog+0x1/0x2",
-        ]
-        .map(str::to_owned);
-        let stack = stack(&raw, "ip_forward+0x100/0x300");
-        assert_eq!(stack, ["ip_forward", "ip_rcv", "process_backlog"]);
+    const RAW: [&str; 6] = [
+        "kprobe_dispatcher+0x1/0x2",
+        "exc_int3+0x5/0x6",
+        "asm_exc_int3+0x1/0x2",
+        "pskb_expand_head+0x1/0x400",
+        "ip_rcv+0x4/0x50",
+        "process_backlog+0x1/0x2",
+    ];
+    const LAYOUT: Layout = Layout {
+        len: 0,
+        data_len: 0,
+        head: 0,
+        tail: 0,
+        cloned: 0,
+        cloned_bit: 0,
+        head_frag_bit: 5,
+    };
+
+    fn entry(keys: &[(&str, &str)], values: &[(&str, u64)]) -> Entry {
+        Entry {
+            stack: RAW.map(str::to_owned).to_vec(),
+            keys: keys.iter().map(|(name, key)| (name.to_string(), key.to_string())).collect(),
+            values: values.iter().map(|(name, value)| (name.to_string(), *value)).collect(),
+        }
     }
 
     #[test]
-    fn a_block_that_was_a_head_counts_once_and_again_when_it_is_another_block() {
-        let trace = "\
-# tracer: nop
- study-61 [000] ..... 9.1: kmalloc: call_site=a+0x1/0x2 ptr=ffff888001 bytes_req=600 bytes_alloc=640 node=-1
- study-61 [000] ..... 9.2: net_dev_queue: dev=out0 skbaddr=ffff88800a len=84
- study-61 [000] ..... 9.2: seen_queue: (net.net_dev_queue) head=0xffff888001
- study-61 [000] ..s.. 9.3: kmem_cache_alloc: call_site=b ptr=ffff888002 bytes_req=704 bytes_alloc=704 node=0
- study-61 [000] ..s.. 9.3: expand_cloned: (pskb_expand_head+0x0/0x10) caller=0x1 cloned=1
- study-61 [000] ..s.. 9.4: seen_receive: (net.netif_receive_skb) head=0xffff888002
- study-61 [000] ..s.. 9.4: seen_consume: (skb.consume_skb) head=0xffff888002
- study-61 [000] ..s.. 9.4: net_dev_queue: dev=up0 skbaddr=ffff88800a len=84
- study-61 [000] ..s.. 9.5: kmem_cache_free: call_site=b ptr=ffff888002 name=skbuff_small_head
- study-61 [000] ..s.. 9.6: kmem_cache_alloc: call_site=b ptr=ffff888002 bytes_req=704 bytes_alloc=704 node=0
- study-61 [000] ..s.. 9.7: seen_rx: (net.netif_rx) head=0xffff888002
-";
-        let check = heads(trace, &["out0", "eth0"]);
-        assert_eq!((check.packets, check.heads, check.copies), (1, 3, 1));
-        assert_eq!((check.allocations, check.allocated_bytes), (3, 640 + 704 * 2));
+    fn the_frames_of_the_probe_are_left_out_and_the_caller_is_put_in() {
+        let keys = [("caller", "[ffffffff81] ip_forward+0x100/0x300"), ("nhead", "0")];
+        let place = COUNTERS[0].place(&entry(&keys, &[("hitcount", 3), ("tail", 30)]), &LAYOUT);
+        assert_eq!(place.caller, "ip_forward+0x100/0x300");
+        assert_eq!(place.outer, ["ip_rcv+0x4/0x50", "process_backlog+0x1/0x2"]);
+        assert_eq!(place.stack, ["ip_forward", "ip_rcv", "process_backlog"]);
+        assert_eq!((place.reason.as_str(), place.times, place.bytes), ("cloned", 3, 30));
+        let keys = [("caller", "[ffffffffc0] call+0x1/0x3 [rnetns_study]")];
+        assert_eq!(COPY.place(&entry(&keys, &[]), &LAYOUT).caller, "call+0x1/0x3");
+    }
+
+    #[test]
+    fn xdp_copies_for_each_reason_that_the_packet_has() {
+        let reason = |flags: &str, headroom: Option<u64>| {
+            let mut values = vec![("hitcount", 2), ("len", 2 * 60)];
+            values.extend(headroom.map(|room| ("tail", 2 * (room + 60))));
+            xdp_reason(&entry(&[("flags", flags)], &values), &LAYOUT)
+        };
+        assert_eq!(reason("33", Some(256)), "cloned");
+        assert_eq!(reason("0", Some(256)), "head is not of a page");
+        assert_eq!(reason("32", None), "data in pages");
+        assert_eq!(reason("32", Some(255)), "headroom");
+        assert_eq!(reason("1", Some(0)), "cloned, head is not of a page, headroom");
+    }
+
+    #[test]
+    fn calls_that_a_probe_has_missed_are_counted() {
+        let profile = "  copy      12    0\n  clone   5   0\n";
+        assert_eq!(misses(profile).unwrap(), 0);
+        assert_eq!(misses(&profile.replace("5   0", "5   7")).unwrap(), 7);
+        assert_eq!(misses("").unwrap(), 0);
+        assert!(misses("copy 12").is_err());
+        assert!(misses("copy 12 x").is_err());
     }
 }

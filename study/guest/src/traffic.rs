@@ -4,13 +4,13 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::errno::Errno;
-use nix::libc;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage,
+};
 use rnetns_selftests::fuzz::packet::checksum;
 
 use crate::world::Path;
@@ -52,6 +52,8 @@ const fn traffic(name: &'static str, protocol: Protocol, size: usize) -> Traffic
 /// What a segment holds over Ethernet, with timestamps.
 const MSS: usize = 1448;
 const MSS6: usize = 1428;
+/// Segments of a message that the device is to cut.
+pub const SEGMENTS: usize = 10;
 
 pub const TRAFFIC: [Traffic; 9] = [
     Traffic { quick: true, ..traffic("udp-small", Protocol::Udp, 18) },
@@ -59,7 +61,7 @@ pub const TRAFFIC: [Traffic; 9] = [
     traffic("ping", Protocol::Ping, 56),
     Traffic { segments: true, quick: true, ..traffic("tcp-segments", Protocol::Tcp, MSS) },
     Traffic { segments: true, gro: true, ..traffic("tcp-gro", Protocol::Tcp, MSS) },
-    traffic("tcp-gso", Protocol::Tcp, 10 * MSS),
+    traffic("tcp-gso", Protocol::Tcp, SEGMENTS * MSS),
     Traffic { v6: true, quick: true, ..traffic("udp6-small", Protocol::Udp, 18) },
     Traffic {
         v6: true,
@@ -67,7 +69,7 @@ pub const TRAFFIC: [Traffic; 9] = [
         quick: true,
         ..traffic("tcp6-segments", Protocol::Tcp, MSS6)
     },
-    Traffic { v6: true, ..traffic("tcp6-gso", Protocol::Tcp, 10 * MSS6) },
+    Traffic { v6: true, ..traffic("tcp6-gso", Protocol::Tcp, SEGMENTS * MSS6) },
 ];
 
 /// How long to wait for a packet that does not come. The clock of a counting processor leaps to its
@@ -78,7 +80,7 @@ const PORT: u16 = 7777;
 /// Sockets at both ends.
 pub enum Flow {
     Udp { sender: UdpSocket, receiver: UdpSocket, data: Vec<u8> },
-    Ping { socket: OwnedFd, v6: bool, data: Vec<u8>, next: u16 },
+    Ping { socket: OwnedFd, data: Vec<u8>, next: u16 },
     Tcp { sender: TcpStream, receiver: TcpStream, data: Vec<u8> },
 }
 
@@ -89,23 +91,38 @@ impl Flow {
             Protocol::Udp => {
                 let receiver = path.to.run(|| Ok(UdpSocket::bind((path.bind, PORT))?))?;
                 receiver.set_read_timeout(Some(LOST))?;
+                path.bind_to(path.answers, &receiver)?;
                 let sender = path.from.run(|| {
-                    let socket = UdpSocket::bind((any(traffic.v6), 0))?;
+                    let source = path.source.unwrap_or(any(traffic.v6));
+                    let socket = UdpSocket::bind((source, 0))?;
+                    path.bind_to(path.sends, &socket)?;
                     socket.connect((path.target, PORT))?;
                     Ok(socket)
                 })?;
                 Ok(Flow::Udp { sender, receiver, data })
             }
             Protocol::Ping => {
-                let socket = path.from.run(|| ping_socket(path.target))?;
-                Ok(Flow::Ping { socket, v6: traffic.v6, data, next: 0 })
+                let socket = path.from.run(|| {
+                    let socket = ping_socket(path.target)?;
+                    path.bind_to(path.sends, &socket)?;
+                    Ok(socket)
+                })?;
+                Ok(Flow::Ping { socket, data, next: 0 })
             }
             Protocol::Tcp => {
                 let listener = path.to.run(|| Ok(TcpListener::bind((path.bind, PORT))?))?;
-                let address = SocketAddr::from((path.target, PORT));
-                let sender = path
-                    .from
-                    .run(|| TcpStream::connect_timeout(&address, LOST).context("connect"))?;
+                path.bind_to(path.answers, &listener)?;
+                let sender = path.from.run(|| {
+                    let socket = tcp_socket(traffic.v6)?;
+                    path.bind_to(path.sends, &socket)?;
+                    if let Some(source) = path.source {
+                        let source = SockaddrStorage::from(SocketAddr::from((source, 0)));
+                        socket::bind(socket.as_raw_fd(), &source).context("bind")?;
+                    }
+                    let address = SockaddrStorage::from(SocketAddr::from((path.target, PORT)));
+                    socket::connect(socket.as_raw_fd(), &address).context("connect")?;
+                    Ok(TcpStream::from(socket))
+                })?;
                 sender.set_nodelay(true)?;
                 let (receiver, _) = listener.accept().context("accept")?;
                 receiver.set_read_timeout(Some(LOST))?;
@@ -130,11 +147,11 @@ impl Flow {
                 let got = receiver.recv(&mut buffer).context("a packet was lost")?;
                 ensure!(got == data.len(), "{got} bytes arrived");
             }
-            Flow::Ping { socket, v6, data, next } => {
+            Flow::Ping { socket, data, next } => {
                 *next = next.wrapping_add(1);
-                let request = echo_request(*v6, *next, data);
+                let request = echo_request(*next, data);
                 socket::send(socket.as_raw_fd(), &request, MsgFlags::empty()).context("ping")?;
-                await_reply(socket, *v6, *next)?;
+                await_reply(socket, *next)?;
             }
             Flow::Tcp { sender, receiver, data } => {
                 sender.write_all(data).context("write")?;
@@ -154,40 +171,53 @@ fn any(v6: bool) -> IpAddr {
     }
 }
 
+impl Path<'_> {
+    /// Binds a socket to a device, on a way where packets must take that one.
+    fn bind_to(&self, device: &str, socket: &impl AsFd) -> Result<()> {
+        if self.source.is_some() {
+            socket::setsockopt(socket, socket::sockopt::BindToDevice, &device.into())
+                .with_context(|| format!("bind a socket to {device}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn tcp_socket(v6: bool) -> Result<OwnedFd> {
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context("open a socket")
+}
+
+/// A raw socket for ICMP. There is none for ICMPv6: IPv6 is measured with UDP and TCP.
 fn ping_socket(target: IpAddr) -> Result<OwnedFd> {
-    let (family, protocol) = match target {
-        IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
-        IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
-    };
+    let (family, protocol) = (AddressFamily::Inet, SockProtocol::Icmp);
     let socket = socket::socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
         .context("open a raw socket")?;
     let limit = nix::sys::time::TimeVal::new(LOST.as_secs() as i64, 0);
     socket::setsockopt(&socket, socket::sockopt::ReceiveTimeout, &limit)?;
-    let address = socket::SockaddrStorage::from(SocketAddr::from((target, 0)));
+    let address = SockaddrStorage::from(SocketAddr::from((target, 0)));
     socket::connect(socket.as_raw_fd(), &address).context("connect a raw socket")?;
     Ok(socket)
 }
 
-fn echo_request(v6: bool, number: u16, data: &[u8]) -> Vec<u8> {
-    let mut request = vec![if v6 { 128 } else { 8 }, 0, 0, 0, 0, 1];
+fn echo_request(number: u16, data: &[u8]) -> Vec<u8> {
+    const ECHO_REQUEST: u8 = 8;
+    let mut request = vec![ECHO_REQUEST, 0, 0, 0, 0, 1];
     request.extend(number.to_be_bytes());
     request.extend(data);
-    if !v6 {
-        let sum = checksum(&request);
-        request[2..4].copy_from_slice(&sum.to_be_bytes());
-    }
+    let sum = checksum(&request);
+    request[2..4].copy_from_slice(&sum.to_be_bytes());
     request
 }
 
-fn await_reply(socket: &OwnedFd, v6: bool, number: u16) -> Result<()> {
-    let (skip, kind) = if v6 { (0, 129) } else { (20, 0) };
+fn await_reply(socket: &OwnedFd, number: u16) -> Result<()> {
+    const ECHO_REPLY: u8 = 0;
+    const HEADER: usize = 20;
     let mut buffer = [0; 2048];
     loop {
         let got = socket::recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())
             .context("a ping was lost")?;
-        let reply = buffer[..got].get(skip..).unwrap_or(&[]);
-        if let [k, _, _, _, _, 1, high, low, ..] = reply
-            && *k == kind
+        let reply = buffer[..got].get(HEADER..).unwrap_or(&[]);
+        if let [ECHO_REPLY, _, _, _, _, 1, high, low, ..] = reply
             && u16::from_be_bytes([*high, *low]) == number
         {
             return Ok(());
@@ -245,13 +275,9 @@ impl Drop for Listener {
 
 /// A packet socket with room for all packets of a measurement.
 fn packet_socket() -> Result<OwnedFd> {
-    let all = (libc::ETH_P_ALL as u16).to_be();
-    // SAFETY: a new socket; nothing is passed but numbers.
-    let socket = unsafe {
-        libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, i32::from(all))
-    };
-    // SAFETY: the kernel has just opened it for us; -1 is caught by `result`.
-    let socket = unsafe { OwnedFd::from_raw_fd(Errno::result(socket).context("listen")?) };
+    let all = SockProtocol::EthAll;
+    let socket = socket::socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, all)
+        .context("listen")?;
     let room = 256 << 20;
     socket::setsockopt(&socket, socket::sockopt::RcvBufForce, &room).context("make room")?;
     Ok(socket)

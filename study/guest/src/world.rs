@@ -12,25 +12,36 @@ use std::fs;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
-use rnetns_selftests::command::{ip, run};
-use rnetns_selftests::module::{Loaded, Module};
+use rnetns_selftests::command::{ip, ip_of, run};
+use rnetns_selftests::module::{Figures, Loaded, Module};
 use rnetns_selftests::netns::Netns;
 use rnetns_selftests::wait_until;
 
 use crate::bpf;
-use crate::traffic::Traffic;
+use crate::memory::Endpoints;
+use crate::results::CacheUse;
+use crate::traffic::{Protocol, Traffic};
 
 /// A way from outside into the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The far end of a cable is in the box itself.
     Direct,
+    /// The same, with sockets that are bound to the two devices.
+    DirectBound,
+    /// And with both ends in one namespace: what the RFD compares with.
+    SameNamespace,
     Bridge,
+    /// A bridge that knows no address, with a third port.
+    BridgeFlood,
     /// A bridge whose packets go through the filters of IP (`bridge-nf-call-iptables`).
     BridgeNetfilter,
     Routed,
     /// With the module's route cache.
     RoutedCache,
+    /// With a policy rule that no packet meets, without and with the cache.
+    RoutedRule,
+    RoutedRuleCache,
     NatNft,
     NatIptables,
     NatIptablesNft,
@@ -41,12 +52,17 @@ pub enum Way {
     XdpRedirect,
 }
 
-pub const WAYS: [Way; 18] = [
+pub const WAYS: [Way; 23] = [
     Way::Direct,
+    Way::DirectBound,
+    Way::SameNamespace,
     Way::Bridge,
+    Way::BridgeFlood,
     Way::BridgeNetfilter,
     Way::Routed,
     Way::RoutedCache,
+    Way::RoutedRule,
+    Way::RoutedRuleCache,
     Way::NatNft,
     Way::NatIptables,
     Way::NatIptablesNft,
@@ -66,10 +82,15 @@ impl Way {
     pub fn name(self) -> String {
         match self {
             Way::Direct => "direct".into(),
+            Way::DirectBound => "direct-bound".into(),
+            Way::SameNamespace => "same-namespace".into(),
             Way::Bridge => "bridge".into(),
+            Way::BridgeFlood => "bridge-flood".into(),
             Way::BridgeNetfilter => "bridge-netfilter".into(),
             Way::Routed => "routed".into(),
             Way::RoutedCache => "routed-cache".into(),
+            Way::RoutedRule => "routed-rule".into(),
+            Way::RoutedRuleCache => "routed-rule-cache".into(),
             Way::NatNft => "nat-nft".into(),
             Way::NatIptables => "nat-iptables".into(),
             Way::NatIptablesNft => "nat-iptables-nft".into(),
@@ -92,6 +113,8 @@ impl Way {
             self,
             Way::Routed
                 | Way::RoutedCache
+                | Way::RoutedRule
+                | Way::RoutedRuleCache
                 | Way::NatNft
                 | Way::NatIptables
                 | Way::NatIptablesNft
@@ -103,9 +126,24 @@ impl Way {
         matches!(self, Way::NatNft | Way::NatIptables | Way::NatIptablesNft)
     }
 
+    /// Whether the host has no part in it.
+    fn is_direct(self) -> bool {
+        matches!(self, Way::Direct | Way::DirectBound | Way::SameNamespace)
+    }
+
+    /// Whether sockets are bound to the devices, without which a namespace would not send what is
+    /// for itself through a cable.
+    fn is_bound(self) -> bool {
+        matches!(self, Way::DirectBound | Way::SameNamespace)
+    }
+
+    pub fn has_cache(self) -> bool {
+        matches!(self, Way::RoutedCache | Way::RoutedRuleCache)
+    }
+
     /// Whether there is a device `dn0` whose other end is the box's.
     fn has_cable(self) -> bool {
-        !matches!(self, Way::Direct | Way::Macvlan(_) | Way::Ipvlan(_))
+        !self.is_direct() && !matches!(self, Way::Macvlan(_) | Way::Ipvlan(_))
     }
 
     /// Whether programs of the host, which are in no VRF, can reach the box.
@@ -127,9 +165,14 @@ impl Way {
         direction != Direction::Out || !matches!(self, Way::Macvlan(_) | Way::Ipvlan(_))
     }
 
-    /// Whether it takes such packets: XDP has none of more than a page.
+    /// Whether it takes such packets: XDP has none of more than a page, and the kernel's answers to
+    /// a ping are bound to no device.
     pub fn takes(self, traffic: &Traffic) -> bool {
-        self != Way::XdpRedirect || !(traffic.is_large() || traffic.gro)
+        match self {
+            Way::XdpRedirect => !(traffic.is_large() || traffic.gro),
+            Way::DirectBound | Way::SameNamespace => traffic.protocol != Protocol::Ping,
+            _ => true,
+        }
     }
 
     /// Whether IPv6 is measured, too.
@@ -184,14 +227,32 @@ pub struct Path<'a> {
     /// The address that the sender writes to, and the one that the receiver has.
     pub target: IpAddr,
     pub bind: IpAddr,
+    /// The sender's address, if sockets are bound to these devices.
+    pub source: Option<IpAddr>,
+}
+
+impl Path<'_> {
+    pub fn endpoints(&self) -> Endpoints<'static> {
+        Endpoints { sends: self.sends, answers: self.answers }
+    }
 }
 
 impl World {
     pub fn new(way: Way) -> Result<World> {
-        let world =
-            World { way, outside: Netns::new()?, host: Netns::new()?, inside: Netns::new()? };
+        let outside = Netns::new()?;
+        let inside = match way {
+            Way::SameNamespace => outside.run(Netns::own)?,
+            _ => Netns::new()?,
+        };
+        let world = World { way, outside, host: Netns::new()?, inside };
         for net in [&world.outside, &world.host, &world.inside] {
             net.run(quiet)?;
+        }
+        if way.is_bound() {
+            // In one namespace, the source of each packet is an address of its own.
+            for net in [&world.outside, &world.inside] {
+                net.run(|| set("ipv4/conf/all/accept_local", "1"))?;
+            }
         }
         world.build().with_context(|| format!("build {}", way.name()))?;
         Ok(world)
@@ -199,11 +260,16 @@ impl World {
 
     /// The namespace in which packets are on their way, where somebody may listen.
     pub fn middle(&self) -> &Netns {
-        if self.way == Way::Direct { &self.inside } else { &self.host }
+        if self.way.is_direct() { &self.inside } else { &self.host }
     }
 
-    pub fn host(&self) -> &Netns {
-        &self.host
+    /// What the host's route cache was asked so far, if there is one.
+    pub fn cache(&self) -> Result<Option<CacheUse>> {
+        if !self.way.has_cache() {
+            return Ok(None);
+        }
+        let figures = Figures::of_route_cache(self.host.inum())?;
+        Ok(Some(CacheUse { hits: figures.get("hits")?, misses: figures.get("misses")? }))
     }
 
     pub fn path(&self, direction: Direction, v6: bool) -> Result<Path<'_>> {
@@ -212,17 +278,19 @@ impl World {
             text.parse().with_context(|| format!("{text} is no address"))
         };
         let (inside4, inside6) = self.inside_addresses();
-        let bind = address(inside4, inside6)?;
+        let inside = address(inside4, inside6)?;
         let host = address("10.1.0.1", "fd01::1")?;
         let outside = address("10.1.0.2", "fd01::2")?;
+        let bound = self.way.is_bound();
         Ok(match direction {
             Direction::In => Path {
                 from: &self.outside,
                 to: &self.inside,
                 sends: "out0",
                 answers: "eth0",
-                target: if self.way.translates() { host } else { bind },
-                bind,
+                target: if self.way.translates() { host } else { inside },
+                bind: inside,
+                source: bound.then_some(outside),
             },
             Direction::Out => Path {
                 from: &self.inside,
@@ -231,14 +299,16 @@ impl World {
                 answers: "out0",
                 target: outside,
                 bind: outside,
+                source: bound.then_some(inside),
             },
             Direction::Local => Path {
                 from: &self.host,
                 to: &self.inside,
                 sends: if self.way.routes() { "dn0" } else { "br0" },
                 answers: "eth0",
-                target: bind,
-                bind,
+                target: inside,
+                bind: inside,
+                source: bound.then_some(host),
             },
         })
     }
@@ -251,8 +321,8 @@ impl World {
         self.cables()?;
         self.addresses()?;
         match self.way {
-            Way::Direct => Ok(()),
-            Way::Bridge | Way::BridgeNetfilter => self.bridge(),
+            Way::Direct | Way::DirectBound | Way::SameNamespace => Ok(()),
+            Way::Bridge | Way::BridgeFlood | Way::BridgeNetfilter => self.bridge(),
             Way::Macvlan(_) | Way::Ipvlan("l2") => Ok(()),
             // These modes look for the route of what the box sends in the host's namespace.
             Way::Ipvlan(_) => self.host.run(|| {
@@ -280,8 +350,9 @@ impl World {
 
     /// Devices, without addresses.
     fn cables(&self) -> Result<()> {
-        let peer = if self.way == Way::Direct { &self.inside } else { &self.host };
-        let (name, mac) = if self.way == Way::Direct { ("eth0", BOX_MAC) } else { ("up0", UP_MAC) };
+        let direct = self.way.is_direct();
+        let peer = if direct { &self.inside } else { &self.host };
+        let (name, mac) = if direct { ("eth0", BOX_MAC) } else { ("up0", UP_MAC) };
         self.outside.run(|| {
             ip(&[
                 &format!(
@@ -322,7 +393,7 @@ impl World {
                     &format!("link set eth0 netns {}", self.inside.path()),
                 ])
             })?,
-            Way::Direct => {}
+            _ if direct => {}
             _ => self.host.run(|| ip(&["link set up0 up"]))?,
         }
         self.inside.run(|| ip(&["link set eth0 up"]))
@@ -388,9 +459,19 @@ impl World {
                 &format!("neighbour replace 10.1.0.2 lladdr {OUT_MAC} dev br0 nud permanent"),
                 &format!("neighbour replace fd01::2 lladdr {OUT_MAC} dev br0 nud permanent"),
             ])?;
-            // It would learn them from the first packet, and flood that.
-            run(&format!("bridge fdb replace {BOX_MAC} dev dn0 master static"))?;
-            run(&format!("bridge fdb replace {OUT_MAC} dev up0 master static"))?;
+            if self.way == Way::BridgeFlood {
+                ip(&[
+                    "link add more0 type dummy",
+                    "link set more0 addrgenmode none master br0",
+                    "link set more0 up",
+                ])?;
+                run("bridge link set dev up0 learning off")?;
+                run("bridge link set dev dn0 learning off")?;
+            } else {
+                // It would learn them from the first packet, and flood that.
+                run(&format!("bridge fdb replace {BOX_MAC} dev dn0 master static"))?;
+                run(&format!("bridge fdb replace {OUT_MAC} dev up0 master static"))?;
+            }
             // It is on in new namespaces.
             let filters = self.way == Way::BridgeNetfilter;
             for family in ["arptables", "iptables", "ip6tables"] {
@@ -437,6 +518,10 @@ impl World {
                 &format!("neighbour replace fd02::2 lladdr {BOX_MAC} dev dn0 nud permanent"),
             ])?;
             match self.way {
+                Way::RoutedRule | Way::RoutedRuleCache => {
+                    ip(&["rule add pref 100 from 198.18.0.0/24 lookup 100"])?;
+                    ip_of("-6", &["rule add pref 100 from fd99::/64 lookup 100"])
+                }
                 Way::NatNft => nft(),
                 Way::NatIptables => iptables("iptables-legacy"),
                 Way::NatIptablesNft => iptables("iptables-nft"),
@@ -481,7 +566,7 @@ impl World {
         let sends = word(!segments);
         let device = path.sends;
         path.from.run(|| run(&format!("ethtool -K {device} tso {sends} gso {sends}")))?;
-        if self.way != Way::Direct {
+        if !self.way.is_direct() {
             let gro = word(gro);
             self.host.run(|| {
                 run(&format!("ethtool -K up0 gro {gro}"))?;

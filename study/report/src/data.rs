@@ -68,9 +68,22 @@ pub fn clones(of: &Measurement) -> f64 {
     each(Place::count(&of.clones), of.packets)
 }
 
-/// Allocations for each packet that an end has sent.
+/// Allocations for each packet that the sender has sent, as all figures here; in results that do not
+/// know how many these were, for each packet that an end has sent.
 pub fn allocations(of: &Measurement) -> f64 {
-    each(of.check.allocations, of.check.packets)
+    let sent = if of.check.sent == 0 { of.check.packets } else { of.check.sent };
+    each(of.check.allocations, sent)
+}
+
+/// How far the rounds of instructions are from each other, as a share of the one in the middle.
+/// Without the lowest and the highest: now and then a round has something else of the machine in it.
+pub fn spread(of: &Measurement) -> f64 {
+    let mut rounds = of.instruction_rounds.clone();
+    rounds.sort_by(f64::total_cmp);
+    match rounds.as_slice() {
+        [_, low, .., high, _] => (high - low) / of.instructions,
+        _ => 0.0,
+    }
 }
 
 fn each(sum: u64, packets: u64) -> f64 {

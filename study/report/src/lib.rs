@@ -33,12 +33,19 @@ pub const PAGE: &str = "Documentation/study.md";
 pub const FOLDER: &str = "Documentation/study";
 /// The results there.
 pub const RESULTS: &str = "results.json";
+/// If somebody has put them there: the results of some ways on a kernel that differs in the patch
+/// alone (`make study KSRC=TREE T=routed`).
+pub const PATCHED: &str = "results-patched.json";
 /// The text.
 pub const TEXT: &str = include_str!("../study.md.in");
 
 /// Writes the page and what belongs to it.
-pub fn write(results: &str, root: &Path) -> Result<()> {
+pub fn write(results: &str, patched: Option<&str>, root: &Path) -> Result<()> {
     let data: Results = serde_json::from_str(results).context("understand the results")?;
+    let patched_data: Option<Results> = patched
+        .map(serde_json::from_str)
+        .transpose()
+        .context("understand the results with the patch")?;
     let unexplained = tables::unexplained(&data, TEXT);
     ensure!(
         unexplained.is_empty(),
@@ -50,9 +57,12 @@ pub fn write(results: &str, root: &Path) -> Result<()> {
     let put = |path: &Path, text: &str| {
         fs::write(path, text).with_context(|| format!("write {}", path.display()))
     };
-    put(&root.join(PAGE), &template::fill(TEXT, &data)?)?;
+    put(&root.join(PAGE), &template::fill(TEXT, &data, patched_data.as_ref())?)?;
     for (name, picture) in plots::all(&data)?.into_iter().chain(flames::all(&data)?) {
         put(&folder.join(name), &picture)?;
+    }
+    if let Some(patched) = patched {
+        put(&folder.join(PATCHED), &by_line(patched)?)?;
     }
     put(&folder.join(RESULTS), &by_line(results)?)
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use rnetns_study_report::{FOLDER, PATCHED, write};
 
 fn main() -> ExitCode {
     match run() {
@@ -24,5 +25,10 @@ fn run() -> Result<()> {
     let results = words.next().context("the file with the results")?;
     let root = words.next().context("the root of the checkout")?;
     let text = fs::read_to_string(&results).with_context(|| results.display().to_string())?;
-    rnetns_study_report::write(&text, &root)
+    let patched = root.join(FOLDER).join(PATCHED);
+    let patched = match patched.exists() {
+        true => Some(fs::read_to_string(&patched).with_context(|| patched.display().to_string())?),
+        false => None,
+    };
+    write(&text, patched.as_deref(), &root)
 }

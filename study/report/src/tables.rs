@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use rnetns_study::results::{Measurement, Place};
 
-use crate::data::{Question, Results};
+use crate::data::{self, Question, Results};
 
 /// A number that people can read: no zeros behind the point that say nothing.
 pub fn number(value: f64) -> String {
@@ -56,7 +56,7 @@ pub fn by_traffic(
 /// A line of the kernel that has packets copied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
-    /// The function that it is in, and for whom: `skb_ensure_writable() for nf_nat_manip_pkt()`.
+    /// The function that it is in.
     pub function: String,
     /// `net/ipv4/ip_forward.c:144`
     pub at: String,
@@ -65,27 +65,28 @@ pub struct Line {
     pub reason: String,
 }
 
-/// Where helpers of all protocols are: who calls them says more.
-const HELPERS: &str = "net/core/skbuff.c:";
+/// Where helpers of all protocols are: what calls them has packets copied.
+const HELPERS: [&str; 2] = ["include/", "net/core/skbuff.c:"];
 
 impl Line {
     fn of(results: &Results, place: &Place) -> Line {
-        // From the innermost inlined function to the function itself: `skb_cow at
-        // include/linux/skbuff.h:3911 (inlined)`. What headers have is called from everywhere.
-        let frames: Vec<(&str, &str)> = results
-            .lines(&place.caller)
-            .iter()
+        // Each place is one or more functions, from the innermost inlined one to the function
+        // itself: `skb_cow at include/linux/skbuff.h:3911 (inlined)`.
+        let frames: Vec<(&str, &str)> = std::iter::once(&place.caller)
+            .chain(&place.outer)
+            .flat_map(|place| results.lines(place))
             .filter_map(|line| line.trim().trim_end_matches(" (inlined)").split_once(" at "))
             .collect();
-        let index = frames.iter().position(|(_, at)| !at.starts_with("include/"));
+        let first = |helpers: &[&str]| {
+            let is_helper = |at: &str| helpers.iter().any(|helper| at.starts_with(helper));
+            frames.iter().position(|(_, at)| !is_helper(at))
+        };
+        // Where nothing else is known, it is the helper.
+        let index = first(&HELPERS).or_else(|| first(&HELPERS[..1]));
         let (function, at) = index.map_or((place.caller.as_str(), ""), |index| frames[index]);
         let inner = index.and_then(|index| index.checked_sub(1)).map(|index| frames[index].0);
-        let caller = place.stack.get(1).filter(|_| at.starts_with(HELPERS));
         Line {
-            function: match caller {
-                Some(caller) => format!("`{function}()` for `{caller}()`"),
-                None => format!("`{function}()`"),
-            },
+            function: function.to_owned(),
             at: at.to_owned(),
             calls: inner.unwrap_or(&place.function).to_owned(),
             reason: place.reason.clone(),
@@ -119,7 +120,7 @@ pub fn places(results: &Results) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| {function} | {at} | `{calls}()` | {reason} | {} | {} |",
+            "| `{function}()` | {at} | `{calls}()` | {reason} | {} | {} |",
             ways.join(", "),
             listeners.join(", ")
         );
@@ -127,13 +128,65 @@ pub fn places(results: &Results) -> String {
     table
 }
 
-/// Functions that have packets copied, of which the text has no word.
+/// Functions that have packets copied, and whose reason the text does not tell: it marks each that
+/// it does by a comment `<!-- explains: NAME, NAME -->`.
 pub fn unexplained(results: &Results, text: &str) -> Vec<String> {
+    let marks = text.split("<!-- explains:").skip(1);
+    let explained: Vec<&str> = marks
+        .filter_map(|mark| mark.split_once("-->"))
+        .flat_map(|(names, _)| names.split(',').map(str::trim))
+        .collect();
     let names = lines(results).into_keys().map(|line| line.function);
-    let name = |function: String| function.split(" for ").next().unwrap_or_default().to_owned();
-    let mut names: Vec<String> = names.map(name).filter(|name| !text.contains(name)).collect();
+    let mut names: Vec<String> = names.filter(|name| !explained.contains(&name.as_str())).collect();
     names.dedup();
     names
+}
+
+/// The spread of the rounds: that of the measurement in the middle, and the largest.
+pub fn spread(results: &Results) -> (f64, f64) {
+    let mut all: Vec<f64> = results.results.iter().map(data::spread).collect();
+    all.sort_by(f64::total_cmp);
+    let middle = all.get(all.len() / 2).copied().unwrap_or_default();
+    (middle, all.last().copied().unwrap_or_default())
+}
+
+/// Copies because of a lack of headroom.
+pub fn for_headroom(results: &Results) -> u64 {
+    let places = results.results.iter().flat_map(|it| &it.copies);
+    let places = places.filter(|place| place.reason.contains("headroom"));
+    // XDP wants more of it than any device.
+    places.filter(|place| place.function != "skb_pp_cow_data").map(|place| place.times).sum()
+}
+
+/// The same ways before and after a change of the kernel, out of the box, nobody listening.
+pub fn before_and_after(before: &Results, after: &Results) -> String {
+    let mut table = "| way | traffic | copies before | after | allocations before | after \
+                     | instructions before | after |\n|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for old in &before.results {
+        let question =
+            Question { way: &old.way, direction: "out", traffic: &old.traffic, listener: "nobody" };
+        let is_asked = old.direction == question.direction && old.listener == question.listener;
+        let Some(new) = after.find(question).filter(|_| is_asked) else { continue };
+        let cells: Vec<String> = [data::copies, data::allocations]
+            .iter()
+            .flat_map(|value| [old, new].map(|it| number(value(it))))
+            .chain([old, new].map(instructions))
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "| {} | {} | {} |", old.way, old.traffic, cells.join(" | "));
+    }
+    table
+}
+
+/// The round in the middle, and between which ones it is.
+fn instructions(of: &Measurement) -> String {
+    let mut rounds = of.instruction_rounds.clone();
+    rounds.sort_by(f64::total_cmp);
+    match rounds.as_slice() {
+        [_, low, .., high, _] => format!("{:.0} ({low:.0} to {high:.0})", of.instructions),
+        _ => format!("{:.0}", of.instructions),
+    }
 }
 
 /// How well both ways of counting agree.
@@ -184,6 +237,7 @@ mod tests {
         let place = Place {
             function: "pskb_expand_head".to_owned(),
             caller: caller.to_owned(),
+            outer: vec!["outer+0x1/0x2".to_owned()],
             stack: vec!["a".to_owned(), "b".to_owned()],
             reason: "cloned".to_owned(),
             times: 1,
@@ -195,6 +249,7 @@ mod tests {
             traffic: "t".to_owned(),
             listener: "nobody".to_owned(),
             packets: 1,
+            cache: None,
             copies: vec![place],
             clones: Vec::new(),
             pulls: Vec::new(),
@@ -207,7 +262,10 @@ mod tests {
             kernel: "k".to_owned(),
             parts: vec!["w".to_owned()],
             results: vec![measurement],
-            places: BTreeMap::from([(caller.to_owned(), frames)]),
+            places: BTreeMap::from([
+                (caller.to_owned(), frames),
+                ("outer+0x1/0x2".to_owned(), vec!["outer at net/x.c:9".to_owned()]),
+            ]),
         }
     }
 
@@ -225,12 +283,44 @@ mod tests {
         let row =
             "| `ip_forward()` | net/ipv4/ip_forward.c:144 | `skb_cow()` | cloned | w | nobody |\n";
         assert!(table.ends_with(row), "{table}");
+    }
+
+    #[test]
+    fn a_helper_is_no_line_of_its_own() {
         let helper = copied("e+0x1/0x2", &["e at net/core/skbuff.c:7"]);
-        assert!(
-            places(&helper)
-                .contains("| `e()` for `b()` | net/core/skbuff.c:7 | `pskb_expand_head()`")
-        );
-        assert_eq!(unexplained(&helper, "about `f()`"), ["`e()`"]);
-        assert!(unexplained(&helper, "about `e()`").is_empty());
+        let table = places(&helper);
+        assert!(table.contains("| `outer()` | net/x.c:9 | `e()` | cloned |"), "{table}");
+    }
+
+    #[test]
+    fn a_function_is_explained_by_a_mark_alone() {
+        let results = copied("f+0x1/0x2", &["f at net/f.c:7"]);
+        for text in ["", "about `f()`", "<!-- f -->", "<!-- explains: g, ff -->"] {
+            assert_eq!(unexplained(&results, text), ["f"], "{text}");
+        }
+        assert!(unexplained(&results, "x <!-- explains: g, f --> y").is_empty());
+    }
+
+    #[test]
+    fn headroom_is_found_among_the_reasons() {
+        let mut results = copied("f+0x1/0x2", &["f at net/f.c:7"]);
+        assert_eq!(for_headroom(&results), 0);
+        results.results[0].copies[0].reason = "cloned and headroom".to_owned();
+        assert_eq!(for_headroom(&results), 1);
+    }
+
+    #[test]
+    fn before_and_after_is_shown_with_the_spread() {
+        let mut before = copied("f+0x1/0x2", &["f at net/f.c:7"]);
+        before.results[0].instruction_rounds = vec![9.0, 1.0, 2.0, 3.0, 4.0];
+        before.results[0].instructions = 3.0;
+        before.results[0].check.sent = 2;
+        before.results[0].check.allocations = 3;
+        let mut after = copied("f+0x1/0x2", &["f at net/f.c:7"]);
+        after.results[0].copies.clear();
+        let table = before_and_after(&before, &after);
+        assert!(table.ends_with("| w | t | 1 | 0 | 1.5 | 0 | 3 (2 to 4) | 1 |\n"), "{table}");
+        after.results[0].way = "other".to_owned();
+        assert_eq!(before_and_after(&before, &after).lines().count(), 2);
     }
 }

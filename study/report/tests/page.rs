@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rnetns_study_report::{FOLDER, PAGE, RESULTS, TEXT, write};
+use rnetns_study_report::{FOLDER, PAGE, PATCHED, RESULTS, TEXT, write};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -26,7 +26,9 @@ fn files(root: &Path) -> Vec<(String, String)> {
 fn page_and_pictures_are_those_of_the_results_beside_them() {
     let results = fs::read_to_string(root().join(FOLDER).join(RESULTS)).unwrap();
     let copy = tempfile::tempdir().unwrap();
-    write(&results, copy.path()).unwrap();
+    // There need not be any.
+    let patched = fs::read_to_string(root().join(FOLDER).join(PATCHED)).ok();
+    write(&results, patched.as_deref(), copy.path()).unwrap();
     let (have, want) = (files(&root()), files(copy.path()));
     let names = |files: &[(String, String)]| -> Vec<String> {
         files.iter().map(|(name, _)| name.clone()).collect()
@@ -40,11 +42,44 @@ fn page_and_pictures_are_those_of_the_results_beside_them() {
 /// Words with digits that are no figures.
 const NAMES: [&str; 1] = ["2007"];
 
-#[test]
-fn the_text_itself_has_no_numbers() {
-    let mut text = TEXT.to_owned();
-    // Questions, code and comments.
-    for (begin, end) in [("{{", "}}"), ("`", "`"), ("<!--", "-->"), ("](", ")")] {
+/// Numbers as words. Small ones are words of any text.
+const WORDS: [&str; 30] = [
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "dozen",
+    "hundred",
+    "hundreds",
+    "thousand",
+    "thousands",
+    "million",
+    "millions",
+    "billion",
+    "percent",
+];
+
+/// The numbers in a text without questions, quotations, code, comments and links.
+fn numbers(text: &str) -> Vec<String> {
+    let mut text = text.to_owned();
+    for (begin, end) in [("{{", "}}"), ("<!--", "-->"), ("`", "`"), ("\"", "\""), ("](", ")")] {
         while let Some(at) = text.find(begin) {
             let after = at + begin.len();
             let length =
@@ -53,9 +88,28 @@ fn the_text_itself_has_no_numbers() {
         }
     }
     let is_number = |word: &&str| {
-        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        word.starts_with(|c: char| c.is_ascii_digit()) && !NAMES.contains(&word)
+        let is_word = |part: &str| WORDS.contains(&part.to_lowercase().as_str());
+        let has_digit = word.starts_with(|c: char| c.is_ascii_digit());
+        (has_digit && !NAMES.contains(word)) || word.split('-').any(is_word)
     };
-    let numbers: Vec<&str> = text.split_whitespace().filter(is_number).collect();
+    text.split_whitespace()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
+        .filter(is_number)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_text_itself_has_no_numbers() {
+    let numbers = numbers(TEXT);
     assert!(numbers.is_empty(), "numbers that are no answers of the results: {numbers:?}");
+}
+
+#[test]
+fn numbers_are_found_as_digits_and_as_words() {
+    let found = numbers(
+        "In 2007 `5` and {{copies 6}} of \"7\" were 8,000. <!-- 9 --> A hundred and sixty, \
+         Twenty-one and (ten) for one or two.",
+    );
+    assert_eq!(found, ["8,000", "hundred", "sixty", "Twenty-one", "ten"]);
 }
