@@ -771,7 +771,8 @@ impl Cache {
             counters.count(Stat::Refusals);
             return;
         }
-        let (was_empty, shared) = (owned.owners.entries() == 0, owned.owners.share());
+        let was_empty = owned.owners.entries() == 0;
+        let shared = owned.owners.share();
         owned.insert::<F, N>(counters, tag, key, dst, generation);
         let is_first = was_empty && owned.owners.entries() != 0;
         let begins_to_share = !shared && owned.owners.share();
