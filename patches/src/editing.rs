@@ -121,9 +121,11 @@ impl Editing {
         for subject in self.subjects.iter().rev() {
             let has = |number: &Number| stack.patches[number - 1].subject() == subject;
             let all: Vec<Number> = (1..=stack.patches.len()).filter(has).collect();
-            let in_series = all.iter().copied().find(|number| own(number));
+            if let Some(number) = all.iter().copied().find(own) {
+                return Ok(number);
+            }
             // It may have gone to another series.
-            if let Some(number) = in_series.or((all.len() == 1).then_some(all[0])) {
+            if let [number] = all[..] {
                 return Ok(number);
             }
         }

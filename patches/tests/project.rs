@@ -260,6 +260,18 @@ fn an_edit_stays_with_its_patch_whatever_its_number_and_its_subject_are_by_then(
 }
 
 #[test]
+fn an_edit_of_a_patch_that_is_gone_is_refused() {
+    let bench = Bench::new();
+    let project = bench.project();
+    project.begin_edit("1/2", &[]).unwrap();
+    let record = bench.root().join("target/series/edit.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("net: demo: ", "net: gone: ")).unwrap();
+    let error = format!("{:#}", project.finish_edit().map(|_| ()).unwrap_err());
+    assert!(error.contains("no patch has the subject \"net: gone: "), "{error}");
+}
+
+#[test]
 fn what_an_editor_leaves_behind_is_no_part_of_an_edit() {
     let bench = Bench::new();
     let project = bench.project();
