@@ -129,14 +129,8 @@ impl Repository {
     pub fn write(&self, base: &Tree, commits: &[Commit]) -> Result<()> {
         let mut stream = Vec::new();
         let nobody = Person { name: "base".into(), mail: "base@localhost".into() };
-        add(&mut stream, "base\n", &nobody, "0 +0000", &Tree::new(), base);
-        let mut before = base;
-        for Commit { message, author, date, tree } in commits {
-            add(&mut stream, message, author, date, before, tree);
-            before = tree;
-        }
-        self.ask(&["fast-import", "--quiet", "--force"], &stream)?;
-        Ok(())
+        add(&mut stream, None, "base\n", &nobody, "0 +0000", &Tree::new(), base);
+        self.import(stream, None, base, commits)
     }
 
     /// The same on top of a commit of somebody's repository, of which `base` is a part.
@@ -152,11 +146,19 @@ impl Repository {
         let list = self.folder.join(".git/objects/info/alternates");
         std::fs::write(&list, format!("{}\n", objects.display()))
             .with_context(|| format!("write {}", list.display()))?;
-        let mut stream = Vec::new();
-        let mut before = base;
-        let mut parent = Some(commit);
+        self.import(Vec::new(), Some(commit), base, commits)
+    }
+
+    /// Makes commits on top of what the stream has by now, or of that parent, whose tree is `before`.
+    fn import<'a>(
+        &self,
+        mut stream: Vec<u8>,
+        mut parent: Option<&str>,
+        mut before: &'a Tree,
+        commits: &'a [Commit],
+    ) -> Result<()> {
         for Commit { message, author, date, tree } in commits {
-            add_on(&mut stream, parent.take(), message, author, date, before, tree);
+            add(&mut stream, parent.take(), message, author, date, before, tree);
             before = tree;
         }
         self.ask(&["fast-import", "--quiet", "--force"], &stream)?;
@@ -415,20 +417,8 @@ fn bits(mode: Mode) -> &'static str {
     }
 }
 
-/// Adds a commit to a stream for `git fast-import`.
+/// Adds a commit to a stream for `git fast-import`. The first one may have a parent.
 fn add(
-    stream: &mut Vec<u8>,
-    message: &str,
-    author: &Person,
-    date: &str,
-    before: &Tree,
-    tree: &Tree,
-) {
-    add_on(stream, None, message, author, date, before, tree);
-}
-
-/// The same; the first commit of a stream may have a parent.
-fn add_on(
     stream: &mut Vec<u8>,
     parent: Option<&str>,
     message: &str,
