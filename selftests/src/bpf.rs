@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A program in the kernel that is asked which socket gets a packet (`sk_lookup`), and how often it
-//! was.
+//! Programs in the kernel, as instructions: no compiler is needed in the guest. One of them is asked
+//! which socket gets a packet (`sk_lookup`), and counts how often it was.
 
 use std::fs::{self, File};
 use std::mem::size_of;
@@ -17,11 +17,41 @@ const LINK_CREATE: libc::c_int = 28;
 const PROG_TYPE_SK_LOOKUP: u32 = 30;
 const SK_LOOKUP: u32 = 36;
 
-/// `r0 = 1 (SK_PASS)`, `exit`: it leaves the choice to the kernel.
-const PROGRAM: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+/// What [`Chooser`] answers: the choice is the kernel's.
+const SK_PASS: i32 = 1;
+
+/// `struct bpf_insn`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Instruction {
+    code: u8,
+    registers: u8,
+    offset: i16,
+    value: i32,
+}
+
+impl Instruction {
+    /// Ends the program. Its result is in register 0.
+    pub const EXIT: Instruction = Instruction::new(0x95, 0, 0);
+
+    /// Puts a number into a register.
+    pub const fn set(register: u8, value: i32) -> Instruction {
+        Instruction::new(0xb7, register, value)
+    }
+
+    /// Calls a function of the kernel, by its number.
+    pub const fn call(function: i32) -> Instruction {
+        Instruction::new(0x85, 0, function)
+    }
+
+    const fn new(code: u8, registers: u8, value: i32) -> Instruction {
+        Instruction { code, registers, offset: 0, value }
+    }
+}
 
 /// What `PROG_LOAD` is told.
 #[repr(C)]
+#[derive(Default)]
 struct Load {
     kind: u32,
     length: u32,
@@ -57,22 +87,8 @@ impl Chooser {
     /// no programs (`CONFIG_BPF_SYSCALL`).
     pub fn attach() -> Result<Option<Chooser>> {
         let counted = "/proc/sys/kernel/bpf_stats_enabled";
-        let load = Load {
-            kind: PROG_TYPE_SK_LOOKUP,
-            length: PROGRAM.len() as u32,
-            program: PROGRAM.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log: 0,
-            kernel_version: 0,
-            flags: 0,
-            name: [0; 16],
-            ifindex: 0,
-            expected_attach_type: SK_LOOKUP,
-        };
-        // SAFETY: What the command is told has its layout, and all that it leads to is there.
-        let program = match unsafe { bpf(PROG_LOAD, &load) } {
+        let choose = [Instruction::set(0, SK_PASS), Instruction::EXIT];
+        let program = match load(PROG_TYPE_SK_LOOKUP, SK_LOOKUP, &choose) {
             Err(Errno::ENOSYS) => return Ok(None),
             result => result.context("load a program")?,
         };
@@ -85,7 +101,7 @@ impl Chooser {
             attach_type: SK_LOOKUP,
             flags: 0,
         };
-        // SAFETY: As above.
+        // SAFETY: What the command is told has its layout.
         let link = unsafe { bpf(LINK_CREATE, &link) }.context("attach a program")?;
         Ok(Some(Chooser { program, _link: link }))
     }
@@ -97,6 +113,20 @@ impl Chooser {
         let runs = text.lines().find_map(|line| line.strip_prefix("run_cnt:")).context(path)?;
         runs.trim().parse().context("how often a program ran")
     }
+}
+
+/// Loads a program of a kind, to be attached as the kind says.
+pub fn load(kind: u32, attach_type: u32, program: &[Instruction]) -> Result<OwnedFd, Errno> {
+    let load = Load {
+        kind,
+        length: program.len() as u32,
+        program: program.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        expected_attach_type: attach_type,
+        ..Load::default()
+    };
+    // SAFETY: What the command is told has its layout, and all that it leads to is there.
+    unsafe { bpf(PROG_LOAD, &load) }
 }
 
 /// The system call, for commands that open a file.

@@ -5,7 +5,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
@@ -79,7 +79,8 @@ impl Request {
         }
     }
 
-    fn bytes(mut self) -> Vec<u8> {
+    /// The request as it is sent.
+    pub fn bytes(mut self) -> Vec<u8> {
         let length = self.0.len() as u32;
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0
@@ -107,9 +108,7 @@ impl Socket {
             .context("send a request")?;
         let mut answer = [0; 4096];
         let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty()).context("receive")?;
-        ensure!(length >= 20 && answer[4] == libc::NLMSG_ERROR as u8, "a strange answer");
-        let error = [answer[16], answer[17], answer[18], answer[19]];
-        Ok(-i32::from_ne_bytes(error))
+        error(&answer[..length])
     }
 
     /// Sends a request that must succeed.
@@ -121,9 +120,33 @@ impl Socket {
     }
 }
 
+/// The error number in an answer: `struct nlmsghdr`, and `struct nlmsgerr`, which begins with it.
+fn error(answer: &[u8]) -> Result<i32> {
+    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+    let error = answer.get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes);
+    match (kind.map(i32::from), error) {
+        (Some(libc::NLMSG_ERROR), Some(error)) => Ok(-error),
+        _ => bail!("an answer of {} bytes says nothing: {answer:?}", answer.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_understood_or_refused() {
+        let mut answer = vec![0; 36];
+        answer[4] = 2;
+        assert_eq!(error(&answer).unwrap(), 0);
+        answer[16..20].copy_from_slice(&(-22i32).to_ne_bytes());
+        assert_eq!(error(&answer).unwrap(), 22);
+        for length in [0, 5, 16, 19] {
+            assert!(error(&answer[..length]).is_err(), "{length}");
+        }
+        answer[4] = 16;
+        assert!(error(&answer).is_err());
+    }
 
     #[test]
     fn attributes_are_padded_and_lengths_are_right() {
