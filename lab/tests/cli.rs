@@ -224,7 +224,7 @@ fn somebodys_tree_is_built_in_the_cache_and_keeps_the_name_of_its_release() {
     let file = |name: &str| user.dir.path().join(name);
     fs::write(file("linux/.git"), "gitdir: /elsewhere\n").unwrap();
     symlink(file("linux"), file("my linux")).unwrap();
-    let before = Command::new("find").arg(file("linux")).output().unwrap().stdout;
+    let before = state_of(&file("linux"));
     user.program("make", &format!("echo \"$@\" > {}; exit 1", file("asked").display()));
     let mut lab = user.lab();
     lab.args(["kernel", "--cc", "my-clang", "--llvm", "1"]).env("KSRC", file("my linux"));
@@ -234,8 +234,7 @@ fn somebodys_tree_is_built_in_the_cache_and_keeps_the_name_of_its_release() {
     assert!(asked.contains(&format!("-C {} ", tree.display())), "{asked}");
     let build = format!(" O={}/ksrc/7.3-", user.cache().display());
     assert!(asked.contains(&build) && asked.contains(" LOCALVERSION= "), "{asked}");
-    let after = Command::new("find").arg(file("linux")).output().unwrap().stdout;
-    assert_eq!(String::from_utf8_lossy(&after), String::from_utf8_lossy(&before));
+    assert_eq!(state_of(&file("linux")), before);
 }
 
 fn git(dir: &Path, args: &[&str]) -> String {

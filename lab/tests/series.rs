@@ -270,6 +270,16 @@ fn only_a_commit_that_others_have_is_the_base_commit() {
     assert!(base.is_some() && said.contains("drivers/net/Makefile is another one"), "{said}");
 }
 
+/// Begins the next version, edits the driver, and exports.
+fn export_second_version(bench: &Bench) {
+    bench.ok(&["series", "new", "1"]);
+    let driver = bench.read("drivers/demo.rs").replace("start();", "start(1);");
+    bench.write("drivers/demo.rs", &driver);
+    bench.ok(&["series"]);
+    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+}
+
 #[test]
 fn an_exported_bundle_has_the_commits_on_top_of_the_base() {
     let bench = finished();
@@ -288,12 +298,7 @@ fn an_exported_bundle_has_the_commits_on_top_of_the_base() {
     let log = bench.git("linux", &["log", "--format=%s", "v7.3.4..first"]);
     assert_eq!(log, "net: demo: count packets\nnet: demo: add the driver\n");
     // The next version, and git's comparison of both.
-    bench.ok(&["series", "new", "1"]);
-    let driver = bench.read("drivers/demo.rs").replace("start();", "start(1);");
-    bench.write("drivers/demo.rs", &driver);
-    bench.ok(&["series"]);
-    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
-    bench.ok(&["series", "export", "1", "--sign-off"]);
+    export_second_version(&bench);
     let second = bundle.replace("v1", "v2");
     bench.git("linux", &["fetch", "-q", &second, "1-demo-v2:second"]);
     let compared =
@@ -378,12 +383,7 @@ fn an_exported_series_is_taken_by_b4() {
     assert_eq!(got, bench.read("drivers/demo.rs"));
     // Two versions.
     bench.git("linux", &["reset", "-q", "--hard", "HEAD~2"]);
-    bench.ok(&["series", "new", "1"]);
-    let driver = bench.read("drivers/demo.rs").replace("start();", "start(1);");
-    bench.write("drivers/demo.rs", &driver);
-    bench.ok(&["series"]);
-    bench.write("patches/1-demo/cover.md", "# net: demo\n\nWhy.\n");
-    bench.ok(&["series", "export", "1", "--sign-off"]);
+    export_second_version(&bench);
     let second = first.replace("v1", "v2");
     let said = b4("linux", &["diff", "--no-cache", "-m", first, &second]);
     assert!(said.contains("Diffing v1 and v2") && said.contains("git range-diff"), "{said}");
