@@ -96,7 +96,7 @@ fn within(
     let key = key();
     let told = job.for_guest(budget, terminal::size(), key, &archive);
     let started = Started::start(job, kernel, engine, scratch, key, Some(told))?;
-    started.follow(budget, Duration::ZERO, job, kernel, engine, phases, ready)
+    started.follow(budget, job, kernel, engine, phases, ready)
 }
 
 /// A running guest.
@@ -104,6 +104,8 @@ fn within(
 pub struct Started {
     key: u64,
     vm: Vm,
+    /// When it was told its job, from its start on.
+    told: Duration,
     copy_of: Option<Saved>,
     scratch: TempDir,
 }
@@ -139,7 +141,7 @@ impl Started {
                 (vm::start(&spec, &log(job), &stderr)?, None)
             }
         };
-        Ok(Started { key, vm, copy_of, scratch })
+        Ok(Started { key, vm, told: Duration::ZERO, copy_of, scratch })
     }
 
     /// Does the job and judges it, like [`run`]. The machine and the folder for logs are those of
@@ -150,7 +152,7 @@ impl Started {
 
     /// Like [`Started::run`]; see [`run_then`].
     pub fn run_then(
-        self,
+        mut self,
         job: &Job,
         kernel: &Kernel,
         engine: &Choice,
@@ -160,24 +162,22 @@ impl Started {
         let budget = Budget::for_job(job, kernel, engine);
         let archive = self.scratch.path().join(ARCHIVE);
         phases.time("archive", || files::write(&archive, job))?;
-        let told = self.vm.age();
+        self.told = self.vm.age();
         // This fails if the guest is dead already. The judge sees what happened to it.
         let _ = self.vm.give(&job.for_guest(&budget, terminal::size(), self.key, &archive));
-        self.follow(&budget, told, job, kernel, engine, &mut phases, ready)
+        self.follow(&budget, job, kernel, engine, &mut phases, ready)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one more than clippy has it")]
     fn follow(
         self,
         budget: &Budget,
-        told: Duration,
         job: &Job,
         kernel: &Kernel,
         engine: &Choice,
         phases: &mut Phases,
         ready: impl FnOnce(),
     ) -> Result<Ended> {
-        let plan = Plan { told, ..plan(job, budget, engine.used, self.key, &log(job)) };
+        let plan = Plan { told: self.told, ..plan(job, budget, engine.used, self.key, &log(job)) };
         let roots: [&Path; 3] = [&job.root, &kernel.source, &kernel.build];
         let mut decoder = Decoder::new(&kernel.vmlinux, &job.modules, &roots);
         let logs = Logs::create(job)?;
