@@ -76,16 +76,25 @@ impl<'g> InDevice<'g> {
         }
     }
 
+    /// The device's setting.
+    #[inline]
+    fn own(&self, setting: Setting) -> i32 {
+        // SAFETY: By the type invariant the structure is valid; the index is one of the array's.
+        unsafe {
+            let own = (&raw const (*self.in_dev.as_ptr()).cnf.data).cast::<c_int>();
+            own.add(setting as usize - 1).read_volatile()
+        }
+    }
+
     /// The device's setting, and that of all devices.
     #[inline]
     fn both(&self, setting: Setting) -> [i32; 2] {
-        let index = setting as usize - 1;
-        // SAFETY: By the type invariant both structures are valid; the index is one of the array's.
-        unsafe {
-            let own = (&raw const (*self.in_dev.as_ptr()).cnf.data).cast::<c_int>();
+        // SAFETY: By the type invariant the structure is valid; the index is one of the array's.
+        let all = unsafe {
             let all = (&raw const (*self.all.as_ptr()).data).cast::<c_int>();
-            [own, all].map(|data| data.add(index).read_volatile())
-        }
+            all.add(setting as usize - 1).read_volatile()
+        };
+        [self.own(setting), all]
     }
 
     /// The larger of the device's setting and that of all devices. As `IN_DEV_MAXCONF()`.
@@ -115,7 +124,7 @@ impl<'g> InDevice<'g> {
     /// Whether packets that come in by the device are forwarded. As `IN_DEV_FORWARD()`.
     #[inline]
     pub fn forwards(&self) -> bool {
-        self.both(Setting::Forwarding)[0] != 0
+        self.own(Setting::Forwarding) != 0
     }
 
     /// Whether the device has an IPv4 address.
