@@ -297,7 +297,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
     /// How many entries it should take out, because others want the places: what it has beyond its
     /// part. For one that puts nothing in, and so never asks for a place.
     pub fn excess(&self) -> u32 {
-        if self.table.promise == 0 || !self.has_too_much() {
+        if !self.has_too_much() {
             return 0;
         }
         // Those given back are there for all, of whom it is one.
@@ -321,8 +321,7 @@ impl<V: RcuValue, const N: usize> Owner<V, N> {
         let (promised, granted) = (self.promised, self.granted);
         self.set_granted(0);
         self.set_promised(0);
-        self.table.free.0.fetch_add(granted.into(), Release);
-        self.table.reserve.fetch_add(promised.into(), Release);
+        self.table.give_back(promised, granted);
     }
 
     /// So many places for all are taken or given back at once: the more, the more it has, and the
@@ -964,6 +963,12 @@ impl<V: RcuValue, const N: usize> Table<V, N> {
         }
     }
 
+    /// Takes all places of an owner back.
+    fn give_back(&self, promised: u32, granted: u32) {
+        self.reserve.fetch_add(promised.into(), Release);
+        self.free.0.fetch_add(granted.into(), Release);
+    }
+
     fn new_tag(&self) -> Result<Tag> {
         Tag::from_number(self.tags.alloc(1, MAX_TAG, GFP_KERNEL)?).ok_or(EINVAL)
     }
@@ -995,8 +1000,6 @@ impl<V: RcuValue, const N: usize> Drop for Owner<V, N> {
         for tag in Iterator::chain(self.flushed_tags.iter().flatten(), &self.tag) {
             self.table.tags.free(tag.get());
         }
-        let table = &self.table;
-        table.reserve.fetch_add(i64::from(self.promised), Release);
-        table.free.0.fetch_add(i64::from(self.granted), Release);
+        self.table.give_back(self.promised, self.granted);
     }
 }
