@@ -70,7 +70,7 @@ struct Part {
 }
 
 /// What the parts need: the study's kernel, and its modules and program.
-pub(super) struct Ready {
+struct Ready {
     base: Prepared,
     built: Built,
     program: PathBuf,
@@ -125,7 +125,7 @@ impl Runner<'_> {
     }
 
     /// Builds what the study needs.
-    pub(super) fn prepare_study(&self, phases: &mut Phases) -> Result<Ready> {
+    fn prepare_study(&self, phases: &mut Phases) -> Result<Ready> {
         let study = self.wanted_study()?;
         let mut lab = self.lab.clone();
         lab.project.selftests =
@@ -138,7 +138,8 @@ impl Runner<'_> {
 
     /// Runs the quick study, one part after the other. One that passed is not repeated until one of
     /// its inputs changes.
-    pub(super) fn quick_study(&self, ready: &Ready) -> Result<Vec<TestReport>> {
+    pub(super) fn quick_study(&self) -> Result<Vec<TestReport>> {
+        let ready = self.prepare_study(&mut Phases::default())?;
         let passed = self.lab.target.join(PASSED);
         let now = Passed { key: ready.key()?, parts: parts(&ready.program, true, &[])? };
         let then = fs::read(&passed).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -146,7 +147,7 @@ impl Runner<'_> {
             return Ok(now.parts.into_iter().map(|part| TestReport::of(part, Ok(()))).collect());
         }
         files::remove_file(&passed)?;
-        let ended = self.parts(ready, &now.parts, true, 1, |_| ())?;
+        let ended = self.parts(&ready, &now.parts, true, 1, |_| ())?;
         let checks: Vec<TestReport> = ended.into_iter().map(|part| part.check).collect();
         if !checks.iter().any(TestReport::failed) {
             let text = serde_json::to_string(&now).context("encode the names of the parts")?;
@@ -214,13 +215,10 @@ impl Ready {
     /// A key that changes with the kernel, a module or a program.
     fn key(&self) -> Result<String> {
         let kernel = self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec();
-        let mut parts = vec![kernel];
         let guest = &self.built.guest;
-        let files = [&guest.init].into_iter().chain(&guest.selftests).chain(&self.built.modules);
-        for file in files {
-            parts.push(fs::read(file).with_context(|| format!("read {}", file.display()))?);
-        }
-        Ok(files::key(parts))
+        let programs = [&guest.init].into_iter().chain(&guest.selftests);
+        let files = files::contents(programs.chain(&self.built.modules))?;
+        Ok(files::key([kernel].into_iter().chain(files)))
     }
 }
 

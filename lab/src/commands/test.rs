@@ -29,7 +29,7 @@ use crate::checks::examples;
 use crate::checks::lint;
 use crate::cli::TestArgs;
 use crate::commands::net::Guests;
-use crate::commands::{Runner, reports, study};
+use crate::commands::{Runner, reports};
 use crate::durations::Durations;
 use crate::expected_skips::{self, ExpectedSkips};
 use crate::host::disk;
@@ -58,7 +58,6 @@ struct Ready {
     built: Built,
     engine: engine::Choice,
     net: Option<(compare::List, NetTests)>,
-    study: Option<study::Ready>,
     early: Early,
 }
 
@@ -160,10 +159,7 @@ impl Runner<'_> {
         let built = pipeline::build(self.lab, &base, phases)?;
         let compares = checks && self.lab.project.selftests.net;
         let net = if compares { Some(self.prepare_net(&base)?) } else { None };
-        // A kernel tree of the user's would have to be built once more.
-        let studies = checks && self.lab.project.study.is_some() && self.lab.settings.own_kernel();
-        let study = if studies { Some(self.prepare_study(phases)?) } else { None };
-        Ok(Ready { base, built, engine, net, study, early: Mutex::new(early) })
+        Ok(Ready { base, built, engine, net, early: Mutex::new(early) })
     }
 
     /// All tasks, the longest first.
@@ -179,7 +175,6 @@ impl Runner<'_> {
         if checks {
             tasks.extend(self.checks());
         }
-        tasks.extend(ready.study.iter().map(|_| Task::Study));
         if let Some((list, _)) = &ready.net {
             tasks.extend(list.quick().into_iter().map(Task::Net));
         }
@@ -201,6 +196,8 @@ impl Runner<'_> {
             (Task::KernelLint, lint::concerns_kernel(project)),
             (Task::CompileFail, project.compile_fail.is_some()),
             (Task::Examples, project.examples.is_some()),
+            // A kernel tree of the user's would have to be built once more.
+            (Task::Study, project.study.is_some() && self.lab.settings.own_kernel()),
         ];
         all.into_iter().filter(|(_, wanted)| *wanted).map(|(task, _)| task).collect()
     }
@@ -226,9 +223,7 @@ impl Runner<'_> {
             Task::KernelLint => lint::kernel(lab, base),
             Task::CompileFail => compile_fail::run(lab, &base.tools)?,
             Task::Examples => examples::run(lab, &base.tools)?,
-            Task::Study => {
-                self.quick_study(ready.study.as_ref().context("the study is not prepared")?)?
-            }
+            Task::Study => self.quick_study()?,
         };
         if checks.is_empty() {
             bail!(

@@ -22,6 +22,12 @@ pub fn key<S: AsRef<[u8]>>(parts: impl IntoIterator<Item = S>) -> String {
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What is in each of these files.
+pub fn contents<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Vec<u8>>> {
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("read {}", path.display()));
+    paths.into_iter().map(read).collect()
+}
+
 /// Creates `dir` and its parents.
 pub fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))

@@ -318,11 +318,9 @@ impl<'a> States<'a> {
 /// Stands for all that runs and judges tests: the guest's programs, and the parts of this program
 /// that its build script lists.
 fn judge(guest: &GuestPrograms) -> Result<String> {
-    let mut parts = vec![env!("LAB_JUDGE").as_bytes().to_vec()];
-    for program in std::iter::once(&guest.init).chain(&guest.tools) {
-        parts.push(fs::read(program).with_context(|| format!("read {}", program.display()))?);
-    }
-    Ok(files::key(parts))
+    let itself = env!("LAB_JUDGE").as_bytes().to_vec();
+    let programs = files::contents([&guest.init].into_iter().chain(&guest.tools))?;
+    Ok(files::key([itself].into_iter().chain(programs)))
 }
 
 /// The name with all characters replaced that are unusual in file names.
