@@ -72,17 +72,24 @@ for mine, its in zip(have, want):
 assert have == want, f"{have} is not {want}"
 '
 
-what_it_reads_is_what_rnetnsctl_reads() {
-	local ctl
-	warm dst
-	ctl --json stats
-	ctl=$said
+# reads_the_same PROGRAM: what this one reads is what ynl reads. It takes --json in either place.
+reads_the_same() {
+	local its
+	its=$(in_netns rt "$1" stats --json 2>&1) || fail "$1 stats --json: $its"
 	ynl rt --do cache-get
-	same "figures" "$said" "$ctl"
-	ctl --json dump
-	ctl=$said
+	same "figures of $1" "$said" "$its"
+	its=$(in_netns rt "$1" --json dump 2>&1) || fail "$1 --json dump: $its"
 	ynl rt --dump entry-get
-	same "entries" "$said" "$ctl"
+	same "entries of $1" "$said" "$its"
+}
+
+# The program, where it is installed, and the script that is there in its place elsewhere.
+what_it_reads_is_what_rnetnsctl_reads() {
+	local program
+	warm dst
+	for program in $(printf '%s\n' "$(command -v rnetnsctl)" "$HERE/rnetnsctl" | sort -u); do
+		reads_the_same "$program"
+	done
 	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
 	ynl rt --dump entry-get --json "{\"dst$family\": \"$TARGET\"}"
 	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
