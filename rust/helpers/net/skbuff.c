@@ -2,6 +2,7 @@
 
 #include <linux/skbuff.h>
 #include <net/dst.h>
+#include <net/sock.h>
 
 #ifdef CONFIG_NET
 
@@ -23,6 +24,11 @@ __rust_helper bool rust_helper_skb_dst_force(struct sk_buff *skb)
 __rust_helper void rust_helper_skb_orphan(struct sk_buff *skb)
 {
 	skb_orphan(skb);
+}
+
+__rust_helper bool rust_helper_skb_sk_is_prefetched(struct sk_buff *skb)
+{
+	return skb_sk_is_prefetched(skb);
 }
 
 __rust_helper void rust_helper_skb_tx_timestamp(struct sk_buff *skb)

@@ -192,7 +192,7 @@ impl Dst {
             if let Some(rt) = self.as_rtable() {
                 (&raw const (*rt.as_ptr()).rt_flags).read_volatile() & bindings::RTCF_LOCAL != 0
             } else if let Some(rt) = self.as_rt6_info() {
-                (*rt.as_ptr()).rt6i_flags & bindings::RTF_LOCAL != 0
+                rt6i_flags(rt) & bindings::RTF_LOCAL != 0
             } else {
                 false
             }
@@ -219,7 +219,7 @@ impl Dst {
                     bindings::RTN_UNICAST | bindings::RTN_LOCAL | bindings::RTN_BROADCAST
                 )
             } else if let Some(rt) = self.as_rt6_info() {
-                (*rt.as_ptr()).rt6i_flags & (bindings::RTF_ANYCAST | bindings::RTF_REJECT) == 0
+                rt6i_flags(rt) & (bindings::RTF_ANYCAST | bindings::RTF_REJECT) == 0
             } else {
                 false
             }
@@ -242,7 +242,7 @@ impl Dst {
                 let pmtu = (&raw const (*rt.as_ptr())._bitfield_1).cast::<u32>();
                 flags & bindings::RTCF_REDIRECTED != 0 || pmtu.read_volatile() != 0
             } else if let Some(rt) = self.as_rt6_info() {
-                (*rt.as_ptr()).rt6i_flags & bindings::RTF_CACHE != 0
+                rt6i_flags(rt) & bindings::RTF_CACHE != 0
             } else {
                 true
             }
@@ -280,9 +280,22 @@ impl Dst {
         unsafe {
             let from = (&raw const (*rt.as_ptr()).from).read_volatile();
             let from = from.cast::<bindings::fib6_info>();
-            from.is_null() || !(*from).nh.is_null() || (*from).fib6_nsiblings != 0
+            from.is_null()
+                || !(*from).nh.is_null()
+                || (&raw const (*from).fib6_nsiblings).read_volatile() != 0
         }
     }
+}
+
+/// The flags of an IPv6 destination: some change while it is in use.
+///
+/// # Safety
+///
+/// `rt` must be valid.
+#[inline]
+unsafe fn rt6i_flags(rt: NonNull<bindings::rt6_info>) -> u32 {
+    // SAFETY: By the caller's promise; the word is read whole.
+    unsafe { (&raw const (*rt.as_ptr()).rt6i_flags).read_volatile() }
 }
 
 /// A destination that routes led to within the RCU critical section in which it is looked at.

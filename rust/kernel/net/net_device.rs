@@ -125,11 +125,11 @@ impl NetDevice {
     }
 }
 
-/// A device of ours: one that [`Operations`] is called with.
+/// A device of a driver in Rust, which is called with it.
 ///
 /// # Invariants
 ///
-/// Those of [`NetDevice`]; and the device was made by [`register`], so that it has `lstats`.
+/// Those of [`NetDevice`]; and the driver has registered the device, with `lstats`.
 #[repr(transparent)]
 pub struct OwnNetDevice {
     dev: NetDevice,

@@ -65,11 +65,12 @@ impl<'a> Answer<'a> {
 impl<'a> Packet<'a> {
     /// Gives the packet a destination, without a reference: the packet takes one when it leaves the
     /// RCU critical section. It must not have a destination yet, and this must be one of its
-    /// protocol, and for IPv6 of its namespace, too; else, nothing changes.
+    /// protocol, and for IPv6 of its namespace, too; else, nothing changes. The stack uses the
+    /// destination's device without a further look.
     ///
     /// Wraps `skb_dst_set_noref()`.
     #[inline]
-    pub fn set_dst_noref(&mut self, dst: &'a Dst) {
+    pub fn set_dst_noref(&mut self, dst: &'a ValidDst) {
         if !dst.is_of(self.protocol(), self.net()) {
             return;
         }
@@ -84,7 +85,7 @@ impl<'a> Packet<'a> {
             return;
         }
         // SAFETY: By the type invariant the packet is ours, and RCU is held for `'a`, during which
-        // the destination is valid.
+        // the destination and its device are valid.
         unsafe { bindings::skb_dst_set_noref(self.as_raw(), dst.as_raw()) };
     }
 

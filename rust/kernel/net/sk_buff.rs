@@ -19,7 +19,10 @@ use crate::{
 };
 
 use super::{
-    net_device::NetDevice,
+    net_device::{
+        NetDevice,
+        OwnNetDevice, //
+    },
     sock::Sock, //
 };
 
@@ -90,12 +93,17 @@ impl<'a> SkBuff<'a> {
     /// The socket that sent the packet, if it is known and [`orphan`](Self::orphan) has not cut it.
     ///
     /// The socket may belong to another namespace than the device. One in TIME-WAIT does not count:
-    /// it does not keep its namespace.
+    /// it does not keep its namespace. Nor does one that was chosen to receive the packet: the
+    /// packet does not hold it (`sock_pfree()`).
     #[inline]
     pub fn sock(&self) -> Option<&Sock> {
         let sk = NonNull::new(self.raw_sock())?;
-        // SAFETY: A packet with a socket holds it (`sock_wfree()`, `sock_edemux()`) until it is
-        // orphaned, which takes `&mut self`.
+        // SAFETY: By the type invariant the packet is valid.
+        if unsafe { bindings::skb_sk_is_prefetched(self.as_raw()) } {
+            return None;
+        }
+        // SAFETY: A packet with any other socket holds it (`sock_wfree()`, `sock_edemux()`) until it
+        // is orphaned, which takes `&mut self`.
         unsafe { Sock::from_raw(sk.as_ptr()) }
     }
 
@@ -205,10 +213,12 @@ impl<'a> SkBuff<'a> {
         unsafe {
             match u32::from((*(*dst).ops).family) {
                 bindings::AF_INET => {
-                    (*dst.cast::<bindings::rtable>()).rt_flags & bindings::RTCF_LOCAL != 0
+                    let rt = dst.cast::<bindings::rtable>();
+                    (&raw const (*rt).rt_flags).read_volatile() & bindings::RTCF_LOCAL != 0
                 }
                 bindings::AF_INET6 => {
-                    (*dst.cast::<bindings::rt6_info>()).rt6i_flags & bindings::RTF_LOCAL != 0
+                    let rt = dst.cast::<bindings::rt6_info>();
+                    (&raw const (*rt).rt6i_flags).read_volatile() & bindings::RTF_LOCAL != 0
                 }
                 _ => false,
             }
@@ -216,11 +226,12 @@ impl<'a> SkBuff<'a> {
     }
 
     /// Takes the Ethernet header off and makes the packet one that `dev` has received: sets its
-    /// protocol, packet type and device.
+    /// protocol, packet type and device. `dev` is the device that was to send it: a device of
+    /// another namespace would get a route of this one, which may be freed with it.
     ///
     /// Wraps `eth_type_trans()`. A packet without a whole header in its linear part is given back.
     #[inline]
-    pub fn eth_type_trans(self, dev: &'a NetDevice) -> Result<ReceivedSkBuff<'a>, Self> {
+    pub fn eth_type_trans(self, dev: &'a OwnNetDevice) -> Result<ReceivedSkBuff<'a>, Self> {
         if self.headlen() < bindings::ETH_HLEN {
             return Err(self);
         }

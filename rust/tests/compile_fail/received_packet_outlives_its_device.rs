@@ -9,7 +9,7 @@ include!("../preamble.rs");
 use core::ops::Deref;
 
 /// Gives a packet to the stack whose device may be gone.
-pub fn receive(skb: SkBuff<'_>, dev: impl Deref<Target = NetDevice>) {
+pub fn receive(skb: SkBuff<'_>, dev: impl Deref<Target = OwnNetDevice>) {
     let Ok(skb) = skb.eth_type_trans(&dev) else {
         return;
     };
