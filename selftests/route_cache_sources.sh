@@ -219,6 +219,21 @@ forwarding_of_a_device() {
 	exchange dst 3
 }
 
+# The same by a route, where sources are not checked. The route that was there before was never looked
+# up, since nothing is answered: so the stack notes no change of it. The stack always looks sources up in
+# a namespace that has had a rule or such a route once, so this needs one that has not.
+a_source_that_a_route_makes_our_own() {
+	remove_topology
+	topology
+	set_in dst net.ipv4.icmp_echo_ignore_all=1
+	warm_one_way dst -I "$SPOOFED"
+	route replace local 10.66.0.0/24 dev lo table main
+	now "a local route"
+	one_way nobody 3 -I "$SPOOFED"
+	expect_since rt hits=0
+	remove_topology
+}
+
 for_family 4 \
 	a_spoofed_source_under_rp_filter \
 	a_valid_source_under_rp_filter \
@@ -229,7 +244,8 @@ for_family 4 \
 	a_martian_that_is_logged \
 	a_source_that_the_mark_makes_valid \
 	settings_below_zero \
-	forwarding_of_a_device
+	forwarding_of_a_device \
+	a_source_that_a_route_makes_our_own
 
 begin_route_cache dmesg tc
 run_cases "${cases[@]}" no_entry_is_lost

@@ -5,10 +5,11 @@
 //! The socket knows the way then, wherever routes lead. Who routes packets before the stack does
 //! must leave it those.
 
-use core::ptr;
+use core::ptr::NonNull;
 
 use crate::{
     bindings,
+    container_of,
     prelude::*, //
 };
 
@@ -39,16 +40,38 @@ impl<A> Ends<A> {
             dif: packet.dev().ifindex(),
         }
     }
+
+    /// The port of the packet's destination.
+    fn port(&self) -> u32 {
+        u16::from_be(self.dport).into()
+    }
+
+    /// Both ports as a socket has them (`skc_portpair`): the far one in network order, its own one
+    /// in the order of the machine. As `INET_COMBINED_PORTS()`.
+    fn ports(&self) -> bindings::__portpair {
+        let ([a, b], [c, d]) = (
+            self.sport.to_ne_bytes(),
+            u16::from_be(self.dport).to_ne_bytes(),
+        );
+        u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+impl Ends<u32> {
+    /// Both addresses as a socket has them (`skc_addrpair`): the far one first. As
+    /// `INET_ADDR_COOKIE()`.
+    fn cookie(&self) -> bindings::__addrpair {
+        let ([a, b, c, d], [e, f, g, h]) = (self.saddr.to_ne_bytes(), self.daddr.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 impl Packet<'_> {
-    /// Whether a connected socket of `net` may take the packet, which carries `protocol` right
-    /// behind an IP header without options. Says so too if it cannot see the ports, and of UDP
-    /// while there are programs that choose sockets (`sk_lookup`): to ask for a socket would run
-    /// them, for packets that they are not meant to see.
+    /// Whether a connected socket of `net` takes the packet, which carries `protocol` right behind
+    /// an IP header without options. Says so too if it cannot see the ports.
     ///
-    /// Any context in which packets are received. Wraps `__inet_lookup_established()` and
-    /// `__udp4_lib_lookup()`, or what IPv6 has for them.
+    /// Any context in which packets are received. Wraps `__inet_lookup_established()`, and for UDP
+    /// does what `udp_v4_early_demux()` does, or what IPv6 has for them.
     pub fn has_connected_socket(&self, net: &Namespace, protocol: u8) -> bool {
         let protocol = u32::from(protocol);
         match self.protocol() {
@@ -112,51 +135,63 @@ impl Packet<'_> {
     }
 
     fn has_udp_socket(&self, net: &Namespace, ends: &Ends<u32>) -> bool {
-        if has_lookup_programs() {
-            return true;
-        }
-        // Without the packet: programs that choose one of several sockets are not asked. A
-        // connected socket is chosen by none, and the packet may be for somebody else.
         // SAFETY: The namespace is valid, and by the type invariant RCU is held, under which a
-        // socket that is found stays valid. The packet may be left out.
+        // socket that is found stays valid.
         unsafe {
-            is_connected(bindings::__udp4_lib_lookup(
-                net.as_raw(),
-                ends.saddr,
-                ends.sport,
-                ends.daddr,
-                ends.dport,
-                ends.dif,
-                0,
-                ptr::null_mut(),
-            ))
+            let hash = bindings::ipv4_portaddr_hash(net.as_raw(), ends.daddr, ends.port());
+            first_udp_socket(net, hash).is_some_and(|sk| {
+                bindings::inet_match(
+                    net.as_raw(),
+                    sk.as_ptr(),
+                    ends.cookie(),
+                    ends.ports(),
+                    ends.dif,
+                    0,
+                )
+            })
         }
     }
 
     fn has_udp6_socket(&self, net: &Namespace, ends: &Ends<bindings::in6_addr>) -> bool {
-        if has_lookup_programs() {
-            return true;
-        }
-        // SAFETY: As for IPv4; the addresses are only read.
+        // SAFETY: As for IPv4; the addresses are only read, and the state is a byte.
         unsafe {
-            is_connected(bindings::__udp6_lib_lookup(
-                net.as_raw(),
-                &raw const ends.saddr,
-                ends.sport,
-                &raw const ends.daddr,
-                ends.dport,
-                ends.dif,
-                0,
-                ptr::null_mut(),
-            ))
+            let hash =
+                bindings::ipv6_portaddr_hash(net.as_raw(), &raw const ends.daddr, ends.port());
+            first_udp_socket(net, hash).is_some_and(|sk| {
+                let state = (&raw const (*sk.as_ptr()).__sk_common.skc_state).read_volatile();
+                u32::from(state) == bindings::TCP_ESTABLISHED
+                    && bindings::inet6_match(
+                        net.as_raw(),
+                        sk.as_ptr(),
+                        &raw const ends.saddr,
+                        &raw const ends.daddr,
+                        ends.ports(),
+                        ends.dif,
+                        0,
+                    )
+            })
         }
     }
 }
 
-/// Whether any namespace has a program that chooses sockets.
-fn has_lookup_programs() -> bool {
-    // SAFETY: The key is a static.
-    unsafe { bindings::bpf_sk_lookup_is_enabled() }
+/// The first UDP socket of those whose address and port have this hash. The stack looks at no other
+/// one either: there may be very many, in all namespaces.
+///
+/// # Safety
+///
+/// RCU must be held for as long as the socket is used.
+unsafe fn first_udp_socket(net: &Namespace, hash: u32) -> Option<NonNull<bindings::sock>> {
+    // SAFETY: The namespace is valid, and has the table for as long. The list is the first member of
+    // the slot. By the caller's promise RCU is held, under which the first node is valid; all nodes
+    // are those of sockets.
+    unsafe {
+        let slot = bindings::udp_hashslot2((*net.as_raw()).ipv4.udp_table.cast(), hash);
+        let head = slot.cast::<bindings::hlist_head>();
+        let node = NonNull::new((&raw const (*head).first).read_volatile())?;
+        let node = node.as_ptr().cast::<bindings::sock_common__bindgen_ty_4>();
+        let sk = container_of!(node, bindings::sock, __sk_common.__bindgen_anon_4);
+        Some(NonNull::new_unchecked(sk))
+    }
 }
 
 /// Gives back the reference to a socket that was looked up for. Says whether there is one.
@@ -166,15 +201,4 @@ fn put(sk: *mut bindings::sock) -> bool {
         unsafe { bindings::sock_gen_put(sk) };
     }
     !sk.is_null()
-}
-
-/// Whether there is a socket, and it is connected.
-///
-/// # Safety
-///
-/// If `sk` is not null, it is valid.
-unsafe fn is_connected(sk: *const bindings::sock) -> bool {
-    // SAFETY: By the caller's promise; the state is a byte.
-    let state = || unsafe { ptr::read_volatile(&raw const (*sk).__sk_common.skc_state) };
-    !sk.is_null() && u32::from(state()) == bindings::TCP_ESTABLISHED
 }

@@ -25,6 +25,8 @@ pub enum Setting {
     RpFilter = bindings::IPV4_DEVCONF_RP_FILTER,
     /// `src_valid_mark`: the mark takes part in that.
     SrcValidMark = bindings::IPV4_DEVCONF_SRC_VMARK,
+    /// `accept_local`: packets may come from an address of this machine.
+    AcceptLocal = bindings::IPV4_DEVCONF_ACCEPT_LOCAL,
     /// `log_martians`: packets that are refused are told in the kernel log.
     LogMartians = bindings::IPV4_DEVCONF_LOG_MARTIANS,
     /// `forwarding`: packets for others are forwarded.

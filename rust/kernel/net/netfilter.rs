@@ -189,14 +189,14 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn mark(&self) -> u32 {
         // SAFETY: By the type invariant the packet is valid.
-        unsafe {
-            (*self.as_raw())
-                .__bindgen_anon_4
-                .headers
-                .as_ref()
-                .__bindgen_anon_4
-                .mark
-        }
+        let headers = unsafe { (*self.as_raw()).__bindgen_anon_4.headers.as_ref() };
+        // Where neither is there, one union less stands before it.
+        #[cfg(any(CONFIG_XPS, CONFIG_NET_RX_BUSY_POLL))]
+        let union = &headers.__bindgen_anon_4;
+        #[cfg(not(any(CONFIG_XPS, CONFIG_NET_RX_BUSY_POLL)))]
+        let union = &headers.__bindgen_anon_3;
+        // SAFETY: All of the union are words.
+        unsafe { union.mark }
     }
 
     /// Whether something decided already where it goes: a route, or a socket that takes it.

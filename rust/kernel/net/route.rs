@@ -25,6 +25,7 @@ use super::{
     },
     in_device::{
         InDevice,
+        Setting,
         SourceCheck, //
     },
     netfilter::{
@@ -137,8 +138,9 @@ impl<'a> Packet<'a> {
     /// is checked as `check` says and the mark has no say in it.
     ///
     /// [`ip_route_input`](Self::ip_route_input) has asked that, too, but by settings as they were
-    /// at that moment. This may refuse a source that the stack accepts, and not the other way
-    /// round. As `__fib_validate_source()`.
+    /// at that moment, and only where they want it. From here on, the stack counts changes of the
+    /// route back. This may refuse a source that the stack accepts, and not the other way round. As
+    /// `__fib_validate_source()`.
     pub fn has_valid_source(
         &self,
         net: &Namespace,
@@ -173,8 +175,12 @@ impl<'a> Packet<'a> {
         }
         // SAFETY: Without an error the type and the route are there.
         let (kind, info) = unsafe { ((*result.as_ptr()).type_, (*result.as_ptr()).fi) };
-        if u32::from(kind) != bindings::RTN_UNICAST {
-            return false;
+        match u32::from(kind) {
+            bindings::RTN_UNICAST => (),
+            bindings::RTN_LOCAL if check == SourceCheck::Off => {
+                return in_dev.is_on(Setting::AcceptLocal)
+            }
+            _ => return false,
         }
         match check {
             SourceCheck::Off => true,
@@ -352,33 +358,37 @@ impl Namespace {
     /// its ports, say.
     #[inline]
     pub fn rules_look_into_packets(&self) -> bool {
-        // SAFETY: By the type invariant the structure is valid; the words are read whole.
+        #[cfg(CONFIG_IP_MULTIPLE_TABLES)]
+        // SAFETY: By the type invariant the structure is valid; the word is read whole.
         unsafe {
             (&raw const (*self.as_raw()).ipv4.fib_rules_require_fldissect).read_volatile() != 0
         }
-    }
-
-    /// Whether there are policy rules for IPv4 besides those that every namespace begins with.
-    #[inline]
-    pub fn has_rules(&self) -> bool {
-        // SAFETY: By the type invariant the structure is valid; the flag is one byte.
-        unsafe { (&raw const (*self.as_raw()).ipv4.fib_has_custom_rules).read_volatile() }
+        #[cfg(not(CONFIG_IP_MULTIPLE_TABLES))]
+        false
     }
 
     /// The same as [`rules_look_into_packets`](Self::rules_look_into_packets) for IPv6.
     #[inline]
     pub fn rules6_look_into_packets(&self) -> bool {
+        #[cfg(CONFIG_IPV6_MULTIPLE_TABLES)]
         // SAFETY: By the type invariant the structure is valid; the word is read whole.
         unsafe {
             (&raw const (*self.as_raw()).ipv6.fib6_rules_require_fldissect).read_volatile() != 0
         }
+        #[cfg(not(CONFIG_IPV6_MULTIPLE_TABLES))]
+        false
     }
 
     /// Whether there are policy rules for IPv6 besides those that every namespace begins with.
     #[inline]
     pub fn has_rules6(&self) -> bool {
+        #[cfg(CONFIG_IPV6_MULTIPLE_TABLES)]
         // SAFETY: By the type invariant the structure is valid; the flag is one byte.
-        unsafe { (&raw const (*self.as_raw()).ipv6.fib6_has_custom_rules).read_volatile() }
+        unsafe {
+            (&raw const (*self.as_raw()).ipv6.fib6_has_custom_rules).read_volatile()
+        }
+        #[cfg(not(CONFIG_IPV6_MULTIPLE_TABLES))]
+        false
     }
 
     /// Whether IPv6 packets are forwarded at all.

@@ -113,10 +113,15 @@ fn route_cached(
             };
             let dst = answer.dst();
             let is_left = has_socket(net, packet, &header);
+            // The stack has checked the source itself, by settings that may have been others at
+            // that moment, and be again now what they were before: nothing counts how often they
+            // change. Where sources are not checked, it may not even have looked the source up.
+            // Then it would count no change of the route back, which may make the source one that
+            // is refused.
             let is_cacheable = !answer.redirects()
                 && !answer.is_multipath()
                 && is_cacheable(dst, dev)
-                && has_valid_source(net, packet, &in_dev, check, dst);
+                && packet.has_valid_source(net, &in_dev, check, dst);
             match is_cacheable.then(|| dst.hold(guard)).flatten() {
                 Some(held) => {
                     Cache::insert::<Inet4, _>(cache, net, ticket, &key, held, guard);
@@ -200,25 +205,6 @@ fn may_ask(net: &Namespace, in_dev: &InDevice<'_>) -> bool {
         // The stack counts up its generation after a change of these two.
         && !in_dev.is_on(Setting::BcForwarding)
         && !net.rules_look_into_packets()
-}
-
-/// Whether the source of a packet that the stack has accepted is valid by the settings that the key
-/// stands for.
-///
-/// The stack has read the settings itself. Nothing counts how often they change: they may have been
-/// others at that moment, and be again now what they were before. So it does not help to compare
-/// them again.
-fn has_valid_source(
-    net: &Namespace,
-    packet: &Packet<'_>,
-    in_dev: &InDevice<'_>,
-    check: SourceCheck,
-    dst: &ValidDst,
-) -> bool {
-    // Where sources are not checked, nothing is accepted that another setting refuses, unless rules
-    // make the mark decide what a source is.
-    (check == SourceCheck::Off && (packet.mark() == 0 || !net.has_rules()))
-        || packet.has_valid_source(net, in_dev, check, dst)
 }
 
 /// Whether a route can be cached: `dst_check()` will tell when it is no longer right.

@@ -28,8 +28,9 @@
 //! | IPv4 routes, rules, addresses, next hops; `forwarding`, `accept_local`, `route_localnet` | the stack counts up `rt_genid`, which `dst_check()` compares |
 //! | IPv6 routes, rules, addresses | an entry has the sum of `fib6_sernum` and of the number of deletions; `dst_check()` knows of one table alone |
 //! | either of them while a route is looked up | an entry is refused if the number is not what it was before |
-//! | `rp_filter` | it is in the key: the stack counts nothing up. The stack may have read another value than the key: where sources are checked, the source is looked up once more before an entry goes in |
-//! | `src_valid_mark` | nothing is cached while it is on; where the mark has a say in routes, the source is looked up once more, without it |
+//! | `rp_filter` | it is in the key: the stack counts nothing up. The stack may have read another value than the key: the source is looked up once more before an entry goes in |
+//! | the route back to an IPv4 source | the stack counts up `rt_genid` for a route that somebody has looked up: so each source is, before an entry goes in |
+//! | `src_valid_mark` | nothing is cached while it is on; the source is looked up once more, without the mark |
 //! | `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
 //! | realms | local IPv4 routes that have one are not cached |
@@ -37,7 +38,6 @@
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
-//! | programs that choose sockets (`sk_lookup`) | while there are any, UDP packets are left to the stack: to ask whether there is a socket would run them |
 //! | a tunnel's metadata on the packet | it is not looked up |
 //! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |

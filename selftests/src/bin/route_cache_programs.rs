@@ -102,7 +102,7 @@ fn check() -> Result<Outcome> {
     }
     // Else the cache was not asked, and it says nothing.
     let figures = scene.router.figures()?;
-    let (misses, left) = (figures.get("misses")?, figures.get("left")?);
-    ensure!(misses > 0 && left >= 2 * sent, "the cache has not had these packets: {figures:?}");
+    let (hits, left) = (figures.get("hits")?, figures.get("left")?);
+    ensure!(hits > 0 && left >= 2 * sent, "the cache has not had these packets: {figures:?}");
     Ok(Outcome::Pass)
 }
