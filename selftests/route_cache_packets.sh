@@ -252,5 +252,5 @@ for_family 6 \
 	packets_of_other_sockets \
 	packets_of_a_socket_with_an_address_of_others
 
-begin_route_cache cat mktemp python3 timeout
+begin_route_cache mktemp python3 timeout
 run_cases "${cases[@]}" no_entry_is_lost

@@ -427,8 +427,13 @@ impl netfilter::Hooks for Fickle {
 /// does not find.
 fn hooks() -> Result {
     let hooks = KBox::pin_init(netfilter::register::<Fickle>(), GFP_KERNEL)?;
-    for on in [false, true, false, true] {
-        netfilter::set::<Fickle>(LiveNamespace::init_net(), on)?;
+    let net = LiveNamespace::init_net();
+    let switch = Switch::of::<Fickle>(net, &rcu::read_lock()).ok_or(ENOENT)?;
+    for _ in 0..2 {
+        if !switch.turn_off_if_alone() {
+            return Err(EBUSY);
+        }
+        netfilter::turn_on::<Fickle>(net)?;
     }
     drop(hooks);
     Ok(())

@@ -14,7 +14,6 @@ use super::{
         Operations,
         Registration, //
     },
-    rtnl,
     LiveNamespace,
     Namespace,
     NamespaceRef, //
@@ -152,14 +151,5 @@ impl<T: Operations> Registration<T> {
         // reference prevents for `'a`, or when the operations are unregistered, which `&'a self`
         // does.
         Some(unsafe { &*stored })
-    }
-}
-
-impl rtnl::Guard<'_> {
-    /// Lends the proof that RTNL is held.
-    #[inline]
-    pub fn held(&self) -> rtnl::Held<'_> {
-        // SAFETY: By the type invariant RTNL of `net` is held while `self` is borrowed.
-        unsafe { rtnl::Held::assume(self.net) }
     }
 }

@@ -5,13 +5,6 @@
 
 #ifdef CONFIG_NET
 
-__rust_helper struct net *rust_helper_get_net_track(struct net *net,
-						    netns_tracker *tracker,
-						    gfp_t gfp)
-{
-	return get_net_track(net, tracker, gfp);
-}
-
 #ifndef CONFIG_NET_NS
 __rust_helper struct net *rust_helper_get_net_ns_by_fd(int fd)
 {

@@ -7,7 +7,7 @@
 //! - [`Namespace`]: its data is there. Its users may be gone already, and its end have begun. This
 //!   is what a packet, a device, a socket or a callback gives.
 //! - [`LiveNamespace`]: somebody uses it, so that its exit cannot begin. [`NamespaceRef`] owns such
-//!   a reference (`get_net_track()`, `put_net_track()`).
+//!   a reference (`netns_tracker_alloc()`, `put_net_track()`).
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
@@ -195,8 +195,13 @@ impl LiveNamespace {
 /// ```
 /// # use kernel::net::LiveNamespace;
 /// # use kernel::net::NamespaceRef;
-/// fn keep(net: &LiveNamespace) -> NamespaceRef {
-///     net.into()
+/// struct Tunnel {
+///     lower: NamespaceRef,
+/// }
+///
+/// fn tunnel(fd: i32) -> Result<Tunnel> {
+///     let lower = LiveNamespace::get_by_fd(fd)?;
+///     Ok(Tunnel { lower })
 /// }
 /// ```
 pub struct NamespaceRef {
@@ -227,21 +232,6 @@ impl NamespaceRef {
         unsafe { bindings::netns_tracker_alloc(net.as_ptr(), &mut tracker, bindings::GFP_ATOMIC) };
         // INVARIANT: The caller has handed its count over, and the tracker is that of this one.
         Self { net, tracker }
-    }
-}
-
-impl From<&LiveNamespace> for NamespaceRef {
-    /// Takes a reference. Wraps `get_net_track()`. May be called from any context.
-    fn from(net: &LiveNamespace) -> Self {
-        let mut tracker = pin_init::zeroed();
-        // SAFETY: By the type invariant of `LiveNamespace`, the pointer is valid and the count not
-        // zero. The function writes the tracker.
-        unsafe { bindings::get_net_track(net.as_raw(), &mut tracker, bindings::GFP_ATOMIC) };
-        // INVARIANT: Just counted and tracked.
-        Self {
-            net: NonNull::from(net).cast(),
-            tracker,
-        }
     }
 }
 

@@ -679,7 +679,6 @@ impl<T: Operations> pernet::Operations for PernetDevice<T> {
         _net: &Namespace,
         registered: Pin<&Registered>,
         kill_list: &mut rtnl::KillList<'_>,
-        _rtnl: rtnl::Held<'_>,
     ) {
         // SAFETY: The device is registered, RTNL of its namespace is held, and the list is
         // unregistered before that of all namespaces is released. After this, nobody uses the

@@ -365,7 +365,7 @@ impl Registered {
 pub struct Switch(Arc<State>);
 
 impl Switch {
-    /// That of `net`, as far as [`set`] would find hooks there.
+    /// That of `net`, as far as [`turn_on`] would find hooks there.
     pub fn of<T: Hooks>(net: &Namespace, guard: &rcu::Guard) -> Option<Self> {
         Some(Self(T::slot().get(net, guard)?.state.clone()))
     }
@@ -444,15 +444,6 @@ impl State {
             Turned::On(_) => Ok(()),
             Turned::Off if hooks.iter().any(|hook| hook.would_not_be_last(net)) => Err(EBUSY),
             Turned::Off => Self::register(net, turned, hooks),
-        })
-    }
-
-    /// Unregisters the hooks, if they are registered: what was registered, whatever is to be by
-    /// now.
-    fn turn_off(&self) -> Result {
-        self.turn(|net, turned, _hooks| {
-            Self::unregister(net, turned);
-            Ok(())
         })
     }
 
@@ -673,20 +664,13 @@ pub struct Registration<T: Hooks> {
     _hooks: pernet::Registration<PernetHooks<T>>,
 }
 
-/// Registers or unregisters the hooks of one namespace, which costs nothing on a packet's way
-/// without them. Hooks that run meanwhile may still do so afterwards.
+/// Registers the hooks of one namespace that [was without them at
+/// first](Hooks::are_on_at_first): they cost nothing on a packet's way until then.
 ///
 /// `ENOMEM`; `EBUSY` for hooks that would be [`LAST`] where there is another one; `ENODEV` for a
 /// namespace that [`Hooks::applies_to`] excludes, and while `T` is not [registered](register).
 /// Process context, sleeps.
-pub fn set<T: Hooks>(net: &LiveNamespace, on: bool) -> Result {
-    let state = {
-        let guard = rcu::read_lock();
-        T::slot().get(net, &guard).ok_or(ENODEV)?.state.clone()
-    };
-    if on {
-        state.turn_on()
-    } else {
-        state.turn_off()
-    }
+pub fn turn_on<T: Hooks>(net: &LiveNamespace) -> Result {
+    let switch = Switch::of::<T>(net, &rcu::read_lock());
+    switch.ok_or(ENODEV)?.turn_on()
 }

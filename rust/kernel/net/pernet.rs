@@ -59,10 +59,7 @@ use crate::{
 };
 
 use super::{
-    rtnl::{
-        self,
-        KillList, //
-    },
+    rtnl::KillList,
     Namespace, //
 };
 
@@ -422,14 +419,9 @@ pub trait Operations: HasSlot {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// No reader is left. Devices of `net` to be unregistered are put on `kill_list`; `rtnl` is
-    /// RTNL of `net`.
-    fn exit_rtnl(
-        _net: &Namespace,
-        _stored: Pin<&Self::Stored>,
-        _kill_list: &mut KillList<'_>,
-        _rtnl: rtnl::Held<'_>,
-    ) {
+    /// No reader is left. Devices of `net` to be unregistered are put on `kill_list`; RTNL of `net`
+    /// is held.
+    fn exit_rtnl(_net: &Namespace, _stored: Pin<&Self::Stored>, _kill_list: &mut KillList<'_>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -541,15 +533,13 @@ impl<T: Operations> Callbacks<T> {
     ) {
         // SAFETY: The core keeps `net` during the callback, and the reference does not leave it.
         let net = unsafe { Namespace::from_raw(net) };
-        // SAFETY: The core holds RTNL of `net` during the callback.
-        let rtnl = unsafe { rtnl::Held::assume(net) };
         // SAFETY: The core unregisters what is on this list before it releases RTNL.
         let mut kill_list = unsafe { KillList::from_raw(dev_kill_list) };
         // SAFETY: The core calls this after `init` and before `exit`.
         if let Some(storage) = unsafe { Self::constructed(net) } {
             // SAFETY: The value is there until `exit`, and the reference does not last so long.
             let stored = unsafe { Self::stored(storage) };
-            T::exit_rtnl(net, stored, &mut kill_list, rtnl);
+            T::exit_rtnl(net, stored, &mut kill_list);
         }
     }
 

@@ -21,46 +21,13 @@ use crate::{
 
 use super::Namespace;
 
-/// Proof that the current thread holds RTNL of a namespace, borrowed from the code that took it.
-///
-/// # Invariants
-///
-/// The current thread holds RTNL of `net` for `'a`.
-#[derive(Clone, Copy)]
-pub struct Held<'a> {
-    net: &'a Namespace,
-    _not_thread_safe: NotThreadSafe,
-}
-
-impl<'a> Held<'a> {
-    /// States that RTNL of `net` is held.
-    ///
-    /// # Safety
-    ///
-    /// The current thread must hold it for `'a`.
-    #[inline]
-    pub(crate) unsafe fn assume(net: &'a Namespace) -> Self {
-        // INVARIANT: The caller promises it.
-        Self {
-            net,
-            _not_thread_safe: NotThreadSafe,
-        }
-    }
-
-    /// Returns the namespace whose RTNL is held.
-    #[inline]
-    pub fn net(&self) -> &'a Namespace {
-        self.net
-    }
-}
-
 /// RTNL of a namespace, held until this is dropped.
 ///
 /// # Invariants
 ///
 /// The current thread holds RTNL of `net`, and this value is the one that releases it.
 pub struct Guard<'a> {
-    pub(super) net: &'a Namespace,
+    net: &'a Namespace,
     _not_thread_safe: NotThreadSafe,
 }
 

@@ -323,11 +323,10 @@ impl Owners {
         evicted
     }
 
-    /// Takes out entries of this family, `budget` of them at most, that have places which others
-    /// want. Says how many.
-    fn give_way<F: Family<N>, const N: usize>(&mut self, budget: u64, netns: u32) -> u64 {
-        let excess = u64::from(F::owner(self).excess()).min(budget);
-        (0..excess)
+    /// Takes out some entries of this family that have places which others want. Says how many.
+    fn give_way<F: Family<N>, const N: usize>(&mut self, netns: u32) -> u64 {
+        let excess = F::owner(self).excess() as usize;
+        (0..excess.min(BUDGET))
             .take_while(|_| self.evict_own::<F, N>(netns))
             .count() as u64
     }
@@ -984,14 +983,11 @@ impl Cache {
         Ok(())
     }
 
-    /// Switches it off. Process context.
-    pub(crate) fn switch_off(this: &Deferred<Self>) {
-        let off = Change {
-            enabled: Some(false),
-            ..Change::default()
-        };
-        // It cannot fail: neither quota nor timeout is changed.
-        let _ = Self::set(this, &off);
+    /// Switches it off before any packet has come to it. Process context.
+    pub(crate) fn stay_off(&self) {
+        let mut owned = self.owned.lock();
+        owned.enabled = false;
+        self.publish(&mut owned);
     }
 
     /// Takes out all entries; no other is put in any more.
@@ -1051,17 +1047,15 @@ impl deferred::Run for Cache {
         let owned = &mut *guard;
         let (timeout, quota, netns) = (owned.timeout(), owned.quota, owned.netns);
         let owners = &mut *owned.owners;
-        let mut evicted = 0;
+        // Who puts nothing in is not asked to make room by that.
+        let mut evicted = owners.give_way::<Inet4, _>(netns);
+        evicted += owners.give_way::<Inet6, _>(netns);
         while evicted < BUDGET as u64 && owners.entries() > quota {
             if !owners.evict::<Inet4, _>(netns) {
                 break;
             }
             evicted += 1;
         }
-        // Who puts nothing in is not asked to make room by that.
-        let left = BUDGET as u64 - evicted;
-        evicted += owners.give_way::<Inet4, _>(left, netns);
-        evicted += owners.give_way::<Inet6, _>(left, netns);
         let (gone4, next4) = owners.v4.expire(timeout, BUDGET);
         let (gone6, next6) = owners.v6.expire(timeout, BUDGET);
         // At last, for what was taken out just now.
@@ -1069,7 +1063,6 @@ impl deferred::Run for Cache {
         owners.v4.rest();
         owners.v6.rest();
         let share = owners.share().then(|| msecs_to_jiffies(SHARE_CHECK_MS));
-        let next4 = [next4, share].into_iter().flatten().min();
         let is_over = owners.entries() > quota;
         let is_flushed = owners.held() > owners.entries();
         if !owned.is_out {
@@ -1092,7 +1085,7 @@ impl deferred::Run for Cache {
             }
         });
         let check = aside.then(|| msecs_to_jiffies(ASIDE_CHECK_MS));
-        let next = [next4, next6, more, waiting, check]
+        let next = [next4, next6, share, more, waiting, check]
             .into_iter()
             .flatten()
             .min();

@@ -44,7 +44,7 @@ impl netfilter::Hooks for Hooks {
 
     fn stay_off(net: &Namespace) {
         if let Some(cache) = Cache::of(net, &rcu::read_lock()) {
-            Cache::switch_off(cache);
+            cache.stay_off();
         }
     }
 }
@@ -60,5 +60,5 @@ pub(super) fn switch(net: &Namespace, guard: &rcu::Guard) -> Option<netfilter::S
 /// context, sleeps. `ENOMEM`; `EBUSY` where another hook comes last, which would see packets after
 /// they were routed.
 pub(crate) fn put_in_the_way(net: &LiveNamespace) -> Result {
-    netfilter::set::<Hooks>(net, true)
+    netfilter::turn_on::<Hooks>(net)
 }
