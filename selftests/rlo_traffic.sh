@@ -3,8 +3,6 @@
 #
 # rlo as ip, ethtool and ping see it. It has the attributes of lo. Packets go out by it, come in again
 # and are counted. It cannot be taken out of its namespace.
-#
-# The test rlo_sockets looks at it through sockets.
 
 . "$(dirname "$0")/lib.sh"
 

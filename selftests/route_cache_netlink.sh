@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Reading and changing the cache of a namespace over netlink: who may, and what others notice.
+# Reading and changing the cache of a namespace over netlink: what that does, and who may.
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/route_cache_lib.sh"

@@ -42,7 +42,7 @@ a_nexthop_object() {
 	nexthop del id 8
 	now "the next hop is deleted, and the route with it"
 	refused 3
-	# This many packets without a hit can make the cache step aside. The next case begins anew.
+	# Many packets were looked up in vain by now. The next case begins anew.
 	remove_topology
 }
 

@@ -182,13 +182,14 @@ an_unprivileged_namespace_has_state_too() {
 	local out
 	out=$(setpriv --reuid 65534 --regid 65534 --clear-groups unshare -Urn sh -c '
 		ip link set rlo up && ip -o link show rlo
-		stat -L -c inum:%i /proc/self/ns/net
+		ethtool -S rlo
 		echo "pid 1" 2>&1 >'"$DEBUGFS"'/next_generation' 2>&1)
 	if [[ $out == *"unshare failed"* ]]; then
 		skip "no unprivileged user namespaces: $out"
 		return
 	fi
 	[[ $out == *rlo*UP* ]] || fail "no device that comes up: $out"
+	[[ $out == *"generation: 1"$'\n'* ]] || fail "no state, or one that is not its own: $out"
 	[[ $out == *"ermission denied"* ]] || fail "the files are open to everyone: $out"
 }
 

@@ -25,8 +25,7 @@
 //! In process context, where one may sleep, and not with RTNL held. Not in a callback of such
 //! operations, nor in an event of a notifier of devices: these run with the locks
 //! (`pernet_ops_rwsem`, RTNL) that registering and unregistering take, and wait for themselves.
-//! That holds for all that is registered by way of this module or like it: devices, hooks, holders
-//! of destinations, notifiers.
+//! That holds for all that is registered by way of this module or like it.
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)

@@ -4,7 +4,7 @@
 //!
 //! `kernel::declare_trace!` declares functions whose requirements are those of the C code, which it
 //! does not know. Where C gets numbers, and addresses by pointers to what is `const`, there are
-//! none: [`declare_safe_trace!`] takes nothing else. Upstream, it belongs beside the other.
+//! none: [`declare_safe_trace!`] takes nothing else.
 //!
 //! C header: [`include/linux/tracepoint.h`](srctree/include/linux/tracepoint.h)
 

@@ -85,8 +85,8 @@ const BUDGET: usize = 256;
 /// How many entries are looked at for a flush while the lock is held.
 const FLUSH_BUDGET: usize = 64;
 
-/// How many entries of its own a namespace gives for one that it puts in. Two, so that one whose
-/// quota was lowered comes down to it.
+/// How many entries of its own a namespace gives for one that it puts in. Two, so that one that has
+/// more than it may have comes down.
 const MAX_EVICTIONS: usize = 2;
 
 /// How many entries of a namespace, besides those that it has, may wait for a grace period before

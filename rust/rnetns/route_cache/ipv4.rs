@@ -53,8 +53,8 @@ impl netfilter::PreRouting for Hook4 {
 
 /// Gives the packet its route, if it is one for the cache. Otherwise the packet stays as it was.
 ///
-/// Most of the work is in another function, so that packets do not pay for it while the cache steps
-/// aside.
+/// Most of the work is in another function, so that packets do not pay for it where the cache is of
+/// no use.
 #[inline]
 fn route(net: &Namespace, packet: &mut Packet<'_>) -> Option<()> {
     // As all that this machine sends to itself.

@@ -56,7 +56,7 @@ const _: () = {
     assert!(MAX_DEFAULT_BUCKETS as usize * line <= MOST_DEFAULT_BYTES);
 };
 
-/// The largest quota of a namespace, and the default one.
+/// The most that the largest quota of a namespace can be.
 const MAX_QUOTA: u32 = 1 << 22;
 
 /// The places of each table that a namespace with entries is promised, whatever others do. One
