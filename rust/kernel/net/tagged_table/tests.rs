@@ -319,6 +319,7 @@ mod table {
         let table = Numbers::<4>::fair(1024, 1280, 64)?;
         let mut idle = Owner::new(table.clone())?;
         let mut late = Owner::new(table)?;
+        assert!(!idle.has_places_of_all());
         for owner in [&mut idle, &mut late] {
             let mut word = 0;
             while owner.place() == Place::Free {
@@ -327,6 +328,7 @@ mod table {
                 assert!(word < 4000);
             }
         }
+        assert!(idle.has_places_of_all());
         let (before, excess) = (idle.len(), idle.excess());
         assert!(excess > 0 && excess < before);
         for _ in 0..excess {
