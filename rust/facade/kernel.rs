@@ -11,6 +11,10 @@
 // Macros say `::kernel`, in this crate as in others.
 extern crate self as kernel;
 
+// KUnit tests begin with `#[macros::kunit_tests]`.
+#[cfg(CONFIG_KUNIT = "y")]
+pub extern crate macros;
+
 pub use theirs::*;
 
 #[doc(hidden)]
