@@ -81,7 +81,18 @@ directed_broadcast() {
 	set_in rt net.ipv4.icmp_echo_ignore_broadcasts=1
 }
 
-# talk NAME ADDRESS: 20 words each way between src and a process in NAME, over TCP and UDP.
+# have_hung_up NAME...: whether no TCP connection there has anything more to say. State 6 is TIME-WAIT, 7
+# closed, A listening.
+have_hung_up() {
+	local name
+	for name in "$@"; do
+		! grep -q '^ *[0-9]*: [0-9A-F:]* [0-9A-F:]* 0[1-58-9B] ' \
+			"/proc/${HOLDERS[$name]}/net/tcp" "/proc/${HOLDERS[$name]}/net/tcp6" || return
+	done
+}
+
+# talk NAME ADDRESS: 20 words each way between src and a process in NAME, over TCP and UDP. No packet of
+# theirs is on its way afterwards.
 talk() {
 	local server
 	nsenter --net="/run/netns/$PREFIX$1" python3 -c '
@@ -118,6 +129,7 @@ for connection in tcp, udp:
 ' "$2"
 	kill "$server" 2>/dev/null
 	wait "$server" 2>/dev/null
+	wait_until have_hung_up src "$1" || fail "a connection of $1 does not end"
 }
 
 # A socket knows the route of its packets (early demux). Without early demux, they are like others.
