@@ -323,12 +323,13 @@ impl Owners {
         evicted
     }
 
-    /// Takes out some entries of this family that have places which others want. Says how many.
-    fn give_way<F: Family<N>, const N: usize>(&mut self, netns: u32) -> u64 {
+    /// Takes out at most `budget` entries of this family that have places which others want. Says
+    /// how many.
+    fn give_way<F: Family<N>, const N: usize>(&mut self, netns: u32, budget: usize) -> usize {
         let excess = F::owner(self).excess() as usize;
-        (0..excess.min(BUDGET))
+        (0..excess.min(budget))
             .take_while(|_| self.evict_own::<F, N>(netns))
-            .count() as u64
+            .count()
     }
 
     /// Makes all entries unfindable. Returns how many those were.
@@ -1048,9 +1049,9 @@ impl deferred::Run for Cache {
         let (timeout, quota, netns) = (owned.timeout(), owned.quota, owned.netns);
         let owners = &mut *owned.owners;
         // Who puts nothing in is not asked to make room by that.
-        let mut evicted = owners.give_way::<Inet4, _>(netns);
-        evicted += owners.give_way::<Inet6, _>(netns);
-        while evicted < BUDGET as u64 && owners.entries() > quota {
+        let mut evicted = owners.give_way::<Inet4, _>(netns, BUDGET);
+        evicted += owners.give_way::<Inet6, _>(netns, BUDGET - evicted);
+        while evicted < BUDGET && owners.entries() > quota {
             if !owners.evict::<Inet4, _>(netns) {
                 break;
             }
@@ -1073,7 +1074,7 @@ impl deferred::Run for Cache {
         drop(guard);
         self.counters
             .add(Stat::Expiries, u64::from(gone4) + u64::from(gone6));
-        self.counters.add(Stat::Evictions, evicted);
+        self.counters.add(Stat::Evictions, evicted as u64);
         let more = (is_over || is_flushed).then_some(SOON);
         // While the cache steps aside, entries of the sample go all the time: that is no reason to
         // be here all the time.
