@@ -10,6 +10,7 @@ use vmlab::boot::kernel::Kernel;
 use vmlab::boot::vm;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
+use vmlab::judge::report::TestReport;
 use vmlab::run::job::{Budget, Job, Test, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::pool;
@@ -79,7 +80,7 @@ impl States<'_> {
         logs: &Path,
     ) -> Result<Result<String>> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
-        let root = self.root.join("selftests");
+        let root = self.tests();
         let (folder, mut tests) = match &self.what {
             What::Own { selftests, .. } => {
                 let source = &self.base.kernel.source;
@@ -150,8 +151,7 @@ impl States<'_> {
             selftests: selftests.to_vec(),
             tools: self.guest.guest.tools.clone(),
             directory: PathBuf::from("/"),
-            // The tree is read-only there.
-            env: vec![("PYTHONPYCACHEPREFIX".to_owned(), "/tmp/pycache".to_owned())],
+            env: self.environment(),
             turns: false,
             memory_mb: self.lab.guest_memory(kernel),
             // No snapshots: that this kernel boots is part of the check.
@@ -162,6 +162,21 @@ impl States<'_> {
             logs,
             root: modules::debug_root(self.lab),
         }
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        // The tree is read-only there.
+        let mut env = vec![("PYTHONPYCACHEPREFIX".to_owned(), "/tmp/pycache".to_owned())];
+        if let What::Own { .. } = &self.what {
+            // A guest has the tests in a folder of their own, from which no way leads to their tree.
+            env.push(("KERNEL_SOURCE".to_owned(), self.tests().to_string_lossy().into_owned()));
+        }
+        env
+    }
+
+    /// The folder with the tests of a state, and what they use of their tree.
+    fn tests(&self) -> PathBuf {
+        self.root.join("selftests")
     }
 
     /// Runs the jobs, as many at once as the user allows.
@@ -188,7 +203,7 @@ impl States<'_> {
             let (name, report) = report?;
             match report.outcome {
                 Outcome::Pass => seen.passed += 1,
-                Outcome::Skipped => seen.skipped += 1,
+                Outcome::Skipped => seen.skipped.extend(report.tests.iter().map(whole)),
                 _ => seen.wrong.push(format!("{name}: {}", report.message)),
             }
             let failed = report.tests.iter().filter(|test| test.result == TestResult::Fail);
@@ -220,6 +235,11 @@ fn name(work: &Work) -> &str {
     }
 }
 
+/// A skipped test and the reason.
+fn whole(test: &TestReport) -> String {
+    format!("{} ({})", test.name, test.reason)
+}
+
 fn file_names(paths: &[PathBuf]) -> Vec<String> {
     let names = paths.iter().filter_map(|path| path.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
@@ -232,7 +252,8 @@ struct Seen {
     may_skip: bool,
     tests: usize,
     passed: usize,
-    skipped: usize,
+    /// Each with its reason.
+    skipped: Vec<String>,
     wrong: Vec<String>,
 }
 
@@ -242,13 +263,16 @@ fn summary(seen: &Seen) -> Result<String> {
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
-    if *passed == 0 && *skipped > 0 && !may_skip {
-        bail!("no test has passed, and {skipped} are skipped");
+    let listed = skipped.join("; ");
+    if *passed == 0 && !skipped.is_empty() && !may_skip {
+        bail!("no test has passed, and {} are skipped: {listed}", skipped.len());
     }
     Ok(match (tests, modules) {
         (0, false) => "boots".to_owned(),
         (0, true) => "boots, and the module loads".to_owned(),
-        _ if *skipped > 0 => format!("{passed} tests, {skipped} skipped"),
+        _ if !skipped.is_empty() => {
+            format!("{passed} tests, {} skipped: {listed}", skipped.len())
+        }
         _ => format!("{passed} tests"),
     })
 }
@@ -260,14 +284,16 @@ mod tests {
     #[test]
     fn a_state_of_which_all_tests_are_skipped_has_shown_nothing() {
         let seen = |tests, passed, skipped, may_skip| {
+            let skipped = (1..=skipped).map(|n| format!("{n}.sh (no {n})")).collect();
             summary(&Seen { modules: true, may_skip, tests, passed, skipped, wrong: Vec::new() })
         };
         assert_eq!(seen(0, 1, 0, true).unwrap(), "boots, and the module loads");
-        assert_eq!(seen(3, 2, 1, false).unwrap(), "2 tests, 1 skipped");
+        assert_eq!(seen(3, 2, 1, false).unwrap(), "2 tests, 1 skipped: 1.sh (no 1)");
         assert!(seen(3, 0, 3, false).is_err());
         assert!(seen(1, 0, 1, true).is_ok(), "in a bisection");
         let wrong = vec!["a: no".to_owned()];
-        let seen = Seen { modules: true, may_skip: true, tests: 1, passed: 1, skipped: 0, wrong };
+        let seen =
+            Seen { modules: true, may_skip: true, tests: 1, passed: 1, wrong, ..Seen::default() };
         assert!(summary(&seen).is_err());
     }
 }
