@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use proptest::prelude::{prop_assert, prop_assert_eq};
 use proptest::test_runner::{Config, TestRunner};
@@ -27,12 +28,31 @@ struct Bench {
 }
 
 impl Bench {
-    /// Three patches: a driver with its line in a Makefile of the base, a counter, a test.
+    /// Three patches: a driver with its line in a Makefile of the base, a counter, a test. They are
+    /// made once, and each test has a copy: to make them takes longer than most tests.
     fn new() -> Bench {
+        static FILES: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
+            let bench = Bench::make();
+            let root = format!("{}/", bench.root().display());
+            let inside = |path: String| path.strip_prefix(&root).unwrap().to_owned();
+            bench.files().into_iter().map(|(path, text)| (inside(path), text)).collect()
+        });
+        let bench = Bench::empty();
+        for (path, text) in FILES.iter() {
+            bench.write(path, text);
+        }
+        bench
+    }
+
+    fn empty() -> Bench {
         let bench = Bench { dir: tempfile::tempdir().unwrap() };
-        assert!(
-            Command::new("git").args(["init", "-q"]).arg(bench.root()).status().unwrap().success()
-        );
+        let mut git = Command::new("git");
+        assert!(git.args(["init", "-q"]).arg(bench.root()).status().unwrap().success());
+        bench
+    }
+
+    fn make() -> Bench {
+        let bench = Bench::empty();
         let project = bench.project();
         // The rules come when the patches are there that they name.
         bench.write("patches/1-demo/series.toml", "tree = \"net-next\"\n");
@@ -64,7 +84,7 @@ impl Bench {
         self.dir.path()
     }
 
-    fn write(&self, path: &str, text: &str) {
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
