@@ -22,7 +22,7 @@ use rnetns_selftests::netns::{Netns, has_device, unshare_net};
 use rnetns_selftests::{patience, wait_until};
 
 /// The least time that the loops run. They go on until each has met the others.
-const DURATION: Duration = Duration::from_secs(10);
+const DURATION: Duration = Duration::from_secs(5);
 /// Namespaces end more slowly than they begin. Beyond this many, the loops let the ends catch up.
 const MOST_AT_ONCE: i64 = 200;
 /// Threads that create namespaces.

@@ -26,7 +26,7 @@ const MANY: (u16, u16) = (3000, 1000);
 /// Where two parts are enough.
 const SOME: (u16, u16) = (300, 100);
 /// The least time for dumps to meet flushes. The test goes on until enough have met.
-const DURATION: Duration = Duration::from_secs(10);
+const DURATION: Duration = Duration::from_secs(5);
 /// More parts than any dump has.
 const ENDLESS: usize = 2000;
 /// Dumps that nobody reads to the end.

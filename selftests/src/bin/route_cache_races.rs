@@ -38,7 +38,7 @@ use rnetns_selftests::router::{Router, address4, address6};
 use rnetns_selftests::{is_slow, patience, wait_until};
 
 /// The least time that everything runs. It goes on until all has happened often enough.
-const DURATION: Duration = Duration::from_secs(40);
+const DURATION: Duration = Duration::from_secs(20);
 /// Destinations of each family that a sender writes to.
 const FLOWS: u16 = 400;
 /// Destinations of each family that a guest sends to before its device goes, and a namespace before

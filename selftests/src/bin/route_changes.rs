@@ -32,7 +32,7 @@ use rnetns_selftests::wait_until;
 /// How many ways there are.
 const WAYS: usize = 3;
 /// How long each case changes routes at least, and how often.
-const DURATION: Duration = Duration::from_secs(6);
+const DURATION: Duration = Duration::from_secs(4);
 const LEAST: u32 = 10;
 /// So many packets are sent at once.
 const BURST: u32 = 8;
