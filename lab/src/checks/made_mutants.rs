@@ -120,6 +120,20 @@ pub fn judge(report: &Report) -> Result<Fate> {
     })
 }
 
+/// Whether a build failed because of the code: rustc shows a place in it, or symbols are missing.
+/// Not each of rustc's errors has a number.
+pub fn does_not_compile(error: &str) -> bool {
+    let mut lines = error.lines().map(str::trim_start).peekable();
+    while let Some(line) = lines.next() {
+        let shows_place = lines.peek().is_some_and(|next| next.starts_with("--> "));
+        let is_error = line.starts_with("error[E") || (line.starts_with("error") && shows_place);
+        if is_error || line.starts_with("ERROR: modpost: ") {
+            return true;
+        }
+    }
+    false
+}
+
 /// The outcome of a run with these results. If no mutant compiled, no test has shown anything.
 pub fn outcome(tally: &Tally) -> Outcome {
     match (tally.failed, tally.passed) {
@@ -263,6 +277,20 @@ mod tests {
         assert_eq!(of(0, 0), Outcome::Skipped);
         assert_eq!(of(2, 0), Outcome::Pass);
         assert_eq!((of(0, 1), of(2, 1)), (Outcome::Test, Outcome::Test));
+    }
+
+    #[test]
+    fn code_that_does_not_compile_is_told_from_a_build_that_cannot_be_done() {
+        for (error, of_code) in [
+            ("make failed:\n  error[E0308]: mismatched types", true),
+            ("  error: this comparison is useless\n     --> a/b.rs:2:9\n      |", true),
+            ("  ERROR: modpost: \"count\" [a.ko] undefined!", true),
+            ("  error: no space left on device", false),
+            ("  error: could not exec rustc\n  make: *** [a.o] Error 1\n  --> a", false),
+            ("make failed: signal 9", false),
+        ] {
+            assert_eq!(does_not_compile(error), of_code, "{error}");
+        }
     }
 
     #[test]

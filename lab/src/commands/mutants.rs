@@ -185,7 +185,7 @@ impl Runner<'_> {
             Ok(modules) => modules,
             Err(error) => {
                 interrupt::check()?;
-                return match format!("{error:#}").contains("error[E") {
+                return match made_mutants::does_not_compile(&format!("{error:#}")) {
                     true => Ok(Fate::DoesNotCompile),
                     false => Err(error),
                 };
