@@ -142,7 +142,8 @@ fn follow(
         let line = line.with_context(|| format!("read what {name} prints"))?;
         let line = String::from_utf8_lossy(&line);
         writeln!(file, "{line}").with_context(|| format!("write {}", log.display()))?;
-        if verbose() {
+        // cargo's messages are for programs.
+        if verbose() && !line.starts_with("{\"reason\":") {
             print::err(&format!("{line}\n"));
         }
         on_line(&line);
