@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ use vmlab::run::process;
 use vmlab::run::progress::{Step, Unit};
 use xshell::cmd;
 
+use crate::build::staging;
+use crate::checks::as_kselftest;
 use crate::context::Lab;
 use crate::host::pins::Package;
 use crate::host::toolchain::Toolchain;
@@ -159,7 +161,8 @@ pub fn prepare(lab: &Lab, list: &List, kernel: &Kernel, tools: &Toolchain) -> Re
     }
     // Keyed by the tree: another tree has other headers and programs.
     let tree = files::key([kernel.source.display().to_string(), kernel.release.clone()]);
-    let target = lab.target.join("selftests-net").join(tree);
+    // The kernel's make builds there.
+    let target = staging::output(&lab.cache, &lab.target.join("selftests-net"))?.join(tree);
     let built = target.join("bin");
     let scripts = target.join("scripts");
     files::make_dir(&built)?;
@@ -313,9 +316,9 @@ impl NetTests {
         if !self.folder.join(&test.name).is_file() {
             bail!("there is no {} in {}", test.name, self.folder.display());
         }
-        let (folder, built) = (self.folder.display(), self.built.display());
-        let modules = self.modules.display();
-        let (name, module) = (&test.name, &self.module);
+        let [folder, built, modules] = [&self.folder, &self.built, &self.modules]
+            .map(|path| as_kselftest::quote(&path.to_string_lossy()));
+        let (name, module) = (as_kselftest::quote(&test.name), &self.module);
         let text = format!(
             "#!/bin/sh\n\
              cp {built}/* {folder}/ && cd {folder} || exit 1\n\
@@ -326,11 +329,7 @@ impl NetTests {
              echo \"{EXIT_STATUS}$?\"\n\
              exit 0\n"
         );
-        let path = self.scripts.join(name);
-        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&path, mode).with_context(|| format!("set {}", path.display()))?;
-        Ok(path)
+        as_kselftest::write_script(&self.scripts, &test.name, &text)
     }
 }
 
@@ -526,6 +525,34 @@ mod tests {
     }
 
     /// In a user's own tree, with files whose times tell nothing.
+    #[test]
+    fn paths_in_a_script_may_have_spaces_and_quotes() {
+        let dir = tempfile::Builder::new().prefix("it's a ").tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["net", "scripts"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        fs::write(path("net/a.sh"), "").unwrap();
+        let tests = NetTests {
+            folder: path("net"),
+            built: path("bin"),
+            scripts: path("scripts"),
+            module: "demo".to_owned(),
+            modules: path("modules"),
+            notes: Vec::new(),
+        };
+        let test = Test { name: "a.sh".to_owned(), timeout: Duration::ZERO };
+        let script = fs::read_to_string(tests.script(&test).unwrap()).unwrap();
+        let words: Vec<String> = script.lines().flat_map(shlex::split).flatten().collect();
+        for name in ["net", "modules"] {
+            assert!(words.iter().any(|word| *word == path(name).to_string_lossy()), "{script}");
+        }
+        let built = format!("{}/*", path("bin").display());
+        assert!(
+            words.iter().any(|word| word.trim_end_matches("/*") == built.trim_end_matches("/*"))
+        );
+    }
+
     #[test]
     fn a_header_that_changes_makes_programs_new_and_nothing_else_does() {
         let dir = tempfile::tempdir().unwrap();
