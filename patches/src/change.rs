@@ -143,21 +143,16 @@ fn keep(change: &Change, undo: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Puts everything back. With `check`, only if nobody edited it since.
+/// Puts everything back. With `check`, only if nobody edited it since. Some files may still be as
+/// they were before: a change that was killed half-way is taken back like a whole one.
 fn restore(folder: &Path, check: bool) -> Result<Vec<PathBuf>> {
     let file = folder.join(LIST);
     let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     let list: Vec<Kept> =
         serde_json::from_slice(&text).with_context(|| format!("understand {}", file.display()))?;
-    if check {
-        for Kept { path, after, .. } in &list {
-            if key(read(path)?.as_ref()) != *after {
-                bail!("{} was edited since: take that back first", path.display());
-            }
-        }
-    }
-    for (index, Kept { path, before, .. }) in list.iter().enumerate() {
-        let blob = match before {
+    let mut blobs = Vec::new();
+    for (index, Kept { before, .. }) in list.iter().enumerate() {
+        blobs.push(match before {
             None => None,
             Some(mode) => {
                 let file = folder.join(index.to_string());
@@ -165,8 +160,18 @@ fn restore(folder: &Path, check: bool) -> Result<Vec<PathBuf>> {
                     fs::read(&file).with_context(|| format!("read {}", file.display()))?;
                 Some(Blob { mode: *mode, content })
             }
-        };
-        put(path, blob.as_ref())?;
+        });
+    }
+    if check {
+        for (Kept { path, after, .. }, before) in list.iter().zip(&blobs) {
+            let now = key(read(path)?.as_ref());
+            if now != *after && now != key(before.as_ref()) {
+                bail!("{} was edited since: take that back first", path.display());
+            }
+        }
+    }
+    for (Kept { path, .. }, before) in list.iter().zip(&blobs) {
+        put(path, before.as_ref())?;
     }
     files::remove_dir(folder)?;
     Ok(list.into_iter().map(|kept| kept.path).collect())
@@ -239,6 +244,22 @@ mod tests {
         let error = undo(&undo_folder).unwrap_err().to_string();
         assert!(error.contains("was edited since"), "{error}");
         assert_eq!(fs::read_to_string(&a).unwrap(), "edited");
+    }
+
+    #[test]
+    fn a_change_that_was_killed_half_way_can_be_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (undo_folder, a, b) =
+            (dir.path().join("undo"), dir.path().join("a"), dir.path().join("b"));
+        fs::write(&b, "old").unwrap();
+        let mut change = Change::default();
+        change.write(a.clone(), blob("new"));
+        change.write(b.clone(), blob("new"));
+        // As far as it came.
+        keep(&change, &undo_folder).unwrap();
+        put(&a, Some(&blob("new"))).unwrap();
+        undo(&undo_folder).unwrap();
+        assert_eq!((read(&a).unwrap(), read(&b).unwrap()), (None, Some(blob("old"))));
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Editing {
         }
     }
 
+    /// The folder with the tree to edit.
+    pub fn folder(work: &Path) -> PathBuf {
+        places(work).tree
+    }
+
     /// The edit is over.
     pub fn end(work: &Path) -> Result<()> {
         let Places { tree, written, record } = places(work);

@@ -22,6 +22,9 @@ use crate::weave::{BASE, Blob, File, Mode, Number, Undecided};
 /// Gives a file of the tree below a series, or below all of them.
 pub type Base<'a> = dyn Fn(&str) -> Result<Option<Blob>> + 'a;
 
+/// The folder in [`Project::work`] with what takes changes back.
+pub const UNDO: &str = "undo";
+
 /// Where everything is.
 pub struct Project<'a> {
     pub source: Source,
@@ -143,7 +146,7 @@ impl Project<'_> {
 
     /// Takes the last change back.
     pub fn undo(&self) -> Result<Vec<PathBuf>> {
-        change::undo(&self.work.join("undo"))
+        change::undo(&self.work.join(UNDO))
     }
 
     /// Writes the tree after a patch into a folder, to be edited. It has the files that patches
@@ -382,7 +385,7 @@ impl Project<'_> {
             }
         }
         if !change.is_empty() {
-            change.make(&self.work.join("undo"))?;
+            change.make(&self.work.join(UNDO))?;
         }
         let files = change.paths().map(Path::to_owned).collect();
         Ok(Done { stack, files, dropped })

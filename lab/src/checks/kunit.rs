@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail, ensure};
 use vmlab::judge::ktap::{self, TestResult};
+use vmlab::judge::printk;
 
 /// The kernel's line after it has run all KUnit tests.
 const OVER: &str = "Run /init as init process";
@@ -13,7 +14,7 @@ const OVER: &str = "Run /init as init process";
 /// Judges the log of a boot. Returns how many tests there are, if all have passed.
 pub fn judge(log: &str) -> Result<usize> {
     let mut text = String::new();
-    for line in log.lines().map(without_time) {
+    for line in log.lines().map(printk::message) {
         if line == OVER {
             break;
         }
@@ -38,15 +39,6 @@ pub fn judge(log: &str) -> Result<usize> {
         output.cases.iter().any(|other| other.name.starts_with(&inside))
     };
     Ok(output.cases.iter().filter(|case| !inner(&case.name)).count())
-}
-
-/// A line of a kernel's log without `[    1.234567] `.
-fn without_time(line: &str) -> &str {
-    let rest = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
-    match rest {
-        Some((time, text)) if time.trim().parse::<f64>().is_ok() => text,
-        _ => line,
-    }
 }
 
 #[cfg(test)]
@@ -74,6 +66,12 @@ mod tests {
     #[test]
     fn cases_of_a_boot_are_counted() {
         assert_eq!(judge(PASSED).unwrap(), 2);
+        // As kernels print that have CONFIG_PRINTK_CALLER.
+        let with_caller: String = PASSED
+            .lines()
+            .map(|line| format!("{}\n", line.replacen("] ", "][    T1] ", 1)))
+            .collect();
+        assert_eq!(judge(&with_caller).unwrap(), 2);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 //! The project's patch series, and the check that they contain all of the source.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use series::base::Release;
@@ -30,10 +30,15 @@ pub fn project<'a>(lab: &Lab, base: &'a Base<'a>, release: Option<String>) -> Re
     Ok(Project {
         source: Source::new(&lab.root, &places, &lab.project.series.without)?,
         folder: lab.root.join(&lab.project.series.folder),
-        work: lab.target.join("series"),
+        work: work(lab),
         base,
         release,
     })
+}
+
+/// The folder for patches that are being edited, for what takes changes back, and for results.
+pub fn work(lab: &Lab) -> PathBuf {
+    lab.target.join("series")
 }
 
 /// Checks that the tree after the last patch equals the source, and gives its own files the lines

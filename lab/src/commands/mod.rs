@@ -5,6 +5,7 @@
 mod bench;
 pub(crate) mod cache;
 mod check_series;
+mod clean;
 mod doctor;
 mod dry_run;
 mod export_base;
@@ -31,7 +32,6 @@ use anyhow::{Context, Result, bail};
 use vmlab::boot::engine::{self, Engine};
 use vmlab::boot::saved;
 use vmlab::boot::vm;
-use vmlab::run::files;
 use vmlab::run::job::{Job, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::progress::say;
@@ -92,13 +92,9 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::RustAnalyzer => rust_analyzer::run(lab),
         // Handled in main, since it needs no `Lab`.
         Action::Completions { .. } => Ok(0),
-        Action::Clean => {
-            let _lock = checkout_lock::take(&lab.target)?;
-            files::remove_dir(&lab.target).map(|()| 0)
-        }
+        Action::Clean => clean::run(lab).map(|()| 0),
         Action::Distclean => {
-            let _lock = checkout_lock::take(&lab.target)?;
-            files::remove_dir(&lab.target)?;
+            clean::run(lab)?;
             lab.cache.clear()?;
             say(&format!("removed {}", lab.cache.dir().display()));
             Ok(0)

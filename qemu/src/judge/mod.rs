@@ -11,7 +11,7 @@ pub(crate) mod kmsg;
 pub mod ktap;
 mod live;
 pub mod outcome;
-pub(crate) mod printk;
+pub mod printk;
 pub mod report;
 pub mod stack;
 pub mod tally;
