@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use glob::Pattern;
 use vmlab::run::{files, process};
 
@@ -110,7 +110,10 @@ impl Source {
     /// what is hidden or built.
     fn list(&self) -> Result<Vec<String>> {
         let repository = Repository::at(&self.root);
-        if !process::capture(&mut repository.command(&["rev-parse"]))?.ok {
+        let said = process::capture(&mut repository.command(&["rev-parse"]))?;
+        if !said.ok {
+            // git may not read one that somebody else owns, for example.
+            ensure!(said.stderr.contains("not a git repository"), "{}", said.stderr.trim());
             let ours = |name: &str| name != BUILT && !name.starts_with('.');
             let files = files::walk(&self.root, |name, folder| !folder || ours(name))?.files;
             let names = files.iter().filter_map(|path| path.strip_prefix(&self.root).ok());
