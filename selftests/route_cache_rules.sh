@@ -82,6 +82,52 @@ a_route_that_throws() {
 	exchange dst 3
 }
 
+# by_lo PROTOCOL COUNT: packets from src to the target that come in by the router's own lo, without a
+# route, as those that a program redirects: echo requests (58) or UDP (17).
+by_lo() {
+	expect "send by lo" in_netns rt python3 -c '
+import socket, struct, sys
+protocol, count = int(sys.argv[3]), int(sys.argv[4])
+ends = b"".join(socket.inet_pton(socket.AF_INET6, end) for end in sys.argv[1:3])
+def payload(checksum):
+    if protocol == 58:
+        return struct.pack("!BBHHH", 128, 0, checksum, 1, 1)
+    return struct.pack("!HHHH", 9, 9, 8, checksum)
+pseudo = ends + struct.pack("!II", 8, protocol) + payload(0)
+total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+total = (total & 0xffff) + (total >> 16)
+header = bytes(12) + struct.pack("!HIHBB", 0x86dd, 6 << 28, 8, protocol, 64) + ends
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind(("lo", 0))
+for _ in range(count):
+    raw.send(header + payload(0xffff - (total & 0xffff) - (total >> 16)))
+' "$SRC" "$TARGET" "$@"
+}
+
+# has_had FIGURE NAME COUNT: FIGURE is requests or knocks.
+has_had() {
+	local value
+	"$1" "$2"
+	[ "$value" -ge "$3" ]
+}
+
+# The stack looks into no packet for a rule on lo, and yet asks for the protocol.
+a_rule_on_lo_and_the_protocol() {
+	local value so_far
+	rule add iif lo ipproto ipv6-icmp lookup 101
+	now "echo requests"
+	requests alt
+	so_far=$value
+	by_lo 58 5
+	wait_until has_had requests alt $((so_far + 5)) || fail "they have not come to alt"
+	now "UDP"
+	knocks dst
+	so_far=$value
+	by_lo 17 3
+	wait_until has_had knocks dst $((so_far + 3)) || fail "it has not come to dst"
+	rule del iif lo ipproto ipv6-icmp lookup 101
+}
+
 for_each_family \
 	a_rule_on_the_device \
 	a_rule_on_the_source \
@@ -89,6 +135,7 @@ for_each_family \
 	a_rule_that_refuses \
 	a_rule_that_suppresses \
 	a_route_that_throws
+for_family 6 a_rule_on_lo_and_the_protocol
 
-begin_route_cache
+begin_route_cache python3
 run_cases "${cases[@]}" no_entry_is_lost

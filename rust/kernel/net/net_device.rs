@@ -102,11 +102,30 @@ impl NetDevice {
         }
     }
 
+    /// Whether the device is in this namespace now. The one that it is in may be gone.
+    #[inline]
+    pub(super) fn is_in(&self, net: &Namespace) -> bool {
+        // SAFETY: By the type invariant the device is valid. The pointer is read whole, and not
+        // followed.
+        #[cfg(CONFIG_NET_NS)]
+        let now = unsafe { (&raw const (*self.as_raw()).nd_net.net).read_volatile() };
+        #[cfg(not(CONFIG_NET_NS))]
+        let now = &raw mut bindings::init_net;
+        now == net.as_raw()
+    }
+
     /// The interface index, unique in the namespace.
     #[inline]
     pub fn ifindex(&self) -> i32 {
         // SAFETY: By the type invariant the device is valid.
         unsafe { (&raw const (*self.as_raw()).ifindex).read_volatile() }
+    }
+
+    /// Whether this is the `lo` of its namespace (`LOOPBACK_IFINDEX`). May be called from any
+    /// context.
+    #[inline]
+    pub fn is_lo(&self) -> bool {
+        self.ifindex() == bindings::LOOPBACK_IFINDEX as i32
     }
 
     /// Whether the device has an L3 master, such as a VRF, or is one: routes of its packets are

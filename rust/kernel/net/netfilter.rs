@@ -173,16 +173,7 @@ impl<'a> Packet<'a> {
     pub fn dev(&self) -> &'a NetDevice {
         // SAFETY: By the type invariant packet and device are valid: devices outlive the RCU
         // critical section in which packets are received.
-        unsafe {
-            NetDevice::from_raw(
-                (*self.as_raw())
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .__bindgen_anon_1
-                    .dev
-                    .cast(),
-            )
-        }
+        unsafe { device_of(self.as_raw()) }
     }
 
     /// The packet's mark.
@@ -622,6 +613,26 @@ impl<T: Hooks> pernet::Operations for PernetHooks<T> {
     }
 }
 
+/// The device of a packet that was received.
+///
+/// # Safety
+///
+/// The packet is valid, and its device stays for `'a`.
+#[inline]
+unsafe fn device_of<'a>(skb: *mut bindings::sk_buff) -> &'a NetDevice {
+    // SAFETY: As the caller promises.
+    unsafe {
+        NetDevice::from_raw(
+            (*skb)
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .dev
+                .cast(),
+        )
+    }
+}
+
 /// # Safety
 ///
 /// Called by netfilter only, with a packet of the namespace in `state`.
@@ -635,8 +646,17 @@ unsafe extern "C" fn hook<T: PreRouting>(
     // SAFETY: `nf_hook()` holds RCU, and so does who gives a packet back from a queue: the
     // namespace of a device that receives stays for that.
     let net = unsafe { Namespace::from_raw((*state).net) };
+    // SAFETY: The packet has a device, which who gives it back from a queue holds.
+    let dev = unsafe { device_of(skb.as_ptr()) };
+    // A program may have had the packet, and the device have moved meanwhile: netfilter drops what
+    // waits when a device goes down, but not what comes to wait after that. The stack routes such a
+    // packet where the device is now.
+    if !dev.is_in(net) {
+        return bindings::NF_ACCEPT;
+    }
     // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has
-    // checked the header before.
+    // checked the header before. The device is in the namespace, and stays there for that long: who
+    // moves it waits for a grace period first.
     let mut packet = Packet {
         skb,
         protocol: T::PROTOCOL,

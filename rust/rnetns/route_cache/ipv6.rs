@@ -91,7 +91,10 @@ fn route_cached(
             trace::miss(net.inum(), || Inet6::key(&key));
             // Rules may ask for more than the key holds. Even the flow label is not in the key if
             // the first rules came after the key was made.
-            if net.rules6_look_into_packets() || net.has_rules6() != has_rules {
+            // The stack looks into no packet for a rule about what comes in by `lo`, but compares the
+            // next header, which is not in the key either.
+            let of_lo = has_rules && dev.is_lo();
+            if of_lo || net.rules6_look_into_packets() || net.has_rules6() != has_rules {
                 Cache::decline(cache, net, ticket, guard);
                 return None;
             }

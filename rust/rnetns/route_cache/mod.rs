@@ -55,6 +55,11 @@
 //! - An IPv4 route that is deleted or replaced while the first packet ever is looking it up on
 //!   another CPU, and that shares its next hop with other routes: the stack may see no user of it,
 //!   and count nothing. The entry then stays for as long as packets come.
+//! - An IPv4 route that a driver refuses (a FIB notifier, of netdevsim, say) can be seen for a moment,
+//!   and goes without being counted: who looks it up in that moment stays on it, if its next hop is
+//!   shared with another route, for as long as packets come.
+//! - On an IPv6 host that forwards nothing, whether the neighbour of a better route has failed or
+//!   not: packets for a local route of the same table stay there while they keep coming.
 //! - A redirect or a path MTU that is learnt while the first packet since a change of routes is
 //!   looking up the same next hop on another CPU: the stack then marks a destination that this
 //!   look-up replaces. The entry stays for as long as packets come.
