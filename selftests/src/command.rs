@@ -34,23 +34,32 @@ pub fn ip_of(option: &str, lines: &[&str]) -> Result<()> {
 }
 
 fn ip_with(options: &[&str], lines: &[&str]) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(options)
-        .args(["-batch", "-"])
+    let mut command = Command::new("ip");
+    command.args(options).args(["-batch", "-"]);
+    feed(command, &lines.join("\n")).with_context(|| lines.join("; "))
+}
+
+/// Reads rules of netfilter from a text, all or none.
+pub fn nft(rules: &str) -> Result<()> {
+    let mut command = Command::new("nft");
+    command.args(["-f", "-"]);
+    feed(command, rules)
+}
+
+/// Runs a command with this text as its input.
+fn feed(mut command: Command, text: &str) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context("start ip")?;
-    let mut stdin = child.stdin.take().context("no pipe to ip")?;
-    stdin.write_all(lines.join("\n").as_bytes()).context("write to ip")?;
+        .with_context(|| format!("start {program}"))?;
+    let mut stdin = child.stdin.take().with_context(|| format!("no pipe to {program}"))?;
+    stdin.write_all(text.as_bytes()).with_context(|| format!("write to {program}"))?;
     drop(stdin);
-    let output = child.wait_with_output().context("wait for ip")?;
-    ensure!(
-        output.status.success(),
-        "ip failed: {} ({})",
-        String::from_utf8_lossy(&output.stderr).trim(),
-        lines.join("; ")
-    );
+    let output = child.wait_with_output().with_context(|| format!("wait for {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} failed: {}", said.trim());
     Ok(())
 }
 

@@ -17,6 +17,23 @@ const fn kind(message: libc::c_int) -> u16 {
     (libc::NFNL_SUBSYS_QUEUE << 8 | message) as u16
 }
 
+/// A packet that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    number: [u8; 4],
+    /// Its protocol, as in an Ethernet header.
+    pub protocol: u16,
+}
+
+fn waiting_of(told: &Answer) -> Result<Vec<Waiting>> {
+    let waiting = told.messages.iter().map(|packet| {
+        let header = packet.bytes(libc::NFQA_PACKET_HDR as u16)?;
+        let (number, rest) = header.split_first_chunk()?;
+        Some(Waiting { number: *number, protocol: u16::from_be_bytes(*rest.first_chunk()?) })
+    });
+    waiting.collect::<Option<_>>().context("a packet without a number")
+}
+
 /// The queue with the number zero of a namespace.
 pub struct Queue(Socket);
 
@@ -32,8 +49,8 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Waits until so many packets have come to wait. Returns the number of each.
-    pub fn packets(&self, count: usize) -> Result<Vec<[u8; 4]>> {
+    /// Waits until so many packets have come to wait.
+    pub fn packets(&self, count: usize) -> Result<Vec<Waiting>> {
         let mut told = Answer::default();
         let mut result = Ok(());
         wait_until(|| {
@@ -43,14 +60,14 @@ impl Queue {
         result?;
         let waiting = told.messages.len();
         ensure!(waiting == count, "{waiting} packets wait, want {count}");
-        told.messages
-            .iter()
-            .map(|packet| {
-                let header = packet.bytes(libc::NFQA_PACKET_HDR as u16);
-                let number = header.and_then(|header| header.first_chunk());
-                number.copied().context("a packet without a number")
-            })
-            .collect()
+        waiting_of(&told)
+    }
+
+    /// The packets that have come since, whether they wait still or not.
+    pub fn told(&self) -> Result<Vec<Waiting>> {
+        let mut told = Answer::default();
+        self.receive(&mut told)?;
+        waiting_of(&told)
     }
 
     fn receive(&self, told: &mut Answer) -> Result<()> {
@@ -61,9 +78,9 @@ impl Queue {
     }
 
     /// Lets a packet go on. `ENOENT` if it does not wait any more.
-    pub fn accept(&mut self, packet: [u8; 4]) -> Result<()> {
+    pub fn accept(&mut self, packet: Waiting) -> Result<()> {
         let accept = (libc::NF_ACCEPT as u32).to_be_bytes();
-        self.demand(VERDICT, libc::NFQA_VERDICT_HDR, &[accept, packet].concat())
+        self.demand(VERDICT, libc::NFQA_VERDICT_HDR, &[accept, packet.number].concat())
     }
 
     fn demand(&mut self, kind: u16, attribute: libc::c_int, value: &[u8]) -> Result<()> {

@@ -3,15 +3,22 @@
 //! Packets that wait for the verdict of a program are not lost with the cache: to unregister a hook
 //! drops all that wait in its namespace, so the cache keeps its hooks while there may be any.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
-use rnetns_selftests::command::run;
+use rnetns_selftests::command::{ip, nft, run};
 use rnetns_selftests::genl::{DONE, Message, Socket, uapi};
 use rnetns_selftests::ktap::{self, Outcome};
 use rnetns_selftests::module::{Loaded, Module};
+use rnetns_selftests::netns::Netns;
 use rnetns_selftests::nfqueue::Queue;
 use rnetns_selftests::router::{Router, address4, address6, packets};
 use rnetns_selftests::wait_until;
@@ -27,7 +34,94 @@ fn main() -> ExitCode {
     ktap::run(&[
         ("packets_wait_while_the_cache_is_switched_off_and_on", switched),
         ("packets_wait_while_the_cache_steps_aside", aside),
+        ("a_packet_whose_device_has_moved_leaves_no_entry", moved),
     ])
+}
+
+/// The addresses of the namespace that a device moves to. The router has no route to them.
+const THERE: [&str; 2] = ["10.66.0.1", "fd0b::1"];
+/// How often the device moves at most.
+const MOVES: usize = 50;
+
+/// A packet may come to wait when its device has gone down already, which netfilter then does not
+/// notice: one that is among the rules at that moment. So there are many rules.
+fn moved() -> Result<Outcome> {
+    let processors = sched_getaffinity(Pid::from_raw(0)).context("which processors there are")?;
+    let count =
+        (0..CpuSet::count()).filter(|number| processors.is_set(*number) == Ok(true)).count();
+    if count < 2 {
+        return Ok(Outcome::Skip("one processor alone".to_owned()));
+    }
+    // The end of the other namespace would wait for an entry that should not be there.
+    let _module = Module::open()?.load_with(c"timeout=20").context("load rnetns")?;
+    let (router, there) = (Router::new(1)?, Netns::new()?);
+    there.run(|| {
+        let [v4, v6] = THERE;
+        let addresses = [format!("addr add {v4}/32 dev lo"), format!("addr add {v6}/128 dev lo")];
+        ip(&["link set dev lo up", &addresses[0], &addresses[1]])
+    })?;
+    let mut queue = router.net().run(|| {
+        let (rules, jumps) = ("meta mark 1 accept\n".repeat(100), "jump some\n".repeat(100));
+        for family in ["ip", "ip6"] {
+            nft(&format!(
+                "table {family} waits {{\nchain some {{\n{rules}}}\nchain many {{\n{jumps}}}\n\
+                 chain each {{\ntype filter hook prerouting priority 0\njump many\nqueue num 0\n\
+                 }}\n}}\n"
+            ))?;
+        }
+        Queue::open()
+    })?;
+    let mut gone_on = BTreeSet::new();
+    for _ in 0..MOVES {
+        gone_on.extend(move_once(&router, &there, &mut queue)?);
+        if gone_on.len() == THERE.len() {
+            return Ok(Outcome::Pass);
+        }
+    }
+    Ok(Outcome::Skip(format!("of packets whose device has moved, only {gone_on:?} waited")))
+}
+
+/// Moves the router's device there, and back, while packets come. Returns the protocols of those
+/// that went on from where they waited when it had moved.
+fn move_once(router: &Router, there: &Netns, queue: &mut Queue) -> Result<Vec<u16>> {
+    let is_over = AtomicBool::new(false);
+    let mut told = Vec::new();
+    thread::scope(|scope| {
+        let packets = scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                for address in THERE {
+                    router.send(address.parse()?)?;
+                }
+            }
+            anyhow::Ok(())
+        });
+        let moved = (|| {
+            let mut result = Ok(());
+            let come = wait_until(|| {
+                result = queue.told().map(|some| told.extend(some));
+                result.is_err() || !told.is_empty()
+            });
+            result?;
+            ensure!(come, "no packet waits");
+            router.net().run(|| ip(&[&format!("link set dev v netns {}", there.path())]))
+        })();
+        is_over.store(true, Relaxed);
+        packets.join().map_err(|_| anyhow!("a thread panicked"))??;
+        moved
+    })?;
+    told.extend(queue.told()?);
+    let mut gone_on = Vec::new();
+    for packet in told {
+        if queue.accept(packet).is_ok() {
+            gone_on.push(packet.protocol);
+        }
+    }
+    // When it comes back, entries about it go.
+    let entries = router.entries()?;
+    ensure!(entries == (0, 0), "{entries:?} entries, and there is no route");
+    there.run(|| ip(&[&format!("link set dev v netns {}", router.net().path())]))?;
+    router.net().run(|| ip(&["link set dev v up"]))?;
+    Ok(gone_on)
 }
 
 /// A router. What it forwards waits before the cache sees it.
