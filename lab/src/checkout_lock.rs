@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,10 +21,16 @@ pub struct CheckoutLock {
     _file: File,
 }
 
+/// The file: beside the folder, since `lab clean` removes the folder.
+pub fn path(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 /// Waits until no other run uses `target`, and prints which run it waits for.
 pub fn take(target: &Path) -> Result<CheckoutLock> {
-    // Beside the folder, since `lab clean` removes the folder.
-    let path = target.with_extension("lock");
+    let path = path(target);
     files::make_dir(path.parent().unwrap_or(target))?;
     let mut file = File::options()
         .create(true)

@@ -96,7 +96,12 @@ impl Lab {
 
     /// What runs the guests.
     pub fn engine(&self) -> Result<engine::Choice> {
-        engine::choose(self.settings.engine, &self.cache.path("engine"))
+        engine::choose(self.settings.engine, &self.engine_cache())
+    }
+
+    /// Where it is remembered whether KVM works.
+    pub fn engine_cache(&self) -> PathBuf {
+        self.cache.path("engine")
     }
 
     /// Memory of a guest with this kernel, in MiB.

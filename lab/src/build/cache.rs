@@ -8,11 +8,14 @@
 //! written and synced last, says that it is complete.
 //!
 //! A run that uses an entry holds a shared lock of it. The time of the lock's file is the time of
-//! the last use. Entries that nobody has used for a month are removed.
+//! the last use. Entries that nobody has used for a month are removed, and those that were made for a
+//! folder that is gone.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +27,8 @@ use vmlab::boot::saved;
 use vmlab::run::files::{make_dir, remove_dir, remove_file};
 use vmlab::run::interrupt;
 use vmlab::run::progress::say;
+
+use crate::checkout_lock;
 
 /// The name of the cache in the user's cache directory. All projects share it: an entry's name
 /// depends only on its inputs.
@@ -40,6 +45,9 @@ pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The folders whose children are entries.
 const KINDS: [&str; 9] =
     ["kernel", "ksrc", "source", "rust-src", "tools", "apt", "staged", "try", saved::FOLDER];
+
+/// The file in an entry with the path of the folder that it was made for, if it is for one alone.
+pub const ORIGIN: &str = "origin";
 
 #[derive(Debug, Clone)]
 pub struct Cache {
@@ -307,6 +315,8 @@ impl Cache {
     fn names(&self) -> Vec<String> {
         let children = |kind: &str| {
             let entries = fs::read_dir(self.dir.join(kind)).into_iter().flatten().flatten();
+            // A lock of a folder is beside it.
+            let entries = entries.filter(|entry| entry.path().is_dir());
             let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
             names.map(|name| format!("{kind}/{name}")).collect::<Vec<_>>()
         };
@@ -323,10 +333,18 @@ impl Cache {
         self.used(name).elapsed().is_ok_and(|age| age > limit)
     }
 
-    /// Removes entries that nobody has used for that long, unless another run holds them.
+    /// Whether the folder that the entry was made for is gone.
+    fn is_orphan(&self, name: &str) -> bool {
+        let origin = fs::read(self.path(name).join(ORIGIN));
+        origin.is_ok_and(|path| !Path::new(OsStr::from_bytes(&path)).exists())
+    }
+
+    /// Removes entries that nobody has used for that long, or whose origin is gone, unless another
+    /// run holds them.
     pub fn forget(&self, limit: Duration) -> Result<Vec<Entry>> {
         let mut forgotten = Vec::new();
-        for name in self.names().into_iter().filter(|name| self.is_old(name, limit)) {
+        let is_over = |name: &String| self.is_old(name, limit) || self.is_orphan(name);
+        for name in self.names().into_iter().filter(is_over) {
             interrupt::check()?;
             let (used, path) = (self.used(&name), self.lock_path(&name));
             make_dir(&self.dir.join(LOCKS))?;
@@ -336,7 +354,7 @@ impl Cache {
                 lock.set_modified(used).with_context(|| format!("write {}", path.display()))?;
             }
             // Another run may have begun to use it meanwhile.
-            if lock.try_lock().is_err() || !self.is_old(&name, limit) {
+            if lock.try_lock().is_err() || !is_over(&name) {
                 continue;
             }
             let entry = Entry { bytes: size(&self.path(&name)), used, name };
@@ -351,6 +369,7 @@ impl Cache {
         let scratch = self.scratch()?;
         let (from, to) = (self.path(name), scratch.path().join("entry"));
         fs::rename(&from, &to).with_context(|| format!("rename {}", from.display()))?;
+        remove_file(&checkout_lock::path(&from))?;
         remove_dir(&to)
     }
 
@@ -480,6 +499,30 @@ mod tests {
         assert_eq!(names(&cache.forget(KEPT).unwrap()), ["kernel/old", "source/old"]);
         assert_eq!(names(&cache.entries()), ["kernel/new"]);
         assert_eq!(fs::read_dir(cache.path("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_made_for_a_folder_that_is_gone_is_forgotten_with_its_lock() {
+        let (dir, cache) = cache();
+        let there = tempfile::tempdir().unwrap();
+        for (name, origin) in [("try/a.b", dir.path().join("gone")), ("try/c", there.path().into())]
+        {
+            let lock = checkout_lock::take(&cache.path(name)).unwrap();
+            fs::create_dir_all(cache.path(name)).unwrap();
+            fs::write(cache.path(name).join(ORIGIN), origin.as_os_str().as_bytes()).unwrap();
+            drop(lock);
+        }
+        let names: Vec<_> = cache
+            .forget(Duration::from_secs(3600))
+            .unwrap()
+            .into_iter()
+            .map(|it| it.name)
+            .collect();
+        assert_eq!(names, ["try/a.b"]);
+        let mut left: Vec<_> =
+            fs::read_dir(cache.path("try")).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["c", "c.lock"]);
     }
 
     #[test]

@@ -17,15 +17,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use vmlab::run::files;
 
-use crate::build::cache::Cache;
+use crate::build::cache::{Cache, ORIGIN};
 use crate::host::places;
 
 /// Folders that are not copied: they have no sources, and are large.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 /// The copy, in an entry of the cache.
 const SOURCE: &str = "source";
-/// The file with the path of the original.
-const ORIGIN: &str = "origin";
 
 /// The path of `folder` for kbuild: its own path, or that of its copy.
 pub fn name(cache: &Cache, folder: &Path) -> PathBuf {

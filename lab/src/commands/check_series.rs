@@ -24,6 +24,7 @@ use crate::build::pipeline::{self, Built, Prepared};
 use crate::build::source;
 use crate::checkout_lock;
 use crate::checks::patch_states::{self, Boots, Builds, NotRun, States, Variants};
+use crate::checks::series_source;
 use crate::cli::CheckArgs;
 use crate::context::Lab;
 use crate::expected_skips::ExpectedSkips;
@@ -41,10 +42,14 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
         Some(tree) => std::path::absolute(tree).context("find the tree")?,
         None => source::find(lab)?.dir,
     };
+    let folder = series_source::work(lab);
+    files::make_dir(&folder)?;
+    let (json, html) = (folder.join("results.json"), folder.join("results.html"));
+    // Those of an earlier run would outlive one that fails.
+    files::remove_file(&json)?;
+    files::remove_file(&html)?;
     let subjects = subjects(lab, args, &tree)?;
     let proof = Proof::prepare(lab, args)?;
-    let folder = lab.target.join("series");
-    files::make_dir(&folder)?;
     let mut reports = Vec::new();
     for subject in &subjects {
         subject.notes.iter().for_each(|note| print::out(&format!("note: {note}\n")));
@@ -67,7 +72,6 @@ pub(super) fn run(lab: &Lab, args: &CheckArgs) -> Result<u8> {
         tell(&report);
         reports.push(report);
     }
-    let (json, html) = (folder.join("results.json"), folder.join("results.html"));
     report::write_json(&reports, &json)?;
     files::write_whole(&html, &page::page(&reports))?;
     print::out(&format!("the full report: {}\n", html.display()));
@@ -123,8 +127,9 @@ impl Proof {
             Proof::Ready(ready) => ready.as_ref(),
             Proof::NotWanted => return Ok(Vec::new()),
             Proof::Impossible(why) => {
-                let outcome = || Outcome::Skipped(why.clone());
-                return Ok(names().map(|name| not_run(name, outcome())).collect());
+                let expected = ExpectedSkips::of_checks(lab);
+                let outcome = |name| could_not_run(name, why.clone(), &expected);
+                return Ok(names().map(|name| not_run(name, outcome(name))).collect());
             }
         };
         if subject.origin == Origin::Range {

@@ -3,6 +3,7 @@
 //! `lab try`: a verdict on any module. It needs only the module's source or its `.ko`.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use vmlab::run::process;
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
+use crate::build::cache::ORIGIN;
 use crate::build::guest_programs::{self, GuestPrograms};
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
@@ -50,6 +52,10 @@ impl Runner<'_> {
         let path = args.path.canonicalize().with_context(|| args.path.display().to_string())?;
         let lab = self.lab_of(&path);
         let _lock = checkout_lock::take(&lab.target)?;
+        files::make_dir(&lab.target)?;
+        let origin = lab.target.join(ORIGIN);
+        fs::write(&origin, path.as_os_str().as_bytes())
+            .with_context(|| format!("write {}", origin.display()))?;
         reports::forget(&lab.target)?;
         let base = pipeline::base(&lab, self.variant, &mut phases)?;
         let found = phases.time("module", || modules_of(&lab, &base, &path))?;

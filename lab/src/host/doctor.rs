@@ -277,12 +277,13 @@ pub fn package(machine: &Host, package: &Package) -> Check {
     Check::new(&package.apt, there, &package.why, state, &get)
 }
 
-/// Checks whether KVM works, by the same probe as in a run. KVM is optional.
+/// Checks whether KVM works, by the same probe as in a run, made anew. KVM is optional.
 pub fn kvm(lab: &Lab, machine: &Host) -> Check {
     if machine.which(engine::QEMU).is_none() {
         return Check::new("KVM", None, "optional", CheckState::Note, "needs QEMU first");
     }
-    let (found, state) = match lab.engine() {
+    let probed = engine::forget(&lab.engine_cache()).and_then(|()| lab.engine());
+    let (found, state) = match probed {
         Ok(verdict) if verdict.used == Engine::Kvm => (verdict.why, CheckState::Good),
         Ok(verdict) => (format!("no: {}", verdict.why), CheckState::Note),
         Err(error) => (format!("{error:#}"), CheckState::Note),

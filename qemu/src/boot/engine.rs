@@ -159,7 +159,13 @@ fn verdict(finding: &Probed) -> Choice {
     Choice { used, why }
 }
 
-/// The result of the probe since the host's boot: from the cache, else from a new probe.
+/// Forgets what a probe has found, so that the next choice probes anew.
+pub fn forget(remember_in: &Path) -> Result<()> {
+    files::remove_file(&remember_in.join(format!("{}.json", machine()?)))
+}
+
+/// The result of the probe since the host's boot: from the cache, else from a new probe. That KVM
+/// refuses is not remembered: to ask takes no time, and a person can mend it.
 fn remembered(remember_in: &Path) -> Result<Probed> {
     let path = remember_in.join(format!("{}.json", machine()?));
     if let Some(finding) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok())
@@ -167,7 +173,9 @@ fn remembered(remember_in: &Path) -> Result<Probed> {
         return Ok(finding);
     }
     let finding = probe(Engine::Kvm, LIMIT)?;
-    store(&path, &finding)?;
+    if !matches!(finding, Probed::Refused(_)) {
+        store(&path, &finding)?;
+    }
     Ok(finding)
 }
 
@@ -190,13 +198,8 @@ fn machine() -> Result<String> {
 }
 
 fn store(path: &Path, finding: &Probed) -> Result<()> {
-    let dir = path.parent().context("a cache entry without a folder")?;
-    files::make_dir(dir)?;
-    let file = tempfile::NamedTempFile::new_in(dir)
-        .with_context(|| format!("create a file in {}", dir.display()))?;
-    serde_json::to_writer(&file, finding).with_context(|| format!("write {}", path.display()))?;
-    file.persist(path).with_context(|| format!("write {}", path.display()))?;
-    Ok(())
+    files::make_dir(path.parent().context("a cache entry without a folder")?)?;
+    files::write_whole(path, &serde_json::to_string(finding).context("encode a finding")?)
 }
 
 /// Starts a guest whose firmware is [`CODE`].
@@ -318,5 +321,7 @@ mod tests {
         let finding = Probed::Refused("from an earlier probe".into());
         store(&path, &finding).unwrap();
         assert_eq!(remembered(&cache).unwrap(), finding);
+        forget(&cache).unwrap();
+        assert!(!path.exists());
     }
 }
