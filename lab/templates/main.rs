@@ -5,14 +5,25 @@
 mod pernet;
 
 use kernel::{
-    fs::{File, Kiocb},
+    fs::{
+        File,
+        Kiocb, //
+    },
     iov::IovIterDest,
-    miscdevice::{MiscDevice, MiscDeviceOptions, MiscDeviceRegistration},
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
     prelude::*,
-    str::CString,
+    str::CString, //
 };
 
-use pernet::{Id, Namespaces, Registration};
+use pernet::{
+    Id,
+    Namespaces,
+    Registration, //
+};
 
 module! {
     type: Module,

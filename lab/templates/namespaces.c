@@ -36,7 +36,8 @@ int main(void)
 
 	first = count();
 	second = count();
-	ksft_test_result(first == 1 && second == 2, "the first namespace counts\n");
+	ksft_test_result(first == 1 && second == 2,
+			 "the first namespace counts\n");
 
 	if (unshare(CLONE_NEWNET))
 		ksft_exit_fail_msg("no new namespace: %m\n");

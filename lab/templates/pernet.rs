@@ -7,7 +7,12 @@
 
 use core::marker::PhantomData;
 
-use kernel::{bindings, error::from_result, prelude::*, types::Opaque};
+use kernel::{
+    bindings,
+    error::from_result,
+    prelude::*,
+    types::Opaque, //
+};
 
 /// Identifies a namespace among all that exist at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +46,8 @@ pub(crate) struct Registration<T: Namespaces> {
 
 // SAFETY: The kernel locks the list of operations itself. Nothing here uses them otherwise.
 unsafe impl<T: Namespaces> Send for Registration<T> {}
-// SAFETY: As above.
+// SAFETY: A shared reference gives access to nothing: its fields are private, and no method reads
+// them.
 unsafe impl<T: Namespaces> Sync for Registration<T> {}
 
 impl<T: Namespaces> Registration<T> {

@@ -213,6 +213,9 @@ fn a_new_project_is_green_at_once() {
     assert!(said(&series).contains(all), "{}", said(&series));
     let shown = lab(&project, &["series", "show"]);
     assert!(said(&shown).contains("3  selftests: first_module:"), "{}", said(&shown));
+    let checked = lab(&project, &["check-series", "--no-build"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", said(&checked));
+    assert!(said(&checked).contains(", 0 failed"), "{}", said(&checked));
 }
 
 /// Panics when it is loaded.

@@ -28,15 +28,16 @@ pub(super) fn run(lab: &Lab, prune: bool) -> Result<u8> {
     Ok(0)
 }
 
-/// Removes entries that were not used for a month. A run does this at its end, after it has marked
-/// its own entries as used. So the first run after a month's break still finds its kernel.
+/// Removes entries that were not used for a month, or whose folder is gone. A run does this at its
+/// end, after it has marked its own entries as used. So the first run after a month's break still
+/// finds its kernel.
 pub(crate) fn forget(lab: &Lab) -> Result<()> {
     let forgotten = lab.cache.forget(KEPT)?;
     if !forgotten.is_empty() {
         let bytes = forgotten.iter().map(|entry| entry.bytes).sum();
         let names: Vec<&str> = forgotten.iter().map(|entry| entry.name.as_str()).collect();
         let (size, names) = (disk::gigabytes(bytes), names.join(", "));
-        say(&format!("removed {size} of the cache, not used for a month: {names}"));
+        say(&format!("removed {size} of the cache that nothing uses any more: {names}"));
     }
     Ok(())
 }

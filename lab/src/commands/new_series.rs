@@ -56,8 +56,11 @@ pub(super) fn make(dir: &Path, name: &str) -> Result<()> {
                 tree = \"char-misc-next\"\n";
     files::write_whole(&folder.join("series.toml"), head)?;
     let cover = format!(
-        "# misc: {name}: count openings in each network namespace\n\nEDITME: why, what is out of \
-         scope, and how it was tested.\n"
+        "# misc: {name}: count openings in each network namespace\n\nA small module to begin with. It \
+         counts how often its device was opened,\nfor each network namespace on its own.\n\nThe \
+         first patch has the module, the others a test each: of the parameter\nand the counter, and of \
+         namespaces, which have counters of their own.\n\nWhat it is good for, and what is out of \
+         scope, is for its author to say.\n"
     );
     files::write_whole(&folder.join("cover.md"), &cover)?;
     let subjects = [
@@ -92,11 +95,11 @@ pub(super) fn make(dir: &Path, name: &str) -> Result<()> {
     wire(&project, name, &series)
 }
 
-const DRIVER: &str = "A counter for each network namespace, and a device that says how often it \
-was\nopened in the namespace of the reader.";
+const DRIVER: &str = "A counter for each network namespace, and a device that says how often\nit was \
+opened in the namespace of the reader.";
 const COUNTER: &str = "Load the module with another start, and read the device twice.";
-const SPACES: &str = "In C, as it needs unshare() within a process: what is counted in one \
-namespace\nis not counted in another.";
+const SPACES: &str = "In C, as it needs unshare() within a process: what is counted in one\n\
+namespace is not counted in another.";
 
 /// Adds the files to the first patch that are only in a kernel tree, such as Kconfig.
 fn wire(project: &Project<'_>, name: &str, series: &str) -> Result<()> {

@@ -4,10 +4,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use vmlab::judge::junit;
+use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
 use vmlab::run::files;
+use vmlab::run::interrupt::Interrupted;
 
 const JSON: &str = "results.json";
 const JUNIT: &str = "results.xml";
@@ -24,6 +26,11 @@ pub(super) fn forget(target: &Path) -> Result<()> {
 pub(super) fn write(report: &Report, target: &Path) -> Result<()> {
     report.write(&target.join(JSON))?;
     junit::write(report, &target.join(JUNIT))
+}
+
+/// How a run ends after this error.
+pub(super) fn outcome_of(error: &Error) -> Outcome {
+    if error.is::<Interrupted>() { Outcome::Interrupted } else { Outcome::Build }
 }
 
 #[cfg(test)]

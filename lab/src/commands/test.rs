@@ -13,7 +13,7 @@ use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
-use vmlab::run::interrupt::{self, Interrupted};
+use vmlab::run::interrupt;
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::{Phases, millis};
 use vmlab::run::pool;
@@ -75,13 +75,10 @@ impl Runner<'_> {
         let ran = self.all_tasks(args, checks, &mut phases, &mut parts);
         let mut report = Report::whole(parts, phases);
         if let Err(error) = ran {
-            (report.outcome, report.message) = match error.downcast_ref::<Interrupted>() {
-                Some(Interrupted) => (Outcome::Interrupted, String::new()),
-                None => {
-                    let error = disk::explain(error, self.lab.cache.dir());
-                    (Outcome::Build, format!("{error:#}"))
-                }
-            };
+            report.outcome = reports::outcome_of(&error);
+            if report.outcome != Outcome::Interrupted {
+                report.message = format!("{:#}", disk::explain(error, self.lab.cache.dir()));
+            }
         }
         report.notes.extend(self.unjudged(&report));
         report.elapsed_ms = Some(millis(start.elapsed()));

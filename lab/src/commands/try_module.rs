@@ -12,8 +12,10 @@ use anyhow::{Context, Result, bail};
 use vmlab::boot::kernel::Kernel;
 use vmlab::judge::report::Report;
 use vmlab::run::files;
-use vmlab::run::job::{self, Work};
+use vmlab::run::interrupt;
+use vmlab::run::job::{self, Job, Work};
 use vmlab::run::phases::Phases;
+use vmlab::run::pool;
 use vmlab::run::process;
 use vmlab::run::progress::say;
 use vmlab::run::session;
@@ -31,11 +33,18 @@ use crate::host::machine::Host;
 use crate::project::Project;
 use crate::ui::colour;
 
-/// Time limit of a test, before the engine's factor: kselftest's own default.
-const LIMIT: Duration = Duration::from_secs(45);
-
 /// The test of a module without tests: it can be loaded twice.
 const LOADS_AGAIN: &str = "loads_again";
+
+/// The file of kselftest's beside a test, with its time limit.
+const SETTINGS: &str = "settings";
+
+/// A test in the guest.
+struct Script {
+    path: PathBuf,
+    /// Before the engine's factor.
+    timeout: Duration,
+}
 
 /// The modules, and the folder for the output.
 struct Tried {
@@ -57,15 +66,20 @@ impl Runner<'_> {
         fs::write(&origin, path.as_os_str().as_bytes())
             .with_context(|| format!("write {}", origin.display()))?;
         reports::forget(&lab.target)?;
-        let base = pipeline::base(&lab, self.variant, &mut phases)?;
-        let found = phases.time("module", || modules_of(&lab, &base, &path))?;
-        let tried = Tried { modules: in_order(found)?, lab, base };
-        let scripts = tried.scripts(&args.tests)?;
-        let report = self.try_all(&tried, &scripts, phases)?;
-        let Some(report) = report else { return Ok(0) };
-        reports::write(&report, &tried.lab.target)?;
+        let mut parts = Vec::new();
+        let ran = self.try_all(&lab, &path, args, &mut phases, &mut parts);
+        if self.dry_run {
+            return ran.map(|()| 0);
+        }
+        let mut report = Report::whole(parts, phases);
+        if let Err(error) = &ran {
+            report.outcome = reports::outcome_of(error);
+            report.message = format!("{error:#}");
+        }
+        reports::write(&report, &lab.target)?;
+        ran?;
         colour::print(&report.table());
-        say(&format!("logs and results.json in {}", tried.lab.target.display()));
+        say(&format!("logs and results.json in {}", lab.target.display()));
         Ok(report.outcome.exit_code())
     }
 
@@ -89,59 +103,82 @@ impl Runner<'_> {
         }
     }
 
-    /// Runs a guest for each test. `None` for a dry run.
+    /// Builds the modules, and runs each test in a guest of its own, several at once. The results
+    /// are in `parts`, even after an error.
     fn try_all(
         &self,
-        tried: &Tried,
-        scripts: &[PathBuf],
-        phases: Phases,
-    ) -> Result<Option<Report>> {
-        let runner = Runner { lab: &tried.lab, ..self.clone() };
-        let init = guest_programs::init(&tried.lab)?;
+        lab: &Lab,
+        path: &Path,
+        args: &TryArgs,
+        phases: &mut Phases,
+        parts: &mut Vec<Report>,
+    ) -> Result<()> {
+        let base = pipeline::base(lab, self.variant, phases)?;
+        let found = phases.time("module", || modules_of(lab, &base, path))?;
+        let tried = Tried { modules: in_order(found)?, lab: lab.clone(), base };
+        let scripts = tried.scripts(&args.tests)?;
+        let runner = Runner { lab, ..self.clone() };
+        let init = guest_programs::init(lab)?;
         let guest = GuestPrograms { init, selftests: Vec::new(), tools: Vec::new() };
         let built = Built { modules: tried.modules.clone(), guest };
         let load: Vec<String> = tried.modules.iter().map(|path| name(path)).collect();
-        let engine = tried.lab.engine()?;
-        let mut parts = Vec::new();
-        for script in scripts {
-            let test = job::Test { name: name(script), timeout: LIMIT };
-            let work = Work::one(test);
-            let mut job = runner.job(&tried.base, &built, work, &load)?;
-            job.selftests = vec![script.clone()];
-            job.keep_loaded = name(script) != LOADS_AGAIN;
-            job.directory = tried.lab.root.clone();
-            job.logs = job.logs.join(name(script));
-            if self.dry_run {
-                runner.show(&job, &tried.base.kernel, &engine)?;
-                continue;
-            }
-            if let Some(port) = self.options.gdb {
-                gdb::explain(&tried.base.kernel, port, &built.modules);
-            }
-            parts.push(session::run(&job, &tried.base.kernel, &engine, Phases::default())?.report);
+        let engine = lab.engine()?;
+        let job = |Script { path, timeout }: &Script| -> Result<Job> {
+            let test = job::Test { name: name(path), timeout: *timeout };
+            let mut job = runner.job(&tried.base, &built, Work::one(test), &load)?;
+            job.selftests = vec![path.clone()];
+            job.keep_loaded = name(path) != LOADS_AGAIN;
+            job.directory = lab.root.clone();
+            job.logs = job.logs.join(name(path));
+            Ok(job)
+        };
+        let jobs: Vec<Job> = scripts.iter().map(job).collect::<Result<_>>()?;
+        if self.dry_run {
+            return jobs.iter().try_for_each(|job| runner.show(job, &tried.base.kernel, &engine));
         }
-        Ok((!parts.is_empty()).then(|| Report::whole(parts, phases)))
+        if let Some(port) = self.options.gdb {
+            gdb::explain(&tried.base.kernel, port, &built.modules);
+        }
+        let run = |job: &Job| session::run(job, &tried.base.kernel, &engine, Phases::default());
+        let mut result = Ok(());
+        pool::run(
+            &jobs,
+            lab.settings.jobs,
+            |_| false,
+            run,
+            |_, ended| {
+                match ended {
+                    Ok(ended) => parts.push(ended.report),
+                    Err(error) => result = Err(error),
+                }
+                result.is_ok() && !interrupt::requested()
+            },
+        );
+        result?;
+        interrupt::check()
     }
 }
 
 impl Tried {
     /// A script in the guest for each test.
-    fn scripts(&self, tests: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    fn scripts(&self, tests: &[PathBuf]) -> Result<Vec<Script>> {
         let folder = self.lab.target.join("scripts");
         files::remove_dir(&folder)?;
         files::make_dir(&folder)?;
         if tests.is_empty() {
             let names: Vec<String> = self.modules.iter().map(|path| name(path)).collect();
-            return Ok(vec![write_script(&folder, LOADS_AGAIN, &loads_again(&names))?]);
+            let path = write_script(&folder, LOADS_AGAIN, &loads_again(&names))?;
+            return Ok(vec![Script { path, timeout: job::timeout(&folder.join(SETTINGS))? }]);
         }
-        let mut scripts: Vec<PathBuf> = Vec::new();
+        let mut scripts: Vec<Script> = Vec::new();
         for test in tests {
             let program = self.program(test)?;
-            let script = write_script(&folder, &name(&program), &run_as_kselftest(&program))?;
-            if scripts.contains(&script) {
+            let path = write_script(&folder, &name(&program), &run_as_kselftest(&program))?;
+            if scripts.iter().any(|script| script.path == path) {
                 bail!("two tests are called {}", name(&program));
             }
-            scripts.push(script);
+            let timeout = job::timeout(&test.with_file_name(SETTINGS))?;
+            scripts.push(Script { path, timeout });
         }
         Ok(scripts)
     }

@@ -108,7 +108,8 @@ pub fn selftests(folder: &Path) -> Result<Vec<Test>> {
     Ok(tests)
 }
 
-fn timeout(settings: &Path) -> Result<Duration> {
+/// The time limit of the tests beside this file, kselftest's `settings`.
+pub fn timeout(settings: &Path) -> Result<Duration> {
     let text = match fs::read_to_string(settings) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DEFAULT_TIMEOUT),
