@@ -61,7 +61,7 @@ impl Bench {
             project.add(&format!("{SERIES}/{index}"), &message, jane(), DATE.into()).unwrap();
         }
         bench.write("drivers/demo.rs", DRIVER);
-        bench.write("patches/1-demo/series.toml", &format!(
+        bench.write("patches/1-demo/series.toml", format!(
             "tree = \"net-next\"\n\n[[file]]\npattern = \"drivers/net/*\"\npatch = \"{ADD}\"\n\n\
              [[file]]\npattern = \"tools/**\"\npatch = \"{TEST}\"\n"
         ));
@@ -73,7 +73,7 @@ impl Bench {
         let counter = format!("{DRIVER}\nfn count() {{\n    COUNT.add(1);\n}}\n");
         bench.write("drivers/demo.rs", &counter);
         bench.absorb(&["drivers/demo.rs:4=2"]);
-        bench.write("drivers/demo.rs", &counter.replace("start();\n", "start();\n    count();\n"));
+        bench.write("drivers/demo.rs", counter.replace("start();\n", "start();\n    count();\n"));
         bench.absorb(&["drivers/demo.rs:3=2"]);
         bench.write("selftests/demo.sh", "#!/bin/sh\ntrue\n");
         bench.absorb(&[]);
@@ -248,7 +248,7 @@ fn an_edit_of_what_has_changed_since_is_merged_or_refused() {
     let long = "fn init() {\n    one();\n    two();\n    three();\n    start();\n";
     bench.write(
         "drivers/demo.rs",
-        &bench.read("drivers/demo.rs").replace("fn init() {\n    start();\n", long),
+        bench.read("drivers/demo.rs").replace("fn init() {\n    start();\n", long),
     );
     bench.absorb(&[]);
     edited("one()", "one(1)", ("three()", "three(3)")).unwrap();
@@ -513,7 +513,7 @@ fn a_mail_that_was_changed_by_hand_is_written_as_the_program_writes_it() {
     let bench = Bench::new();
     let before = bench.files();
     let mail = "patches/1-demo/v1/0001-net-demo-add-the-driver.patch";
-    bench.write(mail, &bench.read(mail).replace("---\n drivers", "---\nA note.\n\n drivers"));
+    bench.write(mail, bench.read(mail).replace("---\n drivers", "---\nA note.\n\n drivers"));
     assert_ne!(bench.files(), before);
     let project = bench.project();
     project.refresh(project.stack().unwrap()).unwrap();
