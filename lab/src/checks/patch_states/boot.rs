@@ -142,6 +142,8 @@ impl States<'_> {
         logs: &Path,
     ) -> Job {
         let logs = logs.join(name(&work));
+        // Without that, an emulated kernel dies now and then where it patches its code.
+        let turns = self.lab.takes_turns(&work);
         Job {
             work,
             modules: modules.to_vec(),
@@ -152,7 +154,7 @@ impl States<'_> {
             tools: self.guest.guest.tools.clone(),
             directory: PathBuf::from("/"),
             env: self.environment(),
-            turns: false,
+            turns,
             memory_mb: self.lab.guest_memory(kernel),
             // No snapshots: that this kernel boots is part of the check.
             saved: None,
