@@ -210,7 +210,7 @@ impl Stack {
             let names = self.bounds().map(|(series, ..)| format!("{}/N", series.name));
             names.collect::<Vec<_>>().join(", ")
         };
-        let [(series, first, last)] = fitting[..] else {
+        let [(series, first, _)] = fitting[..] else {
             bail!("which patch is {name}? Name series and number: {}", names());
         };
         let own: usize = own.parse().with_context(|| format!("which patch is {name}?"))?;
@@ -220,7 +220,6 @@ impl Stack {
             series.name,
             series.length
         );
-        let _ = last;
         Ok(first + own - 1)
     }
 

@@ -88,7 +88,7 @@ pub fn run(lab: &Lab, base: &Prepared) -> Result<Vec<TestReport>> {
 }
 
 /// The target for make.
-fn target<'a>(in_tree: &'a InTree, build: &'a InTreeBuild) -> &'a str {
+pub(super) fn target<'a>(in_tree: &'a InTree, build: &'a InTreeBuild) -> &'a str {
     build.target.as_deref().unwrap_or(&in_tree.target)
 }
 

@@ -40,7 +40,9 @@ impl States<'_> {
         let mut seed = self.base.kernel.build.clone();
         for build in &in_tree.builds {
             let slug = in_tree::slug(&build.name);
-            let done = self.kept(&format!("variant {}", build.config.join(" ")), state, || {
+            let check =
+                format!("variant {} {}", in_tree::target(in_tree, build), build.config.join(" "));
+            let done = self.kept(&check, state, || {
                 lay(&overlay, state)?;
                 let made = in_tree::make(&overlay, build, in_tree, &folder(&slug), &seed);
                 let log = self.lab.log(&format!("in-tree-{slug}"));
@@ -116,7 +118,7 @@ impl States<'_> {
         // make does not repeat the warnings of files that it does not compile again. So the
         // warnings of the base tree are stored in a file.
         let of_base = State::nothing();
-        let key = format!("{}\n{targets:?}", self.key("warnings", &of_base));
+        let key = format!("{}\n{targets:?}", self.key("warnings", &of_base)?);
         let kept = fs::read_to_string(&file).unwrap_or_default();
         if !kept.starts_with(&key) {
             files::remove_dir(&self.root.join("touched"))?;

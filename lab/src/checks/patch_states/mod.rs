@@ -265,7 +265,7 @@ impl<'a> States<'a> {
         state: &State,
         run: impl FnOnce() -> Result<(Result<String>, Option<PathBuf>)>,
     ) -> Result<Checked> {
-        let file = self.root.join("results").join(format!("{}.json", self.key(check, state)));
+        let file = self.root.join("results").join(format!("{}.json", self.key(check, state)?));
         if let Ok(text) = fs::read(&file)
             && let Ok(ended) = serde_json::from_slice(&text)
         {
@@ -286,7 +286,7 @@ impl<'a> States<'a> {
     }
 
     /// A key that changes with any input of a check.
-    fn key(&self, check: &str, state: &State) -> String {
+    fn key(&self, check: &str, state: &State) -> Result<String> {
         let mut parts: Vec<Vec<u8>> = vec![check.into()];
         match &self.what {
             What::Own { config, target, .. } => {
@@ -302,6 +302,8 @@ impl<'a> States<'a> {
         // A build runs nothing in a guest.
         if check == "test" {
             parts.push(self.judge.clone().into_bytes());
+            parts.extend(self.lab.project.modules.load.iter().map(|it| it.clone().into_bytes()));
+            parts.extend(self.tests_of_tree()?);
         }
         parts.push(self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec());
         parts.extend(self.tools.key_parts().into_iter().map(String::into_bytes));
@@ -311,7 +313,26 @@ impl<'a> States<'a> {
             parts.push(blob.content.clone());
         }
         parts.extend(state.gone.iter().map(|path| path.clone().into_bytes()));
-        files::key(parts)
+        Ok(files::key(parts))
+    }
+
+    /// What is in the tree's own folders of the tests. The pinned tree never changes, and a user's
+    /// may be edited.
+    fn tests_of_tree(&self) -> Result<Vec<Vec<u8>>> {
+        let What::Touched { tests, .. } = &self.what else { return Ok(Vec::new()) };
+        if self.lab.settings.own_kernel() {
+            return Ok(Vec::new());
+        }
+        let source = &self.base.kernel.source;
+        let folders: BTreeSet<PathBuf> =
+            tests.iter().filter_map(|test| Some(source.join(test).parent()?.to_owned())).collect();
+        let mut all = Vec::new();
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            let found = files::walk(folder, |_, _| true)?.files;
+            all.extend(found.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()));
+            all.extend(files::contents(&found)?);
+        }
+        Ok(all)
     }
 }
 
