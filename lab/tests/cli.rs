@@ -769,7 +769,7 @@ fn the_cache_says_how_large_it_is_and_forgets_what_nobody_uses() {
         fs::File::open(&dir).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
     }
     let said = text(&user.lab().args(["cache", "--prune"]).output().unwrap());
-    assert!(said.contains("not used for a month: kernel/old"), "{said}");
+    assert!(said.contains("that nothing uses any more: kernel/old"), "{said}");
     assert!(said.contains("used today          kernel/new"), "{said}");
     assert!(!user.cache().join("kernel/old").exists() && user.cache().join("kernel/new").exists());
 }

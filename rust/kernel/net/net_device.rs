@@ -103,6 +103,7 @@ impl NetDevice {
     }
 
     /// Whether the device is in this namespace now. The one that it is in may be gone.
+    #[cfg(CONFIG_NETFILTER)]
     #[inline]
     pub(super) fn is_in(&self, net: &Namespace) -> bool {
         // SAFETY: By the type invariant the device is valid. The pointer is read whole, and not
