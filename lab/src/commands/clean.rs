@@ -11,14 +11,13 @@ use series::editing::Editing;
 use series::project::UNDO;
 use vmlab::run::files;
 
-use crate::checkout_lock;
+use crate::checkout_lock::CheckoutLock;
 use crate::checks::series_source;
 use crate::context::Lab;
 
 /// Removes the folder with results, but what takes changes of the series back. Refuses while a patch
 /// is being edited there.
-pub fn run(lab: &Lab) -> Result<()> {
-    let _lock = checkout_lock::take(&lab.target)?;
+pub fn run(lab: &Lab, _lock: &CheckoutLock) -> Result<()> {
     clean(&lab.target, &series_source::work(lab))
 }
 

@@ -92,9 +92,11 @@ pub fn run(lab: &Lab, cli: &Cli) -> Result<u8> {
         Action::RustAnalyzer => rust_analyzer::run(lab),
         // Handled in main, since it needs no `Lab`.
         Action::Completions { .. } => Ok(0),
-        Action::Clean => clean::run(lab).map(|()| 0),
+        Action::Clean => clean::run(lab, &checkout_lock::take(&lab.target)?).map(|()| 0),
         Action::Distclean => {
-            clean::run(lab)?;
+            // Held until the cache is empty, too.
+            let lock = checkout_lock::take(&lab.target)?;
+            clean::run(lab, &lock)?;
             lab.cache.clear()?;
             say(&format!("removed {}", lab.cache.dir().display()));
             Ok(0)
