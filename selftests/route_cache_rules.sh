@@ -104,11 +104,11 @@ for _ in range(count):
 ' "$SRC" "$TARGET" "$@"
 }
 
-# has_had FIGURE NAME COUNT: FIGURE is requests or knocks.
-has_had() {
+# has_answered NAME COUNT: whether so many pings have arrived there.
+has_answered() {
 	local value
-	"$1" "$2"
-	[ "$value" -ge "$3" ]
+	requests "$1"
+	[ "$value" -ge "$2" ]
 }
 
 # The stack looks into no packet for a rule on lo, and yet asks for the protocol.
@@ -119,12 +119,12 @@ a_rule_on_lo_and_the_protocol() {
 	requests alt
 	so_far=$value
 	by_lo 58 5
-	wait_until has_had requests alt $((so_far + 5)) || fail "they have not come to alt"
+	wait_until has_answered alt $((so_far + 5)) || fail "they have not come to alt"
 	now "UDP"
 	knocks dst
 	so_far=$value
 	by_lo 17 3
-	wait_until has_had knocks dst $((so_far + 3)) || fail "it has not come to dst"
+	wait_until have_knocked $((so_far + 3)) dst || fail "it has not come to dst"
 	rule del iif lo ipproto ipv6-icmp lookup 101
 }
 
