@@ -12,21 +12,73 @@ TREE=${KERNEL_SOURCE:-$HERE/../../../../..}
 SPEC=${NETLINK_SPEC:-$TREE/Documentation/netlink/specs/rnetns.yaml}
 CLI=$TREE/tools/net/ynl/pyynl/cli.py
 
-# ynl NAME ARGUMENT...: runs the tool in a namespace. Sets `said` to its output. Checking the
-# specification against its schema would take longer than everything else, and is done where the code is
-# generated from it.
+# The tool needs a second to start: it reads its own code. SERVER does that once. A line on its input is
+# the arguments of one call, with tabs between them. A child of its own is the tool then, or compares, and
+# the answer is its exit status. What it says is in FILE. Usage: FOLDER_OF_THE_TOOL FILE COMPARE
+SERVER='
+import os, sys
+
+folder, file, compare = sys.argv[1:]
+sys.path.append(folder)
+import cli
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        break
+    status = os.waitpid(child, 0)[1]
+    print(os.waitstatus_to_exitcode(status), flush=True)
+else:
+    sys.exit()
+
+said = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.dup2(said, 1)
+os.dup2(said, 2)
+sys.argv[1:] = line.rstrip("\n").split("\t")
+if sys.argv[1] == "compare":
+    exec(compare)
+else:
+    cli.main()
+'
+
+# The server is in rt, and ends with it.
+topology() {
+	if [ -n "${HOLDERS[server]}" ]; then end_holder server; fi
+	router rt src dst alt
+	coproc TOOL (exec nsenter --net="/run/netns/${PREFIX}rt" \
+		python3 -c "$SERVER" "${CLI%/*}" "$TMP/said" "$COMPARE" 2>"$TMP/server")
+	HOLDERS[server]=$TOOL_PID
+}
+
+# ask ARGUMENT...: one call of the server. Sets `said` to what it says, and returns the exit status.
+ask() {
+	local status IFS=$'\t'
+	said=
+	echo "$*" >&"${TOOL[1]}"
+	if ! read -r status <&"${TOOL[0]}"; then
+		said="the server has ended: $(<"$TMP/server")"
+		return 1
+	fi
+	said=$(<"$TMP/said")
+	return "$status"
+}
+
+# call ARGUMENT...: runs the tool in rt. Checking the specification against its schema would take longer
+# than everything else, and is done where the code is generated from it.
+call() {
+	ask --no-schema --spec "$SPEC" "$@"
+}
+
+# ynl ARGUMENT...: the tool succeeds in rt.
 ynl() {
-	local name=$1
-	shift
-	said=$(in_netns "$name" python3 "$CLI" --no-schema --spec "$SPEC" --output-json "$@" 2>&1) ||
-		fail "ynl $* in $name: $said"
+	call --output-json "$@" || fail "ynl $*: $said"
 }
 
 # denied TEXT ARGUMENT...: the tool fails in rt and says TEXT.
 denied() {
 	local text=$1
 	shift
-	if said=$(in_netns rt python3 "$CLI" --no-schema --spec "$SPEC" "$@" 2>&1); then
+	if call "$@"; then
 		fail "ynl $* was not refused: $said"
 	fi
 	[[ $said == *"$text"* ]] || fail "ynl $*: '$said' does not say '$text'"
@@ -39,8 +91,7 @@ ctl() {
 
 # same WHAT HAVE WANT: the output of ynl and that of rnetnsctl mean the same.
 same() {
-	local out
-	out=$(in_netns rt python3 -c "$COMPARE" "$2" "$3" 2>&1) || fail "$1: $out"
+	ask compare "$2" "${3//$'\n'/ }" || fail "$1: $said"
 }
 
 # ynl writes names with hyphens, devices as numbers, and flags by their presence; rnetnsctl uses
@@ -62,7 +113,7 @@ def translated(item):
     item["age_ms"] = item.pop("age")
     return item
 
-ynl, ctl = (json.loads(said) for said in sys.argv[1:])
+ynl, ctl = (json.loads(said) for said in sys.argv[2:])
 single = isinstance(ynl, dict)
 have = [translated(item) for item in ([ynl] if single else ynl)]
 want = [ctl] if single else ctl
@@ -76,10 +127,11 @@ assert have == want, f"{have} is not {want}"
 reads_the_same() {
 	local its
 	its=$(in_netns rt "$1" stats --json 2>&1) || fail "$1 stats --json: $its"
-	ynl rt --do cache-get
+	ynl --do cache-get
 	same "figures of $1" "$said" "$its"
 	its=$(in_netns rt "$1" --json dump 2>&1) || fail "$1 --json dump: $its"
-	ynl rt --dump entry-get
+	ynl --dump entry-get
+	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
 	same "entries of $1" "$said" "$its"
 }
 
@@ -90,8 +142,7 @@ what_it_reads_is_what_rnetnsctl_reads() {
 	for program in $(printf '%s\n' "$(command -v rnetnsctl)" "$HERE/rnetnsctl" | sort -u); do
 		reads_the_same "$program"
 	done
-	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
-	ynl rt --dump entry-get --json "{\"dst$family\": \"$TARGET\"}"
+	ynl --dump entry-get --json "{\"dst$family\": \"$TARGET\"}"
 	[[ $said == *"\"dst$family\": \"$TARGET\""* ]] || fail "no entry for $TARGET: $said"
 	[[ $said != *"\"dst$family\": \"$SRC\""* ]] || fail "not the entry for $TARGET alone: $said"
 }
@@ -100,20 +151,20 @@ a_flush_takes_what_it_names() {
 	local index
 	warm dst
 	mark rt
-	ynl rt --do flush --json "{\"dst4\": \"${NET%/*}\", \"dst-len\": ${NET#*/}}"
+	ynl --do flush --json "{\"dst4\": \"${NET%/*}\", \"dst-len\": ${NET#*/}}"
 	expect_equal "answer" "$said" '{"flushed": 1}'
 	now "to the network"
 	expect_since rt flushed=1
 	warm dst
 	index=$(ip_in rt -o link show dev b)
-	ynl rt --do flush --json "{\"ifindex\": ${index%%:*}}"
+	ynl --do flush --json "{\"ifindex\": ${index%%:*}}"
 	expect_equal "answer" "$said" '{"flushed": 2}'
 	now "of a device"
 	expect_cached rt entries"$family"=0
 }
 
 settings_are_made() {
-	ynl rt --do cache-set --json '{"quota": 9, "timeout": 7, "enabled": 0}'
+	ynl --do cache-set --json '{"quota": 9, "timeout": 7, "enabled": 0}'
 	now "set"
 	expect_cached rt quota=9 timeout=7 enabled=0
 	ctl set --quota 65536 --timeout 3600 --enable on
@@ -167,13 +218,13 @@ events_are_told() {
 
 # The checks that the kernel reports are those of the specification.
 the_kernel_tells_its_policy() {
-	ynl rt --policy --do cache-set
+	ynl --policy --do cache-set
 	[[ $said == *'"quota": '*'"min-value": 1'* ]] || fail "no least quota: $said"
 	[[ $said == *'"timeout": '*'"max-value": 86400'* ]] || fail "no largest timeout: $said"
 	[[ $said != *'"hits"'* ]] || fail "a counter can be set: $said"
-	ynl rt --policy --do flush
+	ynl --policy --do flush
 	[[ $said == *'"dst-len": '*'"max-value": 128'* ]] || fail "no largest length: $said"
-	ynl rt --policy --dump entry-get
+	ynl --policy --dump entry-get
 	[[ $said == *'"dst6": '*'"max-length": 16'* ]] || fail "no length of an address: $said"
 }
 
