@@ -93,25 +93,21 @@ quiet=(net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 # near NUMBER DEVICE, far NUMBER DEVICE: for ip, what makes an end of a cable: .1 or .2 of
 # 10.0.NUMBER.0/24 and fd0NUMBER::/64. Each knows the other; the far one knows no other way.
 near() {
-	cat <<-END
-		link set dev $2 up
-		addr add 10.0.$1.1/24 dev $2
-		addr add fd0$1::1/64 dev $2 nodad
-		neigh replace 10.0.$1.2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent
-		neigh replace fd0$1::2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent
-	END
+	printf '%s\n' "link set dev $2 up" \
+		"addr add 10.0.$1.1/24 dev $2" \
+		"addr add fd0$1::1/64 dev $2 nodad" \
+		"neigh replace 10.0.$1.2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent" \
+		"neigh replace fd0$1::2 lladdr 02:00:00:00:0$1:02 dev $2 nud permanent"
 }
 
 far() {
-	cat <<-END
-		link set dev $2 up
-		addr replace 10.0.$1.2/24 dev $2
-		addr replace fd0$1::2/64 dev $2 nodad
-		neigh replace 10.0.$1.1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent
-		neigh replace fd0$1::1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent
-		route replace default via 10.0.$1.1
-		route replace default via fd0$1::1
-	END
+	printf '%s\n' "link set dev $2 up" \
+		"addr replace 10.0.$1.2/24 dev $2" \
+		"addr replace fd0$1::2/64 dev $2 nodad" \
+		"neigh replace 10.0.$1.1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent" \
+		"neigh replace fd0$1::1 lladdr 02:00:00:00:0$1:01 dev $2 nud permanent" \
+		"route replace default via 10.0.$1.1" \
+		"route replace default via fd0$1::1"
 }
 
 # cable NUMBER NAME DEVICE NAME DEVICE: for ip, a pair of devices with addresses that tell the ends.
@@ -162,33 +158,31 @@ router() {
 		near 1 a
 		near 2 b
 		near 3 c
-		cat <<-END
-			link set dev lo up
-			route add 10.9.0.0/24 via 10.0.2.2
-			route add fd09::/64 via fd02::2
-			route add 10.9.0.0/24 via 10.0.3.2 table 101
-			route add fd09::/64 via fd03::2 table 101
-		END
+		printf '%s\n' 'link set dev lo up' \
+			'route add 10.9.0.0/24 via 10.0.2.2' \
+			'route add fd09::/64 via fd02::2' \
+			'route add 10.9.0.0/24 via 10.0.3.2 table 101' \
+			'route add fd09::/64 via fd03::2 table 101'
 	} | batch_in "$rt"
 }
 
 target() {
-	cat <<-END
-		link set dev lo up
-		addr add 10.9.0.9/32 dev lo
-		addr add fd09::9/128 dev lo nodad
-	END
+	printf '%s\n' 'link set dev lo up' \
+		'addr add 10.9.0.9/32 dev lo' \
+		'addr add fd09::9/128 dev lo nodad'
 }
 
 # hold NAME...: starts a process in each namespace, through which the figures of its stack can be read.
 hold() {
-	local name
+	local name inums
 	for name in "$@"; do
 		nsenter --net="/run/netns/$PREFIX$name" sleep infinity &
 		HOLDERS[$name]=$!
-		INUMS[$name]=$(inum "$name")
 	done
+	mapfile -t inums < <(cd /run/netns && stat -L -c %i "${@/#/$PREFIX}")
 	for name in "$@"; do
+		INUMS[$name]=${inums[0]}
+		inums=("${inums[@]:1}")
 		wait_until [ "/proc/${HOLDERS[$name]}/ns/net" -ef "/run/netns/$PREFIX$name" ] ||
 			fail "no process in $name"
 	done
@@ -319,25 +313,28 @@ expect_cached() {
 	done
 }
 
-# snmp NAME FILE GROUP FIGURE: sets `value` to a counter of the IPv4 stack. FILE is snmp or netstat.
+# snmp NAME FILE GROUP FIGURE: sets `value` to a counter of the IPv4 stack. FILE is snmp or netstat. The
+# file is read at once: after each line alone, the kernel would begin it anew.
 snmp() {
-	local names values i
+	local lines names values i j
 	value=
-	while read -ra names && read -ra values; do
-		[ "${names[0]}" = "$3:" ] || continue
-		for i in "${!names[@]}"; do
-			if [ "${names[i]}" = "$4" ]; then value=${values[i]}; fi
+	mapfile -t lines <"/proc/${HOLDERS[$1]}/net/$2"
+	for ((i = 0; i + 1 < ${#lines[@]}; i += 2)); do
+		[[ ${lines[i]} == "$3: "* ]] || continue
+		read -ra names <<<"${lines[i]}"
+		read -ra values <<<"${lines[i + 1]}"
+		for j in "${!names[@]}"; do
+			if [ "${names[j]}" = "$4" ]; then value=${values[j]}; fi
 		done
-	done <"/proc/${HOLDERS[$1]}/net/$2"
+	done
 }
 
 # snmp6 NAME FIGURE: sets `value` to a counter of the IPv6 stack.
 snmp6() {
-	local figure number
+	local text
 	value=
-	while read -r figure number; do
-		if [ "$figure" = "$2" ]; then value=$number; fi
-	done <"/proc/${HOLDERS[$1]}/net/snmp6"
+	mapfile -d '' text <"/proc/${HOLDERS[$1]}/net/snmp6"
+	[[ $'\n'$text =~ $'\n'"$2"[[:blank:]]+([0-9]+) ]] && value=${BASH_REMATCH[1]}
 }
 
 # requests NAME: sets `value` to the number of pings that have arrived.

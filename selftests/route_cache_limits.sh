@@ -185,7 +185,9 @@ flood() {
 
 # memory WHAT: a figure of /proc/meminfo, in KiB.
 memory() {
-	sed -n "s/^$1: *\([0-9]*\) kB/\1/p" /proc/meminfo
+	local lines
+	mapfile -d '' lines </proc/meminfo
+	[[ $'\n'$lines =~ $'\n'"$1: "\ *([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
 }
 
 stem() {
@@ -196,9 +198,9 @@ stem() {
 
 # has_flooded COUNT: COUNT packets were sent.
 has_flooded() {
-	local sent
-	sent=$(sed -n 's/.*pkts-sofar: \([0-9]*\).*/\1/p' "/proc/${HOLDERS[src]}/net/pktgen/e")
-	[ "${sent:-0}" -ge "$1" ]
+	local text
+	mapfile -d '' text <"/proc/${HOLDERS[src]}/net/pktgen/e"
+	[[ $text =~ pkts-sofar:\ ([0-9]+) && ${BASH_REMATCH[1]} -ge $1 ]]
 }
 
 # passes_by: most packets pass by the cache while it steps aside. It comes back now and then to see
