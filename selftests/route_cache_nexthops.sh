@@ -97,6 +97,27 @@ several_next_hops() {
 	remove_topology
 }
 
+# A rule may pass over a route after one of its next hops was chosen, by what else is in the packet. What
+# is taken instead is then right for this packet alone. Flow labels, which differ for each flow, are in
+# the key where there are rules.
+several_next_hops_that_a_rule_passes_over() {
+	local before value
+	set_in src net.ipv6.auto_flowlabels=0
+	expect "group of devices" ip_in rt link set dev b group 5
+	route add "$NET" table 102 nexthop via "$DST" nexthop via "$ALT"
+	rule add pref 10 to "$TARGET" lookup 102 suppress_ifgroup 5
+	now "some by dst, after all"
+	several_ways
+	knocks alt
+	before=$value
+	now "the same again"
+	several_ways
+	knocks alt
+	expect_at_least "packets at alt ($what)" $((value - before)) 1
+	expect_since rt hits=0
+	remove_topology
+}
+
 # Routes by a device without carrier are passed over, if the setting says so.
 a_carrier_that_is_lost() {
 	route add "$NET" via "$ALT" metric 2000
@@ -133,6 +154,7 @@ for_each_family \
 	forwarding_that_is_switched_off \
 	a_nexthop_group \
 	several_next_hops
+for_family 6 several_next_hops_that_a_rule_passes_over
 
 begin_route_cache bash
 run_cases "${cases[@]}" no_entry_is_lost

@@ -105,6 +105,22 @@ the_way_back_under_rp_filter() {
 	route add 10.66.0.0/24 via "$ALT"
 }
 
+# The stack does not tell of a member of a group that goes, and the source is valid by that one alone.
+a_way_back_by_a_group_of_next_hops() {
+	nexthop add id 7 via "$SRC" dev a
+	nexthop add id 8 via "$ALT" dev c
+	expect "group" ip_in rt nexthop add id 9 group 7/8
+	route replace 10.66.0.0/24 nhid 9
+	rp_filter 1
+	one_way dst 3 -I "$SPOOFED"
+	one_way dst 3 -I "$SPOOFED"
+	nexthop del id 7
+	now "no member by a"
+	refused_by_rp_filter 3
+	rp_filter 0
+	remove_topology
+}
+
 a_source_that_is_our_own() {
 	now "rt's own"
 	one_way nobody 3 -I "$RT"
@@ -238,6 +254,7 @@ for_family 4 \
 	a_spoofed_source_under_rp_filter \
 	a_valid_source_under_rp_filter \
 	the_way_back_under_rp_filter \
+	a_way_back_by_a_group_of_next_hops \
 	a_source_that_is_our_own \
 	a_source_that_becomes_our_own \
 	a_martian_source \

@@ -52,6 +52,7 @@ use kernel::{
             self,
             HasSlot, //
         },
+        route::Answer,
         LiveNamespace,
         Namespace, //
     },
@@ -348,7 +349,7 @@ impl netfilter::PreRouting for Catch {
         let guard = packet.rcu();
         let kept = Kept::slot().get(LiveNamespace::init_net(), guard);
         if let Some(kept) = kept.filter(|_| !net.is_init_net()) {
-            let dst = packet.ip6_route_input();
+            let dst = packet.ip6_route_input().map(Answer::dst);
             let mut kept = kept.dst.lock();
             if kept.is_none() {
                 *kept = dst.and_then(|dst| dst.hold(guard));

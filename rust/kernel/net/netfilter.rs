@@ -104,7 +104,7 @@ pub const LAST: i32 = i32::MAX;
 /// # Invariants
 ///
 /// `skb` is a packet of `protocol`, valid for `'a` and nobody else's, its device is the one that it
-/// came in by, which is in `net`, and RCU is held for `'a`.
+/// came in by, which was in `net` when the hook began, and RCU is held for `'a`.
 pub struct Packet<'a> {
     skb: NonNull<bindings::sk_buff>,
     protocol: Protocol,
@@ -655,8 +655,7 @@ unsafe extern "C" fn hook<T: PreRouting>(
         return bindings::NF_ACCEPT;
     }
     // INVARIANT: The packet is lent to the hook; `nf_hook()` holds RCU meanwhile, and the stack has
-    // checked the header before. The device is in the namespace, and stays there for that long: who
-    // moves it waits for a grace period first.
+    // checked the header before. The device was in the namespace just now.
     let mut packet = Packet {
         skb,
         protocol: T::PROTOCOL,

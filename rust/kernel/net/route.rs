@@ -35,12 +35,14 @@ use super::{
     Namespace, //
 };
 
-/// What the look-up says about an IPv4 packet: the destination, and `IPCB(skb)->flags`.
+/// What the look-up says about a packet: the destination, and what IP notes in the packet, as
+/// `IPCB(skb)->flags` or `IP6CB(skb)->flags`.
 #[derive(Clone, Copy)]
 pub struct Answer<'a> {
     dst: &'a ValidDst,
     before: u16,
-    after: u16,
+    redirects: bool,
+    is_multipath: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -50,16 +52,18 @@ impl<'a> Answer<'a> {
         self.dst
     }
 
-    /// Whether the sender is to be told of a better way: that depends on more than the route.
+    /// Whether the sender is to be told of a better way: that depends on more than the route. IPv4
+    /// only.
     #[inline]
     pub fn redirects(self) -> bool {
-        self.after & bindings::IPSKB_DOREDIRECT != 0
+        self.redirects
     }
 
-    /// Whether the route has several next hops, and one was chosen for this packet.
+    /// Whether one of several next hops was chosen for this packet. For IPv6, that may have been one
+    /// of another route, which a rule has passed over then.
     #[inline]
     pub fn is_multipath(self) -> bool {
-        self.after & bindings::IPSKB_MULTIPATH != 0
+        self.is_multipath
     }
 }
 
@@ -90,9 +94,9 @@ impl<'a> Packet<'a> {
         unsafe { bindings::skb_dst_set_noref(self.as_raw(), dst.as_raw()) };
     }
 
-    /// Takes the destination from the packet. Wraps `skb_dst_drop()`.
+    /// Takes the destination from the packet.
     #[inline]
-    pub fn dst_drop(&mut self) {
+    fn dst_drop(&mut self) {
         // SAFETY: By the type invariant the packet is valid and ours.
         unsafe { bindings::skb_dst_drop(self.as_raw()) };
     }
@@ -122,16 +126,20 @@ impl<'a> Packet<'a> {
                 (*self.dev()).as_raw(),
             )
         };
-        if reason != 0 {
-            self.dst_drop();
-            self.set_ip_flags(before);
+        if reason != 0 || self.has_moved() {
+            self.take_back(before);
             return Err(EHOSTUNREACH);
         }
         let after = self.ip_flags();
         // SAFETY: The look-up has given the packet this destination, in the critical section that
         // lasts for `'a`.
         let dst = unsafe { self.looked_up() }.ok_or(EHOSTUNREACH)?;
-        Ok(Answer { dst, before, after })
+        Ok(Answer {
+            dst,
+            before,
+            redirects: after & bindings::IPSKB_DOREDIRECT != 0,
+            is_multipath: after & bindings::IPSKB_MULTIPATH != 0,
+        })
     }
 
     /// Whether the source of this IPv4 packet, which has the destination `dst`, is valid where it
@@ -175,6 +183,11 @@ impl<'a> Packet<'a> {
         }
         // SAFETY: Without an error the type and the route are there.
         let (kind, info) = unsafe { ((*result.as_ptr()).type_, (*result.as_ptr()).fi) };
+        // The members of a group decide below, and the stack does not count when they change.
+        // SAFETY: The route is valid under RCU; its next hop and what kind that is stay.
+        if check != SourceCheck::Off && unsafe { is_by_group(info) } {
+            return false;
+        }
         match u32::from(kind) {
             bindings::RTN_UNICAST => (),
             bindings::RTN_LOCAL if check == SourceCheck::Off => {
@@ -191,49 +204,78 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Takes back what [`ip_route_input`](Self::ip_route_input) gave.
+    /// Takes back what [`ip_route_input`](Self::ip_route_input) or
+    /// [`ip6_route_input`](Self::ip6_route_input) gave.
     #[inline]
     pub fn forget_route(&mut self, answer: Answer<'_>) {
-        self.dst_drop();
-        if self.protocol() == Protocol::Ipv4 {
-            self.set_ip_flags(answer.before);
-        }
+        self.take_back(answer.before);
     }
 
     /// Asks which way this IPv6 packet goes, and gives it that destination, which may be one that
-    /// refuses it. `None` for a packet of another protocol.
+    /// refuses it. `None` for a packet of another protocol, and for one whose device has moved to
+    /// another namespace meanwhile, which stays without a destination.
     ///
     /// Wraps `ip6_route_input()`.
     #[inline]
-    pub fn ip6_route_input(&mut self) -> Option<&'a ValidDst> {
+    pub fn ip6_route_input(&mut self) -> Option<Answer<'a>> {
         if self.protocol() != Protocol::Ipv6 {
             return None;
         }
+        let before = self.ip_flags();
         // SAFETY: By the type invariant the packet is valid, with an IPv6 header, a device, and
         // RCU held.
         unsafe { bindings::ip6_route_input(self.as_raw()) };
+        if self.has_moved() {
+            self.take_back(before);
+            return None;
+        }
         // SAFETY: The look-up has given the packet this destination, in the critical section that
         // lasts for `'a`.
-        unsafe { self.looked_up() }
+        let dst = unsafe { self.looked_up() }?;
+        Some(Answer {
+            dst,
+            before,
+            redirects: false,
+            is_multipath: u32::from(self.ip_flags()) & bindings::IP6SKB_MULTIPATH != 0,
+        })
     }
 
-    /// What IPv4 notes about the packet: `IPCB(skb)->flags`.
+    /// Whether the device is in another namespace than when the hook began. The look-up has asked
+    /// for the device's namespace once more, and got the routes of that one.
+    ///
+    /// A packet that a program has held may be under way while its device moves: the last grace
+    /// period before that is over then. It does not move a second time: that takes another one.
+    #[inline]
+    fn has_moved(&self) -> bool {
+        !self.dev().is_in(self.net())
+    }
+
+    /// Leaves the packet without a destination, and with the notes that IP had made before.
+    #[inline]
+    fn take_back(&mut self, ip_flags: u16) {
+        self.dst_drop();
+        // SAFETY: As in `ip_flags()`, and the packet is ours.
+        unsafe { *self.ip_flags_mut() = ip_flags };
+    }
+
+    /// What IP notes about the packet: `IPCB(skb)->flags` or `IP6CB(skb)->flags`.
     #[inline]
     fn ip_flags(&self) -> u16 {
         // SAFETY: By the type invariant the packet is valid; between IP and its hooks the control
         // block is IP's.
-        unsafe { (*self.inet_parm()).flags }
+        unsafe { *self.ip_flags_mut() }
     }
 
     #[inline]
-    fn set_ip_flags(&mut self, flags: u16) {
-        // SAFETY: As above, and the packet is ours.
-        unsafe { (*self.inet_parm()).flags = flags }
-    }
-
-    fn inet_parm(&self) -> *mut bindings::inet_skb_parm {
-        // SAFETY: By the type invariant the packet is valid; only the address is taken.
-        unsafe { (&raw mut (*self.as_raw()).cb).cast() }
+    fn ip_flags_mut(&self) -> *mut u16 {
+        // SAFETY: By the type invariant the packet is valid; only addresses are taken.
+        unsafe {
+            let cb = &raw mut (*self.as_raw()).cb;
+            match self.protocol() {
+                Protocol::Ipv4 => &raw mut (*cb.cast::<bindings::inet_skb_parm>()).flags,
+                Protocol::Ipv6 => &raw mut (*cb.cast::<bindings::inet6_skb_parm>()).flags,
+            }
+        }
     }
 
     /// The destination that a look-up has just given the packet.
@@ -250,6 +292,18 @@ impl<'a> Packet<'a> {
         // found there is freed a grace period later, with a reference or without.
         Some(unsafe { ValidDst::from_raw(dst.as_ptr()) })
     }
+}
+
+/// Whether an IPv4 route leads to a group of next hops.
+///
+/// # Safety
+///
+/// The route must be valid under RCU, which must be held.
+unsafe fn is_by_group(info: *const bindings::fib_info) -> bool {
+    // SAFETY: By the caller's promise; a route does not change its next hop, and holds it.
+    let nexthop = unsafe { (*info).nh };
+    // SAFETY: As above; a next hop does not become a group.
+    !nexthop.is_null() && unsafe { (*nexthop).is_group }
 }
 
 impl Dst {

@@ -98,9 +98,13 @@ fn route_cached(
                 Cache::decline(cache, net, ticket, guard);
                 return None;
             }
-            let dst = packet.ip6_route_input()?;
+            let Some(answer) = packet.ip6_route_input() else {
+                Cache::decline(cache, net, ticket, guard);
+                return None;
+            };
+            let dst = answer.dst();
             let is_left = has_socket(net, packet, &header);
-            let is_cacheable = is_cacheable(net, dst, dev, guard);
+            let is_cacheable = !answer.is_multipath() && is_cacheable(net, dst, dev, guard);
             match is_cacheable.then(|| dst.hold(guard)).flatten() {
                 Some(held) => {
                     Cache::insert::<Inet6, _>(cache, net, ticket, &key, held, guard);
@@ -108,7 +112,7 @@ fn route_cached(
                 None => Cache::decline(cache, net, ticket, guard),
             }
             if is_left {
-                packet.dst_drop();
+                packet.forget_route(answer);
             }
         }
     }

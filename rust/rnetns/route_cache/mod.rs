@@ -30,11 +30,12 @@
 //! | either of them while a route is looked up | an entry is refused if the number is not what it was before |
 //! | `rp_filter` | it is in the key: the stack counts nothing up. The stack may have read another value than the key: the source is looked up once more before an entry goes in |
 //! | the route back to an IPv4 source | the stack counts up `rt_genid` for a route that somebody has looked up: so each source is, before an entry goes in |
+//! | the members of the next hop group by which the source is checked | not cached: the stack counts nothing when they change |
 //! | `src_valid_mark` | nothing is cached while it is on; the source is looked up once more, without the mark |
 //! | `log_martians`, `bc_forwarding` | nothing is cached while they are on |
 //! | path MTUs, redirects that were learnt | the stack marks the route; routes with one are not cached |
 //! | realms | local IPv4 routes that have one are not cached |
-//! | several next hops, IPv6 next hop objects | not cached: what else is in the packet may decide |
+//! | several next hops, IPv6 next hop objects, of the route or of one that an IPv6 rule has passed over | not cached: what else is in the packet may decide |
 //! | rules that look at ports or protocols | nothing is cached while there are any |
 //! | redirects to be sent | packets that leave where they came in are not cached |
 //! | a socket that knows the way (early demux) | TCP and UDP packets are left to it: those for this machine, and others if it is there |
@@ -58,6 +59,10 @@
 //! - An IPv4 route that a driver refuses (a FIB notifier, of netdevsim, say) can be seen for a moment,
 //!   and goes without being counted: who looks it up in that moment stays on it, if its next hop is
 //!   shared with another route, for as long as packets come.
+//! - An IPv6 route for which there was no memory when the first packet asked for it: the stack goes on to
+//!   the next rule or table for that packet, and the cache keeps that answer while packets come.
+//! - A member of a next hop group that is replaced, where an IPv4 rule with `suppress_ifgroup` has passed
+//!   over the group's route.
 //! - On an IPv6 host that forwards nothing, whether the neighbour of a better route has failed or
 //!   not: packets for a local route of the same table stay there while they keep coming.
 //! - A redirect or a path MTU that is learnt while the first packet since a change of routes is
