@@ -139,6 +139,18 @@ next_generation_by_fd_means_the_open_namespace() {
 	del_netns a b
 }
 
+# The kernel has code of the module to call when a file is closed.
+a_file_that_is_open_keeps_the_module() {
+	exec 9<"$DEBUGFS/namespaces"
+	expect_refused "is in use" unload
+	exec 9<&-
+	exec 9>"$DEBUGFS/next_generation"
+	expect_refused "is in use" unload
+	exec 9<&-
+	expect "unload" unload
+	expect "load" load
+}
+
 wrong_input_is_refused() {
 	local before mine
 	add_netns beside
@@ -250,6 +262,7 @@ run_cases \
 	age_grows_from_creation \
 	next_generation_by_pid_means_the_process_namespace \
 	next_generation_by_fd_means_the_open_namespace \
+	a_file_that_is_open_keeps_the_module \
 	wrong_input_is_refused \
 	state_goes_with_its_namespace \
 	an_unprivileged_namespace_has_state_too \

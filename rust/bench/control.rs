@@ -21,7 +21,12 @@
 //! - `attribution`: its counts, `NAME=COUNT` in each line.
 
 use kernel::{
-    debugfs::Scope,
+    debugfs::module_dir::{
+        Entry,
+        ModuleDir,
+        ModuleFile, //
+    },
+    fmt,
     net::{
         Cookie,
         LiveNamespace,
@@ -53,7 +58,7 @@ use crate::{
 };
 
 /// The files, for as long as this exists.
-pub(crate) type Control = Scope<Bench>;
+pub(crate) type Control = ModuleDir<Bench>;
 
 /// The longest command, in bytes.
 const COMMAND_LEN: usize = 192;
@@ -79,25 +84,67 @@ pub(crate) fn new() -> impl PinInit<Control> {
         held <- new_mutex!(None),
         hooks <- new_mutex!(None),
     });
-    Scope::dir(bench, c"rnetns_bench", |bench, dir| {
-        dir.write_only_callback_file(c"measure", bench, &|bench: &Bench, reader| {
-            bench.measure(command(reader)?.to_str()?)
-        });
-        dir.read_callback_file(c"results", bench, &|bench: &Bench, f| {
-            let results = bench.results.lock();
-            results.iter().try_for_each(|figure| figure.show(f))
-        });
-        dir.write_only_callback_file(c"watch", bench, &|bench: &Bench, reader| {
-            bench.watch(command(reader)?.to_str()?)
-        });
-        dir.read_callback_file(c"attribution", bench, &|bench: &Bench, f| {
-            bench
-                .experiment
-                .lock()
-                .as_ref()
-                .map_or(Ok(()), |it| it.show(f))
-        });
-    })
+    static FILES: &[Entry<Bench>] = &[
+        Entry::of::<Measure>(),
+        Entry::of::<Results>(),
+        Entry::of::<Watch>(),
+        Entry::of::<Attribution>(),
+    ];
+    ModuleDir::new(c"rnetns_bench", FILES, bench)
+}
+
+struct Measure;
+
+#[vtable]
+impl ModuleFile for Measure {
+    type Data = Bench;
+
+    const NAME: &'static CStr = c"measure";
+
+    fn write(bench: &Bench, reader: &mut UserSliceReader) -> Result {
+        bench.measure(command(reader)?.to_str()?)
+    }
+}
+
+struct Results;
+
+#[vtable]
+impl ModuleFile for Results {
+    type Data = Bench;
+
+    const NAME: &'static CStr = c"results";
+
+    fn show(bench: &Bench, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let results = bench.results.lock();
+        results.iter().try_for_each(|figure| figure.show(f))
+    }
+}
+
+struct Watch;
+
+#[vtable]
+impl ModuleFile for Watch {
+    type Data = Bench;
+
+    const NAME: &'static CStr = c"watch";
+
+    fn write(bench: &Bench, reader: &mut UserSliceReader) -> Result {
+        bench.watch(command(reader)?.to_str()?)
+    }
+}
+
+struct Attribution;
+
+#[vtable]
+impl ModuleFile for Attribution {
+    type Data = Bench;
+
+    const NAME: &'static CStr = c"attribution";
+
+    fn show(bench: &Bench, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let experiment = bench.experiment.lock();
+        experiment.as_ref().map_or(Ok(()), |it| it.show(f))
+    }
 }
 
 impl Bench {

@@ -24,7 +24,12 @@
 //!   that it goes, and to which namespace it leads, 0 if to none.
 
 use kernel::{
-    debugfs::Scope,
+    debugfs::module_dir::{
+        Entry,
+        ModuleDir,
+        ModuleFile, //
+    },
+    fmt,
     net::{
         dst::{
             self,
@@ -91,7 +96,7 @@ use crate::{
 };
 
 /// The files, for as long as this exists.
-pub(crate) type Misuse = Scope<Files>;
+pub(crate) type Misuse = ModuleDir<Files>;
 
 /// What the files share.
 #[pin_data]
@@ -120,102 +125,145 @@ pub(crate) fn new() -> impl PinInit<Misuse> {
         null <- new_mutex!(None),
         late <- new_mutex!(None),
     });
-    Scope::dir(files, c"rnetns_misuse", |files, dir| {
-        dir.write_only_callback_file(
-            c"run",
-            files,
-            &|files: &Files, reader: &mut UserSliceReader| match command(reader)?.to_bytes() {
-                b"hooks" => hooks(),
-                b"hook" => {
-                    *files.late.lock() = Some(Late::new()?);
-                    Ok(())
+    static FILES: &[Entry<Files>] = &[
+        Entry::of::<Run>(),
+        Entry::of::<KeptFile>(),
+        Entry::of::<Hooked>(),
+        Entry::of::<Watched>(),
+    ];
+    ModuleDir::new(c"rnetns_misuse", FILES, files)
+}
+
+struct Run;
+
+#[vtable]
+impl ModuleFile for Run {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"run";
+
+    fn write(files: &Files, reader: &mut UserSliceReader) -> Result {
+        match command(reader)?.to_bytes() {
+            b"hooks" => hooks(),
+            b"hook" => {
+                *files.late.lock() = Some(Late::new()?);
+                Ok(())
+            }
+            b"unhook" => {
+                let hooks = {
+                    let mut late = files.late.lock();
+                    (*late).as_mut().and_then(|late| late.hooks.take())
+                };
+                hooks.map(drop).ok_or(ENOENT)
+            }
+            b"switch late" => files.late.lock().as_ref().ok_or(ENOENT)?.switch(),
+            b"forget hooks" => {
+                let late = files.late.lock().take();
+                late.map(drop).ok_or(ENOENT)
+            }
+            b"packets" => packets(),
+            b"settings" => {
+                settings();
+                Ok(())
+            }
+            b"keep" => {
+                let keeping = KBox::pin_init(Keeping::new(), GFP_KERNEL)?;
+                *files.keeping.lock() = Some(keeping);
+                Ok(())
+            }
+            b"give back" => {
+                drop(Kept::take(LiveNamespace::init_net()));
+                Ok(())
+            }
+            b"watch" => {
+                GONE.store(0, Relaxed);
+                let watch = KBox::pin_init(netdev_notifier::register(), GFP_KERNEL)?;
+                *files.watch.lock() = Some(watch);
+                Ok(())
+            }
+            b"look away" => {
+                let watch = files.watch.lock().take();
+                watch.map(drop).ok_or(ENOENT)
+            }
+            b"hold" => {
+                *files.held.lock() = Some(Held::new()?);
+                Ok(())
+            }
+            b"let go" => {
+                let held = files.held.lock().take();
+                held.map(drop).ok_or(ENOENT)
+            }
+            b"group" => group(),
+            b"register" => {
+                let registered = files.family.lock().take();
+                registered.map(drop).ok_or(ENOENT)?;
+                match family().register() {
+                    Err(EPERM) => Ok(()),
+                    _ => Err(EBADMSG),
                 }
-                b"unhook" => {
-                    let hooks = {
-                        let mut late = files.late.lock();
-                        (*late).as_mut().and_then(|late| late.hooks.take())
-                    };
-                    hooks.map(drop).ok_or(ENOENT)
-                }
-                b"switch late" => files.late.lock().as_ref().ok_or(ENOENT)?.switch(),
-                b"forget hooks" => {
-                    let late = files.late.lock().take();
-                    late.map(drop).ok_or(ENOENT)
-                }
-                b"packets" => packets(),
-                b"settings" => {
-                    settings();
-                    Ok(())
-                }
-                b"keep" => {
-                    let keeping = KBox::pin_init(Keeping::new(), GFP_KERNEL)?;
-                    *files.keeping.lock() = Some(keeping);
-                    Ok(())
-                }
-                b"give back" => {
-                    drop(Kept::take(LiveNamespace::init_net()));
-                    Ok(())
-                }
-                b"watch" => {
-                    GONE.store(0, Relaxed);
-                    let watch = KBox::pin_init(netdev_notifier::register(), GFP_KERNEL)?;
-                    *files.watch.lock() = Some(watch);
-                    Ok(())
-                }
-                b"look away" => {
-                    let watch = files.watch.lock().take();
-                    watch.map(drop).ok_or(ENOENT)
-                }
-                b"hold" => {
-                    *files.held.lock() = Some(Held::new()?);
-                    Ok(())
-                }
-                b"let go" => {
-                    let held = files.held.lock().take();
-                    held.map(drop).ok_or(ENOENT)
-                }
-                b"group" => group(),
-                b"register" => {
-                    let registered = files.family.lock().take();
-                    registered.map(drop).ok_or(ENOENT)?;
-                    match family().register() {
-                        Err(EPERM) => Ok(()),
-                        _ => Err(EBADMSG),
-                    }
-                }
-                b"null" => {
-                    let null = KBox::pin_init(net_device::register(), GFP_KERNEL)?;
-                    *files.null.lock() = Some(null);
-                    Ok(())
-                }
-                b"no null" => {
-                    let null = files.null.lock().take();
-                    null.map(drop).ok_or(ENOENT)
-                }
-                b"forget" => {
-                    let keeping = files.keeping.lock().take();
-                    keeping.map(drop).ok_or(ENOENT)
-                }
-                _ => Err(EINVAL),
-            },
-        );
-        dir.read_callback_file(c"kept", files, &|_files: &Files, f| {
-            let (ended, early) = (ENDED.load(Relaxed), EARLY.load(Relaxed));
-            let held = u32::from(Kept::is_there());
-            f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
-        });
-        dir.read_callback_file(c"hooked", files, &|_files: &Files, f| {
-            f.write_fmt(fmt!("{}\n", HOOKED.load(Relaxed)))
-        });
-        dir.read_callback_file(c"watched", files, &|files: &Files, f| {
-            let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
-            let (gone, repeats) = (GONE.load(Relaxed), Repeats::count());
-            let netns = files.held.lock().as_ref().map_or(0, Held::netns);
-            f.write_fmt(fmt!(
-                "seen={seen}\nhidden={hidden}\ngone={gone}\nrepeats={repeats}\nnetns={netns}\n"
-            ))
-        });
-    })
+            }
+            b"null" => {
+                let null = KBox::pin_init(net_device::register(), GFP_KERNEL)?;
+                *files.null.lock() = Some(null);
+                Ok(())
+            }
+            b"no null" => {
+                let null = files.null.lock().take();
+                null.map(drop).ok_or(ENOENT)
+            }
+            b"forget" => {
+                let keeping = files.keeping.lock().take();
+                keeping.map(drop).ok_or(ENOENT)
+            }
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+struct KeptFile;
+
+#[vtable]
+impl ModuleFile for KeptFile {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"kept";
+
+    fn show(_files: &Files, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ended, early) = (ENDED.load(Relaxed), EARLY.load(Relaxed));
+        let held = u32::from(Kept::is_there());
+        f.write_fmt(fmt!("held={held}\nended={ended}\nearly={early}\n"))
+    }
+}
+
+struct Hooked;
+
+#[vtable]
+impl ModuleFile for Hooked {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"hooked";
+
+    fn show(_files: &Files, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_fmt(fmt!("{}\n", HOOKED.load(Relaxed)))
+    }
+}
+
+struct Watched;
+
+#[vtable]
+impl ModuleFile for Watched {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"watched";
+
+    fn show(files: &Files, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seen, hidden) = (SEEN.load(Relaxed), HIDDEN.load(Relaxed));
+        let (gone, repeats) = (GONE.load(Relaxed), Repeats::count());
+        let netns = files.held.lock().as_ref().map_or(0, Held::netns);
+        f.write_fmt(fmt!(
+            "seen={seen}\nhidden={hidden}\ngone={gone}\nrepeats={repeats}\nnetns={netns}\n"
+        ))
+    }
 }
 
 /// Watches one device.

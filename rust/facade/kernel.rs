@@ -19,6 +19,7 @@ pub use theirs::*;
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod debugfs;
 #[path = "../kernel/ida.rs"]
 pub mod ida;
 pub mod mm;

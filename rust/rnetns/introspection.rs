@@ -16,7 +16,11 @@
 //! Inside a namespace, `ethtool -S rlo` shows the same figures.
 
 use kernel::{
-    debugfs::Scope,
+    debugfs::module_dir::{
+        Entry,
+        ModuleDir,
+        ModuleFile, //
+    },
     fmt,
     net::{
         namespace::namespaces,
@@ -44,21 +48,72 @@ use crate::{
 };
 
 /// The files, for as long as this exists.
-pub(crate) type Introspection = Scope<()>;
+pub(crate) type Introspection = ModuleDir<()>;
 
 /// The longest command that `next_generation` takes, in bytes.
 const COMMAND_LEN: usize = 32;
 
 /// Makes the files.
 pub(crate) fn new() -> impl PinInit<Introspection> {
-    Scope::dir((), c"rnetns", |nothing, dir| {
-        dir.read_callback_file(c"namespaces", nothing, &|(), f| show_namespaces(f));
-        dir.read_callback_file(c"route_cache", nothing, &|(), f| show_route_caches(f));
-        dir.read_callback_file(c"tables", nothing, &|(), f| show_tables(f));
-        dir.write_only_callback_file(c"next_generation", nothing, &|(), reader| {
-            next_generation(reader)
-        });
-    })
+    static FILES: &[Entry<()>] = &[
+        Entry::of::<Namespaces>(),
+        Entry::of::<RouteCaches>(),
+        Entry::of::<RouteTables>(),
+        Entry::of::<NextGeneration>(),
+    ];
+    ModuleDir::new(c"rnetns", FILES, pin_init::init_zeroed())
+}
+
+struct Namespaces;
+
+#[vtable]
+impl ModuleFile for Namespaces {
+    type Data = ();
+
+    const NAME: &'static CStr = c"namespaces";
+
+    fn show((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_namespaces(f)
+    }
+}
+
+struct RouteCaches;
+
+#[vtable]
+impl ModuleFile for RouteCaches {
+    type Data = ();
+
+    const NAME: &'static CStr = c"route_cache";
+
+    fn show((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_route_caches(f)
+    }
+}
+
+struct RouteTables;
+
+#[vtable]
+impl ModuleFile for RouteTables {
+    type Data = ();
+
+    const NAME: &'static CStr = c"tables";
+
+    fn show((): &(), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_tables(f)
+    }
+}
+
+struct NextGeneration;
+
+#[vtable]
+impl ModuleFile for NextGeneration {
+    type Data = ();
+
+    const NAME: &'static CStr = c"next_generation";
+
+    fn write((): &(), reader: &mut UserSliceReader) -> Result {
+        next_generation(reader)
+    }
 }
 
 fn show_namespaces(f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -28,7 +28,11 @@ mod torture;
 mod value;
 
 use kernel::{
-    debugfs::Scope,
+    debugfs::module_dir::{
+        Entry,
+        ModuleDir,
+        ModuleFile, //
+    },
     fmt,
     new_mutex,
     prelude::*,
@@ -44,7 +48,7 @@ use self::torture::Torture;
 use crate::control::command;
 
 /// The files, for as long as this exists.
-pub(crate) type TableCheck = Scope<Files>;
+pub(crate) type TableCheck = ModuleDir<Files>;
 
 /// What the table did that it should not.
 #[derive(Clone, Copy)]
@@ -165,14 +169,34 @@ pub(crate) fn new() -> impl PinInit<TableCheck> {
         report <- new_mutex!(Report::default()),
         torture <- new_mutex!(None),
     });
-    Scope::dir(files, c"rnetns_table_check", |files, dir| {
-        dir.write_only_callback_file(
-            c"run",
-            files,
-            &|files: &Files, reader: &mut UserSliceReader| files.run(&command(reader)?),
-        );
-        dir.read_callback_file(c"report", files, &|files: &Files, f| files.show(f));
-    })
+    static FILES: &[Entry<Files>] = &[Entry::of::<Run>(), Entry::of::<ReportFile>()];
+    ModuleDir::new(c"rnetns_table_check", FILES, files)
+}
+
+struct Run;
+
+#[vtable]
+impl ModuleFile for Run {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"run";
+
+    fn write(files: &Files, reader: &mut UserSliceReader) -> Result {
+        files.run(&command(reader)?)
+    }
+}
+
+struct ReportFile;
+
+#[vtable]
+impl ModuleFile for ReportFile {
+    type Data = Files;
+
+    const NAME: &'static CStr = c"report";
+
+    fn show(files: &Files, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        files.show(f)
+    }
 }
 
 impl Files {
