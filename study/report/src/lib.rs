@@ -34,7 +34,7 @@ pub const FOLDER: &str = "Documentation/study";
 /// The results there.
 pub const RESULTS: &str = "results.json";
 /// If somebody has put them there: the results of some ways on a kernel that differs in the patch
-/// alone (`make study KSRC=TREE T=routed`).
+/// alone (`make study KSRC=TREE T='routed nat vrf'`).
 pub const PATCHED: &str = "results-patched.json";
 /// The text.
 pub const TEXT: &str = include_str!("../study.md.in");
