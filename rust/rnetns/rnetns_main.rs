@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`state`] | what each namespace has one of: counters, age, generation |
 //! | [`loopback`] | `rlo`, a loopback device in each namespace |
-//! | [`route_cache`] | one table of cached routes for all namespaces |
+//! | [`route_cache`] | the cached routes of all namespaces, in shared tables |
 //! | [`netlink`] | the generic netlink family `rnetns` |
 //! | [`support`] | which namespaces the module works in (`init_net_only`) |
 //! | [`introspection`] | the state as user space sees it, in debugfs |

@@ -29,8 +29,8 @@ use super::{
     Namespace, //
 };
 
-/// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in.
-/// Meanwhile, it may be about to go.
+/// A destination (`struct dst_entry`) that a look-up of routes gave a packet which came in. It may
+/// be invalid by now.
 ///
 /// Packets also have destinations of other kinds: IPsec's, those that carry the metadata of a
 /// tunnel, and a bridge's own. None of these is one.
@@ -227,8 +227,8 @@ impl Dst {
     }
 
     /// Whether it stands for an exception of a route: a path MTU that was learnt, or a redirect.
-    /// Such a one ends by itself, which only a look-up notices. The stack may make one of an IPv4
-    /// destination that is in use, without a word to its users.
+    /// An exception expires, which only a new look-up notices. The stack can turn an IPv4
+    /// destination that is in use into one, and does not tell its users.
     ///
     /// That an IPv4 destination expires says nothing: the stack notes so, too, that a host did not
     /// answer, in the destination of all hosts on that link.

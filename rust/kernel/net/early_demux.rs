@@ -2,8 +2,11 @@
 
 //! What the stack asks before it routes a packet: whether a connected socket takes it.
 //!
-//! The socket knows the way then, wherever routes lead. Who routes packets before the stack does
-//! must leave it those.
+//! The socket knows the way then, wherever routes lead. Code that routes packets before the stack
+//! does must leave packets of such sockets alone.
+//!
+//! C headers: [`include/net/inet_hashtables.h`](srctree/include/net/inet_hashtables.h),
+//! [`include/net/udp.h`](srctree/include/net/udp.h)
 
 use core::ptr::NonNull;
 

@@ -43,9 +43,9 @@ use super::{
 ///
 /// # Invariants
 ///
-/// The device was registered, and while a reference exists, its unregistration has not come to the
-/// end of its wait for those who hold it (`netdev_run_todo()`). So the `struct net_device` is
-/// valid. `blackhole_netdev`, which is never registered, is there for ever.
+/// The device was registered. While a reference exists, it is not being unregistered, or
+/// `netdev_run_todo()` still waits for those who hold it. So the `struct net_device` is valid.
+/// `blackhole_netdev`, which is never registered, is there for ever.
 ///
 /// That is not so of its namespace, which waits for no device that has left it. Whoever deletes one
 /// end of a pair (`veth`) waits for both, while the namespace of the other end may go.

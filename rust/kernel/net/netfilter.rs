@@ -318,8 +318,8 @@ pub trait Hooks: pernet::HasSlot<Stored = Registered> {
         true
     }
 
-    /// The hooks of `net` should have been there from its beginning on, or from the registration
-    /// on, and are not: another one is [`LAST`].
+    /// Called when the hooks of `net` are to be on at first and cannot be registered, because
+    /// another one is [`LAST`].
     fn stay_off(_net: &Namespace) {}
 }
 
@@ -350,8 +350,8 @@ impl Registered {
     }
 }
 
-/// The hooks of one namespace, for whoever switches them later, when it has no reference to the
-/// namespace. That may be gone by then.
+/// A handle to switch the hooks of a namespace on and off later, even if the namespace is gone by
+/// then.
 #[derive(Clone)]
 pub struct Switch(Arc<State>);
 

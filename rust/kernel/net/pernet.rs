@@ -155,8 +155,8 @@ const NO_ID: c_uint = c_uint::MAX;
 ///
 /// - `id` is that of the registered operations while there are any, and the storage behind it in
 ///   every namespace is a `Storage<S>`.
-/// - `readable` is [`NO_ID`], or as `id`. It is the former unless each namespace has gone through
-///   `init`, and is again before the first of a grace period that ends before storage is freed.
+/// - `readable` is `id` from when all namespaces have gone through `init` until the unregistration
+///   begins, and else [`NO_ID`]: at least a grace period before storage is freed.
 pub struct Slot<S> {
     id: UnsafeCell<c_uint>,
     readable: UnsafeCell<c_uint>,

@@ -49,9 +49,9 @@ impl Sock {
 
     /// Returns the namespace of the socket, unless its end has begun.
     ///
-    /// A socket of the kernel's own holds the memory of a namespace and not its use: a packet that
-    /// waits in a queue can refer to such a socket after the `exit` callbacks have freed all
-    /// per-namespace data. Therefore the count of users is asked, under RCU: what counts now has
+    /// A socket of the kernel's own keeps the memory of `struct net`, and not the namespace: a
+    /// packet that waits in a queue can refer to such a socket after the `exit` callbacks have freed
+    /// all per-namespace data. Therefore the count of users is asked, under RCU: what counts now has
     /// its data until the guard is dropped.
     ///
     /// Some sockets of the kernel's own belong to one namespace after another, and to `init_net`

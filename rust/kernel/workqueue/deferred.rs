@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that is part of what it is done with, scheduled by reference.
+//! Delayed work that is embedded in the value it works on, scheduled by reference.
 //!
 //! An [`Arc`](crate::sync::Arc) that is enqueued keeps its value until the work is done. Here it is
-//! the other way round: the end of the value ends the work.
+//! the other way round: dropping the value cancels the work.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 

@@ -192,7 +192,7 @@ fn cache_set(request: &Request<'_>) -> Result {
     if change.enabled == Some(true) {
         hooks::put_in_the_way(request.net()).map_err(|error| {
             if error == EBUSY {
-                let why = c"a hook of the last priority is there, and would come behind the cache";
+                let why = c"another hook has the last priority, and would come behind the cache";
                 request.refuse(EBUSY, Some(RNETNS_A_ENABLED), why)
             } else {
                 error
@@ -259,9 +259,9 @@ fn prefix(attributes: &Attributes<'_>, attrs: &PrefixAttrs) -> Result<Option<Pre
     let v4 = attributes.chunk(attrs.dst4).map(Prefix::v4);
     let v6 = attributes.chunk(attrs.dst6).map(Prefix::v6);
     let network = match (v4, v6) {
-        (Some(_), Some(_)) => return wrong(attrs.dst6, c"a network is of one family"),
+        (Some(_), Some(_)) => return wrong(attrs.dst6, c"dst4 and dst6 exclude each other"),
         (None, None) if len.is_some() => {
-            return wrong(attrs.len, c"a length of a network without its address");
+            return wrong(attrs.len, c"dst-len needs dst4 or dst6");
         }
         (None, None) => return Ok(None),
         (Some(network), None) | (None, Some(network)) => network,
@@ -286,7 +286,7 @@ impl Filter {
         let attributes = dump.attributes();
         let family = attributes.u32(RNETNS_ENTRY_A_FAMILY);
         if family.is_some_and(|family| ![prefix::AF_INET, prefix::AF_INET6].contains(&family)) {
-            return Err(dump.refuse(EAFNOSUPPORT, c"entries are of AF_INET or AF_INET6"));
+            return Err(dump.refuse(EAFNOSUPPORT, c"family must be AF_INET or AF_INET6"));
         }
         let prefix =
             prefix(&attributes, &ENTRY_PREFIX).map_err(|wrong| dump.refuse(EINVAL, wrong.why))?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The route cache: one table for all namespaces, whose entries carry the namespace they belong to.
+//! The route cache: a table for each protocol, which all namespaces share. An entry carries the
+//! namespace that it belongs to.
 //!
 //! A packet that comes in is looked up by what its route depends on: its namespace, addresses,
 //! device, mark and service. If the route is there and still what it was, the packet gets it
@@ -43,6 +44,8 @@
 //! | IPsec, a bridge's netfilter | packets that were protected, or are bridged, are not looked up |
 //! | VRFs | packets of their devices are not cached |
 //! | IP options, multicast, limited broadcast, addresses of the link or of the machine itself | not cached |
+//! | the next header, by which IPv6 rules decide on what comes in by `lo` | such packets are not cached where there are rules |
+//! | a device that moves while a packet waits in a queue | the packet is let pass, or its route is not kept |
 //! | a device that goes up or down, loses its carrier, changes MTU, master or name | the namespace's entries are flushed |
 //! | a device that goes or moves to another namespace | its entries go before it does |
 //!

@@ -158,8 +158,9 @@ impl Tables {
     /// of IPv6's one.
     fn new(sizes: Sizes) -> Result<Self> {
         let lines = sizes.buckets;
-        let no_memory =
-            |_: &Error| pr_err!("no memory for tables of {lines} lines: buckets= asks for fewer\n");
+        let no_memory = |_: &Error| {
+            pr_err!("no memory for tables of {lines} lines: load with a smaller buckets=\n")
+        };
         Ok(Self {
             v4: Table::fair(lines, lines / 4 * 5, PROMISE).inspect_err(no_memory)?,
             v6: Table::fair(lines, lines / 4 * 3, PROMISE).inspect_err(no_memory)?,

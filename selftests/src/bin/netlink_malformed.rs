@@ -34,9 +34,9 @@ const NESTED: &str = "NLA_F_NESTED not expected";
 const SIZE: &str = "binary attribute size out of range";
 const MAX_QUOTA: &str = "more than max_quota, which is a parameter of the module";
 const NO_SETTING: &str = "no setting to change";
-const ONE_FAMILY: &str = "a network is of one family";
+const ONE_FAMILY: &str = "dst4 and dst6 exclude each other";
 const TOO_LONG: &str = "longer than an address of this family";
-const NO_ADDRESS: &str = "a length of a network without its address";
+const NO_ADDRESS: &str = "dst-len needs dst4 or dst6";
 const FLAGS: &str = "ambiguous or reserved bits set in nlmsg_flags";
 const RESERVED: &str = "genlmsghdr.reserved field is not 0";
 

@@ -102,8 +102,8 @@ impl GeneratedFamily {
     /// `group` is its number within the family; `EINVAL` if it has no such group. `ENOMEM`,
     /// `EMSGSIZE`, or the error of `fill`; none if nobody listens.
     ///
-    /// The family is to be registered. While it is not, it has no groups of its own: those who
-    /// listen to another family's may get the message.
+    /// The family is to be registered. While it is not, the numbers of its groups are not its own:
+    /// listeners of another family may get the message.
     pub fn notify(
         &'static self,
         net: &Namespace,
