@@ -215,6 +215,20 @@ fn an_exported_series_is_taken_by_git_and_gives_the_source() {
 }
 
 #[test]
+fn patches_of_an_author_whom_no_mail_reaches_are_from_who_exports_them() {
+    let bench = finished();
+    let first = "patches/1-demo/v1/0001-net-demo-add-the-driver.patch";
+    let mail = bench.read(first);
+    bench.write(first, &mail.replace("jane@example.org", "demo@team.example"));
+    assert!(bench.read(first).contains("<demo@team.example>"));
+    bench.ok(&["series", "export", "1", "--sign-off"]);
+    let mailbox = bench.read("target/series/1-demo-v1.mbx");
+    assert!(!mailbox.contains("team.example"), "{mailbox}");
+    assert_eq!(mailbox.matches("\nFrom: Jane Doe <jane@example.org>\n").count(), 3, "{mailbox}");
+    assert!(mailbox.contains("\nJane Doe (2):\n"), "{mailbox}");
+}
+
+#[test]
 fn the_names_of_mails_change_with_the_cover_letter() {
     let bench = finished();
     let id = || {

@@ -74,6 +74,12 @@ fn encoded(address: &str) -> String {
     format!("=?UTF-8?q?{word}?= <{mail}")
 }
 
+/// Whether an address is in a domain that nobody can have (RFC 2606).
+fn reaches_nobody(mail: &str) -> bool {
+    let top = mail.rsplit(['.', '@']).next().unwrap_or_default();
+    ["example", "invalid", "localhost", "test"].iter().any(|name| top.eq_ignore_ascii_case(name))
+}
+
 /// A series as others take it.
 pub struct Exported<'a> {
     pub series: &'a Series,
@@ -102,6 +108,7 @@ impl Export<'_> {
         let mut commits = self.stack.commits();
         for commit in &mut commits[first - 1..last] {
             commit.message = self.signed(series, &commit.message);
+            commit.author = self.author(&commit.author).clone();
             self.date.clone_into(&mut commit.date);
         }
         repository.write(&self.stack.weave.state(BASE), &commits)?;
@@ -155,6 +162,15 @@ impl Export<'_> {
         repository.bundle(&branch, "stack", Some(base))
     }
 
+    /// Whom a patch is from: its author, or, if mail to that address can reach nobody, the person who
+    /// exports it. Reviewers answer the author, and the author has to sign off.
+    fn author<'a>(&'a self, author: &'a Person) -> &'a Person {
+        match reaches_nobody(&author.mail) {
+            true => self.person,
+            false => author,
+        }
+    }
+
     /// The message with what only the person who exports can say.
     fn signed(&self, series: &Series, message: &str) -> String {
         let mut message = message.trim_end().to_owned();
@@ -206,13 +222,17 @@ impl Export<'_> {
         let patches = &self.stack.patches[first - 1..first - 1 + series.length];
         let mut authors: Vec<&Person> = Vec::new();
         for patch in patches {
-            if !authors.contains(&&patch.author) {
-                authors.push(&patch.author);
+            let author = self.author(&patch.author);
+            if !authors.contains(&author) {
+                authors.push(author);
             }
         }
         for author in authors {
-            let own: Vec<&str> =
-                patches.iter().filter(|p| p.author == *author).map(|p| p.subject()).collect();
+            let own: Vec<&str> = patches
+                .iter()
+                .filter(|p| self.author(&p.author) == author)
+                .map(|p| p.subject())
+                .collect();
             writeln!(letter, "{} ({}):", author.name, own.len())?;
             for subject in own {
                 writeln!(letter, "      {subject}")?;
