@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use vmlab::run::files;
+use vmlab::run::process::quote;
 
 /// A script that runs a program in the program's folder, as kselftest does. If the program prints
 /// no KTAP, the script makes KTAP from the exit status; 4 is a skip.
@@ -59,11 +60,6 @@ pub fn write_script(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("set the mode of {}", path.display()))?;
     Ok(path)
-}
-
-/// Quotes a word for the shell.
-pub fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use vmlab::run::interrupt;
 use vmlab::run::job::{self, Job, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::pool;
-use vmlab::run::process;
+use vmlab::run::process::{self, quote};
 use vmlab::run::progress::say;
 use vmlab::run::session;
 
@@ -25,7 +25,7 @@ use crate::build::guest_programs::{self, GuestPrograms};
 use crate::build::modules;
 use crate::build::pipeline::{self, Built, Prepared};
 use crate::checkout_lock;
-use crate::checks::as_kselftest::{quote, run_as_kselftest, write_script};
+use crate::checks::as_kselftest::{run_as_kselftest, write_script};
 use crate::cli::TryArgs;
 use crate::commands::{Runner, gdb, reports};
 use crate::context::Lab;

@@ -317,8 +317,8 @@ impl NetTests {
             bail!("there is no {} in {}", test.name, self.folder.display());
         }
         let [folder, built, modules] = [&self.folder, &self.built, &self.modules]
-            .map(|path| as_kselftest::quote(&path.to_string_lossy()));
-        let (name, module) = (as_kselftest::quote(&test.name), &self.module);
+            .map(|path| process::quote(&path.to_string_lossy()));
+        let (name, module) = (process::quote(&test.name), &self.module);
         let text = format!(
             "#!/bin/sh\n\
              cp {built}/* {folder}/ && cd {folder} || exit 1\n\

@@ -43,7 +43,8 @@ pub fn display(command: &Command) -> String {
     words.join(" ")
 }
 
-fn quote(word: &str) -> String {
+/// Quotes a word for the shell, if it has to be.
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=+:,@%~".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
