@@ -34,8 +34,9 @@ impl States<'_> {
     }
 
     fn test_all(&self, state: &State, name: &str) -> Result<Checked> {
-        self.kept("test", state, || {
-            let log = self.lab.log(&format!("series-kernel-{name}"));
+        self.kept("test", state, |id| {
+            let name = format!("{name}-{id}");
+            let log = self.lab.log(&format!("series/{name}/kernel"));
             let overlay = self.overlay("boot");
             lay(&overlay, state)?;
             let folder = self.root.join("boot");

@@ -19,8 +19,8 @@ pub(super) const TOUCHED: [&str; 2] = ["W=1", "CLIPPY=1"];
 impl States<'_> {
     /// Builds the code of the series. A warning that the base tree does not have is an error.
     pub fn build(&self, state: &State, name: &str) -> Result<Checked> {
-        self.kept("build", state, || {
-            let log = self.lab.log(&format!("series-build-{name}"));
+        self.kept("build", state, |id| {
+            let log = self.lab.log(&format!("series/{name}-{id}/build"));
             let made = match &self.what {
                 What::Own { config, target, .. } => self.build_own(state, config, target, &log),
                 What::Touched { targets, .. } => self.build_touched(state, targets, &log),
@@ -42,7 +42,7 @@ impl States<'_> {
             let slug = in_tree::slug(&build.name);
             let check =
                 format!("variant {} {}", in_tree::target(in_tree, build), build.config.join(" "));
-            let done = self.kept(&check, state, || {
+            let done = self.kept(&check, state, |_| {
                 lay(&overlay, state)?;
                 let made = in_tree::make(&overlay, build, in_tree, &folder(&slug), &seed);
                 let log = self.lab.log(&format!("in-tree-{slug}"));

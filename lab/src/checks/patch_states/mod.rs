@@ -259,20 +259,24 @@ impl<'a> States<'a> {
 
     /// Runs a check, or returns its stored result. Only a pass is stored, since a failure may have
     /// its cause in this machine.
+    ///
+    /// `run` is given a name for logs that no other state has: the number of a patch changes with
+    /// the patches before it, and a stored result leads to its own log.
     fn kept(
         &self,
         check: &str,
         state: &State,
-        run: impl FnOnce() -> Result<(Result<String>, Option<PathBuf>)>,
+        run: impl FnOnce(&str) -> Result<(Result<String>, Option<PathBuf>)>,
     ) -> Result<Checked> {
-        let file = self.root.join("results").join(format!("{}.json", self.key(check, state)?));
+        let key = self.key(check, state)?;
+        let file = self.root.join("results").join(format!("{key}.json"));
         if let Ok(text) = fs::read(&file)
             && let Ok(ended) = serde_json::from_slice(&text)
         {
             return Ok(ended);
         }
         let start = Instant::now();
-        let (result, log) = run()?;
+        let (result, log) = run(key.get(..8).unwrap_or(&key))?;
         // A check that was interrupted has no result.
         interrupt::check()?;
         let ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
