@@ -78,6 +78,7 @@ pub enum Engine {
     /// QEMU translates every instruction.
     Tcg,
     /// TCG with one processor whose clock ticks once for each instruction, to count them.
+    #[serde(rename = "tcg-icount")]
     Counting,
     /// User Mode Linux: the kernel is a program of the host.
     #[serde(rename = "uml")]
@@ -286,6 +287,13 @@ mod tests {
             );
         }
         assert!(!dir.path().join("cache").exists());
+    }
+
+    #[test]
+    fn an_engine_has_one_name() {
+        for engine in [Engine::Kvm, Engine::Tcg, Engine::Counting, Engine::UserMode] {
+            assert_eq!(serde_json::to_value(engine).unwrap(), engine.name());
+        }
     }
 
     #[test]
