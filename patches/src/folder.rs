@@ -411,7 +411,10 @@ fn in_order(mut all: BTreeMap<String, Settings>) -> Result<Vec<(String, Settings
         let Some(name) = ready.map(|(name, _)| name.clone()) else {
             let (name, settings) = all.first_key_value().context("a series")?;
             let after = settings.after.as_deref().unwrap_or_default();
-            bail!("{name}/{SETTINGS}: it comes after {after}, which does not come first");
+            bail!(
+                "{name}/{SETTINGS}: `after = \"{after}\"`: there is no such series, or they wait for \
+                 each other"
+            );
         };
         if let Some(settings) = all.remove(&name) {
             ordered.push((name, settings));

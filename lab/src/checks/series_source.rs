@@ -92,11 +92,11 @@ fn same_lines(wired: &[u8], in_series: &[u8]) -> Result<()> {
     match (wired.get(at), in_series.get(at)) {
         (None, None) => Ok(()),
         (Some(line), other) if other.is_none_or(|other| line < other) => {
-            bail!("only the wiring has this line, or has it once more: {line}")
+            bail!("the wiring has this line, and the series do not, or less often: {line}")
         }
         (_, line) => {
             let line = line.map_or("", String::as_str);
-            bail!("only the series have this line, or have it once more: {line}")
+            bail!("the series have this line, and the wiring does not, or less often: {line}")
         }
     }
 }
@@ -111,12 +111,21 @@ mod tests {
             same_lines(wired.as_bytes(), in_series.as_bytes()).unwrap_err().to_string()
         };
         assert!(same_lines(b"a\n\nc\nb\n", b"a\nb\nc\n").is_ok());
-        assert_eq!(told("a\nb\n", "a\n"), "only the wiring has this line, or has it once more: b");
+        assert_eq!(
+            told("a\nb\n", "a\n"),
+            "the wiring has this line, and the series do not, or less often: b"
+        );
         assert_eq!(
             told("a\nc\n", "a\nb\nc\n"),
-            "only the series have this line, or have it once more: b"
+            "the series have this line, and the wiring does not, or less often: b"
         );
-        assert_eq!(told("a\na\n", "a\n"), "only the wiring has this line, or has it once more: a");
-        assert_eq!(told("", "a\n"), "only the series have this line, or have it once more: a");
+        assert_eq!(
+            told("a\na\n", "a\n"),
+            "the wiring has this line, and the series do not, or less often: a"
+        );
+        assert_eq!(
+            told("", "a\n"),
+            "the series have this line, and the wiring does not, or less often: a"
+        );
     }
 }

@@ -173,8 +173,8 @@ fn same_base(subject: &Subject<'_>, source: &Path) -> Result<()> {
     }
     ensure!(
         others.is_empty(),
-        "{} is not the beginning of {}, since these files are others: {}. Check the beginning out \
-         there, or use --no-build",
+        "{} is not the base of {}: these files differ: {}. Check out the base there, or use \
+         --no-build",
         source.display(),
         subject.name,
         others.join(", ")
