@@ -79,7 +79,7 @@ study: ## count copies of packets on each way into a namespace [QUICK=1] [T='PAT
 shell: ## a shell in the guest, with the module loaded
 	@$(LAB) shell
 
-run: ## one command in the guest: CMD='ip link'; passes on its output and exit status
+run: ## one command in the guest: CMD='ip link'; passes on input and output, and `lab run` the exit status, too
 	@$(LAB) run -- $(if $(LAB_COMMAND),"$$LAB_COMMAND",$(error say which command: make run CMD='ip link'))
 
 series: ## give each edit of the source to the patch that it belongs to [DRY=1] [PUT='FILE:LINE=PATCH...']
@@ -109,7 +109,7 @@ series-new: ## begin the next version of a series, and compare with the last: S=
 export: ## write a series as a mailbox and as a bundle; nothing is sent: S=SERIES
 	@$(LAB) series export "$$LAB_SERIES"
 
-check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME], or: TREE=DIR RANGE=A..B, MBOX=FILE
+check-series: ## check, build, boot each patch [S=SERIES] [ONLY=NAME], or: TREE=DIR RANGE=A..B, MBOX=FILE [TESTS='FILE...']
 	@$(LAB) check-series $(if $(LAB_TREE),--tree "$$LAB_TREE") $(if $(LAB_RANGE),--range "$$LAB_RANGE") $(if $(LAB_MBOX),--mbox "$$LAB_MBOX") $(if $(LAB_ONLY),--only "$$LAB_ONLY") $(if $(LAB_TESTS),--tests "$$LAB_TESTS") $(if $(LAB_SERIES),"$$LAB_SERIES")
 
 bisect: ## the first patch after which a test fails: TEST=NAME [S=SERIES]
