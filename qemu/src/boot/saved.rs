@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Snapshots of booted machines. A machine boots until PID 1 runs, and is saved. Each guest then
-//! starts as a copy of this snapshot, in a fifth of the time of a boot.
+//! starts as a copy of this snapshot, in an eighth of the time of a boot.
 //!
 //! Copies do not affect each other. When the machine is saved, nothing of the host is mounted and
 //! no test has run. PID 1 of a copy reseeds the kernel's random numbers and sets the clock, since a
