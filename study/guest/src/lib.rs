@@ -13,9 +13,11 @@
 //! | [`histogram`] | the kernel's histograms, as text |
 //! | [`measure`] | all of it for one way |
 //! | [`known`] | packets whose number of copies is known |
+//! | [`claims`] | what the RFD claims about parameters and tables |
 //! | [`results`] | what goes to the results file |
 
 pub mod bpf;
+pub mod claims;
 pub mod histogram;
 pub mod known;
 pub mod layout;

@@ -2,8 +2,8 @@
 
 //! The guest's program of the study. It prints KTAP, and each result as a line `# result JSON`.
 //!
-//! `study --list` prints what there is to run, one a line: `known`, and each way. Without it, runs
-//! what the variable `STUDY_PART` says.
+//! `study --list` prints what there is to run, one a line: `known`, `claims`, and each way. Without it,
+//! runs what the variable `STUDY_PART` says.
 
 use std::env;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use rnetns_selftests::ktap::{self, Outcome};
 use rnetns_selftests::module::Module;
+use rnetns_study::claims::{self, Claim};
 use rnetns_study::known;
 use rnetns_study::layout::Layout;
 use rnetns_study::measure::{Case, cases, verify};
@@ -37,6 +38,8 @@ const CHECKS: [(&str, Check); 5] = [
     ),
     ("a record without room is refused", known::a_record_without_room_is_refused),
 ];
+/// The part about the RFD's claims.
+const CLAIMS: &str = "claims";
 /// The ways of the quick study.
 const QUICK: [Way; 4] = [Way::Direct, Way::Bridge, Way::Routed, Way::NatNft];
 
@@ -44,6 +47,9 @@ fn main() -> ExitCode {
     let quick = env::var_os("STUDY_QUICK").is_some_and(|value| value == "1");
     if env::args().nth(1).is_some_and(|word| word == "--list") {
         println!("{KNOWN}");
+        if !quick {
+            println!("{CLAIMS}");
+        }
         for way in WAYS.iter().filter(|way| !quick || QUICK.contains(way)) {
             println!("{}", way.name());
         }
@@ -61,6 +67,9 @@ fn main() -> ExitCode {
 /// Runs the part.
 fn run(quick: bool) -> Result<ExitCode> {
     let part = env::var("STUDY_PART").context("STUDY_PART says which part")?;
+    if part == CLAIMS {
+        return run_claims();
+    }
     let _module = Module::named(c"rnetns_study")?.load()?;
     let tracing = Tracing::open(&Layout::read()?)?;
     if part == KNOWN {
@@ -81,6 +90,28 @@ fn run(quick: bool) -> Result<ExitCode> {
             (case.name(), move || measured(case, world, tracing).map(|()| Outcome::Pass))
         }),
     ))
+}
+
+fn run_claims() -> Result<ExitCode> {
+    let _module = claims::load()?;
+    type Figures = Box<dyn Fn() -> Result<Vec<Claim>>>;
+    let mut cases: Vec<(String, Figures)> = vec![
+        ("a parameter, and a current namespace".to_owned(), Box::new(claims::parameter)),
+        ("an empty table".to_owned(), Box::new(claims::empty_table)),
+    ];
+    for namespaces in claims::NAMESPACES {
+        let name = format!("look-ups in {namespaces} namespaces");
+        cases.push((name, Box::new(move || claims::look_ups(namespaces))));
+    }
+    Ok(ktap::run_each(cases.into_iter().map(|(name, figures)| {
+        (name, move || {
+            for claim in figures()? {
+                let text = serde_json::to_string(&claim).context("encode a result")?;
+                println!("# result {text}");
+            }
+            Ok(Outcome::Pass)
+        })
+    })))
 }
 
 fn measured(case: &Case, world: &World, tracing: &Tracing) -> Result<()> {

@@ -118,7 +118,7 @@ fn asked((before, after): (CacheUse, CacheUse)) -> CacheUse {
 }
 
 /// The clock of a counting processor.
-fn instructions() -> Result<i64> {
+pub(crate) fn instructions() -> Result<i64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).context("read the clock")?;
     Ok(now.tv_sec() * 1_000_000_000 + now.tv_nsec())
 }

@@ -5,17 +5,49 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use rnetns_study::claims::Claim;
 use rnetns_study::results::{Measurement, Place};
 use serde::Deserialize;
 
 /// The results file.
 #[derive(Debug, Deserialize)]
+#[serde(from = "File")]
 pub struct Results {
     pub kernel: String,
     pub parts: Vec<String>,
     pub results: Vec<Measurement>,
+    pub claims: Vec<Claim>,
     /// File and line of each place in the kernel.
     pub places: BTreeMap<String, Vec<String>>,
+}
+
+/// The file, whose results are of two kinds.
+#[derive(Deserialize)]
+struct File {
+    kernel: String,
+    parts: Vec<String>,
+    results: Vec<Item>,
+    places: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Item {
+    Measurement(Box<Measurement>),
+    Claim(Claim),
+}
+
+impl From<File> for Results {
+    fn from(File { kernel, parts, results: items, places }: File) -> Results {
+        let (mut results, mut claims) = (Vec::new(), Vec::new());
+        for item in items {
+            match item {
+                Item::Measurement(measurement) => results.push(*measurement),
+                Item::Claim(claim) => claims.push(claim),
+            }
+        }
+        Results { kernel, parts, results, claims, places }
+    }
 }
 
 /// Which measurement.
@@ -45,6 +77,12 @@ impl Results {
     pub fn ways(&self) -> impl Iterator<Item = &str> {
         let has = |way: &&str| self.results.iter().any(|it| it.way == *way);
         self.parts.iter().map(String::as_str).filter(has)
+    }
+
+    /// A figure about the RFD's claims.
+    pub fn claim(&self, name: &str) -> Result<&Claim> {
+        let found = self.claims.iter().find(|it| it.claim == name);
+        found.with_context(|| format!("{name} was not measured"))
     }
 
     /// The lines of source that a place is, the innermost inlined function first.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use anyhow::Result;
+use rnetns_study::claims;
 use rnetns_study::results::{Measurement, Place};
 
 use crate::data::{self, Question, Results};
@@ -13,6 +15,33 @@ use crate::data::{self, Question, Results};
 pub fn number(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A whole number, with commas between thousands.
+pub fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Look-ups by the number of namespaces that share the entries, a column for each table.
+pub fn look_ups(results: &Results) -> Result<String> {
+    let mut rows = String::new();
+    for namespaces in claims::NAMESPACES {
+        let _ = write!(rows, "| {} |", grouped(namespaces.into()));
+        for table in claims::TABLES {
+            let found = results.claim(&claims::look_up(namespaces, table))?.instructions;
+            let _ = write!(rows, " {found:.0} |");
+        }
+        rows.push('\n');
+    }
+    Ok(rows)
 }
 
 /// How often, in a word where there is one.
@@ -219,6 +248,13 @@ mod tests {
     use rnetns_study::results::Check;
 
     #[test]
+    fn thousands_are_set_off() {
+        for (value, want) in [(0, "0"), (999, "999"), (1000, "1,000"), (17_056_283, "17,056,283")] {
+            assert_eq!(grouped(value), want);
+        }
+    }
+
+    #[test]
     fn numbers_have_no_zeros_that_say_nothing() {
         for (value, want) in
             [(0.0, "0"), (1.0, "1"), (1.5, "1.5"), (1234.567, "1234.57"), (100.0, "100")]
@@ -259,6 +295,7 @@ mod tests {
             instruction_rounds: Vec::new(),
         };
         Results {
+            claims: Vec::new(),
             kernel: "k".to_owned(),
             parts: vec!["w".to_owned()],
             results: vec![measurement],

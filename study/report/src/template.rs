@@ -9,6 +9,10 @@
 //! | `times WORDS` | how often each packet was copied: `once` |
 //! | `more WORDS / WORDS` | how much more instructions the first takes than the second, in percent |
 //! | `hits WORDS`, `misses WORDS` | what the route cache was asked, for each packet |
+//! | `claim NAME` | instructions of a figure about the RFD's claims |
+//! | `claims` | a line for each number of namespaces: look-ups |
+//! | `claims-entries`, `claims-most`, `claims-buckets` | entries, most namespaces, buckets of those |
+//! | `claims-make`, `claims-mib`, `claims-gib` | an empty table: instructions, memory; memory of one for each of most namespaces |
 //! | `spread`, `largest-spread` | of the rounds of instructions, in percent |
 //! | `copies-for-headroom` | how many there are in all |
 //! | `segments` | of a large message |
@@ -24,6 +28,7 @@
 //! `{{without WAY}}…{{end}}` text that is there if it was not. The way `patch` is the patched kernel.
 
 use anyhow::{Context, Result, bail};
+use rnetns_study::claims;
 use rnetns_study::results::Measurement;
 use rnetns_study::traffic::SEGMENTS;
 
@@ -35,6 +40,7 @@ use crate::tables::{self, Agreement};
 pub fn fill(text: &str, results: &Results, patched: Option<&Results>) -> Result<String> {
     let has = |way: &str| match way {
         "patch" => patched.is_some(),
+        "claims" => !results.claims.is_empty(),
         way => results.results.iter().any(|it| it.way == way),
     };
     let text = chosen(text, has)?;
@@ -96,6 +102,16 @@ fn answer(question: &str, results: &Results) -> Result<String> {
     Ok(match words.as_slice() {
         ["kernel"] => results.kernel.clone(),
         ["places"] => tables::places(results),
+        ["claim", name] => tables::number(results.claim(&name.replace(' ', "_"))?.instructions),
+        ["claims"] => tables::look_ups(results)?,
+        ["claims-entries"] => tables::grouped(claims::ENTRIES.into()),
+        ["claims-most"] => tables::grouped(most().into()),
+        ["claims-buckets"] => tables::grouped(claims::BUCKETS.into()),
+        ["claims-make"] => tables::grouped(results.claim(claims::EMPTY)?.instructions as u64),
+        ["claims-mib"] => tables::number(empty(results)? / f64::from(1 << 20)),
+        ["claims-gib"] => {
+            format!("{:.0}", empty(results)? * f64::from(most()) / f64::from(1 << 30))
+        }
         ["agree"] => tables::agreement(results).agree.to_string(),
         ["measured"] => tables::agreement(results).measured.to_string(),
         ["differ"] => differ(&tables::agreement(results)),
@@ -123,6 +139,17 @@ fn answer(question: &str, results: &Results) -> Result<String> {
         }
         _ => bail!("nobody knows this question"),
     })
+}
+
+/// The largest number of namespaces in the figures about the RFD's claims.
+fn most() -> u32 {
+    claims::NAMESPACES.into_iter().max().unwrap_or(0)
+}
+
+/// The memory of an empty table, in bytes.
+fn empty(results: &Results) -> Result<f64> {
+    let bytes = results.claim(claims::EMPTY)?.bytes;
+    Ok(bytes.context("its memory was not measured")? as f64)
 }
 
 /// A share, with a sign if it is less than nothing.
