@@ -211,10 +211,12 @@ loaded() {
 
 # figure NAME INUM: a figure of a namespace's state; nothing if the namespace has no state.
 figure() {
-	local line
-	while read -r line; do
+	local line lines
+	# At once: a line that is read alone may be of another moment than where it begins.
+	mapfile -t lines <"$DEBUGFS/namespaces"
+	for line in "${lines[@]}"; do
 		[[ $line == "$2 "* && " $line " =~ \ $1=([0-9]+)\  ]] && echo "${BASH_REMATCH[1]}"
-	done <"$DEBUGFS/namespaces"
+	done
 }
 
 # has_state INUM

@@ -245,9 +245,11 @@ marking=
 
 # cache_line NAME: sets `line` to the line of a namespace.
 cache_line() {
-	while read -r line; do
+	local lines
+	mapfile -t lines <"$ROUTE_CACHE"
+	for line in "${lines[@]}"; do
 		[[ $line == "${INUMS[$1]} "* ]] && return
-	done <"$ROUTE_CACHE"
+	done
 	line=
 	return 1
 }

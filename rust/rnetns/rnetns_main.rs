@@ -111,8 +111,9 @@ impl kernel::InPlaceModule for Rnetns {
             state <- pernet::register_pernet_subsys(),
             loopback <- net_device::register(),
             route_cache <- RouteCache::new(),
-            introspection <- introspection::new(),
             netlink: Netlink::new()?,
+            // The last one: a module whose `init` fails does not wait for those who have a file open.
+            introspection <- introspection::new(),
         })
     }
 }

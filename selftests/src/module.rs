@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
+use crate::wait_until;
+
 /// The module's name.
 pub const NAME: &CStr = c"rnetns";
 /// Where the module shows its state.
@@ -62,11 +64,16 @@ impl Module {
 }
 
 impl Loaded {
-    /// Unloads it now, and returns the result.
+    /// Unloads it as soon as nobody uses it: who has one of its files open, say.
     pub fn unload(self) -> Result<()> {
         let name = self.name;
         std::mem::forget(self);
-        unload(name).with_context(|| format!("unload {}", name.to_string_lossy()))
+        let mut last = Ok(());
+        wait_until(|| {
+            last = unload(name);
+            last != Err(Errno::EWOULDBLOCK)
+        });
+        last.with_context(|| format!("unload {}", name.to_string_lossy()))
     }
 }
 

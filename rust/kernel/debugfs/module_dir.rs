@@ -26,7 +26,6 @@ use crate::{
     prelude::*,
     seq_file::SeqFile,
     seq_print,
-    str::CStrExt as _,
     uaccess::{
         UserPtr,
         UserSlice,
@@ -94,6 +93,9 @@ impl<T: Sync + 'static> Entry<T> {
 ///
 /// Like all of debugfs, it is not there where that is switched off, and nobody is told of files
 /// that could not be made.
+///
+/// A module whose `init` fails goes even while one of its files is open. So make this last there,
+/// when nothing can fail any more.
 ///
 /// # Invariants
 ///

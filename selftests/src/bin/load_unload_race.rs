@@ -169,8 +169,8 @@ fn look(counts: &Counts) -> Result<()> {
     match module::next_generation("pid 1") {
         Ok(()) => counts.changes.fetch_add(1, Relaxed),
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
-            // Not loaded; being loaded; being unloaded.
-            Some(Errno::ENOENT | Errno::ENODEV | Errno::EACCES | Errno::EIO) => 0,
+            // Not loaded; being loaded; being unloaded, which it may be before its files go.
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EACCES | Errno::EIO) => 0,
             _ => bail!("change a generation: {error}"),
         },
     };
