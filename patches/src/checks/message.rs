@@ -223,6 +223,15 @@ impl<'a> Message<'a> {
     }
 }
 
+/// What to say of a line that is longer than it should be. Links and quoted output may be.
+pub(super) fn too_wide(line: &str) -> Option<String> {
+    let columns = line.chars().count();
+    let quoted = line.starts_with([' ', '\t', '>', '|', '#', '$']);
+    let link = line.contains("://") || !line.trim().contains(' ');
+    let wide = columns > COLUMNS && !quoted && !link;
+    wide.then(|| format!("{columns} columns, {COLUMNS} are enough"))
+}
+
 impl Check for Body {
     fn name(&self) -> &'static str {
         "body"
@@ -243,11 +252,7 @@ impl Check for Body {
             found.push(Finding::fail("no blank line below the subject").at(2));
         }
         for (number, line) in &message.body {
-            let columns = line.chars().count();
-            let quoted = line.starts_with([' ', '\t', '>', '|', '#', '$']);
-            let link = line.contains("://") || !line.trim().contains(' ');
-            if columns > COLUMNS && !quoted && !link {
-                let text = format!("{columns} columns, {COLUMNS} are enough");
+            if let Some(text) = too_wide(line) {
                 found.push(Finding::warning(text).at(*number));
             }
             if ["TODO", "FIXME", "EDITME"].iter().any(|word| line.contains(word)) {

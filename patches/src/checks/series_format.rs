@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 
+use super::message::too_wide;
 use super::subject::Origin;
 use super::{At, Check, Finding, Outcome, Scope};
 
@@ -21,7 +22,8 @@ impl Check for SeriesFormat {
     }
 
     fn about(&self) -> &'static str {
-        "a cover letter from 3 patches on, at most 15 patches, the tree in the subject"
+        "a cover letter from 3 patches on, in lines of at most 75 columns; at most 15 patches; the \
+         tree in the subject"
     }
 
     fn scope(&self) -> Scope {
@@ -48,6 +50,12 @@ impl Check for SeriesFormat {
                     let open = cover.lines().filter(|line| line.contains("EDITME"));
                     let text = |line| Finding::fail(format!("unfinished cover letter: {line}"));
                     found.extend(open.map(text));
+                    // The first line is the title.
+                    found.extend(cover.lines().enumerate().skip(1).filter_map(|(index, line)| {
+                        let text = too_wide(line)?;
+                        let number = index + 1;
+                        Some(Finding::warning(format!("line {number} of the cover letter: {text}")))
+                    }));
                     if cover.trim().lines().nth(1).is_none() {
                         found.push(Finding::fail("the cover letter has a title and no text"));
                     }
@@ -92,6 +100,19 @@ mod tests {
         assert_eq!(told(3, cover, "").len(), 1);
         assert_eq!(told(3, Some("Title\n\nEDITME\n"), "net").len(), 1);
         assert_eq!(told(3, Some("Title\n"), "net").len(), 1);
+    }
+
+    #[test]
+    fn the_lines_of_a_cover_letter_are_as_long_as_those_of_a_message() {
+        let with = |line: &str| told(3, Some(&format!("Title\n\n{line}\n")), "net");
+        let words = "word ".repeat(15);
+        assert_eq!(with(words.trim_end()), [""; 0]);
+        assert_eq!(
+            with(&format!("{words}ends")),
+            ["line 3 of the cover letter: 79 columns, 75 are enough"]
+        );
+        assert_eq!(with(&format!(" {words}is quoted")), [""; 0]);
+        assert_eq!(with(&format!("[1] https://example.org/{}", "a".repeat(60))), [""; 0]);
     }
 
     #[test]
