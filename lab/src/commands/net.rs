@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use vmlab::boot::engine;
 use vmlab::judge::ktap::TestResult;
 use vmlab::judge::outcome::Outcome;
-use vmlab::judge::report::TestReport;
+use vmlab::judge::report::{Report, TestReport};
 use vmlab::judge::tally::Tally;
 use vmlab::run::files;
 use vmlab::run::interrupt;
@@ -166,18 +166,57 @@ impl Runner<'_> {
                 log.display()
             );
         }
-        // The test's own results are in its output; what else went wrong is in the report.
-        let wrong = matches!(report.outcome, Outcome::Test | Outcome::Timeout | Outcome::Panic);
         Ok(Run {
             results: results::parse(&output),
-            findings: report.kernel_findings,
             died: report.outcome == Outcome::Panic,
-            problem: wrong.then_some(report.message),
+            problems: problems(&report, &test.name),
+            findings: report.kernel_findings,
         })
     }
+}
+
+/// What went wrong besides the test's own results, which are in its output. The report's message has
+/// the gravest alone, and names failed tests without their reasons: most of the kernel's tests print no
+/// KTAP, and are failed ones in each run.
+fn problems(report: &Report, test: &str) -> Vec<String> {
+    let mut problems: Vec<String> =
+        report.tests.iter().flat_map(|it| it.left.iter().cloned()).collect();
+    let others = report.tests.iter().filter(|it| it.result == TestResult::Fail && it.name != test);
+    problems.extend(others.map(|it| format!("{}: {}", it.name, it.reason)));
+    if matches!(report.outcome, Outcome::Test | Outcome::Timeout | Outcome::Panic) {
+        problems.push(report.message.clone());
+    }
+    problems
 }
 
 /// The folder for the logs of network tests.
 fn net_logs(lab: &Lab, test: &str, loaded: bool) -> PathBuf {
     lab.target.join("logs/selftests-net").join(test).join(if loaded { "with" } else { "without" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_leaves_behind_is_a_problem_though_the_message_has_only_its_name() {
+        let failed = |name: &str, reason: &str, left: &[&str]| TestReport {
+            name: name.into(),
+            result: TestResult::Fail,
+            reason: reason.into(),
+            left: left.iter().map(|it| (*it).to_owned()).collect(),
+            ..TestReport::default()
+        };
+        let report = |outcome, tests| {
+            let empty = Report::not_built("failed: a.sh".into(), Phases::default());
+            Report { outcome, tests, ..empty }
+        };
+        let left = "left 1 network namespaces behind";
+        let tests = vec![failed("a.sh", "no KTAP at all; left it", &[left])];
+        assert_eq!(problems(&report(Outcome::Test, tests), "a.sh"), [left, "failed: a.sh"]);
+        // A finding of the kernel log outranks what else went wrong.
+        let tests = vec![failed("load m.ko", "m does not unload", &[])];
+        let found = problems(&report(Outcome::KernelLog, tests), "a.sh");
+        assert_eq!(found, ["load m.ko: m does not unload"]);
+    }
 }

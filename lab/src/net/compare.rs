@@ -343,7 +343,7 @@ pub struct Run {
     /// Whether the guest died.
     pub died: bool,
     /// What else went wrong: the test hung, or left something behind.
-    pub problem: Option<String>,
+    pub problems: Vec<String>,
 }
 
 /// A test, without and with the module.
@@ -382,8 +382,8 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
             bail!("the guest died twice without the module: there is nothing to compare with");
         }
         let with = run(true)?;
-        old_problems.extend(without.problem);
-        problems.extend(with.problem);
+        old_problems.extend(without.problems.iter().map(|problem| no_pids(problem)));
+        problems.extend(with.problems);
         before.extend(without.findings);
         findings.extend(with.findings);
         pairs.push((without.results, with.results));
@@ -393,7 +393,7 @@ pub fn compare(name: &str, mut run: impl FnMut(bool) -> Result<Run>) -> Result<C
         }
     }
     findings.retain(|finding| !before.iter().any(|other| same_place(other, finding)));
-    problems.retain(|problem| !old_problems.contains(problem));
+    problems.retain(|problem| !old_problems.contains(&no_pids(problem)));
     let (without, with) = &pairs[0];
     Ok(Compared {
         name: name.to_owned(),
@@ -415,6 +415,18 @@ fn same_place(one: &Finding, other: &Finding) -> bool {
         None => finding.text.chars().filter(|c| !c.is_ascii_hexdigit()).collect(),
     };
     one.kind == other.kind && place(one) == place(other)
+}
+
+/// A text without the numbers of processes, which differ from run to run: `name (123)`. How many
+/// namespaces are left does not.
+fn no_pids(text: &str) -> String {
+    let number = |text: &str| {
+        let end = text.find(')')?;
+        text[..end].bytes().all(|byte| byte.is_ascii_digit()).then_some(end)
+    };
+    let mut parts = text.split('(');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + "(" + &part[number(part).unwrap_or(0)..])
 }
 
 /// The function of a frame, raw or decoded: `name+0x1/0x2`, `name at file:line`.
@@ -656,7 +668,7 @@ mod tests {
 
     fn results(a: TestResult) -> Run {
         let results = [("a".to_owned(), a), ("b".to_owned(), TestResult::Pass)].into();
-        Run { results, findings: Vec::new(), died: false, problem: None }
+        Run { results, findings: Vec::new(), died: false, problems: Vec::new() }
     }
 
     #[test]
@@ -692,8 +704,12 @@ mod tests {
     fn a_test_that_passes_nowhere_says_nothing() {
         let of = |verdict| {
             let results = || [("a".to_owned(), verdict)].into();
-            let run =
-                || Run { results: results(), findings: Vec::new(), died: false, problem: None };
+            let run = || Run {
+                results: results(),
+                findings: Vec::new(),
+                died: false,
+                problems: Vec::new(),
+            };
             compare("t", |_| Ok(run())).unwrap()
         };
         assert!(of(TestResult::Pass).is_void().is_none());
@@ -746,13 +762,18 @@ mod tests {
     #[test]
     fn a_module_that_makes_a_test_hang_or_leave_things_is_a_failure() {
         let compared = compare("t", |loaded| {
-            let problem = loaded.then(|| "failed: t: a namespace is left".to_owned());
-            Ok(Run { problem, ..results(TestResult::Pass) })
+            let problems = loaded.then(|| "left 1 namespaces behind".to_owned());
+            Ok(Run { problems: problems.into_iter().collect(), ..results(TestResult::Pass) })
         });
-        assert!(compared.unwrap().failure().unwrap().contains("a namespace is left"));
-        let always = compare("t", |_| {
-            Ok(Run { problem: Some("it hung".to_owned()), ..results(TestResult::Pass) })
-        });
+        assert!(compared.unwrap().failure().unwrap().contains("left 1 namespaces"));
+        let with = |without: &'static str, with: &'static str| {
+            let problems = move |loaded| vec![if loaded { with } else { without }.to_owned()];
+            compare("t", |loaded| {
+                Ok(Run { problems: problems(loaded), ..results(TestResult::Pass) })
+            })
+        };
+        assert!(with("left 1 namespaces", "left 2 namespaces").unwrap().failure().is_some());
+        let always = with("process a (17) (x) stays", "process a (3) (x) stays");
         assert!(always.unwrap().failure().is_none());
     }
 }

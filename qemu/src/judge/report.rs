@@ -65,6 +65,10 @@ pub struct TestReport {
     /// The result of each run, if there were several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<TestResult>,
+    /// What PID 1 found wrong when the test had ended, such as namespaces that are left. It is a part
+    /// of the reason, too.
+    #[serde(skip)]
+    pub left: Vec<String>,
 }
 
 impl TestReport {

@@ -110,7 +110,7 @@ impl Judge {
         let failed = judged.result == TestResult::Fail
             || !round.problems.is_empty()
             || round.length > MOST_OUTPUT;
-        reasons.extend(round.problems);
+        reasons.extend(round.problems.iter().cloned());
         let mut notes = round.notes;
         if failed {
             notes.extend(last_lines(&round.last_words));
@@ -122,6 +122,7 @@ impl Judge {
             reason: reasons.join("; "),
             cases: judged.cases,
             notes,
+            left: round.problems,
             ..TestReport::default()
         }
     }
