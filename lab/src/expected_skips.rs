@@ -17,10 +17,14 @@ use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::{Report, TestReport};
 use vmlab::run::job;
 
+use crate::build::kernel::Variant;
 use crate::context::Lab;
 
 /// The file in the folder of selftests. A folder without it allows every skip of its tests.
 const NAME: &str = "expected-skips";
+
+/// How a line begins that does not count on the kernel for debugging.
+const NOT_DEBUG: &str = "[not on the debug kernel] ";
 
 /// The group of the kernel tree's own network tests, which the lists name as `net/test`.
 const NET: &str = "net";
@@ -33,6 +37,8 @@ pub struct ExpectedSkips {
     allowed: Vec<Pattern>,
     /// Whether every skip is allowed.
     all: bool,
+    /// Whether the tests run on the kernel for debugging.
+    debug: bool,
 }
 
 /// A folder of selftests.
@@ -42,9 +48,26 @@ struct Folder {
     list: Option<SkipList>,
 }
 
-/// Names of tests, or `test/case`, each with the reason for its skip.
+/// Names of tests, or `test/case`, each with the skips of it that are expected.
 #[derive(Debug)]
-pub struct SkipList(BTreeMap<String, String>);
+pub struct SkipList(BTreeMap<String, Vec<Skip>>);
+
+/// A skip that is expected.
+#[derive(Debug)]
+struct Skip {
+    /// How the reason begins that the test gives. A test that skips for another reason, such as a
+    /// program that is not installed, is not the one that is expected.
+    reason: String,
+    not_debug: bool,
+}
+
+impl SkipList {
+    /// Whether it is listed that a test or case is skipped for this reason.
+    fn has(&self, name: &str, reason: &str, debug: bool) -> bool {
+        let fits = |skip: &Skip| reason.starts_with(&skip.reason) && !(debug && skip.not_debug);
+        self.0.get(name).is_some_and(|skips| skips.iter().any(fits))
+    }
+}
 
 /// Reads the list of a folder of selftests; `None` if there is no list.
 pub fn load(selftests: &Path) -> Result<Option<SkipList>> {
@@ -58,14 +81,19 @@ pub fn load(selftests: &Path) -> Result<Option<SkipList>> {
 }
 
 fn parse(text: &str) -> Result<SkipList> {
-    let mut skips = BTreeMap::new();
+    let mut skips: BTreeMap<String, Vec<Skip>> = BTreeMap::new();
     for line in text.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        match line.split_once(": ") {
+        let (rest, not_debug) = match line.strip_prefix(NOT_DEBUG) {
+            Some(rest) => (rest, true),
+            None => (line, false),
+        };
+        match rest.split_once(": ") {
             Some((name, reason)) if !reason.trim().is_empty() => {
-                skips.insert(name.to_owned(), reason.trim().to_owned());
+                let skip = Skip { reason: reason.trim().to_owned(), not_debug };
+                skips.entry(name.to_owned()).or_default().push(skip);
             }
             _ => bail!("`{line}`: a line is `test: reason` or `test/case: reason`"),
         }
@@ -85,7 +113,7 @@ pub fn number(report: &Report) -> usize {
 impl ExpectedSkips {
     /// What the project and the user of this run allow. Another kernel than the lab's own may lack
     /// anything, so with it all skips are allowed.
-    pub fn load(lab: &Lab) -> Result<ExpectedSkips> {
+    pub fn load(lab: &Lab, variant: Variant) -> Result<ExpectedSkips> {
         let folder = |folder| -> Result<Folder> {
             let path = lab.root.join(folder);
             let tests = job::selftests(&path)?.into_iter().map(|test| test.name).collect();
@@ -93,6 +121,7 @@ impl ExpectedSkips {
         };
         Ok(ExpectedSkips {
             folders: lab.project.selftests.folders.iter().map(folder).collect::<Result<_>>()?,
+            debug: variant == Variant::Debug,
             ..ExpectedSkips::of_checks(lab)
         })
     }
@@ -105,7 +134,7 @@ impl ExpectedSkips {
 
     /// Nothing but what the user allows.
     pub fn allowing(allowed: Vec<Pattern>) -> ExpectedSkips {
-        ExpectedSkips { folders: Vec::new(), allowed, all: false }
+        ExpectedSkips { allowed, ..ExpectedSkips::default() }
     }
 
     /// Turns all skips that are not allowed into failures.
@@ -128,7 +157,10 @@ impl ExpectedSkips {
             }
             test.result = TestResult::Fail;
             test.reason = match test.group.as_str() {
-                "" | NET => format!("skipped, but not listed in {NAME}: {}", unexpected.join("; ")),
+                "" | NET => format!(
+                    "skipped, and {NAME} does not list that for this reason: {}",
+                    unexpected.join("; ")
+                ),
                 _ => format!(
                     "could not run: {}\nto let it be skipped: MAY_SKIP='{}'",
                     unexpected.join("; "),
@@ -162,20 +194,24 @@ impl ExpectedSkips {
             }
             _ => Vec::new(),
         };
-        let is_listed = |name: &str| lists.iter().any(|list| list.0.contains_key(name));
+        let is_listed =
+            |name: &str, reason: &str| lists.iter().any(|list| list.has(name, reason, self.debug));
         let name = match test.group.as_str() {
             NET => format!("{NET}/{}", test.name),
             _ => test.name.clone(),
         };
-        if is_listed(&name) {
-            return Vec::new();
-        }
         let skipped = test.cases.iter().filter(|case| case.result == TestResult::Skip);
         let mut found: Vec<String> = skipped
-            .filter(|case| !is_listed(&format!("{name}/{}", case.name)))
+            .filter(|case| {
+                let case_name = format!("{name}/{}", case.name);
+                !is_listed(&name, &case.reason) && !is_listed(&case_name, &case.reason)
+            })
             .map(|case| format!("{} ({})", case.name, case.reason))
             .collect();
-        if test.result == TestResult::Skip && test.cases.is_empty() {
+        if test.result == TestResult::Skip
+            && test.cases.is_empty()
+            && !is_listed(&name, &test.reason)
+        {
             found.push(test.reason.clone());
         }
         found
@@ -234,15 +270,34 @@ mod tests {
         for (list, result, cases, outcome) in [
             ("", Pass, vec![("x", Pass)], Outcome::Pass),
             ("", Skip, vec![], Outcome::Test),
-            ("a.sh: no veth in small kernels", Skip, vec![], Outcome::Pass),
+            ("a.sh: no veth", Skip, vec![], Outcome::Pass),
+            ("a.sh: no", Skip, vec![], Outcome::Pass),
+            ("a.sh: ip is not installed", Skip, vec![], Outcome::Test),
+            ("a.sh: other\na.sh: no veth", Skip, vec![], Outcome::Pass),
             ("", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Test),
             ("a.sh/y: no veth", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Pass),
             ("a.sh/x: no veth", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Test),
+            ("a.sh/y: no bridge", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Test),
+            ("a.sh: no veth", Pass, vec![("x", Pass), ("y", Skip)], Outcome::Pass),
         ] {
             let mut report = report(result, &cases);
             expected(vec![folder(&["a.sh"], Some(list))]).judge(&mut report);
             assert_eq!(report.outcome, outcome, "{list}: {:?}", report.tests);
         }
+    }
+
+    #[test]
+    fn what_the_debug_kernel_has_is_not_skipped_there() {
+        let outcome = |list, debug| {
+            let mut report = report(TestResult::Skip, &[]);
+            let folders = vec![folder(&["a.sh"], Some(list))];
+            ExpectedSkips { folders, debug, ..ExpectedSkips::default() }.judge(&mut report);
+            report.outcome
+        };
+        let plain_alone = "[not on the debug kernel] a.sh: no veth";
+        assert_eq!(outcome(plain_alone, false), Outcome::Pass);
+        assert_eq!(outcome(plain_alone, true), Outcome::Test);
+        assert_eq!(outcome("a.sh: no veth", true), Outcome::Pass);
     }
 
     #[test]

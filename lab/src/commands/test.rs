@@ -105,7 +105,7 @@ impl Runner<'_> {
         parts: &mut Vec<Report>,
     ) -> Result<()> {
         let selftests = job::select(self.lab.selftests()?, &args.patterns)?;
-        let expected = ExpectedSkips::load(self.lab)?;
+        let expected = ExpectedSkips::load(self.lab, self.variant)?;
         let mut durations = Durations::load(&self.lab.target);
         let longest = selftests.iter().min_by_key(|test| Reverse(durations.expected(&test.name)));
         let ready = self.ready(checks, longest, phases)?;
