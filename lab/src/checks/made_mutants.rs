@@ -43,8 +43,8 @@ pub enum Fate {
     DoesNotCompile,
 }
 
-/// All mutants of the project's code. A mutant's name changes only when its file or its tests
-/// change.
+/// All mutants of the project's code. A mutant's name changes only when its file or the names of
+/// its tests change.
 pub fn all(lab: &Lab) -> Result<Vec<Mutant>> {
     let made = lab.project.mutants.iter().flat_map(|mutants| &mutants.made);
     let (tests, code) = (lab.selftests()?, code(lab)?);
@@ -99,9 +99,20 @@ fn mutant(file: &Path, text: &str, edit: Edit, tests: &[Test]) -> Mutant {
     }
 }
 
-/// Chooses some of the mutants that were not tried yet, by the seed.
-pub fn draw(mutants: &[Mutant], fates: &Fates, seed: u64, number: usize) -> Vec<Mutant> {
-    let is_left = |mutant: &&Mutant| !fates.fates.contains_key(&mutant.name);
+/// Chooses some of the mutants that were not tried yet, by the seed. One that survived is tried
+/// again until a test notices it, or the list has a reason.
+pub fn draw(
+    mutants: &[Mutant],
+    fates: &Fates,
+    survivors: &Survivors,
+    seed: u64,
+    number: usize,
+) -> Vec<Mutant> {
+    let is_left = |mutant: &&Mutant| match fates.fates.get(&mutant.name) {
+        None => true,
+        Some(Fate::Survived) => survivors.reason(mutant).is_none(),
+        Some(Fate::Caught(_) | Fate::DoesNotCompile) => false,
+    };
     let mut left: Vec<&Mutant> = mutants.iter().filter(is_left).collect();
     left.sort_by_cached_key(|mutant| files::key([seed.to_string().as_str(), &mutant.name]));
     left.into_iter().take(number).cloned().collect()
@@ -246,14 +257,16 @@ mod tests {
     fn a_seed_draws_the_same_mutants_and_none_twice() {
         let dir = tempfile::tempdir().unwrap();
         let mut fates = Fates::load(dir.path()).unwrap();
-        let first = draw(&made(), &fates, 7, 2);
-        assert_eq!(first, draw(&made(), &fates, 7, 2));
+        let none = Survivors::default();
+        let draw = |fates: &Fates| draw(&made(), fates, &none, 7, 2);
+        let first = draw(&fates);
+        assert_eq!(first, draw(&fates));
         assert_eq!(first.len(), 2);
         for mutant in &first {
-            fates.keep(mutant, Fate::Survived).unwrap();
+            fates.keep(mutant, Fate::Caught("a.sh".to_owned())).unwrap();
         }
         let fates = Fates::load(dir.path()).unwrap();
-        let rest = draw(&made(), &fates, 7, 2);
+        let rest = draw(&fates);
         assert_eq!(rest.len(), 1);
         assert!(!first.contains(&rest[0]));
         assert!(fates.count(&made()).contains("of 3 possible mutants, 2 were tried"));
@@ -266,6 +279,11 @@ mod tests {
         let survivors: Survivors = toml::from_str(list).unwrap();
         let reasons: Vec<_> = made().iter().map(|it| survivors.reason(it).is_some()).collect();
         assert_eq!(reasons, [false, false, true]);
+        // Those without a reason are tried until there is one, or a test notices them.
+        let dir = tempfile::tempdir().unwrap();
+        let mut fates = Fates::load(dir.path()).unwrap();
+        made().iter().for_each(|mutant| fates.keep(mutant, Fate::Survived).unwrap());
+        assert_eq!(draw(&made(), &fates, &survivors, 7, 9).len(), 2);
     }
 
     #[test]

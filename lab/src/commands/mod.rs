@@ -30,6 +30,7 @@ pub use self::watch::run as watch;
 
 use anyhow::{Context, Result, bail};
 use vmlab::boot::engine::{self, Engine};
+use vmlab::boot::kernel::Kernel;
 use vmlab::boot::saved;
 use vmlab::boot::vm;
 use vmlab::run::job::{Job, Work};
@@ -120,6 +121,9 @@ fn options(cli: &Cli) -> Result<vm::Options> {
     }
     Ok(options)
 }
+
+/// What dpkg knows of the host's packages: it changes with each that is installed.
+const PACKAGES: &str = "/var/lib/dpkg/status";
 
 /// A run of the lab.
 #[derive(Debug, Clone)]
@@ -214,5 +218,25 @@ impl Runner<'_> {
             root: modules::debug_root(lab),
             work,
         })
+    }
+
+    /// What decides on the result of a guest besides the files that it gets, for the keys of results
+    /// that are kept: how it is run and judged, and the host's programs, which are the guest's.
+    pub(super) fn guest_key_parts(&self, kernel: &Kernel, engine: Engine) -> Result<Vec<String>> {
+        let qemu = match engine {
+            Engine::UserMode => String::new(),
+            _ => engine::qemu_version()?,
+        };
+        let packages = std::fs::metadata(PACKAGES).map(|file| (file.len(), file.modified().ok()));
+        let modules = &self.lab.project.modules.load;
+        let sequential = &self.lab.project.selftests.sequential;
+        Ok(vec![
+            env!("LAB_JUDGE").to_owned(),
+            engine.name().to_owned(),
+            qemu,
+            format!("{} {:?}", self.lab.guest_memory(kernel), self.options),
+            format!("{modules:?} {sequential:?}"),
+            format!("{:?}", packages.ok()),
+        ])
     }
 }

@@ -70,7 +70,7 @@ impl Runner<'_> {
         let (all, survivors) = (made_mutants::all(self.lab)?, Survivors::load(self.lab)?);
         let mut fates = Fates::load(&self.lab.target)?;
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(number));
-        let chosen = made_mutants::draw(&all, &fates, seed, number);
+        let chosen = made_mutants::draw(&all, &fates, &survivors, seed, number);
         print::out(&format!("{} mutants of seed {seed}\n", chosen.len()));
         let mut tally = Tally::default();
         let Some(ground) = self.common_ground(&chosen, &mut tally)? else {
@@ -154,8 +154,9 @@ impl Runner<'_> {
             paths.extend(house_rules::files(&self.lab.root.join(folder))?);
         }
         paths.extend(house_rules::files(copy.root())?);
+        let guest_of = self.guest_key_parts(&base.kernel, ground.engine.used)?;
         let mut parts: Vec<Vec<u8>> =
-            base.tools.key_parts().into_iter().map(String::into_bytes).collect();
+            base.tools.key_parts().into_iter().chain(guest_of).map(String::into_bytes).collect();
         for path in paths {
             let name = path.strip_prefix(copy.root()).unwrap_or(&path);
             parts.push(name.as_os_str().as_encoded_bytes().to_vec());

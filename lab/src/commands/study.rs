@@ -141,7 +141,7 @@ impl Runner<'_> {
     pub(super) fn quick_study(&self) -> Result<Vec<TestReport>> {
         let ready = self.prepare_study(&mut Phases::default())?;
         let passed = self.lab.target.join(PASSED);
-        let now = Passed { key: ready.key()?, parts: parts(&ready.program, true, &[])? };
+        let now = Passed { key: self.key(&ready)?, parts: parts(&ready.program, true, &[])? };
         let then = fs::read(&passed).ok().and_then(|text| serde_json::from_slice(&text).ok());
         if then.is_some_and(|then: Passed| then == now) {
             return Ok(now.parts.into_iter().map(|part| TestReport::of(part, Ok(()))).collect());
@@ -154,6 +154,18 @@ impl Runner<'_> {
             files::write_whole(&passed, &text)?;
         }
         Ok(checks)
+    }
+
+    /// A key that changes with the kernel, a module, a program, or how guests are run and judged.
+    fn key(&self, ready: &Ready) -> Result<String> {
+        let Ready { base, built: Built { guest, modules, .. }, .. } = ready;
+        let kernel = base.kernel.build.as_os_str().as_encoded_bytes().to_vec();
+        let programs = [&guest.init].into_iter().chain(&guest.selftests);
+        let files = files::contents(programs.chain(modules))?;
+        let guest_of = self.guest_key_parts(&base.kernel, Engine::Counting)?;
+        Ok(files::key(
+            [kernel].into_iter().chain(files).chain(guest_of.into_iter().map(String::into_bytes)),
+        ))
     }
 
     /// Runs these parts, and tells of each when it has ended.
@@ -208,17 +220,6 @@ impl Runner<'_> {
             Outcome::Pass => Ok(()),
             _ => bail!("{}; see {}", report.message, log.display()),
         }
-    }
-}
-
-impl Ready {
-    /// A key that changes with the kernel, a module or a program.
-    fn key(&self) -> Result<String> {
-        let kernel = self.base.kernel.build.as_os_str().as_encoded_bytes().to_vec();
-        let guest = &self.built.guest;
-        let programs = [&guest.init].into_iter().chain(&guest.selftests);
-        let files = files::contents(programs.chain(&self.built.modules))?;
-        Ok(files::key([kernel].into_iter().chain(files)))
     }
 }
 
