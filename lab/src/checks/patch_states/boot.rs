@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use vmlab::boot::kernel::Kernel;
 use vmlab::boot::vm;
 use vmlab::judge::ktap::TestResult;
@@ -50,7 +50,7 @@ impl States<'_> {
                 What::Touched { .. } => &[],
             };
             let linked = self
-                .configure(&overlay, &folder, config, &flags, &log)
+                .configure(&overlay, state, &folder, config, &flags, &log)
                 .and_then(|on| {
                     self.make(&overlay, &folder, &flags, "vmlinux", &log)?;
                     self.make(&overlay, &folder, &flags, "modules", &log)?;
@@ -81,6 +81,14 @@ impl States<'_> {
         logs: &Path,
     ) -> Result<Result<String>> {
         let modules = if on { self.modules(build)? } else { Vec::new() };
+        let wanted = &self.lab.project.modules.load;
+        if on && self.builds_modules() && modules.is_empty() && !wanted.is_empty() {
+            return Ok(Err(anyhow!(
+                "the code is on, and the build made none of {}: is there a line for it in the Makefile \
+                 of the folder above?",
+                wanted.join(", ")
+            )));
+        }
         let root = self.tests();
         let (folder, mut tests) = match &self.what {
             What::Own { selftests, .. } => {
@@ -213,6 +221,12 @@ impl States<'_> {
             seen.wrong.extend(failed.map(|test| format!("{}: {}", test.name, test.reason)));
         }
         Ok(seen)
+    }
+
+    /// Whether the options ask for modules.
+    fn builds_modules(&self) -> bool {
+        let What::Own { config, .. } = &self.what else { return false };
+        config.iter().any(|option| option.ends_with("=m"))
     }
 
     /// The project's modules that the build has made.

@@ -76,7 +76,7 @@ impl States<'_> {
         let overlay = self.overlay("strict");
         lay(&overlay, state)?;
         let folder = self.folder("strict")?;
-        let on = self.configure(&overlay, &folder, config, &in_tree::STRICT, log)?;
+        let on = self.configure(&overlay, state, &folder, config, &in_tree::STRICT, log)?;
         self.make(&overlay, &folder, &in_tree::STRICT, "prepare", log)?;
         if on {
             self.make(&overlay, &folder, &in_tree::STRICT, target, log)?;
@@ -96,7 +96,7 @@ impl States<'_> {
         log: &Path,
     ) -> Result<BTreeSet<String>> {
         lay(overlay, state)?;
-        self.configure(overlay, folder, &[], &TOUCHED, log)?;
+        self.configure(overlay, state, folder, &[], &TOUCHED, log)?;
         let source = format!("{}/", self.base.kernel.source.display());
         let mut found = BTreeSet::new();
         for target in std::iter::once("prepare").chain(targets.iter().map(String::as_str)) {

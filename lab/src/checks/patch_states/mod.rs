@@ -30,6 +30,7 @@ use vmlab::run::files;
 use vmlab::run::interrupt;
 
 use crate::build::guest_programs::GuestPrograms;
+use crate::build::kconfig::Config;
 use crate::build::kernel;
 use crate::build::modules;
 use crate::build::overlay::{Laid, Overlay};
@@ -234,15 +235,14 @@ impl<'a> States<'a> {
     fn configure(
         &self,
         overlay: &Overlay<'_>,
+        state: &State,
         folder: &Path,
         config: &[String],
         flags: &[&str],
         log: &Path,
     ) -> Result<bool> {
         let now = overlay.configure(folder, config, flags, log)?;
-        Ok(config.iter().all(|option| {
-            option.split_once('=').is_none_or(|(name, value)| now.value(name) == value)
-        }))
+        is_on(config, &now, &state.files)
     }
 
     fn make(
@@ -293,9 +293,10 @@ impl<'a> States<'a> {
     fn key(&self, check: &str, state: &State) -> Result<String> {
         let mut parts: Vec<Vec<u8>> = vec![check.into()];
         match &self.what {
-            What::Own { config, target, .. } => {
+            What::Own { config, target, selftests } => {
                 parts.push(target.clone().into());
                 parts.extend(config.iter().map(|option| option.clone().into_bytes()));
+                parts.push(format!("{selftests:?}").into_bytes());
             }
             What::Touched { targets, tests } => {
                 parts.extend(targets.iter().chain(tests).map(|it| it.clone().into_bytes()));
@@ -303,6 +304,8 @@ impl<'a> States<'a> {
         }
         parts.extend(self.only.iter().map(|test| test.clone().into_bytes()));
         parts.push(self.flags.clone().into_bytes());
+        // It decides which warnings of a build count, too.
+        parts.push(env!("LAB_JUDGE").into());
         // A build runs nothing in a guest.
         if check == "test" {
             parts.push(self.judge.clone().into_bytes());
@@ -385,6 +388,41 @@ fn lay(overlay: &Overlay<'_>, state: &State) -> Result<()> {
     overlay.lay(files.chain(gone))
 }
 
+/// Whether all of these options (NAME=value) are in effect. Kconfig drops one that it does not know, or
+/// whose dependencies are off, without a word: an error if a Kconfig file of the patches has it.
+fn is_on(options: &[String], now: &Config, files: &Tree) -> Result<bool> {
+    let mut on = true;
+    for (name, value) in options.iter().filter_map(|option| option.split_once('=')) {
+        let have = now.value(name);
+        if have == value {
+            continue;
+        }
+        if let Some(path) = declares(files, name) {
+            bail!(
+                "CONFIG_{name} is `{have}` and not `{value}`, though {path} has it: is what it depends \
+                 on switched off, or misspelt?"
+            );
+        }
+        on = false;
+    }
+    Ok(on)
+}
+
+/// The Kconfig file that has an option.
+fn declares<'f>(files: &'f Tree, option: &str) -> Option<&'f str> {
+    let is_it = |line: &str| {
+        let mut words = line.split_whitespace();
+        matches!(words.next(), Some("config" | "menuconfig")) && words.next() == Some(option)
+    };
+    let is_kconfig =
+        |path: &str| path.rsplit('/').next().is_some_and(|it| it.starts_with("Kconfig"));
+    files
+        .iter()
+        .filter(|(path, _)| is_kconfig(path))
+        .find(|(_, blob)| String::from_utf8_lossy(&blob.content).lines().any(is_it))
+        .map(|(path, _)| path.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,6 +444,21 @@ mod tests {
         assert_eq!(guest("a", "b"), first);
         assert_ne!(guest("c", "b"), first);
         assert_ne!(guest("a", "c"), first);
+    }
+
+    #[test]
+    fn an_option_that_is_dropped_is_told_from_one_that_is_not_there_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join(".config");
+        fs::write(&config, "CONFIG_A=m\n# CONFIG_B is not set\n").unwrap();
+        let now = Config::read(&config).unwrap();
+        let content = "config A\n\ttristate \"a\"\nconfig B\n\tdepends on NETFLTER\n".into();
+        let files = Tree::from([("net/a/Kconfig".to_owned(), Blob { mode: Mode::Plain, content })]);
+        let on = |option: &str, files: &Tree| is_on(&[option.to_owned()], &now, files);
+        assert!(on("A=m", &files).unwrap());
+        assert!(!on("B=m", &Tree::new()).unwrap() && !on("C=m", &files).unwrap());
+        let error = on("B=m", &files).unwrap_err().to_string();
+        assert!(error.contains("CONFIG_B is `n` and not `m`, though net/a/Kconfig"), "{error}");
     }
 
     #[test]
