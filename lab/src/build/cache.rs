@@ -5,16 +5,18 @@
 //! The name of an entry is a hash of its inputs. An entry is made under an exclusive lock, so a
 //! second run waits and then finds it complete. Most entries are made in a temporary directory and
 //! renamed. A kernel build directory holds its own absolute path, so it is made in place. A stamp,
-//! written and synced last, says that it is complete.
+//! written and synced last, says that it is complete, and lists its files. An entry of which a file
+//! was damaged since then is made again.
 //!
 //! A run that uses an entry holds a shared lock of it. The time of the lock's file is the time of
 //! the last use. Entries that nobody has used for a month are removed, and those that were made for a
 //! folder that is gone.
 
+mod manifest;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +55,15 @@ pub const ORIGIN: &str = "origin";
 pub struct Cache {
     dir: PathBuf,
     /// Locks of the entries that this process uses. It holds them until it ends.
-    held: Arc<Mutex<BTreeMap<String, File>>>,
+    held: Arc<Mutex<BTreeMap<String, Hold>>>,
+}
+
+/// The shared lock of an entry that this process uses.
+#[derive(Debug)]
+struct Hold {
+    _file: File,
+    /// Whether this process has found the entry's files undamaged.
+    checked: bool,
 }
 
 /// An entry of the cache.
@@ -126,12 +136,13 @@ impl Cache {
         if !self.held().contains_key(name) {
             // The list must not be locked while this waits: other threads need it.
             let file = self.wait(name, File::try_lock_shared, || false)?;
-            self.held().extend(file.map(|file| (name.to_owned(), file)));
+            let hold = file.map(|file| Hold { _file: file, checked: false });
+            self.held().extend(hold.map(|hold| (name.to_owned(), hold)));
         }
         Ok(())
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Hold>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,8 +235,7 @@ impl Cache {
     /// Like [`Cache::entry`], for entries that cannot be moved: they are made in their final place.
     pub fn in_place(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let path = self.path(name);
-        let stamp = path.join(STAMP);
-        let Some(lock) = self.claim(name, &stamp)? else { return Ok(path) };
+        let Some(lock) = self.claim_in_place(name, &path)? else { return Ok(path) };
         remove_dir(&path)?;
         make_dir(&path)?;
         let done = make(&path).and_then(|()| interrupt::check());
@@ -235,9 +245,55 @@ impl Cache {
             return Err(error);
         }
         sync_file_system(&path)?;
-        write_stamp(&stamp)?;
+        manifest::write(&path)?;
         drop(lock);
-        self.hold(name).map(|()| path)
+        self.hold(name)?;
+        self.mark_as_checked(name);
+        Ok(path)
+    }
+
+    /// Like [`Cache::claim`]. A damaged entry is as good as absent.
+    fn claim_in_place(&self, name: &str, path: &Path) -> Result<Option<Lock>> {
+        loop {
+            let lock = self.claim(name, &path.join(STAMP))?;
+            // What this run uses already must not be made again meanwhile.
+            if lock.is_some() || self.is_checked(name) {
+                return Ok(lock);
+            }
+            let Some(damage) = manifest::damage(path) else {
+                if manifest::is_bare(path) {
+                    // The entry is held, so nobody makes or removes it. If this fails, it stays as
+                    // good as it was before.
+                    let _ = manifest::write(path);
+                }
+                self.mark_as_checked(name);
+                return Ok(None);
+            };
+            say(&format!("{name} in the cache is damaged, and is made again: {damage}"));
+            self.give_up(name, path)?;
+        }
+    }
+
+    /// Lets a damaged entry count as absent, once no other run uses it any more.
+    fn give_up(&self, name: &str, path: &Path) -> Result<()> {
+        self.held().remove(name);
+        // Another run may see the damage, too, and be the first to make the entry again.
+        let is_over = || manifest::damage(path).is_none();
+        let lock = self.wait(name, File::try_lock, is_over)?;
+        if lock.is_some() && !is_over() {
+            remove_file(&path.join(STAMP))?;
+        }
+        Ok(())
+    }
+
+    fn is_checked(&self, name: &str) -> bool {
+        self.held().get(name).is_some_and(|hold| hold.checked)
+    }
+
+    fn mark_as_checked(&self, name: &str) {
+        if let Some(hold) = self.held().get_mut(name) {
+            hold.checked = true;
+        }
     }
 
     /// An entry whose inputs may change at any time: `make` brings it up to date in its place. The
@@ -261,7 +317,7 @@ impl Cache {
             make_dir(&path)?;
             remove_file(&stamp)?;
             make(&path)?;
-            write_stamp(&stamp)?;
+            manifest::write_bare(&path)?;
             drop(lock);
             between();
             // If another run began to make the entry in between, and failed, it is not whole.
@@ -281,7 +337,8 @@ impl Cache {
     /// Whether the entry is complete.
     pub fn has(&self, name: &str) -> bool {
         let path = self.path(name);
-        path.exists() && (!name.starts_with("kernel/") || path.join(STAMP).exists())
+        let is_whole = || path.join(STAMP).exists() && manifest::damage(&path).is_none();
+        path.exists() && (!name.starts_with("kernel/") || is_whole())
     }
 
     /// Removes what killed runs left behind, older than a day.
@@ -383,14 +440,6 @@ impl Cache {
     }
 }
 
-/// Marks an entry as complete.
-fn write_stamp(stamp: &Path) -> Result<()> {
-    let mut file = File::create(stamp).with_context(|| format!("create {}", stamp.display()))?;
-    file.write_all(b"whole\n")
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("write {}", stamp.display()))
-}
-
 /// The disk space that a folder takes.
 fn size(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -472,6 +521,62 @@ mod tests {
         assert!(cache.has("kernel/k"));
         let again = cache.in_place("kernel/k", |_| panic!("made twice")).unwrap();
         assert_eq!(path, again);
+    }
+
+    /// Makes an entry of one file, and returns how often it had to be made.
+    fn build(cache: &Cache) -> u32 {
+        let made = AtomicU32::new(0);
+        let make = |dir: &Path| {
+            made.fetch_add(1, Ordering::Relaxed);
+            fs::write(dir.join("vmlinux"), "abc").context("write")
+        };
+        let path = cache.in_place("kernel/k", make).unwrap();
+        assert_eq!(fs::read(path.join("vmlinux")).unwrap(), b"abc");
+        made.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_build_directory_with_a_damaged_file_is_made_again() {
+        let (_dir, cache) = cache();
+        let another_run = || Cache::at(cache.dir().to_owned());
+        assert_eq!(build(&another_run()), 1);
+        assert_eq!(build(&another_run()), 0);
+        fs::write(cache.path("kernel/k/vmlinux"), "").unwrap();
+        assert!(!another_run().has("kernel/k"));
+        assert_eq!(build(&another_run()), 1);
+        assert_eq!(build(&another_run()), 0);
+        assert!(another_run().has("kernel/k"));
+    }
+
+    #[test]
+    fn a_damaged_build_directory_is_not_made_again_while_another_run_uses_it() {
+        let (_dir, cache) = cache();
+        let another_run = Cache::at(cache.dir().to_owned());
+        assert_eq!(build(&another_run), 1);
+        let path = cache.path("kernel/k/vmlinux");
+        fs::write(&path, "").unwrap();
+        // Nor by that run itself.
+        another_run.in_place("kernel/k", |_| panic!("it is in use")).unwrap();
+        std::thread::scope(|scope| {
+            let runs = [cache.clone(), Cache::at(cache.dir().to_owned())];
+            let builds = runs.map(|run| scope.spawn(move || build(&run)));
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(fs::read(&path).unwrap(), b"");
+            drop(another_run);
+            let made: u32 = builds.map(|build| build.join().unwrap()).iter().sum();
+            assert_eq!(made, 1);
+        });
+    }
+
+    #[test]
+    fn a_build_directory_of_before_there_were_lists_gets_one() {
+        let (_dir, cache) = cache();
+        let another_run = || Cache::at(cache.dir().to_owned());
+        assert_eq!(build(&another_run()), 1);
+        manifest::write_bare(&cache.path("kernel/k")).unwrap();
+        assert_eq!(build(&another_run()), 0);
+        fs::write(cache.path("kernel/k/vmlinux"), "").unwrap();
+        assert_eq!(build(&another_run()), 1);
     }
 
     /// Makes an entry that was last used so many days ago.

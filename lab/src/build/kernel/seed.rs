@@ -33,7 +33,7 @@ pub(super) fn similar(
         // One build has type information and the other has not: all objects would be compiled
         // again.
         let other_flags = wants_gdb_scripts(&have) != wants_gdb_scripts(fragment);
-        if other_flags || !cache.has(&entry) || name(&have) != entry {
+        if other_flags || name(&have) != entry || !cache.has(&entry) {
             return None;
         }
         let have: BTreeSet<&str> = have.lines().collect();
