@@ -228,8 +228,10 @@ impl Build<'_> {
                 .map_err(|error| disk::explain(error, self.lab.cache.dir()))?;
         }
         self.configure(wanted)?;
-        wanted.check(&Config::read(&self.dir.join(".config"))?, &self.source.dir)?;
+        self.check(wanted)?;
         self.compile(&wanted.fragment())?;
+        // If the tree's Kconfig files have changed, make has configured the kernel again.
+        self.check(wanted)?;
         strip(&self.dir.join("vmlinux"), &self.dir.join("vmlinux.image"), self.tools)?;
         if self.source.fixed {
             prune(self.dir)?;
@@ -271,6 +273,17 @@ impl Build<'_> {
         make.env("KCONFIG_ALLCONFIG", &path).args(["-s", "allnoconfig"]);
         process::logged(make, &self.lab.log("kernel-config"), |_| ())
             .context("configure the kernel")
+    }
+
+    /// Checks that all options took effect. If not, the next run configures the kernel anew, since
+    /// the tree may have changed again.
+    fn check(&self, wanted: &Wanted) -> Result<()> {
+        let config = Config::read(&self.dir.join(".config"))?;
+        let checked = wanted.check(&config, &self.source.dir);
+        if checked.is_err() {
+            files::remove_file(&self.dir.join(FRAGMENT))?;
+        }
+        checked
     }
 
     /// Makes the objects of the seed count as up to date. They depend on objtool, which is built
@@ -392,6 +405,8 @@ fn describe(build: PathBuf, source: PathBuf, image: PathBuf) -> Result<Kernel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::machine::Host;
+    use crate::host::toolchain::Versions;
     use crate::project::Project;
 
     #[test]
@@ -436,6 +451,31 @@ mod tests {
         ] {
             assert_eq!(dir.path().join(file).exists(), kept, "{file}");
         }
+    }
+
+    /// A tree that has no code and configures itself, the second time without an option.
+    const FORGETS: &str = "allnoconfig:\n\techo CONFIG_KASAN=y > $(O)/.config\n\
+                           vmlinux modules:\n\techo CONFIG_NET=y > $(O)/.config\n";
+
+    #[test]
+    fn an_option_that_is_lost_while_the_kernel_is_built_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let lab = source::tests::lab(dir.path());
+        let tree = dir.path().join("tree");
+        let build = dir.path().join("build");
+        for folder in [&tree, &build] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        fs::write(tree.join("Makefile"), FORGETS).unwrap();
+        let source = Source { dir: tree, version: "7.3.4".into(), id: "tree".into(), fixed: false };
+        let tools = Toolchain::for_tests(Host::this(), Versions::default());
+        let variant = Variant::Debug;
+        let make =
+            Build { lab: &lab, source: &source, dir: &build, tools: &tools, variant, seed: None };
+        let wanted = Wanted::read(&[Fragment::Own("debug.config", "CONFIG_KASAN=y\n")]).unwrap();
+        let error = make.run(&wanted).unwrap_err().to_string();
+        assert!(error.contains("KASAN"), "{error}");
+        assert!(!build.join(FRAGMENT).exists(), "the next run configures it anew");
     }
 
     #[test]
