@@ -61,7 +61,7 @@ impl Runner<'_> {
         }
         self.compare(&base, &built, &list, &list.choose(names), &mut tally)?;
         print::out(&format!("{tally}\n"));
-        Ok(if tally.failed == 0 { 0 } else { Outcome::Test.exit_code() })
+        Ok(tally.outcome().exit_code())
     }
 
     /// Runs network tests without and with the module, and prints the comparison of each.

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::judge::ktap::TestResult;
+use crate::judge::outcome::Outcome;
 use crate::judge::report::TestReport;
 
 /// The most names that the last line has.
@@ -37,6 +38,15 @@ impl Tally {
                 TestResult::Fail => self.failed += 1,
                 TestResult::Skip => self.skipped.push(test.title()),
             }
+        }
+    }
+
+    /// How a run with these numbers ends. If nothing failed and nothing passed, it says nothing.
+    pub fn outcome(&self) -> Outcome {
+        match (self.failed, self.passed) {
+            (1.., _) => Outcome::Test,
+            (0, 0) => Outcome::Skipped,
+            (0, _) => Outcome::Pass,
         }
     }
 
@@ -91,6 +101,15 @@ mod tests {
         let of = |number| Tally { skipped: skipped(number), ..tally.clone() }.to_string();
         assert_eq!(of(2), "3 passed, 1 failed, 2 skipped; did not run: 0; 1");
         assert!(of(12).ends_with("; 8; 9; and 2 more"), "{}", of(12));
+    }
+
+    #[test]
+    fn a_run_in_which_everything_was_skipped_has_not_passed() {
+        let outcome = |passed, failed| Tally { passed, failed, ..Tally::default() }.outcome();
+        assert_eq!(outcome(0, 0), Outcome::Skipped);
+        assert_eq!(outcome(1, 0), Outcome::Pass);
+        assert_eq!(outcome(1, 1), Outcome::Test);
+        assert_eq!(outcome(0, 1), Outcome::Test);
     }
 
     #[test]
