@@ -432,6 +432,23 @@ fn a_command_waits_while_another_builds_in_the_same_checkout() {
     }
 }
 
+#[test]
+fn a_bench_that_fails_leaves_no_results_of_the_one_before() {
+    let user = User::new();
+    let checkout = user.dir.path().join("checkout");
+    let results = checkout.join("target/bench/results.json");
+    fs::create_dir_all(results.parent().unwrap()).unwrap();
+    fs::write(&results, "{}").unwrap();
+    let project = "name = \"x\"\n[modules]\nkbuild = \".\"\nload = [\"x.ko\"]\n\
+                   [bench]\nscript = \"x.sh\"\nmodule = \"x.ko\"\n";
+    for (name, text) in [("lab.toml", project), ("x.sh", ""), ("Kbuild", "")] {
+        fs::write(checkout.join(name), text).unwrap();
+    }
+    let output = user.lab().arg("bench").current_dir(&checkout).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(!results.exists());
+}
+
 /// Waits for a line that contains these words.
 fn wait_to_be_told(said: &mut impl Iterator<Item = String>, words: &str) {
     assert!(said.any(|line| line.contains(words)), "it never said: {words}");

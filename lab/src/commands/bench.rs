@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use vmlab::boot::engine::{self, Engine};
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
+use vmlab::run::files;
 use vmlab::run::job::{self, Work};
 use vmlab::run::phases::Phases;
 use vmlab::run::print;
@@ -33,6 +34,9 @@ impl Runner<'_> {
         let targets = bench.targets.as_ref().map(|path| self.lab.root.join(path));
         let rules = figures::Rules::load(targets.as_deref())?;
         let _lock = checkout_lock::take(&self.lab.target)?;
+        // From here on, the results of an earlier run would be wrong.
+        let path = self.lab.target.with_file_name("bench").join("results.json");
+        files::remove_file(&path)?;
         let mut phases = Phases::default();
         let base = pipeline::base(self.lab, self.variant, &mut phases)?;
         let built = pipeline::build(self.lab, &base, &mut phases)?;
@@ -63,7 +67,7 @@ impl Runner<'_> {
         let outputs: Vec<_> =
             texts.iter().map(|(unit, text)| figures::Measurements { unit: *unit, text }).collect();
         let results = figures::results(&engine, &rules, &outputs, outcome == Outcome::Pass)?;
-        results.write(&self.lab.target.with_file_name("bench").join("results.json"))?;
+        results.write(&path)?;
         print::out(&results.table());
         Ok(outcome.exit_code())
     }
