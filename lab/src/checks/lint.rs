@@ -2,10 +2,10 @@
 
 //! Checks for style and common mistakes in host and kernel code, and the host's tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use vmlab::boot::kernel::Kernel;
 use vmlab::boot::saved;
 use vmlab::judge::ktap::TestResult;
@@ -26,7 +26,7 @@ use crate::context::Lab;
 use crate::host::disk;
 use crate::host::machine::Host;
 use crate::host::toolchain::Toolchain;
-use crate::project::Project;
+use crate::project::{self, Project};
 
 /// The group of these checks in a report.
 pub const GROUP: &str = "lint";
@@ -130,13 +130,24 @@ fn series(lab: &Lab, base: &Prepared) -> TestReport {
     }
 }
 
-/// Checks the format by the tree's own rules, like its `make rustfmtcheck`.
-fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
+/// The Rust files below these folders. Without any, rustfmt would check its empty input.
+fn rust_files(root: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
-    for folder in &lab.project.lint.rust {
-        files.extend(house_rules::files(&lab.root.join(folder))?);
+    for folder in folders {
+        files.extend(house_rules::files(&root.join(folder))?);
     }
     files.retain(|path| path.extension().is_some_and(|ext| ext == "rs"));
+    ensure!(
+        !files.is_empty(),
+        "no folder that {} names under [lint] rust has a Rust file",
+        project::FILE
+    );
+    Ok(files)
+}
+
+/// Checks the format by the tree's own rules, like its `make rustfmtcheck`.
+fn rustfmt(lab: &Lab, kernel: &Kernel, tools: &Toolchain) -> Result<()> {
+    let files = rust_files(&lab.root, &lab.project.lint.rust)?;
     let shell = tools.machine.shell(&lab.root)?;
     let config = kernel.source.join(".rustfmt.toml");
     let rustfmt = cmd!(
@@ -189,4 +200,25 @@ pub fn unit_tests(lab: &Lab, kernel: &Kernel, built: &Built) -> Vec<TestReport> 
         _ => {}
     }
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn folders_without_a_rust_file_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = ["empty", "rust"].map(PathBuf::from);
+        for folder in &folders {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("empty/Kbuild"), "").unwrap();
+        fs::write(dir.path().join("rust/a.rs"), "").unwrap();
+        let found = |folders| rust_files(dir.path(), folders);
+        assert_eq!(found(&folders).unwrap(), [dir.path().join("rust/a.rs")]);
+        let error = found(&folders[..1]).unwrap_err().to_string();
+        assert!(error.starts_with("no folder that lab.toml names"), "{error}");
+    }
 }
