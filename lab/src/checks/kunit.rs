@@ -5,13 +5,13 @@
 use std::fmt::Write as _;
 
 use anyhow::{Result, bail, ensure};
-use vmlab::judge::ktap::{self, TestResult};
+use vmlab::judge::ktap::{self, Case, TestResult};
 use vmlab::judge::printk;
 
 /// The kernel's line after it has run all KUnit tests.
 const OVER: &str = "Run /init as init process";
 
-/// Judges the log of a boot. Returns how many tests there are, if all have passed.
+/// Judges the log of a boot. Returns how many tests have passed, if none has failed.
 pub fn judge(log: &str) -> Result<usize> {
     let mut text = String::new();
     for line in log.lines().map(printk::message) {
@@ -38,7 +38,10 @@ pub fn judge(log: &str) -> Result<usize> {
         let inside = format!("{name}/");
         output.cases.iter().any(|other| other.name.starts_with(&inside))
     };
-    Ok(output.cases.iter().filter(|case| !inner(&case.name)).count())
+    let tests: Vec<&Case> = output.cases.iter().filter(|case| !inner(&case.name)).collect();
+    let passed = tests.iter().filter(|case| case.result == TestResult::Pass).count();
+    ensure!(passed > 0, "KUnit: all {} tests were skipped", tests.len());
+    Ok(passed)
 }
 
 #[cfg(test)]
@@ -64,14 +67,21 @@ mod tests {
 ";
 
     #[test]
-    fn cases_of_a_boot_are_counted() {
-        assert_eq!(judge(PASSED).unwrap(), 2);
+    fn cases_of_a_boot_that_passed_are_counted() {
+        assert_eq!(judge(PASSED).unwrap(), 1);
         // As kernels print that have CONFIG_PRINTK_CALLER.
         let with_caller: String = PASSED
             .lines()
             .map(|line| format!("{}\n", line.replacen("] ", "][    T1] ", 1)))
             .collect();
-        assert_eq!(judge(&with_caller).unwrap(), 2);
+        assert_eq!(judge(&with_caller).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_boot_that_skipped_all_is_an_error() {
+        let skipped = PASSED.replace("ok 1 one", "ok 1 one # SKIP no device");
+        let error = judge(&skipped).unwrap_err().to_string();
+        assert_eq!(error, "KUnit: all 2 tests were skipped");
     }
 
     #[test]
