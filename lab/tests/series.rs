@@ -16,8 +16,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// A series of two patches: a driver, and a counter in it.
-    fn new() -> Bench {
+    /// A series without a patch.
+    fn without_patches() -> Bench {
         let bench = Bench { dir: tempfile::tempdir().unwrap() };
         for (path, text) in [
             ("linux/Makefile", "VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n"),
@@ -44,6 +44,12 @@ impl Bench {
             let status = Command::new("git").args(args).current_dir(bench.project()).status();
             assert!(status.unwrap().success());
         }
+        bench
+    }
+
+    /// A series of two patches: a driver, and a counter in it.
+    fn new() -> Bench {
+        let bench = Bench::without_patches();
         bench.ok(&["series", "add", "1/0", "-m", "net: demo: add the driver\n\nA reason."]);
         bench.ok(&["series", "add", "1/1", "-m", "net: demo: count packets\n\nA reason."]);
         bench
@@ -101,6 +107,20 @@ impl Bench {
 
     fn read(&self, path: &str) -> String {
         fs::read_to_string(self.project().join(path)).unwrap()
+    }
+}
+
+#[test]
+fn no_patch_at_all_is_nothing_to_check_or_prove() {
+    let bench = Bench::without_patches();
+    for args in [
+        &["check-series", "--no-build"][..],
+        &["check-series", "--no-build", "1-demo"],
+        &["series", "prove"],
+        &["series", "prove", "1-demo"],
+    ] {
+        let (_, error) = bench.fails(args);
+        assert!(error.contains("no patch yet") || error.contains("has a patch yet"), "{error}");
     }
 }
 

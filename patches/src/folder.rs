@@ -255,13 +255,16 @@ impl Stack {
     /// The patches of a series, where the start of its name is enough; one patch, `SERIES/NUMBER`;
     /// without a name, all.
     pub fn numbers(&self, name: Option<&str>) -> Result<RangeInclusive<Number>> {
+        // Who asks for patches would take none for a success.
+        ensure!(!self.patches.is_empty(), "no series has a patch yet");
         let Some(name) = name else { return Ok(1..=self.patches.len()) };
         if name.contains('/') {
             let number = self.find(name)?;
             return Ok(number..=number);
         }
         let index = self.series_named(name)?;
-        let (_, first, last) = self.bounds().nth(index).context("a series without bounds")?;
+        let (series, first, last) = self.bounds().nth(index).context("a series without bounds")?;
+        ensure!(first <= last, "{} has no patch yet", series.name);
         Ok(first..=last)
     }
 

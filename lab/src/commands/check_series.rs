@@ -242,6 +242,10 @@ fn subjects(lab: &Lab, args: &CheckArgs, tree: &Path) -> Result<Vec<Subject<'sta
             own
         }
     };
+    ensure!(
+        subjects.iter().any(|subject| !subject.patches.is_empty()),
+        "there is no patch yet, and so nothing to check"
+    );
     for subject in &mut subjects {
         subject.folder = Some(tree.to_owned());
     }
