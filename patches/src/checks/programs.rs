@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
-use vmlab::run::{files, process};
+use vmlab::run::files;
+use vmlab::run::process::{self, Captured};
 
 use super::findings::try_news;
 use super::{At, Check, FileChange, Finding, Outcome, Scope, Severity};
@@ -152,16 +153,9 @@ impl Check for Checkpatch {
         }
         command.arg(&mail);
         let said = process::capture(&mut command)?;
-        let mut found = Vec::new();
-        for line in said.stdout.lines() {
-            let Some(finding) = of_checkpatch(line) else { continue };
-            if !is_long_rust(at, &finding) {
-                found.push(finding);
-            }
-        }
-        if !said.ok && said.stdout.trim().is_empty() {
-            anyhow::bail!("checkpatch.pl failed: {}", process::excerpt(&said.stderr));
-        }
+        let mut found: Vec<Finding> = said.stdout.lines().filter_map(of_checkpatch).collect();
+        require_judged(&command, &said, 1, found.len())?;
+        found.retain(|finding| !is_long_rust(at, finding));
         Ok(Outcome::Judged(found))
     }
 }
@@ -312,8 +306,26 @@ impl Check for File {
     }
 }
 
+/// The highest exit status of a program that has findings. Some end with their number.
+const COUNTS: i32 = i32::MAX;
+
+/// An error if the program did not come to its end: what it printed would be taken for all of its
+/// findings, and be kept. `highest` is the highest exit status with which it has judged.
+fn require_judged(command: &Command, said: &Captured, highest: i32, found: usize) -> Result<()> {
+    let judged = said.ok || said.status.is_some_and(|it| it <= highest) && found > 0;
+    let program = command.get_program().to_string_lossy();
+    let how = said.status.map_or("was killed".to_owned(), |it| format!("ended with {it}"));
+    let all = format!("{}{}", said.stderr, said.stdout);
+    ensure!(judged, "{program} failed, it {how}: {}", process::excerpt(&all));
+    Ok(())
+}
+
 /// Findings that a program prints as `FILE:LINE: text`.
-fn printed(command: &mut Command, severity: fn(&str) -> Severity) -> Result<Vec<Finding>> {
+fn printed(
+    command: &mut Command,
+    highest: i32,
+    severity: fn(&str) -> Severity,
+) -> Result<Vec<Finding>> {
     let said = process::capture(command)?;
     let all = format!("{}{}", said.stdout, said.stderr);
     let mut found = Vec::new();
@@ -322,10 +334,7 @@ fn printed(command: &mut Command, severity: fn(&str) -> Severity) -> Result<Vec<
             found.push(Finding::new(severity(text), text).at(number));
         }
     }
-    if !said.ok && found.is_empty() {
-        let program = command.get_program().to_string_lossy().into_owned();
-        anyhow::bail!("{program} failed: {}", process::excerpt(&all));
-    }
+    require_judged(command, &said, highest, found.len())?;
     Ok(found)
 }
 
@@ -343,7 +352,7 @@ static CODESPELL: Kind = Kind {
     },
     judge: |_, program, _, change, text| {
         let (_folder, file) = scratch(file_name(change), text.as_bytes())?;
-        printed(program.command().arg(&file), |_| Severity::Warning)
+        printed(program.command().arg(&file), COUNTS, |_| Severity::Warning)
     },
 };
 
@@ -373,7 +382,7 @@ static SHELLCHECK: Kind = Kind {
             Some(("error", _)) => Severity::Fail,
             _ => Severity::Warning,
         };
-        printed(&mut command, severity)
+        printed(&mut command, 1, severity)
     },
 };
 
@@ -387,7 +396,7 @@ static YAMLLINT: Kind = Kind {
         let (folder, file) = scratch(file_name(change), text.as_bytes())?;
         let mut command = program.command();
         command.current_dir(folder.path()).args(["-f", "parsable"]).arg(&file);
-        printed(&mut command, |text| {
+        printed(&mut command, 1, |text| {
             if text.starts_with("[error]") { Severity::Fail } else { Severity::Warning }
         })
     },
@@ -455,9 +464,7 @@ static KDOC: Kind = Kind {
                 found.push(finding);
             }
         }
-        if !said.ok && found.is_empty() {
-            anyhow::bail!("kernel-doc failed: {}", process::excerpt(&said.stderr));
-        }
+        require_judged(&command, &said, COUNTS, found.len())?;
         Ok(found)
     },
 };
@@ -538,6 +545,27 @@ mod tests {
         let subject = subject(&[], &[("a: b\n", &[("a.sh", "x\n")])]);
         let error = shellcheck.run(&At::new(&subject, 0)).unwrap_err().to_string();
         assert!(error.contains("no memory"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_ends_too_early_is_no_pass_whatever_it_has_printed() {
+        let finding = "echo net/a.c:2: ERROR:SPACING: no";
+        for (end, want) in [
+            ("echo Must be run from the top-level dir. of a kernel tree; exit 2", "ended with 2"),
+            ("echo checkpatch.pl: requires at least perl version 9; exit 1", "ended with 1"),
+            (&format!("{finding}; exit 255"), "ended with 255"),
+            (&format!("{finding}; kill -9 $$"), "was killed"),
+        ] {
+            let (_folder, programs) = fake(&[("perl", end)], &[(CHECKPATCH, "")]);
+            let subject = subject(&[], &[("a: b\n", &[("net/a.c", "x\n")])]);
+            let error = check(programs, "checkpatch").run(&At::new(&subject, 0)).unwrap_err();
+            assert!(error.to_string().contains(want), "{end}: {error}");
+        }
+        let (_folder, programs) =
+            fake(&[("shellcheck", "echo a.sh:1:1: warning: bad; kill -9 $$")], &[]);
+        let subject = subject(&[], &[("a: b\n", &[("a.sh", "x\n")])]);
+        let error = check(programs, "shellcheck").run(&At::new(&subject, 0)).unwrap_err();
+        assert!(error.to_string().contains("was killed"), "{error}");
     }
 
     #[test]

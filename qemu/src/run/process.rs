@@ -71,6 +71,8 @@ fn name(command: &Command) -> String {
 pub struct Captured {
     /// Whether it exited with 0.
     pub ok: bool,
+    /// Its exit status, if no signal killed it.
+    pub status: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
@@ -84,8 +86,8 @@ pub fn capture(command: &mut Command) -> Result<Captured> {
     let stderr = std::thread::spawn(move || read_all(stderr));
     let stdout = read_all(running.child.stdout.take());
     let stderr = stderr.join().unwrap_or_default();
-    let ok = running.wait()?.success();
-    Ok(Captured { ok, stdout, stderr })
+    let ended = running.wait()?;
+    Ok(Captured { ok: ended.success(), status: ended.code(), stdout, stderr })
 }
 
 fn read_all(pipe: Option<impl Read>) -> String {
