@@ -44,7 +44,9 @@ impl Check for Maintainers {
     /// make a wide section a narrow one.
     fn key(&self, at: &At<'_>) -> Option<String> {
         let folder = at.subject.folder.as_ref().map(|folder| folder.display().to_string());
-        Some(files::key([at.series_key(), folder.unwrap_or_default()]))
+        let parts =
+            [at.series_key(), folder.unwrap_or_default(), include_str!("maintainers.rs").into()];
+        Some(files::key(parts))
     }
 
     fn run(&self, at: &At<'_>) -> Result<Outcome> {
