@@ -381,6 +381,27 @@ mod tests {
     }
 
     #[test]
+    fn a_skip_after_very_many_results_is_listed_or_an_error() {
+        let text = |skips: usize, indent: &str| {
+            let last = 10_000 + skips;
+            let line = |number: usize| match number {
+                ..=10_000 => format!("{indent}ok {number} a\n"),
+                _ => format!("{indent}ok {number} b # SKIP why\n"),
+            };
+            let lines: String = (1..=last).map(line).collect();
+            format!("{indent}KTAP version 1\n{indent}1..{last}\n{lines}")
+        };
+        let few = parse(text(1, "").as_bytes());
+        assert_eq!((few.cases.len(), few.errors.len()), (10_001, 0));
+        assert_eq!(few.cases[10_000].result, TestResult::Skip);
+        let inner = format!("KTAP version 1\n1..1\n{}ok 1 all\n", text(1002, "  "));
+        for many in [text(1002, ""), inner] {
+            let want = ["2 skips are too many to list, so nobody can judge them"];
+            assert_eq!(parse(many.as_bytes()).errors, want);
+        }
+    }
+
+    #[test]
     fn a_million_results_and_endless_lines_take_bounded_memory() {
         let mut reader = Reader::default();
         reader.feed(b"KTAP version 1\n1..1000001\n");

@@ -14,8 +14,9 @@ const LONGEST_LINE: usize = 64 << 10;
 const LONGEST_TEXT: usize = 1000;
 /// How many results are kept by name. Others are counted.
 const MOST_CASES: usize = 10_000;
-/// How many more results are kept by name if they are failures.
+/// How many more results are kept by name if they are failures, and how many if they are skips.
 const MOST_FAILURES: usize = 1000;
+const MOST_SKIPS: usize = 1000;
 /// The most messages about errors in the output.
 const MOST_ERRORS: usize = 50;
 /// How many remarks are kept for the next result.
@@ -72,18 +73,27 @@ impl Counts {
 struct Cases {
     kept: Vec<Case>,
     failures: usize,
+    skips: usize,
+    /// How many skips had no room.
+    lost_skips: usize,
 }
 
 impl Cases {
     fn push(&mut self, case: Case) {
         let failed = case.result == TestResult::Fail;
-        if self.kept.len() < MOST_CASES || failed && self.failures < MOST_FAILURES {
+        let skipped = case.result == TestResult::Skip;
+        let room = failed && self.failures < MOST_FAILURES || skipped && self.skips < MOST_SKIPS;
+        if self.kept.len() < MOST_CASES || room {
             self.failures += usize::from(failed);
+            self.skips += usize::from(skipped);
             self.kept.push(case);
+        } else {
+            self.lost_skips += usize::from(skipped);
         }
     }
 
     fn append(&mut self, others: Cases) {
+        self.lost_skips += others.lost_skips;
         others.kept.into_iter().for_each(|case| self.push(case));
     }
 }
@@ -317,6 +327,7 @@ impl Reader {
                 case.name, inner.name
             ));
         }
+        document.cases.lost_skips += nested.lost_skips;
         for inner in nested.kept {
             let name = shorten(&format!("{}/{}", case.name, inner.name), LONGEST_TEXT);
             document.cases.push(Case { name, ..inner });
@@ -384,6 +395,10 @@ impl Reader {
         let document = self.complete(document, true);
         if let Some(totals) = self.totals.take() {
             check_totals(&totals, document.direct).into_iter().for_each(|wrong| self.error(wrong));
+        }
+        let lost = document.cases.lost_skips;
+        if lost > 0 {
+            self.error(format!("{lost} skips are too many to list, so nobody can judge them"));
         }
         let mut remarks = Vec::new();
         if self.no_plan {
