@@ -24,7 +24,7 @@ use crate::boot::vm::{self, Person, Vm, VmEvent, VmSpec};
 use crate::judge::judge::{Heard, Judge, Order, Plan, PlannedTest, PlannedWork};
 use crate::judge::kmsg::Records;
 use crate::judge::outcome::Outcome;
-use crate::judge::report::Report;
+use crate::judge::report::{Report, TestReport};
 use crate::judge::stack::Decoder;
 use crate::judge::verdict::{Exit, Verdict};
 use crate::run::interrupt;
@@ -183,13 +183,23 @@ impl Started {
         let logs = Logs::create(job)?;
         let judge = Judge::new(plan);
         let verdict = Session::new(job, self.vm, judge, logs, &mut decoder, ready).follow()?;
-        if verdict.outcome == Outcome::Boot
+        if may_be_damage(verdict.outcome, &verdict.tests)
             && let Some(saved) = &self.copy_of
         {
-            // The snapshot may be damaged: the next guest must not use it.
+            // The next guest must not use the snapshot.
             let _ = saved.remove();
         }
         report(verdict, decoder, kernel, engine, std::mem::take(phases))
+    }
+}
+
+/// Whether a copy may have died of a damaged snapshot: before any test came to its end.
+fn may_be_damage(outcome: Outcome, tests: &[TestReport]) -> bool {
+    match outcome {
+        Outcome::Boot => true,
+        // Only a test that has ended has a time.
+        Outcome::Panic => tests.iter().all(|test| test.ms == 0),
+        _ => false,
     }
 }
 
@@ -581,4 +591,26 @@ fn report(
         ..Report::not_built(verdict.message, phases)
     };
     Ok(Ended { report, status: verdict.status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_dies_before_a_test_has_ended_may_have_a_damaged_snapshot() {
+        let tests = |times: &[u64]| -> Vec<TestReport> {
+            times.iter().map(|ms| TestReport { ms: *ms, ..TestReport::default() }).collect()
+        };
+        for (outcome, times, want) in [
+            (Outcome::Boot, &[][..], true),
+            (Outcome::Panic, &[], true),
+            (Outcome::Panic, &[0, 0], true),
+            (Outcome::Panic, &[7, 0], false),
+            (Outcome::Test, &[0], false),
+            (Outcome::Pass, &[7], false),
+        ] {
+            assert_eq!(may_be_damage(outcome, &tests(times)), want, "{outcome:?} {times:?}");
+        }
+    }
 }
