@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let cli = Cli::read();
     process::set_verbose(cli.verbose());
     match run(&cli) {
-        Ok(code) if !interrupt::requested() => ExitCode::from(code),
+        Ok(code) => ExitCode::from(code),
         Err(error) if !interrupt::requested() => {
             print::err(&format!("error: {error:#}\n"));
             if cli.command.passes_on_a_status() {
@@ -73,7 +73,11 @@ fn once(cli: &Cli) -> anyhow::Result<u8> {
     answers::keep_in(lab.cache.path("answers"));
     lab.cache.sweep();
     let code = commands::run(&lab, cli).map_err(|error| disk::explain(error, lab.cache.dir()))?;
-    if let Err(error) = commands::cache::forget(&lab) {
+    // What has been told and written is the result. From here on, Ctrl-C only ends the clean-up.
+    interrupt::check()?;
+    if let Err(error) = commands::cache::forget(&lab)
+        && !interrupt::requested()
+    {
         say(&format!("note: {error:#}"));
     }
     Ok(code)

@@ -381,6 +381,34 @@ fn ctrl_c_ends_a_build_with_one_line_and_leaves_nothing() {
     }
 }
 
+/// Makes an old entry of the cache, whose lock cannot be opened before somebody reads it.
+fn unused_entry(user: &User, name: &str) -> PathBuf {
+    let entry = user.cache().join(name);
+    let lock = user.cache().join("locks").join(name.replace('/', "-"));
+    for folder in [&entry, lock.parent().unwrap()] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let made = Command::new("mkfifo").arg(&lock).status().unwrap();
+    let aged = Command::new("touch").args(["-d", "2001-01-01"]).arg(&lock).arg(&entry).status();
+    assert!(made.success() && aged.unwrap().success());
+    lock
+}
+
+/// What has been told, and written into reports, stays the result.
+#[test]
+fn ctrl_c_after_the_verdict_does_not_change_it() {
+    let user = User::new();
+    let locks = ["kernel/a", "source/a"].map(|name| unused_entry(&user, name));
+    let mut lab = user.lab();
+    let mut running = lab.arg("cache").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It is about to remove the first entry, and will wait for the lock of the second.
+    let _first = fs::File::open(&locks[0]).unwrap();
+    kill_process(Pid::from_child(&running), Signal::INT).unwrap();
+    // The lab may have ended before it needs this one, so nothing may wait for it here.
+    let _second = fs::File::options().read(true).write(true).open(&locks[1]).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+}
+
 /// A pipe that nobody reads any more.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
