@@ -15,7 +15,6 @@ use glob::Pattern;
 use serde::{Deserialize, Serialize};
 use vmlab::judge::outcome::Outcome;
 use vmlab::judge::report::Report;
-use vmlab::judge::tally::Tally;
 use vmlab::run::files;
 use vmlab::run::job::Test;
 
@@ -143,15 +142,6 @@ pub fn does_not_compile(error: &str) -> bool {
         }
     }
     false
-}
-
-/// The outcome of a run with these results. If no mutant compiled, no test has shown anything.
-pub fn outcome(tally: &Tally) -> Outcome {
-    match (tally.failed, tally.passed) {
-        (1.., _) => Outcome::Test,
-        (0, 0) => Outcome::Skipped,
-        (0, _) => Outcome::Pass,
-    }
 }
 
 /// The results of all mutants, from this and earlier runs.
@@ -284,17 +274,6 @@ mod tests {
         let mut fates = Fates::load(dir.path()).unwrap();
         made().iter().for_each(|mutant| fates.keep(mutant, Fate::Survived).unwrap());
         assert_eq!(draw(&made(), &fates, &survivors, 7, 9).len(), 2);
-    }
-
-    #[test]
-    fn a_run_in_which_no_mutant_compiled_has_not_passed() {
-        let of = |passed, failed| {
-            let skipped = vec!["a: does not compile".to_owned()];
-            outcome(&Tally { passed, failed, skipped, findings: 0 })
-        };
-        assert_eq!(of(0, 0), Outcome::Skipped);
-        assert_eq!(of(2, 0), Outcome::Pass);
-        assert_eq!((of(0, 1), of(2, 1)), (Outcome::Test, Outcome::Test));
     }
 
     #[test]

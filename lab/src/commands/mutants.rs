@@ -101,7 +101,7 @@ impl Runner<'_> {
             tally::tell(&mut tally, &[check]);
             fates.keep(mutant, fate)?;
         }
-        let outcome = made_mutants::outcome(&tally);
+        let outcome = tally.outcome();
         if outcome == Outcome::Skipped {
             print::out("no mutant that compiles was tried, so no test has shown anything\n");
         }
