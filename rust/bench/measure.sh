@@ -297,7 +297,7 @@ fib() {
 	rp_filter 0 0
 	# Not in a function, which would be another process.
 	nsenter --net="/run/netns/${PREFIX}r0" sleep 1000 &
-	wait_until 5 is_in $! "$(inum r0)" || fail "no process in r0"
+	wait_until is_in $! "$(inum r0)" || fail "no process in r0"
 	measure fib $LARGEST $LOOK_UPS "$1" $! in
 	kill $!
 	wait $! 2>/dev/null
