@@ -93,8 +93,8 @@ pub struct States<'a> {
     root: PathBuf,
     /// Arguments of make.
     flags: String,
-    /// Stands for all that runs and judges tests.
-    judge: String,
+    /// Stands for the guest's programs, which run and judge tests.
+    programs: String,
     /// If set, only this test is run.
     only: Option<String>,
 }
@@ -160,7 +160,7 @@ impl<'a> States<'a> {
             tools,
             what,
             flags: flags.join(" "),
-            judge: judge(&guest.guest)?,
+            programs: programs_key(&guest.guest)?,
             guest,
             engine: lab.engine()?,
             root: modules::output(lab, base, folder)?,
@@ -304,11 +304,12 @@ impl<'a> States<'a> {
         }
         parts.extend(self.only.iter().map(|test| test.clone().into_bytes()));
         parts.push(self.flags.clone().into_bytes());
-        // It decides which warnings of a build count, too.
+        // The parts of this program that its build script lists decide which warnings of a build count,
+        // too.
         parts.push(env!("LAB_JUDGE").into());
         // A build runs nothing in a guest.
         if check == "test" {
-            parts.push(self.judge.clone().into_bytes());
+            parts.push(self.programs.clone().into_bytes());
             parts.extend(self.lab.project.modules.load.iter().map(|it| it.clone().into_bytes()));
             parts.extend(self.tests_of_tree()?);
         }
@@ -343,12 +344,9 @@ impl<'a> States<'a> {
     }
 }
 
-/// Stands for all that runs and judges tests: the guest's programs, and the parts of this program
-/// that its build script lists.
-fn judge(guest: &GuestPrograms) -> Result<String> {
-    let itself = env!("LAB_JUDGE").as_bytes().to_vec();
-    let programs = files::contents([&guest.init].into_iter().chain(&guest.tools))?;
-    Ok(files::key([itself].into_iter().chain(programs)))
+/// Stands for the guest's programs, which run and judge tests.
+fn programs_key(guest: &GuestPrograms) -> Result<String> {
+    Ok(files::key(files::contents([&guest.init].into_iter().chain(&guest.tools))?))
 }
 
 /// The name with all characters replaced that are unusual in file names.
@@ -438,7 +436,7 @@ mod tests {
                 path
             };
             let (init, tools) = (write("init", init), vec![write("tool", tool)]);
-            judge(&GuestPrograms { init, selftests: Vec::new(), tools }).unwrap()
+            programs_key(&GuestPrograms { init, selftests: Vec::new(), tools }).unwrap()
         };
         let first = guest("a", "b");
         assert_eq!(guest("a", "b"), first);
